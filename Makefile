@@ -1,0 +1,56 @@
+# A machine with Python 3.11 or newer and make is enough: each target first makes what it needs in
+# $(VENV), once. Another interpreter: make test PYTHON=python3.12. Another place: make test VENV=...
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+DEMO ?= compare tsm-sl bi-dfcl --data coupon
+BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json
+
+.PHONY: help demo test check bench
+
+help:
+	@echo "make demo    train TSM-SL and Bi-DFCL on a simulator and compare them with the oracle"
+	@echo "make test    run the tests"
+	@echo "make check   formatter, linter and type checker"
+	@echo "make bench   run the benchmarks, keep the figures in benchmarks/results"
+
+demo: $(VENV)/.dfl-run
+	$(BIN)/dfl $(DEMO)
+
+test: $(VENV)/.dfl-test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dfl-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: $(VENV)/.dfl-test
+	mkdir -p $(dir $(BENCH))
+	$(BIN)/python -m pytest benchmarks --override-ini addopts=--import-mode=importlib \
+	  --benchmark-only --benchmark-json=$(BENCH)
+
+# Stamps: the second call finds them and installs nothing.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "dfl needs Python 3.11 or newer; name one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first, alone, at the version of constraints.txt: a CPU build is taken where your package
+# source offers that version as one. The newest torch may bring gigabytes of CUDA with it.
+$(VENV)/.dfl-run: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dfl-test: $(VENV)/.dfl-run
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dfl-dev: $(VENV)/.dfl-run
+	$(PIP) --editable '.[dev]'
+	@touch $@

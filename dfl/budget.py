@@ -1,0 +1,67 @@
+"""`Budget`: an amount of money whose unit is said, never guessed."""
+
+from dataclasses import dataclass, fields
+from typing import final
+
+from dfl.errors import InvalidValueError
+
+__all__ = ["Budget"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Money available, given in exactly one of three units.
+
+    Args:
+        total: currency for all rows together, >= 0.
+        per_head: currency per row, >= 0.
+        share: place between the cheapest allocation (0) and the dearest (1), in [0, 1]:
+            ``total = cheapest + share * (dearest - cheapest)``. No unit, so it carries over
+            between data sets and currencies.
+
+    Raises:
+        InvalidValueError: unless exactly one unit is given, in its range.
+    """
+
+    total: float | None = None
+    per_head: float | None = None
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that one unit is given, and its range."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) != 1:
+            raise InvalidValueError(
+                "a budget takes exactly one of total, per_head or share, "
+                f"got {', '.join(given) or 'none of them'}."
+            )
+        ((name, value),) = given.items()
+        highest = 1.0 if name == "share" else float("inf")
+        if not 0 <= value <= highest or value == float("inf"):
+            limits = "in [0, 1]" if name == "share" else "finite and >= 0"
+            raise InvalidValueError(f"budget {name} must be {limits}, got {value:g}.")
+
+    def __str__(self) -> str:
+        """Return the one unit that is set, as ``per_head=0.3``."""
+        return next(
+            f"{f.name}={getattr(self, f.name):g}"
+            for f in fields(self)
+            if getattr(self, f.name) is not None
+        )
+
+    def total_for(self, rows: int, cheapest: float, dearest: float) -> float:
+        """Return the budget in currency for all rows together.
+
+        Args:
+            rows: number of people.
+            cheapest: total cost of the cheapest allocation, in currency.
+            dearest: total cost of the dearest allocation, in currency.
+        """
+        if self.total is not None:
+            return self.total
+        if self.per_head is not None:
+            return self.per_head * rows
+        assert self.share is not None  # __post_init__ leaves no other case
+        return cheapest + self.share * (dearest - cheapest)

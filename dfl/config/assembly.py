@@ -1,0 +1,238 @@
+"""Builds parts from plain data, each by its own constructor, and writes them back."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING
+from typing import Any, final, get_args
+
+from dfl.budget import Budget
+from dfl.config.options import Option, PartType, Section, options_of, plain
+from dfl.errors import ConfigError, DflError, MissingExtraError, UnknownNameError
+from dfl.registry import unknown_name
+
+__all__ = ["Assembly", "check_names", "describe", "spec_of"]
+
+_UNSET: Any = object()
+
+
+def check_names(table: str, given: Iterable[object], known: Iterable[str], where: str) -> None:
+    """Refuse a key that is not known, with the nearest one that is.
+
+    Args:
+        table: what the keys are, in the plural: ``"options of training"``.
+        given: keys that came.
+        known: keys that are taken.
+        where: path of the section, or empty at the top.
+
+    Raises:
+        ConfigError: at the first unknown key.
+    """
+    known = list(known)
+    for key in given:
+        if key not in known:
+            place = f"{where}: " if where else ""
+            raise ConfigError(f"{place}{unknown_name(table, str(key), known)}")
+
+
+def spec_of(given: object, where: str) -> dict[str, Any]:
+    """Return a section as a mapping; a bare word is a name, null is no option.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        return {"name": given}
+    if isinstance(given, Mapping):
+        return dict(given)
+    raise ConfigError(f"{where} must be a name or options, got {given!r}.")
+
+
+@final
+class Assembly:
+    """Builds one method, giving flat sections to the parts that ask for their kind.
+
+    An option given inside a part wins over a section, a section over the part's default. A
+    section goes to the outermost option of its kind on each path: ``network`` to the
+    method's own networks and not to those of its bridge. Where the class stays the one that
+    is used by default, options that are not given keep the value they have there.
+
+    Args:
+        sections: flat sections that are there.
+    """
+
+    def __init__(self, sections: Mapping[Section, object]) -> None:
+        self.sections = dict(sections)
+        self.taken: dict[str, list[str]] = {}
+
+    def build(self, part: PartType, given: object, where: str) -> Any:
+        """Return the part that ``given`` describes.
+
+        Args:
+            part: what is built.
+            given: a name, or options with the name among them.
+            where: path for error texts.
+
+        Raises:
+            ConfigError: for an unknown key or name, a wrong type, a missing option or a
+                value that the part refuses.
+            MissingExtraError: if the part needs a package that is not installed.
+        """
+        return self._one(part, given, None, where, frozenset(self.sections))
+
+    def _one(
+        self, part: PartType, given: object, default: Any, where: str, open_: frozenset[Section]
+    ) -> Any:
+        spec = spec_of(given, where)
+        cls = _class_of(part, spec, default, where)
+        # A budget is one of three units: mixing it with a default would give two.
+        base = default if type(default) is cls and cls is not Budget else None
+        known = options_of(cls)
+        check_names(f"options of {_label(part, cls)}", spec, known, where)
+        asked = {o.part.section for o in known.values() if o.part and o.name not in spec}
+        deeper = open_ - {section for section in asked if section is not None}
+        arguments = {}
+        for option in known.values():
+            path = f"{where}.{option.name}"
+            kept = option.default if base is None else _kept(base, option.name, where)
+            if option.part is not None:
+                value = self._child(option, spec, kept, path, open_, deeper)
+            elif option.name in spec:
+                value = option.check(spec[option.name], path)
+            else:
+                value = kept
+            if value is MISSING:
+                raise ConfigError(f"{path} is required; give a value.")
+            arguments[option.name] = value
+        try:
+            return cls(**arguments)
+        except (DflError, TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: {error}") from error
+
+    def _child(
+        self,
+        option: Option,
+        spec: Mapping[str, Any],
+        kept: Any,
+        path: str,
+        open_: frozenset[Section],
+        deeper: frozenset[Section],
+    ) -> Any:
+        """Build the part that stands in one option."""
+        part = option.part
+        assert part is not None  # the caller has looked
+        given = spec.get(option.name, _UNSET)
+        if given is _UNSET and part.section in open_:
+            given = self.sections[part.section]
+            given = [given] if part.many else given
+            self.taken.setdefault(part.section, []).append(path)
+        if given is None and part.optional:
+            return None
+        if given is _UNSET and (kept is None or kept is MISSING or part.many):
+            return kept
+        if not part.many:
+            return self._one(part, {} if given is _UNSET else given, kept, path, deeper)
+        if not isinstance(given, list):
+            raise ConfigError(f"{path} must be a list, got {given!r}.")
+        return tuple(
+            self._one(part, one, None, f"{path}[{index}]", deeper)
+            for index, one in enumerate(given)
+        )
+
+
+def describe(
+    instance: object,
+    part: PartType,
+    where: str,
+    *,
+    sections: dict[Section, object] | None = None,
+) -> dict[str, object]:
+    """Return every option of a part as plain data that builds an equal part.
+
+    Args:
+        instance: the part.
+        part: what kind of part it is.
+        where: its path, for error texts.
+        sections: is filled with the flat sections that `Assembly` would hand back to the
+            same places, and what lies there is left out of the result; None keeps all of it
+            inside the part. A section that is there already with another content stays.
+
+    Raises:
+        ConfigError: if an option cannot be written as plain data, or is not kept as an
+            attribute of its name.
+        UnknownNameError: if the part's class has no name in its family.
+    """
+    every: frozenset[Section] = frozenset(get_args(Section))
+    return _describe(
+        instance,
+        part,
+        where,
+        {} if sections is None else sections,
+        every if sections is not None else frozenset(),
+    )
+
+
+def _describe(
+    instance: object,
+    part: PartType,
+    where: str,
+    sections: dict[Section, object],
+    open_: frozenset[Section],
+) -> dict[str, object]:
+    spec: dict[str, object] = {}
+    if part.registry is not None:
+        spec["name"] = part.registry.name_of(type(instance))
+    known = options_of(type(instance))
+    deeper = open_ - {o.part.section for o in known.values() if o.part and o.part.section}
+    for option in known.values():
+        path = f"{where}.{option.name}"
+        value = _kept(instance, option.name, where)
+        if isinstance(instance, Budget) and value is None:
+            continue
+        if option.part is None or value is None:
+            spec[option.name] = plain(value, path)
+            continue
+        several = value if option.part.many else (value,)
+        inner = [_describe(one, option.part, path, sections, deeper) for one in several]
+        section = option.part.section
+        if (
+            len(inner) == 1
+            and section in open_
+            and sections.setdefault(section, inner[0]) == inner[0]
+        ):
+            continue
+        spec[option.name] = inner if option.part.many else inner[0]
+    return spec
+
+
+def _class_of(part: PartType, spec: dict[str, Any], default: Any, where: str) -> type:
+    """Take the name out of ``spec`` and return the class it stands for."""
+    if part.registry is None:
+        return part.base
+    name = spec.pop("name", None)
+    if name is None and isinstance(default, part.base):
+        return type(default)
+    names = part.registry.names()
+    if not isinstance(name, str):
+        raise ConfigError(f"{where} needs a name, one of: {', '.join(names)}; got {name!r}.")
+    try:
+        return part.registry.load(name)
+    except MissingExtraError:
+        raise
+    except UnknownNameError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _label(part: PartType, cls: type) -> str:
+    return cls.__name__ if part.registry is None else part.registry.name_of(cls)
+
+
+def _kept(instance: object, name: str, where: str) -> Any:
+    """Read an option back; a part keeps each option as an attribute of the same name."""
+    try:
+        return getattr(instance, name)
+    except AttributeError as error:
+        raise ConfigError(
+            f"{where}: {type(instance).__name__} must keep its option {name!r} as an attribute "
+            "of that name, so that configurations can be written back."
+        ) from error

@@ -1,0 +1,90 @@
+"""Where configurations come from: shipped files, own files, names, and changes to them."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dfl.config.assembly import spec_of
+from dfl.config.yaml_text import from_yaml, read_yaml
+from dfl.errors import ConfigError
+from dfl.methods import METHODS
+from dfl.registry import unknown_name
+
+__all__ = ["change", "choose_part", "load_config", "shipped_names"]
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the configurations that ship with dfl, sorted."""
+    names = (entry.name for entry in files("dfl").joinpath("configs").iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+
+
+def load_config(source: str) -> dict[str, Any]:
+    """Read a configuration.
+
+    Args:
+        source: path of a YAML file, name of a shipped configuration, or name of a method,
+            which then runs with the defaults of its constructor.
+
+    Returns:
+        Its sections; ``name`` is set, from the file's name where the file does not say.
+
+    Raises:
+        DataNotFoundError: if a path names no file.
+        ConfigError: if the name is unknown, or the file holds no configuration.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        config = read_yaml(path)
+    elif source in shipped_names():
+        text = files("dfl").joinpath("configs", f"{source}.yaml").read_text(encoding="utf-8")
+        config = from_yaml(text, f"the shipped {source}.yaml")
+    elif source in METHODS:
+        config = {"method": source}
+    else:
+        known = {*shipped_names(), *METHODS.names()}
+        raise ConfigError(
+            f"{unknown_name('configurations', source, known)} A file's name ends in .yaml."
+        )
+    return {"name": path.stem if path.suffix else path.name, **config}
+
+
+def choose_part(config: Mapping[str, Any], section: str, name: str) -> dict[str, Any]:
+    """Return the configuration with another part in a section.
+
+    Its options are kept if the section names that part already, else they start from the
+    part's own defaults.
+    """
+    old = spec_of(config.get(section), section)
+    return {**config, section: old if old.get("name") == name else {"name": name}}
+
+
+def change(config: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration with options set by dotted path.
+
+    Args:
+        config: sections.
+        settings: ``"training.epochs=3"``; values are YAML, so ``a.b=[1, 2]`` is a list.
+
+    Raises:
+        ConfigError: if a setting is not of that form, or leads through a plain value.
+    """
+    changed: dict[str, Any] = dict(config)
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"--set takes section.option=value, got {setting!r}.")
+        changed = _with(changed, keys, from_yaml(text, f"--set {path}"), path)
+    return changed
+
+
+def _with(mapping: Mapping[str, Any], keys: Sequence[str], value: Any, path: str) -> dict[str, Any]:
+    if len(keys) == 1:
+        return {**mapping, keys[0]: value}
+    try:
+        inner = spec_of(mapping.get(keys[0]), keys[0])
+    except ConfigError as error:
+        raise ConfigError(f"--set {path}: {error}") from error
+    return {**mapping, keys[0]: _with(inner, keys[1:], value, path)}

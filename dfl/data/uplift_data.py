@@ -1,0 +1,224 @@
+"""`UpliftData`: marketing logs as tensors, checked once."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
+from dfl.problem import ObservedCost
+
+__all__ = ["PotentialOutcomes", "Source", "UpliftData"]
+
+Source = Literal["rct", "obs"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PotentialOutcomes:
+    """Expected revenue and cost of every person under every treatment; simulators know it.
+
+    Args:
+        revenue: expected revenue, in currency. Shape ``(N, M)``.
+        cost: expected cost, in the same currency, >= 0. Shape ``(N, M)``.
+    """
+
+    revenue: Tensor
+    cost: Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class UpliftData:
+    """Logged rows: who was treated how, what they brought in and what they cost.
+
+    Args:
+        features: what was known before treatment. Shape ``(N, F)``, float32 or float64.
+        treatment: treatment received, int64 in ``0 .. treatments - 1``. Shape ``(N,)``.
+        revenue: observed revenue, in currency, any sign. Shape ``(N,)``, dtype of features.
+        cost: observed cost, in the same currency, >= 0. Shape ``(N,)``, dtype of features.
+        treatments: number of treatments M; each must occur at least once.
+        source: ``"rct"`` where treatment was drawn at random, ``"obs"`` where an old policy
+            chose it.
+        propensity: known probability of each treatment, or None. Shape ``(N, M)``, rows on
+            the simplex. For randomised rows None means the shares of the arms.
+        groups: id of the household, shop or cluster of each row, int64, or None. Rows of a
+            group stay together in splits and in bootstrap draws. Shape ``(N,)``.
+        truth: expected potential outcomes, where a simulator knows them, or None.
+        feature_names: one name per feature, or empty.
+        treatment_names: one name per treatment, or empty.
+
+    Raises:
+        ShapeError: if shapes do not fit.
+        DTypeError: if dtypes or devices do not fit.
+        InvalidValueError: if a value is NaN or infinite, a cost is negative, a treatment is
+            out of range or never seen, or a propensity row is not on the simplex.
+    """
+
+    features: Tensor
+    treatment: Tensor
+    revenue: Tensor
+    cost: Tensor
+    treatments: int
+    source: Source
+    propensity: Tensor | None = None
+    groups: Tensor | None = None
+    truth: PotentialOutcomes | None = None
+    feature_names: tuple[str, ...] = ()
+    treatment_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check everything that the class promises."""
+        self._check_shapes()
+        self._check_types()
+        self._check_values()
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.features.shape[0]
+
+    @property
+    def arm_counts(self) -> Tensor:
+        """Rows per treatment, int64, shape ``(M,)``."""
+        return torch.bincount(self.treatment, minlength=self.treatments)
+
+    @property
+    def weight(self) -> Tensor:
+        """Inverse propensity of the treatment received, shape ``(N,)``, no unit.
+
+        From ``propensity`` where it is known, else ``N / N_t`` for randomised rows.
+
+        Raises:
+            InvalidValueError: for observational rows of unknown propensity.
+        """
+        if self.propensity is not None:
+            return 1 / self.propensity.gather(1, self.treatment[:, None]).squeeze(1)
+        if self.source == "obs":
+            raise InvalidValueError(
+                "inverse propensity weights need randomised rows or a known propensity; these "
+                "rows are observational and carry none."
+            )
+        per_arm = len(self) / self.arm_counts.to(self.features.dtype)
+        return per_arm[self.treatment]
+
+    @property
+    def observed_cost(self) -> ObservedCost:
+        """The logged costs with their weights, as solvers and layers take them."""
+        return ObservedCost(self.treatment, self.cost, self.weight)
+
+    def subset(self, index: Tensor) -> "UpliftData":
+        """Return the rows ``index`` (int64 positions or a bool mask), every column kept.
+
+        Raises:
+            InvalidValueError: if a treatment does not occur among them.
+        """
+
+        def take(value: object) -> object:
+            if isinstance(value, Tensor):
+                return value[index]
+            if isinstance(value, PotentialOutcomes):
+                return PotentialOutcomes(value.revenue[index], value.cost[index])
+            return value
+
+        return replace(self, **{f.name: take(getattr(self, f.name)) for f in fields(self)})
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "UpliftData":
+        """Return the same rows on another device, amounts and features in another dtype."""
+        kind = self.features.dtype if dtype is None else dtype
+
+        def move(value: object) -> object:
+            if isinstance(value, Tensor):
+                return value.to(device, kind if value.is_floating_point() else None)
+            if isinstance(value, PotentialOutcomes):
+                return PotentialOutcomes(value.revenue.to(device, kind), value.cost.to(device, kind))
+            return value
+
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+    def _check_shapes(self) -> None:
+        if self.features.ndim != 2 or self.features.shape[0] == 0:
+            raise ShapeError(
+                f"features must be (N, F) with N >= 1, got {tuple(self.features.shape)}."
+            )
+        rows, arms = len(self), self.treatments
+        expected = {
+            "treatment": (rows,),
+            "revenue": (rows,),
+            "cost": (rows,),
+            "propensity": (rows, arms),
+            "groups": (rows,),
+        }
+        for name, shape in expected.items():
+            column = getattr(self, name)
+            if column is not None and tuple(column.shape) != shape:
+                raise ShapeError(f"{name} must be {shape}, got {tuple(column.shape)}.")
+        for name, column in self._truth_columns().items():
+            if tuple(column.shape) != (rows, arms):
+                raise ShapeError(f"{name} must be {(rows, arms)}, got {tuple(column.shape)}.")
+
+    def _check_types(self) -> None:
+        kind = self.features.dtype
+        if kind not in (torch.float32, torch.float64):
+            raise DTypeError(f"features must be float32 or float64, got {kind}.")
+        amounts = {"revenue": self.revenue, "cost": self.cost, **self._truth_columns()}
+        if self.propensity is not None:
+            amounts["propensity"] = self.propensity
+        for name, column in amounts.items():
+            if column.dtype != kind or column.device != self.features.device:
+                raise DTypeError(
+                    f"{name} must be {kind} on {self.features.device} as features are, "
+                    f"got {column.dtype} on {column.device}."
+                )
+        for name in ("treatment", "groups"):
+            column = getattr(self, name)
+            if column is not None and column.dtype != torch.int64:
+                raise DTypeError(f"{name} must be int64, got {column.dtype}.")
+
+    def _check_values(self) -> None:
+        for name in ("features", "revenue", "cost"):
+            bad = ~getattr(self, name).isfinite()
+            if bool(bad.any()):
+                row = int(bad.reshape(len(self), -1).any(dim=1).nonzero()[0])
+                raise InvalidValueError(
+                    f"{name} must be finite, got NaN or infinity in {int(bad.sum())} value(s), "
+                    f"first in row {row}; drop or fill these rows before loading."
+                )
+        if bool((self.cost < 0).any()):
+            raise InvalidValueError(
+                f"cost must be >= 0, got a minimum of {float(self.cost.min()):g}; a treatment "
+                "that saves money earns revenue instead."
+            )
+        if self.source not in ("rct", "obs"):
+            raise InvalidValueError(f"source must be 'rct' or 'obs', got {self.source!r}.")
+        self._check_treatments()
+        if self.propensity is not None:
+            self._check_propensity(self.propensity)
+
+    def _check_treatments(self) -> None:
+        lowest, highest = int(self.treatment.min()), int(self.treatment.max())
+        if lowest < 0 or highest >= self.treatments:
+            raise InvalidValueError(
+                f"treatment must lie in 0 .. {self.treatments - 1}, got {lowest} .. {highest}."
+            )
+        empty = (self.arm_counts == 0).nonzero().flatten().tolist()
+        if empty:
+            raise InvalidValueError(
+                f"every treatment must occur, got no row with treatment {empty}; nothing can be "
+                "learned about it: leave it out, or take a larger or stratified sample."
+            )
+
+    def _check_propensity(self, propensity: Tensor) -> None:
+        off = (propensity.sum(dim=1) - 1).abs() > 1e-4
+        if not bool(propensity.isfinite().all()) or bool((propensity < 0).any()) or bool(off.any()):
+            raise InvalidValueError(
+                "propensity rows must be >= 0 and sum to 1, got "
+                f"{int(off.sum())} row(s) that do not."
+            )
+        if bool((propensity.gather(1, self.treatment[:, None]) == 0).any()):
+            raise InvalidValueError("a treatment that was received has propensity 0.")
+
+    def _truth_columns(self) -> dict[str, Tensor]:
+        if self.truth is None:
+            return {}
+        return {"truth.revenue": self.truth.revenue, "truth.cost": self.truth.cost}

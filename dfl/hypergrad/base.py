@@ -1,0 +1,94 @@
+"""Interface of the hypergradients, and what they return."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias, final
+
+from torch import Tensor
+
+__all__ = ["AbstractHypergradient", "Diagnostics", "Hypergradient", "Loss", "Parameters"]
+
+Parameters: TypeAlias = dict[str, Tensor]
+Loss: TypeAlias = Callable[[Parameters, Parameters], Tensor]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Diagnostics:
+    """How the linear system behind a hypergradient was solved.
+
+    Args:
+        iterations: products or unrolled steps done.
+        residual: ``|H q - v| / |v|`` of the returned solution, the damping counted in ``H``,
+            no unit; NaN where no linear system is solved. Shape ``()``, or ``(members,)``.
+        curvature: smallest ``p.Hp / p.p`` met along the way, without the damping; negative
+            means the inner problem is not at a minimum; NaN where none is measured. Shape as
+            ``residual``.
+        inner_gradient: norm of the inner gradient at ``inner``; implicit formulas assume it
+            is near zero. Shape as ``residual``.
+    """
+
+    iterations: int
+    residual: Tensor
+    curvature: Tensor
+    inner_gradient: Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Hypergradient:
+    """Derivative of the outer loss with respect to the outer parameters.
+
+    Args:
+        outer_grad: one tensor per outer parameter, same names and shapes, zero where the
+            losses do not use it. Without a graph: it cannot be differentiated again.
+        outer_value: the outer loss, detached. Shape ``()``, or ``(members,)``.
+        diagnostics: how it was computed.
+    """
+
+    outer_grad: Parameters
+    outer_value: Tensor
+    diagnostics: Diagnostics
+
+
+class AbstractHypergradient(ABC):
+    """Differentiates an outer loss through the optimum of an inner loss.
+
+    ``d/d outer  F(inner*(outer), outer)`` with ``inner*(outer) = argmin f(inner, outer)``.
+
+    Losses are functions ``(inner, outer) -> scalar`` of dicts of tensors, made with
+    ``torch.func.functional_call``. A loss may instead return one value per member, shape
+    ``(members,)``: then every tensor of ``inner`` and ``outer`` has that leading axis,
+    members do not interact, and each member's system is solved on its own. An outer tensor
+    that all members share, without the axis, receives the sum over members; an outer loss
+    may be one scalar for all members.
+
+    Parameters that are frozen are simply not in the dicts. Second order (a hypergradient of
+    a hypergradient) is refused by torch: results carry no graph, and `torch.func` cannot
+    look inside.
+    """
+
+    needs_optimum: ClassVar[bool]
+    """True where ``inner`` should be (near) the inner optimum, as the implicit function
+    theorem assumes; False where the member itself takes the inner steps from ``inner``."""
+
+    @abstractmethod
+    def __call__(
+        self, inner_loss: Loss, outer_loss: Loss, inner: Parameters, outer: Parameters
+    ) -> Hypergradient:
+        """Return the hypergradient at ``inner``. No ``.grad`` is written, no input changed.
+
+        Args:
+            inner_loss: ``f(inner, outer)``.
+            outer_loss: ``F(inner, outer)``.
+            inner: inner parameters.
+            outer: outer parameters.
+
+        Raises:
+            ShapeError: if a loss returns neither a scalar nor one value per member.
+            DTypeError: if a parameter is not floating point, or inner tensors differ in
+                dtype or device.
+            InvalidValueError: if a loss or gradient is not finite, or a dict is empty.
+            NotConvergedError: if the member promises a tolerance and misses it.
+        """

@@ -1,0 +1,95 @@
+"""`gauss_newton`: curvature of the criterion alone, never negative where that is convex."""
+
+import torch
+from torch import Tensor
+
+from dfl.errors import InvalidValueError
+from dfl.hypergrad.base import Loss, Parameters
+from dfl.hypergrad.composed_loss import ComposedLoss, Outputs
+from dfl.hypergrad.curvature.base import Curvature
+from dfl.hypergrad.layout import Layout
+from dfl.hypergrad.point import Point, gradient, members_of
+
+__all__ = ["gauss_newton"]
+
+
+def gauss_newton(loss: Loss, point: Point) -> Curvature:
+    """Return the generalised Gauss-Newton matrix of ``loss``, as products.
+
+    ``G v = J^T B J v`` with ``J = d outputs / d inner`` and ``B`` the Hessian of the
+    criterion in the outputs. ``J v`` is a backward pass through the graph of ``u -> J^T u``,
+    which is linear in ``u``, so that graph is built once; a product costs about 1.3 plain
+    gradients. The mixed derivative is exact.
+
+    Args:
+        loss: inner loss, a `ComposedLoss`.
+        point: where to differentiate.
+
+    Raises:
+        ShapeError: if the loss returns neither a scalar nor one value per member.
+        InvalidValueError: if the loss is no `ComposedLoss` or not finite.
+
+    Source:
+        Schraudolph (2002), Fast curvature matrix-vector products,
+        doi:10.1162/08997660260028683, section 3.
+    """
+    composed = _composed(loss)
+    raw = composed.outputs(point.inner, point.outer)
+    outputs = _tensors(raw)
+    free = [each.detach().requires_grad_() for each in outputs]  # cut off from the network
+    given = tuple(free) if isinstance(raw, tuple) else free[0]
+    value = point.value(lambda _, outer: composed.criterion(given, outer))
+    layout = Layout.of(point.inner, members_of(value, point.inner))
+    inner, outer = list(point.inner.values()), list(point.outer.values())
+    slopes = gradient([value.sum()], free, create_graph=True)
+    weights = [torch.zeros_like(each, requires_grad=True) for each in outputs]
+    pulled = gradient(outputs, inner, weights, create_graph=True)  # J^T weights
+
+    def pushed(vector: Tensor, *, create_graph: bool = False) -> tuple[Tensor, ...]:  # J vector
+        parts = layout.unflatten(vector)
+        return gradient(pulled, weights, parts, create_graph=create_graph, retain_graph=True)
+
+    def curved(tangents: tuple[Tensor, ...]) -> tuple[Tensor, ...]:  # B tangents
+        return gradient(slopes, free, tangents, retain_graph=True)
+
+    def product(vector: Tensor) -> Tensor:
+        cotangents = curved(pushed(vector))
+        return layout.flatten(gradient(outputs, inner, cotangents, retain_graph=True))
+
+    def mixed(vector: Tensor) -> Parameters:
+        # d/d outer of (J vector) . slopes, by the product rule: outer may enter through J, the
+        # criterion, or the outputs; paths that do not lead to outer cost nothing.
+        tangents = pushed(vector, create_graph=True)
+        fixed = tuple(each.detach() for each in tangents)
+        found = gradient(
+            [*tangents, *slopes, *outputs],
+            outer,
+            [*(slope.detach() for slope in slopes), *fixed, *curved(fixed)],
+            retain_graph=True,
+        )
+        return dict(zip(point.outer, found, strict=True))
+
+    inner_gradient = layout.flatten(gradient(outputs, inner, slopes, retain_graph=True))
+    return Curvature(layout, inner_gradient, product, mixed)
+
+
+def _composed(loss: Loss) -> ComposedLoss:
+    if not isinstance(loss, ComposedLoss):
+        raise InvalidValueError(
+            f"inner_loss must be a ComposedLoss, got {type(loss).__name__}: Gauss-Newton needs "
+            "the network's outputs and the convex criterion apart. Build it so: "
+            "ComposedLoss(outputs=lambda inner, outer: functional_call(network, inner, (x,)), "
+            "criterion=lambda outputs, outer: ((outputs - y) ** 2).mean())."
+        )
+    return loss
+
+
+def _tensors(outputs: Outputs) -> tuple[Tensor, ...]:
+    found = outputs if isinstance(outputs, tuple) else (outputs,)
+    for each in found:
+        if not isinstance(each, Tensor):
+            raise InvalidValueError(
+                "outputs of a ComposedLoss must return a tensor or a tuple of tensors, got "
+                f"{type(each).__name__}."
+            )
+    return found

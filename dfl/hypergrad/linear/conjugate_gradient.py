@@ -1,0 +1,185 @@
+"""`conjugate_gradient`: many symmetric positive definite systems at once, by products alone."""
+
+from math import inf, isfinite
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.errors import InvalidValueError, ShapeError
+from dfl.hypergrad.linear.base import LinearSolution, Product
+
+__all__ = ["conjugate_gradient"]
+
+
+def conjugate_gradient(
+    product: Product,
+    right_hand_side: Tensor,
+    *,
+    max_iter: int,
+    rtol: float,
+    damping: float = 0.0,
+    start: Tensor | None = None,
+) -> LinearSolution:
+    """Solve ``(A + damping I) x = b`` for every member by conjugate gradients.
+
+    Members share each product and nothing else: steps, curvature and stopping are their
+    own, and a member that has stopped stays as it is. Where the recursion says it is done,
+    the residual is computed anew, and the member goes on from there if rounding had hidden
+    an error.
+
+    A member that runs out of steps keeps its last iterate, whose error is the smallest so
+    far (the residual need not be). A member that meets a direction with ``p.(A + damping
+    I)p`` not above rounding level stops there and keeps the iterate with the smallest
+    residual: that theorem needs a positive definite matrix.
+
+    Args:
+        product: ``v -> A v``, symmetric.
+        right_hand_side: ``b``. Shape ``(members, n)``.
+        max_iter: most steps, one product each; one more measures the residual. >= 1.
+        rtol: a member stops when ``|residual| <= rtol * |b|``, no unit, in [0, 1).
+        damping: added to the diagonal, in units of ``A``, >= 0.
+        start: first guess, of the shape of ``right_hand_side``; None is zero, as is the
+            answer to ``b = 0`` whatever the start.
+
+    Returns:
+        The solution and how good it is; not converging is for the caller to judge.
+
+    Raises:
+        ShapeError: if ``right_hand_side`` or ``start`` is not ``(members, n)``.
+        InvalidValueError: if a product or ``right_hand_side`` is not finite, or an option
+            is out of range.
+
+    Source:
+        Hestenes and Stiefel (1952), doi:10.6028/jres.049.044, section 3; the error falls at
+        every step by its theorem 6:3. Deviations: member axis, damping, exit at negative
+        curvature, restart from the true residual.
+    """
+    check_options(max_iter=max_iter, rtol=rtol, damping=damping)
+    _check_shapes(right_hand_side, start)
+    if not bool(right_hand_side.isfinite().all()):
+        raise InvalidValueError("right_hand_side must be finite, got NaN or infinity.")
+    size = _power_of_two(right_hand_side)
+    some = right_hand_side.any(dim=1, keepdim=True)
+    first = torch.zeros_like(right_hand_side) if start is None else (start / size) * some
+    run = _Run(product, right_hand_side / size, first, rtol, damping)
+    while run.begin() and run.iterations < max_iter:
+        while run.iterations < max_iter and bool(run.active.any()):
+            run.step()
+    if not bool(run.finite.all()):
+        raise InvalidValueError(
+            "product must return finite numbers, got NaN or infinity: the matrix has an entry "
+            "that overflows."
+        )
+    return run.result(size)
+
+
+def check_options(*, max_iter: int, rtol: float, damping: float) -> None:
+    """Check the options that every use of conjugate gradients shares.
+
+    Raises:
+        InvalidValueError: if an option is out of range.
+    """
+    if max_iter < 1:
+        raise InvalidValueError(f"max_iter must be >= 1, got {max_iter}.")
+    if not 0 <= rtol < 1:
+        raise InvalidValueError(f"rtol must be in [0, 1), got {rtol:g}.")
+    if not (damping >= 0 and isfinite(damping)):
+        raise InvalidValueError(f"damping must be >= 0 and finite, got {damping:g}.")
+
+
+def _check_shapes(right_hand_side: Tensor, start: Tensor | None) -> None:
+    shape = tuple(right_hand_side.shape)
+    if len(shape) != 2 or shape[1] == 0:
+        raise ShapeError(f"right_hand_side must be (members, n) with n >= 1, got {shape}.")
+    if start is not None and tuple(start.shape) != shape:
+        raise ShapeError(f"start must be {shape}, got {tuple(start.shape)}.")
+
+
+def _power_of_two(vectors: Tensor) -> Tensor:
+    """Size of each row, (members, 1): divided by it, squares neither overflow nor vanish.
+
+    A power of two, because dividing by one does not round.
+    """
+    exponent = torch.frexp(vectors.abs().amax(dim=1, keepdim=True)).exponent - 1
+    return torch.ldexp(torch.ones_like(vectors[:, :1]), exponent)
+
+
+@final
+class _Run:
+    """State of one solve. Numbers per member have shape ``(members, 1)``."""
+
+    def __init__(
+        self, product: Product, target: Tensor, solution: Tensor, rtol: float, damping: float
+    ) -> None:
+        self.product, self.target, self.solution, self.damping = product, target, solution, damping
+        self.length = torch.linalg.vector_norm(target, dim=1, keepdim=True)
+        self.goal = rtol * self.length
+        self.iterations = 0
+        self.smallest = torch.full_like(self.length, inf)  # curvature, without the damping
+        self.largest = torch.zeros_like(self.length)  # with it, absolute
+        self.best, self.best_squared = solution.clone(), torch.full_like(self.length, inf)
+        self.stopped = torch.zeros_like(self.length, dtype=torch.bool)
+        self.finite = torch.ones_like(self.stopped)
+
+    def begin(self) -> bool:
+        """Measure the true residual, start there anew, and say whether anyone goes on."""
+        self.residual = self.target.clone()
+        if bool(self.solution.any()):
+            self.residual -= self.product(self.solution) + self.damping * self.solution
+        self.squared = _dot(self.residual, self.residual)
+        self.active = ~self.stopped & (self.squared.sqrt() > self.goal)
+        self.direction = self.residual * self.active
+        self._keep_best(self.active)
+        return bool(self.active.any())
+
+    def step(self) -> None:
+        """Move every active member along its direction, or stop it."""
+        self.iterations += 1
+        image = self.product(self.direction)
+        along, length = _dot(self.direction, image), _dot(self.direction, self.direction)
+        good = self._measure(along / torch.where(self.active, length, 1.0))
+        rate = torch.where(good, self.squared / (along + self.damping * length), 0.0)
+        self.solution.addcmul_(rate, self.direction)
+        self.residual.addcmul_(-rate, image + self.damping * self.direction)
+        squared = _dot(self.residual, self.residual)
+        ratio = torch.where(good, squared / self.squared, 0.0)
+        self.squared = torch.where(good, squared, self.squared)
+        self._keep_best(good)
+        self.active = good & (self.squared.sqrt() > self.goal)
+        self.direction = (self.residual + ratio * self.direction) * self.active
+
+    def result(self, size: Tensor) -> LinearSolution:
+        """Return what was found, scaled back to the size of the right-hand side."""
+        relative = self.squared.sqrt() / torch.where(self.length > 0, self.length, 1.0)
+        curvature = torch.where(self.smallest.isinf(), torch.nan, self.smallest)
+        return LinearSolution(
+            self.solution * size,
+            self.iterations,
+            relative.squeeze(1),
+            curvature.squeeze(1),
+            (self.squared.sqrt() <= self.goal).squeeze(1),
+        )
+
+    def _measure(self, curvature: Tensor) -> Tensor:
+        """Record the curvature; stop members where it is not positive; return the others."""
+        self.finite &= curvature.isfinite()
+        total = curvature + self.damping
+        smallest, largest = self.smallest.minimum(curvature), self.largest.maximum(total.abs())
+        self.smallest = torch.where(self.active, smallest, self.smallest)
+        self.largest = torch.where(self.active, largest, self.largest)
+        noise = torch.finfo(total.dtype).eps * self.largest
+        good: Tensor = self.active & (total > noise)
+        halted = self.active & ~good
+        self.stopped |= halted
+        self.solution = torch.where(halted, self.best, self.solution)
+        return good
+
+    def _keep_best(self, moved: Tensor) -> None:
+        better = moved & (self.squared < self.best_squared)
+        self.best = torch.where(better, self.solution, self.best)
+        self.best_squared = torch.where(better, self.squared, self.best_squared)
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    return (left * right).sum(dim=1, keepdim=True)

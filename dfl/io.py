@@ -1,0 +1,55 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dfl.errors import WriteError
+
+__all__ = ["write_json", "write_whole"]
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file under a temporary name in the same folder, then rename it into place.
+
+    Args:
+        path: where the file shall stand; an old file there is replaced at once.
+        write: writes to the path it is given.
+
+    Raises:
+        WriteError: if anything fails (disk full, folder missing, no permission); the
+            temporary file is removed and an old file at ``path`` is untouched.
+    """
+    # Not tempfile.mkstemp: its files can be read by their owner alone, and stay so when renamed.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise WriteError(
+            f"could not write {path}: {error.strerror or error}; what stood there before is "
+            "untouched. Free some space or choose another folder."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # renamed already, or its folder does not exist
+            temporary.unlink()
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write ``content`` as readable JSON, whole or not at all; NaN and infinity are refused.
+
+    Raises:
+        WriteError: if the file could not be written.
+        ValueError: if a number is NaN or infinite.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda temporary: _write_text(temporary, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

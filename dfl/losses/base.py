@@ -1,0 +1,63 @@
+"""Interface of the decision losses, and the logged rows they read."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from dfl.problem import ObservedCost
+
+__all__ = ["AbstractDecisionLoss", "LoggedBatch"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LoggedBatch:
+    """Randomised rows on which a policy is valued; leading axes are separate batches.
+
+    Args:
+        treatment: treatment received, int64. Shape ``(..., N)``.
+        revenue: observed revenue, in currency. Shape ``(..., N)``.
+        cost: observed cost, in currency, >= 0. Shape ``(..., N)``.
+        weight: inverse propensity of the treatment received. Shape ``(..., N)``.
+    """
+
+    treatment: Tensor
+    revenue: Tensor
+    cost: Tensor
+    weight: Tensor
+
+    @property
+    def observed_cost(self) -> ObservedCost:
+        """The logged costs, as solvers and layers take them."""
+        return ObservedCost(self.treatment, self.cost, self.weight)
+
+
+class AbstractDecisionLoss(ABC):
+    """Scores predictions by what the decisions they lead to would earn."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        revenue: Tensor,  # (..., N, M)
+        cost: Tensor,  # (..., N, M)
+        batch: LoggedBatch,
+        budget: float | Tensor,
+    ) -> Tensor:  # (...)
+        """Return minus the estimated value per head of the soft decisions.
+
+        Args:
+            revenue: predicted revenue, in currency. Shape ``(..., N, M)``.
+            cost: predicted cost, in currency, >= 0. Shape ``(..., N, M)``.
+            batch: the same people's logged outcomes, ``(..., N)``.
+            budget: money for the N people together, in currency; a number or ``(...)``.
+
+        Returns:
+            Loss in currency per head, differentiable in ``revenue`` and ``cost``. Shape
+            ``(...)``.
+
+        Raises:
+            ShapeError: if shapes do not fit.
+            InvalidValueError: if a treatment has no row in a batch.
+        """

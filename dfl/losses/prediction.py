@@ -1,0 +1,94 @@
+"""Prediction losses: how far predicted outcomes are from logged ones or from a teacher's."""
+
+from typing import Literal
+
+from torch import Tensor
+
+__all__ = ["PseudoLabelGradient", "factual_loss", "full_surface_weight", "pseudo_label_loss"]
+
+PseudoLabelGradient = Literal["stopped", "flowing"]
+
+
+def factual_loss(
+    prediction: Tensor,  # (..., N, 2, M)
+    treatment: Tensor,  # (..., N)
+    outcome: Tensor,  # (..., N, 2)
+    weight: Tensor | None = None,  # (..., N)
+) -> Tensor:  # (...)
+    """Compute the squared error of both outcomes at the treatment received.
+
+    ``mean_i weight_i [(r_i - r_hat_{i,t_i})^2 + (c_i - c_hat_{i,t_i})^2]``.
+
+    Args:
+        prediction: predicted outcomes. Shape ``(..., N, 2, M)``.
+        treatment: treatment received. Shape ``(..., N)``.
+        outcome: observed outcomes, in units of ``prediction``. Shape ``(..., N, 2)``.
+        weight: weight of each row, or None for 1. Shape ``(..., N)``.
+
+    Returns:
+        One loss per leading axis. Shape ``(...)``.
+
+    Source:
+        arXiv:2510.19517, ``L_PL`` without its counterfactual terms; with
+        `full_surface_weight`, arXiv:2407.13664, equation 5 divided by N / M.
+    """
+    error = (outcome - _at_treatment(prediction, treatment)).square().sum(dim=-1)
+    return (error if weight is None else weight * error).mean(dim=-1)
+
+
+def full_surface_weight(arm_counts: Tensor) -> Tensor:
+    """Return the weight per arm that makes `factual_loss` estimate the error over all arms.
+
+    ``N / (M N_t)``: on randomised rows, ``E[weight * factual error]`` is the squared error
+    averaged over all people and all treatments.
+
+    Args:
+        arm_counts: rows per treatment. Shape ``(M,)``.
+
+    Source:
+        arXiv:2407.13664, equation 5 and theorem 1.
+    """
+    return arm_counts.sum() / (arm_counts.shape[0] * arm_counts)
+
+
+def pseudo_label_loss(
+    prediction: Tensor,  # (..., N, 2, M)
+    treatment: Tensor,  # (..., N)
+    outcome: Tensor,  # (..., N, 2)
+    teacher: Tensor,  # (..., N, 2, M)
+    gate: Tensor | float,  # (..., N, 2, M)
+    gradient: PseudoLabelGradient = "stopped",
+) -> Tensor:  # (...)
+    """Compute the factual loss plus a gated pull towards a teacher where nothing was seen.
+
+    ``mean_i [ factual error_i + sum_{j != t_i} (y_cf_ij - y_hat_ij)^2 ]`` over both outcomes,
+    with pseudo-labels ``y_cf = w y_teacher + (1 - w) y_hat``.
+
+    Args:
+        prediction: predicted outcomes. Shape ``(..., N, 2, M)``.
+        treatment: treatment received. Shape ``(..., N)``.
+        outcome: observed outcomes, in units of ``prediction``. Shape ``(..., N, 2)``.
+        teacher: the teacher's predictions. Shape ``(..., N, 2, M)``.
+        gate: trust ``w`` in the teacher, in [0, 1]. Shape ``(..., N, 2, M)`` or a number.
+        gradient: ``"flowing"``: the derivative passes through the ``y_hat`` inside
+            ``y_cf``, so the term is ``w^2 (y_teacher - y_hat)^2``. ``"stopped"``: that
+            ``y_hat`` is a constant, so the gradient is ``w`` times plain distillation's; it
+            is computed as ``w (y_teacher - y_hat)^2``, whose Hessian belongs to that field.
+
+    Returns:
+        One loss per leading axis. Shape ``(...)``.
+
+    Source:
+        arXiv:2510.19517, ``L_PL``; the paper does not say which gradient it takes.
+    """
+    pull = gate if gradient == "stopped" else gate * gate
+    distance = (pull * (teacher - prediction).square()).sum(dim=-2)  # (..., N, M)
+    received = distance.gather(-1, treatment.unsqueeze(-1)).squeeze(-1)
+    unseen = distance.sum(dim=-1) - received
+    return factual_loss(prediction, treatment, outcome) + unseen.mean(dim=-1)
+
+
+def _at_treatment(prediction: Tensor, treatment: Tensor) -> Tensor:
+    """Pick ``prediction[..., t]``: (..., N, 2, M) and (..., N) give (..., N, 2)."""
+    index = treatment[..., None, None].expand(*prediction.shape[:-1], 1)
+    return prediction.gather(-1, index).squeeze(-1)

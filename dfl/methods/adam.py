@@ -1,0 +1,73 @@
+"""`StackedAdam`: Adam with decoupled weight decay, its own for each stacked network."""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.models import Parameters
+
+__all__ = ["StackedAdam"]
+
+
+@final
+class StackedAdam:
+    """Steps K networks at once; exactly as K separate optimisers would.
+
+    Each step first shrinks the parameters of network k by ``1 - learning_rate *
+    weight_decay[k]``, then takes torch's Adam step.
+
+    Args:
+        parameters: stacked parameters ``(K, ...)``; this object works on copies.
+        learning_rate: step size, > 0.
+        weight_decay: per network, >= 0. Shape ``(K,)``.
+
+    Source:
+        Loshchilov and Hutter (2019), arXiv:1711.05101, algorithm 2 (AdamW).
+    """
+
+    def __init__(
+        self, parameters: Parameters, *, learning_rate: float, weight_decay: Tensor
+    ) -> None:
+        self.parameters = {
+            name: value.detach().clone().requires_grad_() for name, value in parameters.items()
+        }
+        self._adam = torch.optim.Adam(self.parameters.values(), lr=learning_rate)
+        self._keep = 1 - learning_rate * weight_decay
+
+    def step(self, loss: Tensor) -> None:
+        """Differentiate a loss ``(K,)``, one per network, and take a step."""
+        gradients = torch.autograd.grad(loss.sum(), list(self.parameters.values()))
+        self.step_along(dict(zip(self.parameters, gradients, strict=True)))
+
+    @torch.no_grad()
+    def step_along(self, gradients: Parameters) -> None:
+        """Take a step along gradients that are already there."""
+        for name, value in self.parameters.items():
+            value.mul_(self._keep.reshape(-1, *(1,) * (value.ndim - 1)))
+            value.grad = gradients[name]
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+
+    def frozen(self) -> Parameters:
+        """Return the current parameters, detached copies."""
+        return {name: value.detach().clone() for name, value in self.parameters.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything needed to go on from here, as flat tensors."""
+        tensors = {f"value/{name}": value.detach() for name, value in self.parameters.items()}
+        for name, value in self.parameters.items():
+            for key, entry in self._adam.state[value].items():
+                tensors[f"{key}/{name}"] = entry
+        return tensors
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` returned."""
+        for name, value in self.parameters.items():
+            value.copy_(tensors[f"value/{name}"])
+            own = [key for key in tensors if key.endswith(f"/{name}") and key != f"value/{name}"]
+            self._adam.state[value] = {
+                key.removesuffix(f"/{name}"): tensors[key].clone() for key in own
+            }

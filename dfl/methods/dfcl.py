@@ -1,0 +1,99 @@
+"""`Dfcl`: two-stage training followed by training on the decisions themselves."""
+
+from dataclasses import dataclass, field, replace
+from typing import final
+
+from torch import Tensor
+
+from dfl.budget import Budget
+from dfl.errors import InvalidValueError
+from dfl.losses.base import AbstractDecisionLoss
+from dfl.losses.prediction import factual_loss
+from dfl.losses.primal_policy import PrimalPolicy
+from dfl.methods.base import AbstractMethod, Part
+from dfl.methods.cohort import Cohort
+from dfl.methods.decision_level import DecisionLevel
+from dfl.methods.monitor import Monitor
+from dfl.methods.rows import Batch
+from dfl.methods.stage import Stage
+from dfl.methods.training import Training
+from dfl.methods.tsm_sl import fit_factual
+from dfl.models import MLP, Parameters
+
+__all__ = ["Dfcl"]
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dfcl(AbstractMethod):
+    """Decision-focused causal learning on randomised rows.
+
+    ``loss = prediction_weight * factual loss + decision loss``, both in units of the
+    revenue's scale, starting from networks trained on the factual loss alone: from scratch
+    the decision loss finds no gradient worth following.
+
+    Args:
+        loss: the decision loss; ``dfcl-ppl`` is `PrimalPolicy`.
+        budgets: the budgets to decide well at; the decision loss is their mean.
+        prediction_weight: alpha of the papers, >= 0.
+        decision_epochs: epochs of the second stage, >= 1; its last epoch is kept.
+        network: sizes of each network.
+        training: settings of training.
+
+    Raises:
+        InvalidValueError: if a number is out of range or there is no budget.
+
+    Source:
+        Zhou et al. (2024), arXiv:2407.13664, algorithm 1; named DFCL-PPL in
+        arXiv:2510.19517. Deviations: those of the decision loss; the whole warm start
+        precedes the decision stage.
+    """
+
+    loss: AbstractDecisionLoss = field(default_factory=PrimalPolicy)
+    budgets: tuple[Budget, ...] = (Budget(share=0.3),)
+    prediction_weight: float = 1.0
+    decision_epochs: int = 10
+    network: MLP = field(default_factory=MLP)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.budgets:
+            raise InvalidValueError("budgets must hold at least one budget, got none.")
+        if not self.prediction_weight >= 0:
+            raise InvalidValueError(
+                f"prediction_weight must be >= 0, got {self.prediction_weight:g}."
+            )
+        if self.decision_epochs < 1:
+            raise InvalidValueError(f"decision_epochs must be >= 1, got {self.decision_epochs}.")
+
+    @property
+    def uses(self) -> tuple[Part, ...]:
+        """Randomised rows alone."""
+        return ("rct",)
+
+    def train(self, cohort: Cohort, monitor: Monitor) -> Parameters:
+        """Train on predictions, then on predictions and decisions."""
+        start = fit_factual("warm-start", cohort, "rct", self.training, monitor)
+        network, decision = cohort.network, DecisionLevel.of(cohort, self.loss, self.budgets)
+
+        def loss(parameters: Parameters, batch: Batch) -> Tensor:
+            outcomes = network(parameters, batch.features)
+            factual = factual_loss(outcomes, batch.treatment, batch.outcome)
+            return self.prediction_weight * factual + decision(outcomes, batch)
+
+        share = self.decision_epochs / self.training.epochs
+        training = replace(
+            self.training,
+            epochs=self.decision_epochs,
+            min_steps=max(round(self.training.min_steps * share), 1),
+        )
+        stage = Stage(
+            name="decision",
+            cohort=cohort,
+            pool=cohort.pool(lambda one: one.rows("rct")),
+            training=training,
+            loss=loss,
+            monitor=monitor,
+        )
+        return stage.run(start)

@@ -1,0 +1,65 @@
+"""`KdLabel`: a student on all logs, pulled to a teacher trained on randomised rows."""
+
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+from dfl.errors import InvalidValueError
+from dfl.losses.prediction import PseudoLabelGradient
+from dfl.methods.base import AbstractMethod, Part
+from dfl.methods.cohort import Cohort
+from dfl.methods.distillation import LowerLevel
+from dfl.methods.monitor import Monitor
+from dfl.methods.training import Training
+from dfl.methods.tsm_sl import fit_factual
+from dfl.models import MLP, Parameters
+
+__all__ = ["KdLabel"]
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class KdLabel(AbstractMethod):
+    """Distillation with a fixed gate; what is left of Bi-DFCL when the gate is not learned.
+
+    A teacher ensemble learns from the randomised rows. The student minimises
+    ``mean_i [factual error_i + gate * sum_{j != t_i} (y_teacher_ij - y_hat_ij)^2]``.
+
+    Args:
+        gate: trust in the teacher, in [0, 1].
+        rows: the student's rows; ``"obs"`` as published, ``"both"`` adds the randomised
+            rows, which helped in our studies.
+        pseudo_label_gradient: see `dfl.losses.pseudo_label_loss`.
+        network: sizes of teacher and student.
+        training: settings of training, for teacher and student alike.
+
+    Raises:
+        InvalidValueError: if the gate is outside [0, 1].
+
+    Source:
+        Liu et al. (2020), SIGIR, "A general knowledge distillation framework for
+        counterfactual recommendation via uniform data", label-based distillation.
+        Deviations: labels are distilled for the treatments not received; the teacher is an
+        ensemble.
+    """
+
+    gate: float = 0.3
+    rows: Literal["obs", "both"] = "both"
+    pseudo_label_gradient: PseudoLabelGradient = "stopped"
+    network: MLP = field(default_factory=MLP)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        """Check the gate."""
+        if not 0 <= self.gate <= 1:
+            raise InvalidValueError(f"gate must be in [0, 1], got {self.gate:g}.")
+
+    @property
+    def uses(self) -> tuple[Part, ...]:
+        """Both parts."""
+        return ("rct", "obs")
+
+    def train(self, cohort: Cohort, monitor: Monitor) -> Parameters:
+        """Train the teachers, then the students."""
+        teachers = fit_factual("teacher", cohort, "rct", self.training, monitor)
+        level = LowerLevel.of(cohort, self.rows, teachers, self.pseudo_label_gradient)
+        return level.train("target", lambda _: self.gate, self.training, monitor)

@@ -1,0 +1,96 @@
+"""What every method is given: training sets, and the settings of training."""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+from dfl.data.uplift_data import UpliftData
+from dfl.errors import DataError, InvalidValueError, ShapeError
+
+__all__ = ["Rows", "Training", "TrainingSet"]
+
+Rows = Literal["rct", "obs", "both"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Settings of the optimiser and of the ensemble, the same in every method.
+
+    Args:
+        epochs: passes over the training rows, >= 1.
+        batch_size: rows per step, >= 1.
+        min_steps: steps in all at least, >= 1; a small set is passed over more often.
+        learning_rate: step of Adam, > 0.
+        weight_decay: decoupled weight decay (the AdamW form, each step shrinks weights by
+            ``learning_rate * weight_decay``), >= 0. Of several candidates the one with the
+            smallest validation error is taken.
+        members: networks in the ensemble, >= 1; they differ in initial weights and in the
+            order of rows, and predict their mean.
+
+    Raises:
+        InvalidValueError: if a setting is out of range.
+    """
+
+    epochs: int = 20
+    batch_size: int = 1024
+    min_steps: int = 1000
+    learning_rate: float = 1e-3
+    weight_decay: tuple[float, ...] = (0.03, 0.3, 1.0)
+    members: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("epochs", "batch_size", "min_steps", "members"):
+            if getattr(self, name) < 1:
+                raise InvalidValueError(f"{name} must be >= 1, got {getattr(self, name)}.")
+        if not self.learning_rate > 0:
+            raise InvalidValueError(f"learning_rate must be > 0, got {self.learning_rate:g}.")
+        if not self.weight_decay or any(not decay >= 0 for decay in self.weight_decay):
+            raise InvalidValueError(
+                f"weight_decay must hold at least one value, all >= 0, got {self.weight_decay}."
+            )
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingSet:
+    """The rows of one study: whatever a method needs of randomised and observational logs.
+
+    Args:
+        rct: randomised training rows, or None.
+        obs: observational training rows, or None.
+        validation: randomised rows for choosing epochs and weight decay, or None.
+        seed: starting point of all randomness of training on this set.
+
+    Raises:
+        DataError: if all parts are missing, or a randomised part is not randomised.
+        ShapeError: if the parts differ in number of features or treatments.
+    """
+
+    rct: UpliftData | None = None
+    obs: UpliftData | None = None
+    validation: UpliftData | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit each other."""
+        for name in ("rct", "validation"):
+            part = getattr(self, name)
+            if part is not None and part.source != "rct":
+                raise DataError(f"{name} must hold randomised rows, got source {part.source!r}.")
+        sizes = {(part.features.shape[1], part.treatments) for part in self.parts}
+        if len(sizes) != 1:
+            raise ShapeError(
+                "rct, obs and validation must agree in (features, treatments), "
+                f"got {sorted(sizes) or 'no rows at all'}."
+            )
+
+    @property
+    def parts(self) -> list[UpliftData]:
+        """The parts that are there."""
+        return [part for part in (self.rct, self.obs, self.validation) if part is not None]
+
+    def rows(self, which: Rows) -> list[UpliftData]:
+        """Return the named training parts that are there; never the validation rows."""
+        named = {"rct": (self.rct,), "obs": (self.obs,), "both": (self.rct, self.obs)}[which]
+        return [part for part in named if part is not None]

@@ -1,0 +1,154 @@
+"""Expected outcome metric: what a model's allocation would earn at a budget, from logs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from dfl.budget import Budget
+from dfl.data.uplift_data import UpliftData
+from dfl.errors import InvalidValueError
+from dfl.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
+from dfl.metrics.matched_rows import MatchedRows
+from dfl.metrics.plateaus import Plateaus
+from dfl.metrics.randomised_rows import per_head_budgets
+
+__all__ = ["ExpectedOutcome", "eom_curve", "expected_outcome"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ExpectedOutcome:
+    """Estimated revenue per head of a feasible allocation; times N for the total.
+
+    Args:
+        budget: money per head, in currency.
+        cost: estimated spend per head, in currency, at most the budget.
+        multiplier: price of money at which the two mixed policies meet; 0 if the budget is
+            not used up.
+        mixed_with_cheapest: share of people given the cheapest treatment because no
+            multiplier meets the budget, in [0, 1]; 0 means that the model's own allocation
+            is feasible.
+        estimate: revenue per head, in currency, with its error.
+    """
+
+    budget: float
+    cost: float
+    multiplier: float
+    mixed_with_cheapest: float
+    estimate: Estimate
+
+    @property
+    def value(self) -> float:
+        """Estimated revenue per head, in currency."""
+        return self.estimate.value
+
+    @property
+    def standard_error(self) -> float:
+        """Bootstrap standard error of the value, in currency per head."""
+        return self.estimate.standard_error
+
+    @property
+    def low(self) -> float:
+        """Lower end of the confidence interval, in currency per head."""
+        return self.estimate.low
+
+    @property
+    def high(self) -> float:
+        """Upper end of the confidence interval, in currency per head."""
+        return self.estimate.high
+
+
+def expected_outcome(
+    data: UpliftData,
+    revenue: Tensor,  # (N, M)
+    cost: Tensor,  # (N, M)
+    budgets: Sequence[Budget],
+    *,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> tuple[ExpectedOutcome, ...]:
+    """Estimate what a model's allocation earns at each budget, with errors.
+
+    ``value = mean_i revenue_i 1[t_i = choice_i] / p(t_i)``, Horvitz-Thompson, at the
+    multiplier where the spend estimated in the same way from **observed** costs meets the
+    budget; see `SpendCurve.at` for how it is met. ``p`` is the known propensity, else the
+    share of the arm. In every bootstrap draw the whole procedure is done again: arm shares,
+    spend curve, search of the multiplier. The budget stays the same amount of money, and the
+    cheapest treatment the same treatment.
+
+    Args:
+        data: randomised rows, or rows of known propensity, that no part of the model saw.
+        revenue: predicted revenue, in currency. Shape ``(N, M)``.
+        cost: predicted cost, in currency. Shape ``(N, M)``.
+        budgets: in any unit; a share lies between the cheapest and the dearest treatment
+            given to everyone, by their observed mean costs.
+        bootstrap: draws, level and seed.
+
+    Returns:
+        One `ExpectedOutcome` per budget, in the order given.
+
+    Raises:
+        ShapeError: if predictions do not fit the rows.
+        InvalidValueError: if predictions are not finite, no budget is given, the rows are
+            observational and carry no propensity, or a treatment is too rare to bootstrap.
+        InfeasibleBudgetError: if even the cheapest treatment for everyone costs more than a
+            budget.
+
+    Source:
+        Zhou et al. (2025), arXiv:2510.19517, Algorithm 6. Deviations: those of `SpendCurve`;
+        standard errors.
+    """
+    matched = MatchedRows.of(data, revenue, cost)
+    rows = matched.rows
+    amounts = per_head_budgets(budgets, len(data), rows.arm_means(rows.as_logged())[0])
+    as_logged = matched.plateaus(rows.as_logged())
+    draws = [_values(matched.plateaus(counts), amounts) for counts in bootstrap.counts(data)]
+    key = bootstrap.rows_key(data)
+    outcomes = []
+    for amount, drawn in zip(amounts, zip(*draws, strict=True), strict=True):
+        mix = as_logged.mix_at(amount)
+        outcomes.append(
+            ExpectedOutcome(
+                budget=amount,
+                cost=mix.cost,
+                multiplier=float(matched.events.multiplier[mix.plateau]),
+                mixed_with_cheapest=mix.cheapest,
+                estimate=bootstrap.estimate(mix.value, drawn, key),
+            )
+        )
+    return tuple(outcomes)
+
+
+def _values(plateaus: Plateaus, amounts: list[float]) -> list[float]:
+    return [plateaus.mix_at(amount).value for amount in amounts]
+
+
+def eom_curve(
+    data: UpliftData,
+    revenue: Tensor,  # (N, M)
+    cost: Tensor,  # (N, M)
+    *,
+    points: int = 21,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> tuple[ExpectedOutcome, ...]:
+    """Estimate the value at evenly spaced budgets, cheapest to dearest treatment for all.
+
+    Args:
+        data: as in `expected_outcome`.
+        revenue: predicted revenue, in currency. Shape ``(N, M)``.
+        cost: predicted cost, in currency. Shape ``(N, M)``.
+        points: number of budgets, >= 2.
+        bootstrap: draws, level and seed.
+
+    Returns:
+        One `ExpectedOutcome` per budget, budgets rising.
+
+    Raises:
+        ShapeError: if predictions do not fit the rows.
+        InvalidValueError: as `expected_outcome`, and if ``points`` is below 2.
+    """
+    if points < 2:
+        raise InvalidValueError(f"points must be >= 2, got {points}.")
+    shares = [Budget(share=k / (points - 1)) for k in range(points)]
+    return expected_outcome(data, revenue, cost, shares, bootstrap=bootstrap)

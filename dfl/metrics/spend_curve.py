@@ -1,0 +1,160 @@
+"""`SpendCurve`: what a model's allocation costs and earns at every multiplier."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfl.data.uplift_data import PotentialOutcomes, UpliftData
+from dfl.errors import InfeasibleBudgetError
+from dfl.metrics.arrays import Numbers
+from dfl.metrics.matched_rows import MatchedRows
+from dfl.metrics.plateaus import Events, Plateaus
+from dfl.metrics.randomised_rows import check_predictions
+from dfl.solvers.hull import hull_steps
+
+__all__ = ["CurvePoint", "SpendCurve", "observed_curve", "true_curve"]
+
+
+@final
+@dataclass(frozen=True)
+class CurvePoint:
+    """What a model's allocation earns at one budget; amounts in currency per head.
+
+    Args:
+        multiplier: price of money at which the two mixed policies meet; 0 if the budget is
+            not used up.
+        cost: spend, at most the budget.
+        value: revenue.
+        mixed_with_cheapest: share of people given the cheapest treatment instead of the
+            model's choice because no multiplier meets the budget, in [0, 1]; 0 means that the
+            model's own allocation is feasible.
+    """
+
+    multiplier: float
+    cost: float
+    value: float
+    mixed_with_cheapest: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SpendCurve:
+    """Spend and value per head on every plateau of the multiplier.
+
+    At multiplier ``m`` everyone gets ``argmax_j revenue_j - m * cost_j`` of the predictions;
+    spend and value are the estimated or the true ones of that choice. Plateau ``p`` holds for
+    ``multiplier[p] <= m < multiplier[p - 1]``.
+
+    Args:
+        multiplier: lower end of each plateau, falling, the last 0. float64, shape ``(P,)``.
+        cost: spend, in currency per head. Rises along the curve if predictions are good, but
+            not strictly: it is not the predicted spend. float64, shape ``(P,)``.
+        value: revenue, in currency per head. float64, shape ``(P,)``.
+        cheapest_cost: mean cost of the treatment with the smallest mean cost.
+        cheapest_value: its mean revenue.
+
+    Source:
+        Zhou et al. (2025), arXiv:2510.19517, Algorithm 6 (EOM) at one budget. Deviations: all
+        multipliers at once by sorting, a mix of two plateaus that spends the budget exactly
+        instead of one of them, and a feasible answer where no multiplier meets the budget.
+    """
+
+    multiplier: Tensor
+    cost: Tensor
+    value: Tensor
+    cheapest_cost: float
+    cheapest_value: float
+
+    def at(self, per_head: float) -> CurvePoint:
+        """Return what is earned at a budget.
+
+        A bisection over the plateaus, from the largest multiplier (or, if that overspends,
+        from the plateau of least spend) to multiplier 0, keeps
+        ``spend(high multiplier) <= budget < spend(low multiplier)`` and ends on two
+        neighbours; they are mixed at random so that the budget is spent exactly. A budget
+        that multiplier 0 leaves unspent gives the unconstrained policy. If every multiplier
+        overspends, the policy of least spend is mixed with the cheapest treatment.
+
+        Args:
+            per_head: budget, in currency per head.
+
+        Raises:
+            InfeasibleBudgetError: if even the cheapest treatment for everyone costs more.
+        """
+        if per_head < self.cheapest_cost - 1e-9 * float(self.cost.max()):
+            raise InfeasibleBudgetError(
+                f"budget must be at least the {self.cheapest_cost:g} per head that the cheapest "
+                f"treatment costs, got {per_head:g}; raise the budget."
+            )
+        mix = Plateaus(
+            self.cost.numpy(), self.value.numpy(), self.cheapest_cost, self.cheapest_value
+        ).mix_at(per_head)
+        multiplier = float(self.multiplier[mix.plateau])
+        return CurvePoint(multiplier, mix.cost, mix.value, mix.cheapest)
+
+
+def observed_curve(data: UpliftData, revenue: Tensor, cost: Tensor) -> SpendCurve:
+    """Estimate a model's spend curve from randomised logs.
+
+    A row counts, with inverse propensity weight, where the model's choice is the treatment
+    it received; that holds on one interval of multipliers, so rows enter and leave once.
+
+    Args:
+        data: randomised rows, or rows of known propensity.
+        revenue: predicted revenue, in currency. Shape ``(N, M)``.
+        cost: predicted cost, in currency. Shape ``(N, M)``.
+
+    Raises:
+        ShapeError: if predictions do not fit the rows.
+        InvalidValueError: if predictions are not finite, or the rows are observational and
+            carry no propensity.
+    """
+    matched = MatchedRows.of(data, revenue, cost)
+    plateaus = matched.plateaus(matched.rows.as_logged())
+    return _curve(matched.events, plateaus)
+
+
+def true_curve(truth: PotentialOutcomes, revenue: Tensor, cost: Tensor) -> SpendCurve:
+    """Compute a model's true spend curve: predicted decisions, true cost and revenue.
+
+    Everyone walks down the hull of the predictions, from the predicted cheapest treatment to
+    the predicted best one, as the multiplier falls.
+
+    Args:
+        truth: expected revenue and cost of everyone under every treatment.
+        revenue: predicted revenue, in currency. Shape ``(N, M)``.
+        cost: predicted cost, in currency. Shape ``(N, M)``.
+
+    Raises:
+        ShapeError: if predictions do not fit the truth.
+        InvalidValueError: if predictions are not finite.
+    """
+    check_predictions(revenue, cost, *truth.revenue.shape)
+    true_cost = truth.cost.to("cpu", torch.float64).numpy()
+    true_value = truth.revenue.to("cpu", torch.float64).numpy()
+    steps = hull_steps(revenue.cpu(), cost.cpu())
+    events = Events.at(np.append(np.inf, steps.multiplier.numpy()))
+    row, before, after = (x.numpy() for x in (steps.row, steps.previous, steps.treatment))
+    base = np.arange(len(true_cost)), steps.base.numpy()
+
+    def walk(amount: Numbers) -> Numbers:
+        change = np.append(amount[base].sum(), amount[row, after] - amount[row, before])
+        return events.accumulate(change[events.order]) / len(amount)
+
+    arm_cost, arm_value = true_cost.mean(axis=0), true_value.mean(axis=0)
+    cheapest = int(arm_cost.argmin())
+    reference = float(arm_cost[cheapest]), float(arm_value[cheapest])
+    return _curve(events, Plateaus(walk(true_cost), walk(true_value), *reference))
+
+
+def _curve(events: Events, plateaus: Plateaus) -> SpendCurve:
+    return SpendCurve(
+        torch.from_numpy(events.multiplier),
+        torch.from_numpy(plateaus.cost),
+        torch.from_numpy(plateaus.value),
+        plateaus.cheapest_cost,
+        plateaus.cheapest_value,
+    )

@@ -1,0 +1,109 @@
+"""`Scaling`: features and outcomes in units a network learns well, and back to currency."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.data.uplift_data import UpliftData
+from dfl.errors import InvalidValueError
+
+__all__ = ["Scaling"]
+
+_ROWS_TO_CALL_CONSTANT = 100
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Means and scales of one training set; or of several, stacked along a leading axis.
+
+    A treatment whose logged cost never varies over at least 100 rows (a letter at 15 cents,
+    say) has a known cost: it is served as that constant, not learned.
+
+    Args:
+        feature_mean: ``(..., F)``, in units of each feature.
+        feature_scale: standard deviation, 1 where a feature is constant. ``(..., F)``.
+        revenue_mean: mean over all rows, in currency. ``(...)``.
+        revenue_scale: standard deviation over all rows, in currency. ``(...)``.
+        cost_scale: root mean square over all rows, in currency. ``(...)``.
+        fixed_cost: known constant cost per treatment, in currency; NaN where it is learned.
+            ``(..., M)``.
+    """
+
+    feature_mean: Tensor
+    feature_scale: Tensor
+    revenue_mean: Tensor
+    revenue_scale: Tensor
+    cost_scale: Tensor
+    fixed_cost: Tensor
+
+    @staticmethod
+    def fit(*parts: UpliftData) -> "Scaling":
+        """Return the scaling of all given rows together.
+
+        Raises:
+            InvalidValueError: if revenue is the same in every row, or every cost is zero.
+        """
+        features = torch.cat([part.features for part in parts])
+        revenue = torch.cat([part.revenue for part in parts])
+        cost = torch.cat([part.cost for part in parts])
+        treatment = torch.cat([part.treatment for part in parts])
+        spread = features.std(dim=0, correction=0)
+        revenue_scale = revenue.std(correction=0)
+        cost_scale = cost.square().mean().sqrt()
+        if not bool(revenue_scale > 0):
+            raise InvalidValueError(
+                "revenue must vary, got the same value in every training row; check the column."
+            )
+        if not bool(cost_scale > 0):
+            raise InvalidValueError(
+                "cost must be positive somewhere, got 0 in every training row; with no cost "
+                "there is no budget to spend."
+            )
+        return Scaling(
+            feature_mean=features.mean(dim=0),
+            feature_scale=torch.where(spread > 0, spread, torch.ones_like(spread)),
+            revenue_mean=revenue.mean(),
+            revenue_scale=revenue_scale,
+            cost_scale=cost_scale,
+            fixed_cost=_constant_per_arm(cost, treatment, parts[0].treatments),
+        )
+
+    @staticmethod
+    def stack(scalings: Sequence["Scaling"]) -> "Scaling":
+        """Put several scalings along a new leading axis."""
+        return Scaling(
+            *(torch.stack([getattr(s, f.name) for s in scalings]) for f in fields(Scaling))
+        )
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """Return features with mean 0 and scale 1. Shape ``(..., N, F)``."""
+        mean, scale = self.feature_mean.unsqueeze(-2), self.feature_scale.unsqueeze(-2)
+        return (features - mean) / scale
+
+    def outcomes(self, revenue: Tensor, cost: Tensor) -> Tensor:
+        """Return observed outcomes in network units, shape ``(..., N, 2)``."""
+        scaled_revenue = (revenue - self.revenue_mean[..., None]) / self.revenue_scale[..., None]
+        return torch.stack((scaled_revenue, cost / self.cost_scale[..., None]), dim=-1)
+
+    def currency(self, outcomes: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn network outputs ``(..., N, 2, M)`` into revenue and cost ``(..., N, M)``."""
+        revenue = outcomes[..., 0, :] * self.revenue_scale[..., None, None]
+        revenue = revenue + self.revenue_mean[..., None, None]
+        cost = outcomes[..., 1, :] * self.cost_scale[..., None, None]
+        fixed = self.fixed_cost.unsqueeze(-2)
+        return revenue, torch.where(fixed.isnan(), cost, fixed.nan_to_num())
+
+
+def _constant_per_arm(cost: Tensor, treatment: Tensor, treatments: int) -> Tensor:
+    """Return each arm's cost where all its rows, at least 100, share one value, else NaN."""
+    lowest = cost.new_full((treatments,), float("inf"))
+    lowest = lowest.scatter_reduce(0, treatment, cost, "amin")
+    highest = cost.new_full((treatments,), float("-inf"))
+    highest = highest.scatter_reduce(0, treatment, cost, "amax")
+    enough = torch.bincount(treatment, minlength=treatments) >= _ROWS_TO_CALL_CONSTANT
+    known = (lowest == highest) & enough
+    return torch.where(known, lowest, lowest.new_tensor(float("nan")))

@@ -1,0 +1,140 @@
+"""Tables that turn a name of the command line into a class, loaded on first use.
+
+In Python, use the classes. Names serve configuration files and the command line.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar, final
+
+from dfl.errors import DuplicateNameError, MissingExtraError, UnknownNameError
+
+__all__ = ["Entry", "Registry", "unknown_name"]
+
+T = TypeVar("T")
+
+
+@final
+@dataclass(frozen=True)
+class Entry:
+    """Where a registered class lives.
+
+    Args:
+        target: ``"package.module:ClassName"``.
+        extra: the optional dependency group the module needs, or None.
+    """
+
+    target: str
+    extra: str | None = None
+
+
+def unknown_name(table: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Build the error for a name that is not known, with the nearest known name.
+
+    Args:
+        table: what was searched, in the plural: ``"solvers"``.
+        name: the name that came.
+        known: every name that would have been accepted.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    listing = ", ".join(known) or "none"
+    return UnknownNameError(f"{name!r} is not among the {table}.{hint} Known: {listing}.")
+
+
+@final
+class Registry(Generic[T]):
+    """Name to class table of one family, open to third parties through entry points.
+
+    Args:
+        family: folder and entry-point group of the family: ``"solvers"`` reads the entry
+            points of the group ``dfl.solvers``.
+        base: the interface that every member implements.
+        table: the names that ship with dfl.
+    """
+
+    def __init__(self, family: str, base: type[T], table: Mapping[str, str | Entry]) -> None:
+        self.family = family
+        self.base = base
+        self._entries = {
+            name: entry if isinstance(entry, Entry) else Entry(entry)
+            for name, entry in table.items()
+        }
+        self._third_parties_read = False
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether ``name`` is registered."""
+        return name in self._all()
+
+    def names(self) -> tuple[str, ...]:
+        """Return every registered name, sorted."""
+        return tuple(sorted(self._all()))
+
+    def register(self, name: str, target: str | Entry) -> None:
+        """Add a name.
+
+        Args:
+            name: new name, in kebab-case.
+            target: ``"module:ClassName"``, or an `Entry`.
+
+        Raises:
+            DuplicateNameError: if the name is taken.
+        """
+        entries = self._all()
+        if name in entries:
+            raise DuplicateNameError(
+                f"{name!r} is already in {self.family} ({entries[name].target}); "
+                "choose another name."
+            )
+        entries[name] = target if isinstance(target, Entry) else Entry(target)
+
+    def load(self, name: str) -> type[T]:
+        """Return the class registered under ``name``, importing its module if needed.
+
+        Raises:
+            UnknownNameError: if the name is not registered.
+            MissingExtraError: if the module needs a package that is not installed.
+            TypeError: if the target does not implement the family's interface.
+        """
+        entries = self._all()
+        if name not in entries:
+            raise unknown_name(self.family, name, entries)
+        entry = entries[name]
+        module, _, attribute = entry.target.partition(":")
+        try:
+            loaded = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if entry.extra is None:
+                raise
+            raise MissingExtraError(
+                f"{name!r} of {self.family} needs the package {error.name!r}, which is not "
+                f"installed: pip install 'dfl-toolkit[{entry.extra}]'"
+            ) from error
+        if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
+            raise TypeError(f"{entry.target} must be a class that implements {self.base.__name__}.")
+        return loaded
+
+    def name_of(self, cls: type) -> str:
+        """Return the name under which a class is registered; nothing is imported.
+
+        Raises:
+            UnknownNameError: if no entry points to the module and name of the class.
+        """
+        target = f"{cls.__module__}:{cls.__qualname__}"
+        for name, entry in self._all().items():
+            if entry.target == target:
+                return name
+        raise UnknownNameError(
+            f"{target} is not among the {self.family}; register it to name it in a configuration."
+        )
+
+    def _all(self) -> dict[str, Entry]:
+        if not self._third_parties_read:
+            self._third_parties_read = True
+            for point in entry_points(group=f"dfl.{self.family}"):
+                self.register(point.name, point.value)
+        return self._entries

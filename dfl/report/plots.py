@@ -1,0 +1,95 @@
+"""Plots of a run: value against budget, who gets what, and training."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["PLOTS", "draw"]
+
+_SIZE = (7.0, 4.2)  # inches
+
+
+def draw(plot: Callable[[Axes, Mapping[str, Any]], None], results: Mapping[str, Any]) -> bytes:
+    """Return a plot as PNG.
+
+    Args:
+        plot: one of `PLOTS`.
+        results: ``metrics`` and ``history`` of a run, as its folder holds them.
+    """
+    figure = Figure(figsize=_SIZE, layout="constrained")  # without pyplot: no global state
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    plot(axes, results)
+    target = BytesIO()
+    figure.savefig(target, format="png", dpi=110, metadata={"Software": None})
+    return target.getvalue()
+
+
+def value_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
+    """Draw the expected outcome with its band, and the reference points."""
+    metrics = results["metrics"]
+    curve = metrics["curve"]
+    budget = [point["budget"] for point in curve]
+    axes.fill_between(
+        budget, [p["low"] for p in curve], [p["high"] for p in curve], alpha=0.25, linewidth=0
+    )
+    axes.plot(budget, [p["value"] for p in curve], label=f"{metrics['method']} (estimated)")
+    for key, label, style in (
+        ("true", f"{metrics['method']} (true)", "--"),
+        ("oracle", "oracle (true)", ":"),
+        ("constant_mix", "best constant mix", "-."),
+    ):
+        if key in curve[0]:
+            axes.plot(budget, [point[key] for point in curve], style, label=label)
+    for name, arm in metrics["arms"].items():
+        axes.plot(arm["cost"], arm["revenue"], "o", color="grey", markersize=4)
+        axes.annotate(
+            name, (arm["cost"], arm["revenue"]), (4, -10), textcoords="offset points", fontsize=8
+        )
+    axes.set(xlabel="budget per head (currency)", ylabel="revenue per head (currency)")
+    axes.legend(frameon=False, fontsize=9)
+
+
+def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
+    """Draw the share of people under each treatment."""
+    mix = results["metrics"]["mix"]
+    names = list(results["metrics"]["arms"])
+    shares = [[point["shares"][j] for point in mix] for j in range(len(names))]
+    axes.stackplot([point["budget"] for point in mix], shares, labels=names, alpha=0.85)
+    axes.set(
+        xlabel="budget per head (currency)", ylabel="share of people", ylim=(0, 1), xmargin=0.0
+    )
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
+    """Draw loss and validation error of every stage, epoch by epoch."""
+    stages = {name: logs for name, logs in results["history"].items() if "loss" in logs[0]}
+    for index, (name, logs) in enumerate(stages.items()):
+        for key, style in (("loss", "-"), ("validation", "--")):
+            if key in logs[0]:
+                axes.plot(
+                    range(1, len(logs) + 1),
+                    _finite(logs, key),
+                    style,
+                    color=f"C{index}",
+                    label=f"{name}: {key}",
+                )
+    axes.set(xlabel="epoch", ylabel="loss")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+PLOTS: Mapping[str, Callable[[Axes, Mapping[str, Any]], None]] = {
+    "value": value_against_budget,
+    "mix": mix_against_budget,
+    "training": training_curves,
+}
+
+
+def _finite(logs: Sequence[Mapping[str, float]], key: str) -> list[float]:
+    return [one[key] if one.get(key) is not None else math.nan for one in logs]

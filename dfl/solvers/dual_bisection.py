@@ -1,0 +1,191 @@
+"""`DualBisection`: bisect the price of money until the spend meets the budget."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from dfl.errors import InfeasibleBudgetError, InvalidValueError
+from dfl.problem import Allocation, AllocationProblem, ObservedCost
+from dfl.solvers.base import AbstractSolver
+from dfl.solvers.decide import cheapest, decide
+from dfl.solvers.hull import hull_steps
+from dfl.solvers.match_intervals import match_intervals
+from dfl.solvers.one_budget import require_one_budget
+
+__all__ = ["DualBisection"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DualBisection(AbstractSolver):
+    """Bisects the multiplier, everyone choosing ``argmax_j revenue_j - multiplier * cost_j``.
+
+    Throughout, ``spend(high) <= budget < spend(low)``; the choice at ``high`` is returned,
+    which is within the budget. Nothing fills up what is left, so the gap is that of the
+    rounded-down LP optimum, where all people tied at the critical multiplier stay below it.
+
+    **Predicted costs** (no ``problem.observed``): spend is the cost of the choice;
+    ``upper_bound`` is the dual value at the multiplier found, which is the LP optimum.
+
+    **Observed costs**: spend is ``sum_i weight_i * cost_i * 1[treatment_i = choice_i]``,
+    noisy and not monotone in the multiplier; where it crosses the budget several times, one
+    crossing is found. ``Allocation.cost`` is that spend, ``revenue`` the predicted revenue
+    of the choice, and ``upper_bound`` is infinity: predicted revenue has no dual bound under
+    an observed budget.
+
+    Args:
+        on_infeasible: what to do with observed costs where even the top of the bracket,
+            everyone on the cheapest treatment, spends more than the budget. ``"raise"``:
+            raise. ``"least-spend"``: return that allocation, with its true spend in
+            ``cost``, above the budget. Meant for training, where one noisy batch must not
+            stop the run; such an allocation is not feasible.
+
+    Raises:
+        InvalidValueError: if ``on_infeasible`` is neither of the two.
+
+    Source:
+        arXiv:2510.19517, Algorithm 2 (predicted costs) and Algorithm 6 (observed costs).
+        Deviations: the bracket reaches up to the largest ``(revenue_j - revenue_base) /
+        (cost_j - cost_base)`` over the person's cheapest treatment ``base``, where everyone
+        provably chooses ``base``; the paper's ``max revenue / cost`` can be too low when the
+        cheapest treatment has a cost, or a revenue below 0, and is infinite at cost 0. The
+        bisection halves the sorted list of multipliers at which the spend can change instead
+        of the number itself: the same end without a tolerance, exact after ``log2`` of the
+        list's length, whatever the magnitudes. Spend is evaluated from hull steps or match
+        intervals, found once, not by an argmax per step.
+    """
+
+    on_infeasible: Literal["raise", "least-spend"] = "raise"
+
+    def __post_init__(self) -> None:
+        """Check the option."""
+        if self.on_infeasible not in ("raise", "least-spend"):
+            raise InvalidValueError(
+                f"on_infeasible must be 'raise' or 'least-spend', got {self.on_infeasible!r}."
+            )
+
+    def solve(self, problem: AllocationProblem) -> Allocation:
+        """Return everyone's choice at the smallest multiplier found to meet the budget.
+
+        Args:
+            problem: one budget, met by predicted or by observed costs.
+
+        Returns:
+            An `Allocation`, see the class; multiplier 0 where the budget does not bind.
+
+        Raises:
+            UnsupportedProblemError: if there are several budgets.
+            InfeasibleBudgetError: if the observed spend at the top of the bracket is above
+                the budget, unless ``on_infeasible="least-spend"``.
+        """
+        require_one_budget("dual-bisection", problem)
+        budget = float(problem.budgets[0])
+        if problem.observed is None:
+            return _solve_predicted(problem, budget)
+        return self._solve_observed(problem, problem.observed, budget)
+
+    def _solve_observed(
+        self, problem: AllocationProblem, observed: ObservedCost, budget: float
+    ) -> Allocation:
+        revenue, cost = problem.revenue.double(), problem.cost.double()
+        low, high = match_intervals(revenue, cost, observed.treatment)
+        matched = low < high
+        starts, ends = low[matched], high[matched]
+        amount = (observed.weight.double() * observed.cost.double())[matched]
+
+        def spend(multiplier: Tensor) -> Tensor:
+            return (amount * ((starts <= multiplier) & (multiplier < ends))).sum()
+
+        multiplier = _bisect(spend, torch.cat([starts, ends[ends.isfinite()]]), budget)
+        spent = spend(multiplier)
+        if spent > budget:
+            multiplier, choice = self._top_of_bracket(revenue, cost, float(spent), budget)
+        else:
+            inside = (low <= multiplier) & (multiplier < high)
+            choice = _decide_on_logs(revenue, cost, multiplier, observed.treatment, inside)
+        earned = revenue.gather(1, choice[:, None]).sum()
+        return Allocation(choice, multiplier, earned, spent, torch.full_like(earned, torch.inf))
+
+    def _top_of_bracket(
+        self, revenue: Tensor, cost: Tensor, spent: float, budget: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return the multiplier above which everyone stays at the cheapest, and that choice."""
+        if self.on_infeasible == "raise":
+            raise InfeasibleBudgetError(
+                "budget must be at least the observed spend of the cheapest treatment, estimated "
+                f"on these logs at {spent:g}, got {budget:g}; raise the budget, take more rows, "
+                "or set on_infeasible='least-spend'."
+            )
+        choice = cheapest(revenue, cost)
+        bounds = match_intervals(revenue, cost, choice)[0]
+        return torch.cat([bounds, bounds.new_zeros(1)]).amax(), choice
+
+
+def _solve_predicted(problem: AllocationProblem, budget: float) -> Allocation:
+    steps = hull_steps(problem.revenue, problem.cost)
+    cheapest_cost = _total(problem.cost, steps.base)
+
+    def spend(multiplier: Tensor) -> Tensor:
+        return cheapest_cost + (steps.added_cost * (steps.multiplier > multiplier)).sum()
+
+    multiplier = _bisect(spend, steps.multiplier, budget)
+    taken = steps.multiplier > multiplier
+    earned = _total(problem.revenue, steps.base) + steps.added_revenue[taken].sum()
+    spent = spend(multiplier)
+    return Allocation(
+        choice=steps.choice(multiplier),
+        multiplier=multiplier,
+        revenue=earned,
+        cost=spent,
+        upper_bound=earned + multiplier * (budget - spent).clamp_min(0),
+    )
+
+
+def _bisect(spend: Callable[[Tensor], Tensor], breakpoints: Tensor, budget: float) -> Tensor:
+    """Return a breakpoint, or 0, whose spend is within the budget and that before it is not.
+
+    Keeps ``spend(high) <= budget < spend(low)``. Returns 0 where it is within the budget, and
+    the last breakpoint where even that is not.
+
+    Args:
+        spend: spend at a multiplier; constant from each breakpoint up to the next.
+        breakpoints: float64, any order, > 0. Shape ``(E,)``.
+        budget: what may be spent.
+    """
+    points = torch.cat([breakpoints.new_zeros(1), breakpoints]).sort().values
+    low, high = 0, points.shape[0] - 1
+    if spend(points[low]) <= budget:
+        return points[low].clone()
+    if spend(points[high]) > budget:
+        return points[high].clone()
+    while high - low > 1:
+        middle = (low + high) // 2
+        if spend(points[middle]) > budget:
+            low = middle
+        else:
+            high = middle
+    return points[high].clone()
+
+
+def _decide_on_logs(
+    revenue: Tensor, cost: Tensor, multiplier: Tensor, treatment: Tensor, inside: Tensor
+) -> Tensor:
+    """Decide so that the choice equals the received treatment exactly where ``inside``.
+
+    `decide` does so by itself, except where three treatments are tied but for rounding: each
+    beats the next in a circle, and it may find a match that the intervals did not count. The
+    best of that person's other treatments is as good and keeps the spend as it was counted.
+    """
+    choice = decide(revenue, cost, multiplier)
+    clash = (choice == treatment) & ~inside
+    if clash.any():
+        others = revenue[clash].scatter(1, treatment[clash][:, None], -torch.inf)
+        choice[clash] = decide(others, cost[clash], multiplier)
+    return choice
+
+
+def _total(amount: Tensor, choice: Tensor) -> Tensor:
+    return amount.gather(1, choice[:, None]).sum(dtype=torch.float64)

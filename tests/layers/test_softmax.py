@@ -1,0 +1,115 @@
+"""The softmax layer beyond the contract: its closed form, its limits, its errors."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from dfl.errors import InvalidValueError, ShapeError
+from dfl.layers import Softmax
+from dfl.problem import AllocationProblem, ObservedCost
+from dfl.solvers.decide import decide
+from dfl.solvers.dual_bisection import DualBisection
+from dfl.solvers.greedy_dual import GreedyDual
+
+
+def problem(rows: int = 60, arms: int = 4) -> tuple[torch.Tensor, torch.Tensor, float]:
+    generator = torch.Generator().manual_seed(3)
+    revenue = torch.rand(rows, arms, generator=generator, dtype=torch.float64)
+    cost = torch.rand(rows, arms, generator=generator, dtype=torch.float64)
+    cost[:, 0] = 0
+    return revenue, cost, 0.2 * rows
+
+
+def test_fixed_multiplier_and_absolute_temperature_are_the_formula() -> None:
+    revenue, cost, budget = problem()
+    soft = Softmax(multiplier=0.7, temperature=0.25, scale="absolute")(revenue, cost, budget)
+    assert_close(soft.shares, ((revenue - 0.7 * cost) / 0.25).softmax(dim=1))
+    assert_close(soft.multiplier, torch.tensor(0.7).double())
+
+
+@pytest.mark.parametrize("scale", ["relative", "absolute"])
+def test_gradient_at_a_fixed_multiplier(scale: str) -> None:
+    """The relative scale is held constant, so only the absolute one is a true derivative."""
+    revenue, cost, budget = problem(rows=3)
+    layer = Softmax(multiplier=0.7, temperature=0.25, scale=scale)  # type: ignore[arg-type]
+    inputs = (revenue.requires_grad_(), cost.requires_grad_())
+    if scale == "absolute":
+        assert torch.autograd.gradcheck(lambda r, c: layer(r, c, budget).shares, inputs)
+    else:
+        scores = (revenue - 0.7 * cost).detach()
+        spread = (scores - scores.mean(dim=1, keepdim=True)).square().mean().sqrt()
+        frozen = Softmax(
+            multiplier=0.7, temperature=0.25 * spread.item(), scale="absolute"
+        )
+        slopes = [
+            torch.autograd.grad(one(revenue, cost, budget).shares.square().sum(), inputs)
+            for one in (layer, frozen)
+        ]
+        assert_close(slopes[0], slopes[1])
+
+
+def test_zero_temperature_is_the_decision_at_the_found_multiplier() -> None:
+    revenue, cost, budget = problem()
+    soft = Softmax(temperature=1e-9, solver=GreedyDual())(revenue, cost, budget)
+    hard = decide(revenue, cost, soft.multiplier)
+    at_a_tie = soft.shares.amax(dim=1) < 0.999  # the one person whom the multiplier splits
+    assert int(at_a_tie.sum()) <= 1
+    assert_close(soft.shares.argmax(dim=1)[~at_a_tie], hard[~at_a_tie])
+
+
+def test_found_multiplier_is_the_solvers() -> None:
+    revenue, cost, budget = problem()
+    for solver in (GreedyDual(), DualBisection()):
+        expected = solver.solve(AllocationProblem(revenue, cost, budget)).multiplier
+        assert_close(Softmax(solver=solver)(revenue, cost, budget).multiplier, expected)
+
+
+def test_observed_costs_set_the_multiplier() -> None:
+    revenue, cost, budget = problem()
+    treatment = torch.arange(60) % 4
+    observed = ObservedCost(treatment, 3 * cost.gather(1, treatment[:, None])[:, 0], cost[:, 0] + 4)
+    dear = Softmax()(revenue, cost, budget, observed).multiplier
+    assert dear > Softmax()(revenue, cost, budget).multiplier
+
+
+def test_logs_whose_budget_no_multiplier_meets_do_not_stop_training() -> None:
+    revenue, cost, _ = problem()
+    treatment = torch.arange(60) % 4
+    observed = ObservedCost(treatment, torch.ones(60).double(), torch.full((60,), 4.0).double())
+    soft = Softmax()(revenue, cost, 1.0, observed)
+    assert bool(soft.shares.isfinite().all())
+
+
+def test_equal_scores_give_equal_shares() -> None:
+    same = torch.ones(5, 4)
+    assert_close(Softmax(multiplier=0.0)(same, same, 5.0).shares, torch.full((5, 4), 0.25))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.0}, "temperature must be > 0, got 0"),
+        ({"multiplier": -1.0}, "multiplier must be >= 0, got -1"),
+        ({"scale": "half"}, "scale must be 'relative' or 'absolute', got 'half'"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        Softmax(**options)  # type: ignore[arg-type]
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    revenue, cost, budget = problem()
+    with pytest.raises(ShapeError, match=r"must share one shape \(..., N, M\)"):
+        Softmax()(revenue, cost[:, :2], budget)
+    short = ObservedCost(torch.zeros(3, dtype=torch.int64), torch.ones(3), torch.ones(3))
+    with pytest.raises(ShapeError, match="observed must have 60 rows, got 3"):
+        Softmax()(revenue, cost, budget, short)
+    stacked, once = revenue.expand(2, -1, -1), torch.zeros(60, dtype=torch.int64)
+    single = ObservedCost(once, torch.ones(60), torch.ones(60))
+    with pytest.raises(ShapeError, match=r"observed must be \(2, 60\)"):
+        Softmax()(stacked, stacked.abs(), budget, single)
+
+
+def test_options_are_printed() -> None:
+    assert "temperature=0.3" in repr(Softmax())

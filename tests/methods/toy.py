@@ -1,0 +1,35 @@
+"""Tiny logs for tests of training: three treatments, four features, a confounded policy."""
+
+import torch
+from torch import Tensor
+
+from dfl.data.uplift_data import Source, UpliftData
+
+__all__ = ["logs"]
+
+ARMS = 3
+
+
+def outcomes(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return expected revenue and cost ``(N, M)``."""
+    level = torch.arange(ARMS, dtype=features.dtype)
+    appetite = 1 + 0.8 * features[:, :1].tanh()
+    revenue = 2 + features[:, 1:2] + appetite * level.sqrt()
+    cost = level * (0.5 + features[:, 2:3].sigmoid())
+    return revenue, cost
+
+
+def logs(
+    rows: int, *, source: Source = "rct", seed: int = 0, dtype: torch.dtype = torch.float32
+) -> UpliftData:
+    """Draw logs; observational ones favour dear treatments for people of high revenue."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(rows, 4, generator=generator, dtype=torch.float64).to(dtype)
+    push = 1.5 * features[:, 1:2] * torch.arange(ARMS, dtype=dtype) if source == "obs" else 0.0
+    chance = (torch.zeros(rows, ARMS, dtype=dtype) + push).softmax(dim=1)
+    treatment = torch.multinomial(chance, 1, generator=generator).squeeze(1)
+    revenue, cost = (
+        column.gather(1, treatment[:, None]).squeeze(1) for column in outcomes(features)
+    )
+    noise = torch.randn(rows, generator=generator, dtype=torch.float64).to(dtype)
+    return UpliftData(features, treatment, revenue + noise, cost, ARMS, source)

@@ -1,0 +1,48 @@
+"""Scaling to network units and back."""
+
+import torch
+from torch.testing import assert_close
+
+from dfl.models import Scaling
+from tests.methods.toy import logs
+
+
+def test_features_and_outcomes_get_unit_scale() -> None:
+    rows = logs(2_000)
+    scaling = Scaling.fit(rows)
+    features = scaling.standardise(rows.features)
+    assert_close(features.mean(dim=0), torch.zeros(4), atol=1e-5, rtol=0)
+    assert_close(features.std(dim=0, correction=0), torch.ones(4))
+    outcomes = scaling.outcomes(rows.revenue, rows.cost)
+    assert_close(outcomes[:, 0].std(correction=0), torch.tensor(1.0))
+    assert_close(outcomes[:, 1].square().mean(), torch.tensor(1.0))
+
+
+def test_currency_undoes_outcomes() -> None:
+    rows = logs(500)
+    scaling = Scaling.fit(rows)
+    outcomes = scaling.outcomes(rows.revenue, rows.cost)
+    revenue, cost = scaling.currency(outcomes[:, :, None].expand(-1, -1, 3))
+    assert_close(revenue[:, 1], rows.revenue)
+    assert_close(cost[:, 1], rows.cost)
+
+
+def test_a_constant_feature_stays_finite() -> None:
+    rows = logs(500)
+    rows.features[:, 0] = 7
+    standardised = Scaling.fit(rows).standardise(rows.features)
+    assert_close(standardised[:, 0], torch.zeros(500))
+
+
+def test_constant_costs_are_known_but_not_from_few_rows() -> None:
+    assert Scaling.fit(logs(1_000)).fixed_cost.isnan().tolist() == [False, True, True]
+    assert bool(Scaling.fit(logs(60)).fixed_cost.isnan().all())
+
+
+def test_stacked_scalings_serve_each_network_its_own() -> None:
+    first, second = Scaling.fit(logs(500)), Scaling.fit(logs(500, seed=1))
+    outcomes = torch.randn(2, 10, 2, 3, generator=torch.Generator().manual_seed(0))
+    revenue, cost = Scaling.stack([first, second]).currency(outcomes)
+    for k, scaling in enumerate((first, second)):
+        assert_close(revenue[k], scaling.currency(outcomes[k])[0])
+        assert_close(cost[k], scaling.currency(outcomes[k])[1])

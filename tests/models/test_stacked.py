@@ -1,0 +1,52 @@
+"""Networks along a leading axis behave as the networks they hold."""
+
+import torch
+from torch.testing import assert_close
+
+from dfl.models import MLP, GateNetwork, OutcomeNetwork, StackedNetwork
+
+
+def outcome_networks() -> StackedNetwork:
+    return StackedNetwork(lambda: OutcomeNetwork(MLP((8, 4)), 5, 3))
+
+
+def test_each_network_depends_on_its_own_seed_alone() -> None:
+    network = outcome_networks()
+    three, one = network.initial([1, 2, 3]), network.initial([2])
+    for name, value in one.items():
+        assert_close(three[name][1:2], value, rtol=0, atol=0)
+        assert not torch.equal(three[name][0], three[name][1])
+
+
+def test_initial_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    outcome_networks().initial([1, 2])
+    assert_close(torch.get_rng_state(), before)
+
+
+def test_stacked_application_is_a_loop() -> None:
+    network = outcome_networks()
+    parameters = network.initial([1, 2, 3])
+    features = torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(0))
+    own, shared = network(parameters, features), network(parameters, features[0])
+    assert own.shape == (3, 6, 2, 3)
+    for k in range(3):
+        single = OutcomeNetwork(MLP((8, 4)), 5, 3)
+        single.load_state_dict({name: value[k] for name, value in parameters.items()})
+        assert_close(own[k], single(features[k]))
+        assert_close(shared[k], single(features[0]))
+
+
+def test_costs_are_positive_and_gates_start_at_their_bias() -> None:
+    features = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    outcomes = outcome_networks()
+    assert bool((outcomes(outcomes.initial([1]), features)[..., 1, :] > 0).all())
+    gates = StackedNetwork(lambda: GateNetwork(MLP((8,)), 5, 3, bias=-2.0))
+    gate = gates(gates.initial([1]), features)
+    assert gate.shape == (1, 200, 2, 3)
+    assert 0.05 < float(gate.mean()) < 0.25
+
+
+def test_no_hidden_layer_is_a_linear_map() -> None:
+    layers = MLP(()).build(4, 2)
+    assert [type(layer).__name__ for layer in layers] == ["Linear"]

@@ -1,0 +1,124 @@
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dfl.errors import WriteError
+from dfl.io import write_json, write_whole
+
+
+def full_disk(path: Path) -> None:
+    """Get half a file out before the disk is full."""
+    path.write_text("half of what was to be wri")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def write_new(path: Path) -> None:
+    path.write_text("new")
+
+
+def test_a_file_is_written(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.txt", write_new)
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_an_old_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    write_whole(tmp_path / "a.txt", write_new)
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_the_file_appears_under_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    seen = []
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("new")
+        seen.append((temporary.parent, path.exists()))
+
+    write_whole(path, write)
+    assert seen == [(tmp_path, False)]  # same folder, so that the rename stays on one disk
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(
+        WriteError,
+        match=r"^could not write .*a\.txt: No space left on device; what stood there before is "
+        r"untouched\. Free some space or choose another folder\.$",
+    ) as caught:
+        write_whole(path, full_disk)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_disk_that_is_full_only_at_sync_counts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(WriteError, match="No space left on device"):
+        write_whole(tmp_path / "a.txt", write_new)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_of_the_writer_itself_passes_and_leaves_no_rubbish(tmp_path: Path) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise KeyError("column")
+
+    with pytest.raises(KeyError, match="column"):
+        write_whole(tmp_path / "a.txt", write)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"b/a\.txt: No such file or directory"):
+        write_whole(tmp_path / "b" / "a.txt", write_new)
+
+
+def test_a_file_where_the_folder_should_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("old")
+    with pytest.raises(WriteError, match=r"b/a\.txt: Not a directory"):
+        write_whole(tmp_path / "b" / "a.txt", write_new)
+
+
+def test_a_folder_in_the_way_is_said_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.mkdir()
+    with pytest.raises(WriteError, match=r"a\.txt: Is a directory"):
+        write_whole(path, write_new)
+    assert os.listdir(tmp_path) == ["a.txt"]
+    assert path.is_dir()
+
+
+def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain.txt").write_text("new")
+    write_whole(tmp_path / "a.txt", write_new)
+    plain, ours = (tmp_path / name for name in ("plain.txt", "a.txt"))
+    assert ours.stat().st_mode == plain.stat().st_mode
+
+
+def test_json_is_readable_and_ends_in_a_newline(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"eom": 0.25, "name": "Bon de réduction", "seeds": [1, 2]}
+    write_json(tmp_path / "a.json", content)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    assert json.loads(text) == content
+    assert list(json.loads(text)) == list(content)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_json_refuses_what_json_has_no_word_for(tmp_path: Path, number: float) -> None:
+    (tmp_path / "a.json").write_text("old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"eom": number})
+    assert (tmp_path / "a.json").read_text() == "old"
