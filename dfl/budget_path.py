@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
-from dfl.problem import Allocation, Split
+from dfl.problem import BUDGET_SLACK, Allocation, Split
 
 __all__ = ["BudgetPath", "choice_after"]
 
-_BUDGET_SLACK = 1e-9  # relative, as AllocationProblem allows; sums in another order differ
 _FILL_ROUNDS = 100  # far above what is met; stops data made to need one round per step
 
 
@@ -59,8 +58,8 @@ class BudgetPath:
             budget: money for all people together, in currency. A number or shape ``()``.
 
         Returns:
-            An `Allocation` whose cost is within the budget, up to the rounding of float64
-            sums. ``upper_bound`` is the LP optimum; the gap is at most the largest revenue
+            An `Allocation` whose cost is within the budget, up to rounding (`BUDGET_SLACK`).
+            ``upper_bound`` is the LP optimum; the gap is at most the largest revenue
             step over it. ``multiplier`` is 0 where the budget does not bind.
 
         Raises:
@@ -69,7 +68,7 @@ class BudgetPath:
         """
         budget = float(budget)
         point = self._point_below(budget)
-        left = budget - float(self.costs[point])
+        left = max(budget - float(self.costs[point]), 0.0)
         share, split = self._split(point, left)
         fill = self._fill(point, left)
         taken = torch.cat([torch.arange(point, device=fill.device), fill])
@@ -87,19 +86,19 @@ class BudgetPath:
     def _point_below(self, budget: float) -> int:
         if not math.isfinite(budget):
             raise InvalidValueError(f"budget must be finite, got {budget:g}.")
-        lowest = float(self.costs[0])
-        if lowest > budget * (1 + _BUDGET_SLACK):
+        lowest, limit = float(self.costs[0]), budget * (1 + BUDGET_SLACK)
+        if lowest > limit:
             raise InfeasibleBudgetError(
                 "budget must be at least the cost of the cheapest choice for everyone, "
                 f"{lowest:g}, got {budget:g}; raise the budget."
             )
-        return max(int(torch.searchsorted(self.costs, budget, right=True)) - 1, 0)
+        return int(torch.searchsorted(self.costs, limit, right=True)) - 1
 
     def _split(self, point: int, left: float) -> tuple[float, Split | None]:
         """Return the share of the next step that the LP optimum takes, and its person."""
         if point == self.row.shape[0]:
             return 0.0, None
-        share = min(max(left / float(self.added_cost[point]), 0.0), 1.0)
+        share = min(left / float(self.added_cost[point]), 1.0)
         if not 0 < share < 1:
             return share, None
         low, high = int(self.previous[point]), int(self.treatment[point])

@@ -1,5 +1,6 @@
 """The nouns that every part speaks: an allocation problem and its answer."""
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -8,9 +9,10 @@ from torch import Tensor
 
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
 
-__all__ = ["Allocation", "AllocationProblem", "ObservedCost", "Split"]
+__all__ = ["BUDGET_SLACK", "Allocation", "AllocationProblem", "ObservedCost", "Split"]
 
-_BUDGET_SLACK = 1e-9  # relative; sums in another order differ by rounding
+BUDGET_SLACK = 1e-9
+"""Relative excess over a budget that is taken for rounding: sums in another order differ."""
 
 
 @final
@@ -126,7 +128,7 @@ class AllocationProblem:
 
     def _check_cheapest(self) -> None:
         cheapest = self.cost.amin(dim=1).sum(dim=0, dtype=torch.float64).reshape(-1).cpu()
-        if bool((cheapest > self.budgets * (1 + _BUDGET_SLACK)).any()):
+        if bool((cheapest > self.budgets * (1 + BUDGET_SLACK)).any()):
             raise InfeasibleBudgetError(
                 f"budget must be at least the cost of the cheapest choice for everyone, "
                 f"{cheapest.tolist()}, got {self.budgets.tolist()}; raise the budget or add a "
@@ -141,12 +143,13 @@ class AllocationProblem:
                 f"observed must be ({self.rows},) as revenue has rows, "
                 f"got {tuple(observed.treatment.shape)}."
             )
-        if self.rows and not 0 <= int(observed.treatment.min()) <= int(
-            observed.treatment.max()
-        ) < self.treatments:
+        if not self.rows:
+            return
+        lowest, highest = (int(end) for end in observed.treatment.aminmax())
+        if lowest < 0 or highest >= self.treatments:
             raise InvalidValueError(
                 f"observed treatment must lie in 0 .. {self.treatments - 1}, got "
-                f"{int(observed.treatment.min())} .. {int(observed.treatment.max())}."
+                f"{lowest} .. {highest}."
             )
 
 
@@ -180,8 +183,8 @@ class Allocation:
         revenue: total revenue of ``choice``, in currency. float64, shape ``()``.
         cost: total cost of ``choice``, in currency, within the budget. float64, shape
             ``()`` or ``(K,)``. With observed costs: the estimated observed spend.
-        upper_bound: no allocation within the budget earns more (dual value), in currency.
-            float64, shape ``()``.
+        upper_bound: no allocation within the budget earns more (dual value), in currency;
+            infinity where the solver has no bound. float64, shape ``()``.
         split: the fractional person of the LP optimum, where the solver finds one.
     """
 
@@ -194,8 +197,13 @@ class Allocation:
 
     @property
     def gap(self) -> float:
-        """Relative distance to the upper bound, ``(upper_bound - revenue) / |upper_bound|``."""
+        """Relative distance to the upper bound, ``(upper_bound - revenue) / |upper_bound|``.
+
+        Infinity where the solver has no bound.
+        """
         difference = float(self.upper_bound - self.revenue)
+        if math.isinf(difference):
+            return difference
         return difference / max(abs(float(self.upper_bound)), torch.finfo(torch.float64).tiny)
 
 

@@ -40,8 +40,8 @@ ORDER = (
     "metrics",
     "methods",
     "config",
-    "pipeline",
     "report",
+    "pipeline",
     "cli",
     "__main__",
 )
@@ -99,7 +99,7 @@ def test_a_module_imports_nothing_from_below(path: Path) -> None:
     own = unit(dotted(path))
     if own:
         ours = {unit(name) for name in imports(path) if name.split(".")[0] == "dfl"}
-        allowed = set(ORDER[: ORDER.index(own) + 1])
+        allowed = {"", *ORDER[: ORDER.index(own) + 1]}  # dfl itself names the version
         assert ours <= allowed, f"{sorted(ours - allowed)} lie below {own}"
 
 

@@ -1,36 +1,83 @@
-"""What the terminal shows: progress on stderr, results on stdout."""
+"""What the terminal shows: progress and errors on stderr, results on stdout."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table as RichTable
+from rich.text import Text
 
-if TYPE_CHECKING:  # imports torch-heavy modules
+if TYPE_CHECKING:  # keeps the start of the command line quick
     from dfl.methods import Progress as Epoch
+    from dfl.report.tables import Table
 
-__all__ = ["Watcher", "errors", "results", "watching"]
+__all__ = ["Bars", "errors", "results", "show", "watching"]
 
-_WIDTH_OF_FILES = 160  # where the output is no terminal, tables are not squeezed into 80 columns
-
-
-class Watcher(Protocol):
-    """Follows a run."""
-
-    def say(self, text: str) -> None:
-        """Name what happens now."""
-
-    def epoch(self, done: "Epoch") -> None:
-        """Show a finished epoch."""
+_FILE_WIDTH = 160  # tables are not squeezed into 80 columns where the output is no terminal
 
 
 def results() -> Console:
     """Return the console for results."""
-    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False)
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
 
 
 def errors() -> Console:
     """Return the console for everything that is no result."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@final
+class Bars:
+    """Follows a run with one bar per stage of training.
+
+    Args:
+        bars: where they are drawn.
+    """
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def say(self, text: str) -> None:
+        """Name the phase that begins; its stages get bars of their own."""
+        self._tasks = {}
+        self._bars.console.print(text, markup=False)
+
+    def epoch(self, done: "Epoch") -> None:
+        """Move a stage's bar and show its loss."""
+        if done.stage not in self._tasks:
+            self._tasks[done.stage] = self._bars.add_task(done.stage, total=done.epochs, logs="")
+        logs = "  ".join(f"{key} {value:.4g}" for key, value in done.logs.items())
+        self._bars.update(self._tasks[done.stage], completed=done.epoch, logs=logs)
+
+
+@contextmanager
+def watching() -> Iterator[Bars]:
+    """Show progress while the block runs."""
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[logs]}", markup=False),
+        console=errors(),
+    )
+    with bars:
+        yield Bars(bars)
+
+
+def show(table: "Table") -> None:
+    """Print a table of results."""
+    drawn = RichTable(
+        title=Text(table.title, style="bold"),
+        title_justify="left",
+        caption=Text(table.note) if table.note else None,
+        caption_justify="left",
+    )
+    for index, column in enumerate(table.columns):
+        drawn.add_column(column, justify="left" if index < table.words else "right")
+    for row in table.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    results().print(drawn)

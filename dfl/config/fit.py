@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -44,7 +45,7 @@ def check_parts(method: object, part: PartType) -> tuple[Check, ...]:
         part: what kind of part it is.
     """
     return tuple(
-        _try(where, promise, lambda run=run, one=one: run(one))
+        _try(where, promise, partial(run, one))
         for where, one in _inside(method, part, "method")
         for kind, (promise, run) in _TRIALS.items()
         if isinstance(one, kind)
@@ -102,13 +103,13 @@ _TRIALS: Mapping[type, tuple[str, Callable[[Any], None]]] = {
 
 
 @final
-class _Unfit(Exception):
+class _UnfitError(Exception):
     """A part does not do what its place needs."""
 
 
 def _need(holds: bool, problem: str) -> None:
     if not holds:
-        raise _Unfit(problem)
+        raise _UnfitError(problem)
 
 
 def _moves(value: Tensor, revenue: Tensor) -> None:
@@ -121,7 +122,7 @@ def _moves(value: Tensor, revenue: Tensor) -> None:
 def _try(where: str, promise: str, run: Callable[[], None]) -> Check:
     try:
         run()
-    except (DflError, _Unfit) as error:
+    except (DflError, _UnfitError) as error:
         return Check(where, promise, str(error))
     return Check(where, promise, None)
 
@@ -135,9 +136,9 @@ def _toy() -> tuple[Tensor, Tensor, LoggedBatch]:
     cost = dose * (0.5 + torch.rand(shape, generator=generator, dtype=torch.float64))
     treatment = torch.arange(_ROWS) % _TREATMENTS
     seen = treatment[:, None]
-    logged = (one.gather(1, seen).squeeze(1) for one in (revenue, cost))
     weight = torch.full((_ROWS,), float(_TREATMENTS), dtype=torch.float64)
-    return revenue.clone(), cost, LoggedBatch(treatment, *logged, weight)
+    logs = LoggedBatch(treatment, revenue.gather(1, seen)[:, 0], cost.gather(1, seen)[:, 0], weight)
+    return revenue, cost, logs
 
 
 def _inside(instance: object, part: PartType, where: str) -> Iterator[tuple[str, object]]:

@@ -5,11 +5,13 @@ import json
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, Union, final, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from dfl.budget import Budget
+from dfl.data import DATASETS, AbstractDataSource
 from dfl.errors import ConfigError
 from dfl.hypergrad import HYPERGRADIENTS, AbstractHypergradient
 from dfl.layers import LAYERS, AbstractLayer
@@ -19,7 +21,7 @@ from dfl.models import MLP
 from dfl.registry import Registry
 from dfl.solvers import SOLVERS, AbstractSolver
 
-__all__ = ["METHOD", "SOLVER", "Option", "PartType", "Section", "options_of", "plain"]
+__all__ = ["DATA", "METHOD", "SOLVER", "Option", "PartType", "Section", "options_of", "plain"]
 
 Section: TypeAlias = Literal["layer", "loss", "hypergrad", "network", "training", "budgets"]
 
@@ -42,6 +44,15 @@ class PartType:
     section: Section | None = None
     many: bool = False
     optional: bool = False
+
+    def name_of(self, instance: object) -> str:
+        """Return the name of a member of the family, or of the class of plain settings.
+
+        Raises:
+            UnknownNameError: if the member's class is not registered.
+        """
+        cls = type(instance)
+        return cls.__name__ if self.registry is None else self.registry.name_of(cls)
 
 
 @final
@@ -87,6 +98,7 @@ class Option:
             ) from error
 
 
+DATA = PartType(AbstractDataSource, DATASETS)
 METHOD = PartType(AbstractMethod, METHODS)
 SOLVER = PartType(AbstractSolver, SOLVERS)
 
@@ -134,6 +146,8 @@ def plain(value: object, where: str) -> object:
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, tuple | list):
         return [plain(one, where) for one in value]
     if isinstance(value, Mapping):
@@ -153,8 +167,8 @@ def _part_type(annotation: Any) -> PartType | None:
         optional, annotation = True, left[0]
     arguments = get_args(annotation)
     many = get_origin(annotation) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
-    base = arguments[0] if many else annotation
-    if not isinstance(base, type):
+    base: Any = arguments[0] if many else annotation
+    if not inspect.isclass(base):
         return None
     for kind in _KINDS:
         if issubclass(base, kind.base):

@@ -11,7 +11,7 @@ from dfl.errors import ConfigError
 from dfl.methods import METHODS
 from dfl.registry import unknown_name
 
-__all__ = ["change", "choose_part", "load_config", "shipped_names"]
+__all__ = ["change", "choose_data", "choose_part", "load_config", "shipped_names"]
 
 
 def shipped_names() -> tuple[str, ...]:
@@ -58,6 +58,18 @@ def choose_part(config: Mapping[str, Any], section: str, name: str) -> dict[str,
     """
     old = spec_of(config.get(section), section)
     return {**config, section: old if old.get("name") == name else {"name": name}}
+
+
+def choose_data(config: Mapping[str, Any], given: str) -> dict[str, Any]:
+    """Return the configuration on other data.
+
+    Args:
+        config: sections.
+        given: name of a data set or simulator, or path of a Parquet or CSV file.
+    """
+    if Path(given).suffix in (".parquet", ".csv", ".tsv", ".gz"):
+        return {**config, "data": {"path": given}}
+    return choose_part(config, "data", given)
 
 
 def change(config: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:

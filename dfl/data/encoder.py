@@ -186,7 +186,8 @@ def _numbers(column: "Series[Any]") -> NDArray[np.float32]:
     if not _is_number(column):
         raise DataError(f"column {column.name!r} must hold numbers, got {column.dtype}.")
     _check_complete(column)
-    numbers = column.to_numpy(dtype=np.float32)
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        numbers = column.to_numpy(dtype=np.float64).astype(np.float32)
     wrong = ~np.isfinite(numbers)
     if wrong.any():
         raise InvalidValueError(

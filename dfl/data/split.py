@@ -43,7 +43,7 @@ def split_rows(
         groups: group of each row, int64, or None. Shape ``(N,)``.
 
     Raises:
-        InvalidValueError: if the fractions are not > 0 and together <= 1.
+        InvalidValueError: if the fractions are not > 0 and together <= 1, or a part is empty.
     """
     _check_fractions(fractions)
     generator = stream(seed, "split")
@@ -53,13 +53,20 @@ def split_rows(
         place = torch.empty(rows, dtype=torch.float64)
         place[order] = torch.arange(1, rows + 1, dtype=torch.float64)
     else:
-        _, group, sizes = groups.cpu().unique(return_inverse=True, return_counts=True)
+        _, group, sizes = torch.unique(groups.cpu(), return_inverse=True, return_counts=True)
         order = torch.randperm(len(sizes), generator=generator)
         filled = torch.empty(len(sizes), dtype=torch.float64)
         filled[order] = sizes[order].cumsum(0).double()
         place = filled[group]
     part = torch.searchsorted(ends + 1e-6, place)  # rounding in 0.3 * 10 must not move a row
-    return tuple((part == number).nonzero().squeeze(1) for number in range(len(fractions)))
+    parts = tuple((part == number).nonzero().squeeze(1) for number in range(len(fractions)))
+    for fraction, found in zip(fractions, parts, strict=True):
+        if len(found) == 0:
+            raise InvalidValueError(
+                f"a fraction of {fraction:g} of {rows} rows leaves a part empty; take a larger "
+                "fraction or more rows."
+            )
+    return parts
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:

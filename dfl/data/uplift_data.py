@@ -1,7 +1,7 @@
 """`UpliftData`: marketing logs as tensors, checked once."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -114,7 +114,7 @@ class UpliftData:
             InvalidValueError: if a treatment does not occur among them.
         """
 
-        def take(value: object) -> object:
+        def take(value: Any) -> Any:
             if isinstance(value, Tensor):
                 return value[index]
             if isinstance(value, PotentialOutcomes):
@@ -127,11 +127,13 @@ class UpliftData:
         """Return the same rows on another device, amounts and features in another dtype."""
         kind = self.features.dtype if dtype is None else dtype
 
-        def move(value: object) -> object:
+        def move(value: Any) -> Any:
             if isinstance(value, Tensor):
                 return value.to(device, kind if value.is_floating_point() else None)
             if isinstance(value, PotentialOutcomes):
-                return PotentialOutcomes(value.revenue.to(device, kind), value.cost.to(device, kind))
+                return PotentialOutcomes(
+                    value.revenue.to(device, kind), value.cost.to(device, kind)
+                )
             return value
 
         return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dfl.hypergrad.base import Parameters
 
-__all__ = ["moved", "rose"]
+__all__ = ["describe_rise", "moved", "rose"]
 
 
 def moved(parameters: Parameters, slopes: Sequence[Tensor], size: Tensor) -> Parameters:
@@ -22,3 +22,14 @@ def rose(before: Tensor, after: Tensor) -> Tensor:
     """Say which losses went up by more than rounding, or became NaN. Shape of the losses."""
     slack = 8 * torch.finfo(before.dtype).eps * before.abs()
     return ~(after <= before + slack)
+
+
+def describe_rise(before: Tensor, after: Tensor) -> str:
+    """Say for an error message which losses went up, and how far the first of them."""
+    up = rose(before, after)
+    low, high = float(before[up][0]), float(after[up][0])
+    far = f"from {low:.4g} to {high:.4g}"
+    if not up.ndim:
+        return f"the inner loss rises {far}"
+    members = up.nonzero().flatten().tolist()
+    return f"the inner loss of members {members} rises (member {members[0]}: {far})"

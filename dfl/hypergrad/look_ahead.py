@@ -9,8 +9,8 @@ from torch import Tensor
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
 from dfl.hypergrad.base import Loss, Parameters
 from dfl.hypergrad.composed_loss import ComposedLoss
-from dfl.hypergrad.curvature import gauss_newton, hessian
-from dfl.hypergrad.descent import moved, rose
+from dfl.hypergrad.curvature import Curvature, gauss_newton, hessian
+from dfl.hypergrad.descent import describe_rise, moved, rose
 from dfl.hypergrad.point import Point, check_finite, gradient, members_of
 
 __all__ = ["LookAhead", "largest_eigenvalue", "look_ahead"]
@@ -86,9 +86,9 @@ def look_ahead(
             return LookAhead(found, before, after, halvings)
         halvings = halvings + up
     raise NotConvergedError(
-        f"the inner loss rises from {before[up].tolist()} to {after[up].tolist()} over {steps} "
-        f"steps even with the step halved {max_halvings} times: give a smaller step_size, or "
-        "check that the loss is smooth and the same at every call (no dropout)."
+        f"{describe_rise(before, after)} over {steps} steps, even with the step halved "
+        f"{max_halvings} times: give a smaller step_size, or check that the loss is smooth and "
+        "the same at every call (no dropout)."
     )
 
 
@@ -125,9 +125,7 @@ def largest_eigenvalue(
     with torch.enable_grad():
         point = Point.at(inner, outer)
         curvature = (gauss_newton if isinstance(loss, ComposedLoss) else hessian)(loss, point)
-    like = curvature.inner_gradient
-    first = torch.randn(like.shape[1], generator=generator, device=generator.device)
-    vector = first.to(like).expand_as(like)
+    vector = _first_vector(inner, curvature, generator)
     for _ in range(iterations):
         vector = curvature.product(torch.nn.functional.normalize(vector, dim=1))
     length = curvature.layout.per_member(vector.norm(dim=1))
@@ -144,6 +142,21 @@ def _descend(
             value = loss(leaves, outer).sum()
         inner = moved(inner, gradient([value], list(leaves.values())), size)
     return {name: value.detach() for name, value in inner.items()}
+
+
+def _first_vector(
+    inner: Parameters, curvature: Curvature, generator: torch.Generator
+) -> Tensor:  # (members, n)
+    """Draw one vector for all members, the same whatever the dtype and the dict's order."""
+    sizes = dict(zip(inner, curvature.layout.sizes, strict=True))
+    drawn = {
+        name: torch.randn(
+            sizes[name], generator=generator, device=generator.device, dtype=torch.float32
+        )
+        for name in sorted(sizes)
+    }
+    vector = torch.cat([drawn[name] for name in inner]).to(curvature.inner_gradient)
+    return vector.expand_as(curvature.inner_gradient)
 
 
 def _checked_step(step_size: float | Tensor, loss: Tensor) -> Tensor:

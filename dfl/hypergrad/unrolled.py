@@ -10,7 +10,7 @@ from torch import Tensor
 from dfl.errors import InvalidValueError, NotConvergedError
 from dfl.hypergrad.base import AbstractHypergradient, Diagnostics, Hypergradient, Loss, Parameters
 from dfl.hypergrad.convergence import OnFailure, check_on_failure
-from dfl.hypergrad.descent import moved, rose
+from dfl.hypergrad.descent import describe_rise, moved, rose
 from dfl.hypergrad.layout import Layout
 from dfl.hypergrad.look_ahead import largest_eigenvalue
 from dfl.hypergrad.point import Point, check_finite, gradient, members_of
@@ -123,11 +123,10 @@ class Unrolled(AbstractHypergradient):
     ) -> None:
         with torch.no_grad():
             after = inner_loss(stepped.inner, stepped.outer)
-        up = rose(before, after)
-        if bool(up.any()):
+        if bool(rose(before, after).any()):
             raise NotConvergedError(
-                f"the inner loss rises from {before[up].tolist()} to {after[up].tolist()} over "
-                f"{self.steps} steps of {size.expand_as(up)[up].tolist()}, goal: no rise. Lower "
+                f"{describe_rise(before, after)} over {self.steps} steps of size "
+                f"{float(size.min()):.4g} to {float(size.max()):.4g}, goal: no rise. Lower "
                 "step_size, use step_size='stable', take fewer steps, or take the answer as it "
                 "is with on_failure='return'."
             )

@@ -103,7 +103,8 @@ class BiDfcl(AbstractMethod):
 
     def _bridge(self, cohort: Cohort, lower: LowerLevel, held_out: Sequence[UpliftData]) -> Bridge:
         upper_cohort = replace(
-            cohort, sets=[replace(one, rct=held) for one, held in zip(cohort.sets, held_out, strict=True)]
+            cohort,
+            sets=[replace(one, rct=held) for one, held in zip(cohort.sets, held_out, strict=True)],
         )
         return Bridge(
             cohort,

@@ -14,7 +14,7 @@ from dfl.methods.cohort import Cohort
 from dfl.methods.decision_level import DecisionLevel
 from dfl.methods.distillation import LowerLevel
 from dfl.methods.monitor import Logs
-from dfl.methods.rows import Batch, RowPool
+from dfl.methods.rows import Batch, RowPool, generator_for
 from dfl.methods.stage import purpose_of
 from dfl.models import MLP, GateNetwork, Parameters, StackedNetwork
 
@@ -147,15 +147,13 @@ class Bridge:
         """Return the epoch's averages, and mean and spread of the gate on upper rows."""
         if not self._seen:
             return {}
-        logs = {
-            key: sum(one[key] for one in self._seen) / len(self._seen) for key in self._seen[0]
-        }
+        logs = {key: sum(one[key] for one in self._seen) / len(self._seen) for key in self._seen[0]}
         gate = self.gate(next(self._upper_batches()).features)
         return logs | {"gate_mean": float(gate.mean()), "gate_spread": float(gate.std())}
 
     def _ahead(self, lower: ComposedLoss, inner: Parameters, gate: Parameters) -> Parameters:
         if self._step_size is None:
-            generator = self._cohort.generators(purpose_of("power"), self._epoch)[0]
+            generator = generator_for(self._epoch, purpose_of("power"))  # the same for all
             largest = largest_eigenvalue(
                 lower, inner, gate, iterations=_POWER_ITERATIONS, generator=generator
             )

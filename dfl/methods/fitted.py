@@ -92,9 +92,7 @@ class FittedModel:
             InvalidValueError: if a feature is not finite.
         """
         if features.ndim != 2 or features.shape[1] != self.features:
-            raise ShapeError(
-                f"features must be (N, {self.features}), got {tuple(features.shape)}."
-            )
+            raise ShapeError(f"features must be (N, {self.features}), got {tuple(features.shape)}.")
         if not bool(features.isfinite().all()):
             raise InvalidValueError("features must be finite, got NaN or infinity.")
         moments = [self._moments(chunk, spread) for chunk in features.split(_CHUNK)]

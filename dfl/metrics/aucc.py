@@ -15,6 +15,7 @@ from dfl.metrics.ranked_rows import RankedRows
 
 __all__ = ["CostCurve", "aucc", "cost_curve"]
 
+_ROUNDING = 1e-12  # a goal met exactly counts as met, whatever the last bits
 _WINDOW = 64  # rows looked at first for the next point; doubled until it is found
 
 
@@ -117,7 +118,7 @@ def _scan(ranked: RankedRows, quantiles: int) -> CostCurve:
 def _picks(cost: Numbers, quantiles: int) -> list[int]:
     """Return the rows at which a point is kept, the last row always being one."""
     last = len(cost) - 1
-    goals = np.arange(1, quantiles) * (cost[-1] / quantiles)
+    goals = np.arange(1, quantiles) * (cost[-1] / quantiles) * (1 - _ROUNDING)
     first = np.searchsorted(np.maximum.accumulate(cost), goals)
     picks: list[int] = []
     previous = -1

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,13 +124,15 @@ class TrueScale:
         rows = len(revenue)
         amounts = per_head_budgets(budgets, rows, mean_cost)
         path = GreedyDual().path(AllocationProblem(revenue, cost, max(amounts) * rows))
-        oracle = (float(path.at(amount * rows).upper_bound) / rows for amount in amounts)
+        # Only the optimum is wanted: the path's straight lines, without writing choices out.
+        totals = np.array(amounts) * rows
+        oracle = np.interp(totals, path.costs.numpy(), path.revenues.numpy()) / rows
         mix = (best_mix_shares(mean_cost, mean_revenue, amount) for amount in amounts)
         draw = (random_shares(mean_cost, mean_revenue, amount) for amount in amounts)
         return cls(
             truth,
             tuple(amounts),
-            tuple(oracle),
+            tuple(oracle.tolist()),
             tuple(float(shares @ mean_revenue) for shares in mix),
             tuple(float(shares @ mean_revenue) for shares in draw),
         )

@@ -14,6 +14,7 @@ import dfl
 from dfl.config.yaml_text import read_yaml, to_yaml
 from dfl.errors import DataError, RunFolderError, WriteError
 from dfl.io import write_json, write_whole
+from dfl.report.report import Report
 
 __all__ = ["RunFolder"]
 
@@ -106,6 +107,11 @@ class RunFolder:
         return read_yaml(self.path / "config.yaml")
 
     @property
+    def config_text(self) -> str:
+        """The resolved configuration as it stands in the folder."""
+        return (self.path / "config.yaml").read_text(encoding="utf-8")
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints, made when asked for; gone once the run is finished."""
         path = self.path / "checkpoints"
@@ -164,6 +170,15 @@ class RunFolder:
             temporary.write_bytes(content)
 
         write_whole(path, write)
+
+    def write_report(self, report: Report) -> None:
+        """Write plots, then the page, which marks the folder as finished.
+
+        Raises:
+            WriteError: if a file could not be written.
+        """
+        for name, content in report.files.items():
+            self.write_bytes(name, content)
 
     def _make(self, path: Path) -> None:
         try:

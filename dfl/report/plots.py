@@ -3,22 +3,26 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-__all__ = ["PLOTS", "draw"]
+__all__ = ["COMPARISON_PLOTS", "RUN_PLOTS", "Plot", "draw"]
+
+Plot: TypeAlias = Callable[[Axes, Mapping[str, Any]], None]
 
 _SIZE = (7.0, 4.2)  # inches
 
 
-def draw(plot: Callable[[Axes, Mapping[str, Any]], None], results: Mapping[str, Any]) -> bytes:
+def draw(plot: Plot, results: Mapping[str, Any]) -> bytes:
     """Return a plot as PNG.
 
     Args:
-        plot: one of `PLOTS`.
-        results: ``metrics`` and ``history`` of a run, as its folder holds them.
+        plot: one of `RUN_PLOTS` or `COMPARISON_PLOTS`.
+        results: ``metrics`` and ``history`` of a run, or a ``comparison``, as the folder
+            holds them.
     """
     figure = Figure(figsize=_SIZE, layout="constrained")  # without pyplot: no global state
     axes = figure.add_subplot()
@@ -37,14 +41,13 @@ def value_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.fill_between(
         budget, [p["low"] for p in curve], [p["high"] for p in curve], alpha=0.25, linewidth=0
     )
-    axes.plot(budget, [p["value"] for p in curve], label=f"{metrics['method']} (estimated)")
-    for key, label, style in (
-        ("true", f"{metrics['method']} (true)", "--"),
-        ("oracle", "oracle (true)", ":"),
-        ("constant_mix", "best constant mix", "-."),
-    ):
-        if key in curve[0]:
-            axes.plot(budget, [point[key] for point in curve], style, label=label)
+    axes.plot(budget, [p["value"] for p in curve], label=f"{metrics['name']} (estimated)")
+    for key, label in (("constant_mix", "best constant mix"), ("random", "random")):
+        axes.plot(budget, [point[key] for point in curve], "-.", label=label)
+    if "true" in curve[0]:
+        true = [point["true"] for point in curve]
+        for key, label in (("value", f"{metrics['name']} (true)"), ("oracle", "oracle (true)")):
+            axes.plot([point["budget"] for point in true], [p[key] for p in true], ":", label=label)
     for name, arm in metrics["arms"].items():
         axes.plot(arm["cost"], arm["revenue"], "o", color="grey", markersize=4)
         axes.annotate(
@@ -80,15 +83,31 @@ def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
                     label=f"{name}: {key}",
                 )
     axes.set(xlabel="epoch", ylabel="loss")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-PLOTS: Mapping[str, Callable[[Axes, Mapping[str, Any]], None]] = {
-    "value": value_against_budget,
-    "mix": mix_against_budget,
+def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
+    """Draw every method's value at every budget, with its interval."""
+    comparison = results["comparison"]
+    budgets = comparison["budgets"]
+    names = list(budgets[0]["methods"])
+    for index, name in enumerate(names):
+        found = [budget["methods"][name]["eom"] for budget in budgets]
+        place = [k + 0.6 * (index + 0.5) / len(names) - 0.3 for k in range(len(budgets))]
+        low = [max(one["value"] - one.get("low", one["value"]), 0.0) for one in found]
+        axes.errorbar(place, [one["value"] for one in found], low, fmt="o", capsize=3, label=name)
+    axes.set_xticks(range(len(budgets)), [budget["given"] for budget in budgets])
+    axes.set(xlabel="budget", ylabel="revenue per head (currency)")
+    axes.legend(frameon=False, fontsize=9)
+
+
+RUN_PLOTS: Mapping[str, Plot] = {
+    "value against budget": value_against_budget,
+    "mix against budget": mix_against_budget,
     "training": training_curves,
 }
+COMPARISON_PLOTS: Mapping[str, Plot] = {"methods": methods_beside_each_other}
 
 
 def _finite(logs: Sequence[Mapping[str, float]], key: str) -> list[float]:

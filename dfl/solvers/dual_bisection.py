@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
-from dfl.problem import Allocation, AllocationProblem, ObservedCost
+from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem, ObservedCost
 from dfl.solvers.base import AbstractSolver
 from dfl.solvers.decide import cheapest, decide
 from dfl.solvers.hull import hull_steps
@@ -23,9 +23,9 @@ __all__ = ["DualBisection"]
 class DualBisection(AbstractSolver):
     """Bisects the multiplier, everyone choosing ``argmax_j revenue_j - multiplier * cost_j``.
 
-    Throughout, ``spend(high) <= budget < spend(low)``; the choice at ``high`` is returned,
-    which is within the budget. Nothing fills up what is left, so the gap is that of the
-    rounded-down LP optimum, where all people tied at the critical multiplier stay below it.
+    Throughout, ``spend(high) <= budget < spend(low)``, up to rounding (`BUDGET_SLACK`); the
+    choice at ``high`` is returned. Nothing fills up what is left, so the gap is that of the LP
+    optimum rounded down, where all people tied at the critical multiplier stay below it.
 
     **Predicted costs** (no ``problem.observed``): spend is the cost of the choice;
     ``upper_bound`` is the dual value at the multiplier found, which is the LP optimum.
@@ -67,6 +67,7 @@ class DualBisection(AbstractSolver):
                 f"on_infeasible must be 'raise' or 'least-spend', got {self.on_infeasible!r}."
             )
 
+    @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:
         """Return everyone's choice at the smallest multiplier found to meet the budget.
 
@@ -101,7 +102,7 @@ class DualBisection(AbstractSolver):
 
         multiplier = _bisect(spend, torch.cat([starts, ends[ends.isfinite()]]), budget)
         spent = spend(multiplier)
-        if spent > budget:
+        if spent > _limit(budget):
             multiplier, choice = self._top_of_bracket(revenue, cost, float(spent), budget)
         else:
             inside = (low <= multiplier) & (multiplier < high)
@@ -155,15 +156,16 @@ def _bisect(spend: Callable[[Tensor], Tensor], breakpoints: Tensor, budget: floa
         breakpoints: float64, any order, > 0. Shape ``(E,)``.
         budget: what may be spent.
     """
+    limit = _limit(budget)
     points = torch.cat([breakpoints.new_zeros(1), breakpoints]).sort().values
     low, high = 0, points.shape[0] - 1
-    if spend(points[low]) <= budget:
+    if spend(points[low]) <= limit:
         return points[low].clone()
-    if spend(points[high]) > budget:
+    if spend(points[high]) > limit:
         return points[high].clone()
     while high - low > 1:
         middle = (low + high) // 2
-        if spend(points[middle]) > budget:
+        if spend(points[middle]) > limit:
             low = middle
         else:
             high = middle
@@ -185,6 +187,11 @@ def _decide_on_logs(
         others = revenue[clash].scatter(1, treatment[clash][:, None], -torch.inf)
         choice[clash] = decide(others, cost[clash], multiplier)
     return choice
+
+
+def _limit(budget: float) -> float:
+    """Return what may be spent: the budget, and what rounding adds to it."""
+    return budget * (1 + BUDGET_SLACK)
 
 
 def _total(amount: Tensor, choice: Tensor) -> Tensor:

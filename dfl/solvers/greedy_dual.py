@@ -34,6 +34,7 @@ class GreedyDual(AbstractSolver):
         median, which gives the whole `BudgetPath`.
     """
 
+    @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:
         """Return the rounded LP optimum, filled up greedily.
 
@@ -48,6 +49,7 @@ class GreedyDual(AbstractSolver):
         """
         return self.path(problem).at(float(problem.budgets[0]))
 
+    @torch.no_grad()
     def path(self, problem: AllocationProblem) -> BudgetPath:
         """Return the optimum for every budget; that of ``problem`` plays no part.
 

@@ -68,12 +68,10 @@ def _check(revenue: Tensor, cost: Tensor, treatment: Tensor) -> Tensor:
         have not in (1, want) for have, want in zip(treatment.shape, rows[leading:], strict=True)
     ):
         raise ShapeError(f"treatment must be {tuple(rows)}, got {tuple(treatment.shape)}.")
-    if (
-        treatment.numel()
-        and not 0 <= int(treatment.min()) <= int(treatment.max()) < revenue.shape[-1]
-    ):
-        raise InvalidValueError(
-            f"treatment must lie in 0 .. {revenue.shape[-1] - 1}, got "
-            f"{int(treatment.min())} .. {int(treatment.max())}."
-        )
+    if treatment.numel():
+        lowest, highest = (int(end) for end in treatment.aminmax())
+        if lowest < 0 or highest >= revenue.shape[-1]:
+            raise InvalidValueError(
+                f"treatment must lie in 0 .. {revenue.shape[-1] - 1}, got {lowest} .. {highest}."
+            )
     return treatment.expand(rows).unsqueeze(-1)

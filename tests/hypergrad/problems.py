@@ -107,7 +107,7 @@ def ridge(
     lead = () if members is None else (members,)
 
     def draw(*shape: int) -> Tensor:
-        normal = torch.randn(*lead, *shape, generator=generator, dtype=torch.float64)
+        normal = torch.randn((*lead, *shape), generator=generator, dtype=torch.float64)
         return normal.to(dtype=dtype, device=device)
 
     features, outer_features, truth = draw(40, 5), draw(30, 5), draw(5, 1)
@@ -134,19 +134,27 @@ class Network:
 
 
 def network(
-    members: int | None = None, *, seed: int = 0, dtype: torch.dtype = torch.float64
+    members: int | None = None,
+    *,
+    sizes: tuple[int, int, int] = (3, 5, 2),
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
 ) -> Network:
     """Build it with parameters at random, not at the inner optimum."""
-    torch.manual_seed(seed)
-    net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).to(dtype)
-    lead = () if members is None else (members,)
-    inner = {
-        name: torch.randn(*lead, *value.shape, dtype=dtype) * 0.7
-        for name, value in net.named_parameters()
-    }
-    outer = {name: torch.randn(*lead, dtype=dtype) * 0.3 - 2 for name in inner}
-    features, targets = torch.randn(30, 3, dtype=dtype), torch.randn(30, 2, dtype=dtype)
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    features = draw(30, sizes[0])
+    targets = torch.tanh(2 * features @ draw(sizes[0], 3)) @ draw(3, sizes[2])
+    targets = targets + 0.1 * draw(30, sizes[2])
     outer_features, outer_targets = features + 0.3, targets * 0.8 + 0.1
+    net = nn.Sequential(nn.Linear(*sizes[:2]), nn.Tanh(), nn.Linear(*sizes[1:])).to(dtype)
+    lead = () if members is None else (members,)
+    inner = {name: 0.7 * draw(*lead, *value.shape) for name, value in net.named_parameters()}
+    outer = {name: 0.3 * draw(*lead) - 4 for name in inner}
+    outer_names = list(outer)  # the caller may pass dicts in another order
 
     def forward(inner: Parameters, rows: Tensor) -> Tensor:
         if members is None:
@@ -154,13 +162,13 @@ def network(
         return vmap(lambda one: functional_call(net, one, (rows,)))(inner)
 
     def outputs(inner: Parameters, outer: Parameters) -> tuple[Tensor, ...]:
-        return (forward(inner, features), *inner.values())
+        return (forward(inner, features), *(inner[name] for name in outer_names))
 
     def criterion(found: tuple[Tensor, ...], outer: Parameters) -> Tensor:
         prediction, *values = found
         loss = ((prediction - targets) ** 2).mean((-1, -2))
-        for strength, value in zip((outer[name] for name in inner), values, strict=True):
-            loss = loss + strength.exp() * (value**2).reshape(*lead, -1).sum(-1)
+        for name, value in zip(outer_names, values, strict=True):
+            loss = loss + outer[name].exp() * (value**2).reshape(*lead, -1).sum(-1)
         return loss
 
     predict = ComposedLoss(

@@ -16,7 +16,7 @@ from tests.methods.toy import logs
 
 @pytest.fixture(scope="module")
 def model() -> FittedModel:
-    training = Training(epochs=4, batch_size=64, members=3, weight_decay=(0.1,), min_steps=1)
+    training = Training(epochs=20, batch_size=64, members=3, weight_decay=(0.1,), min_steps=1)
     return TsmSl(rows="rct", network=MLP((8,)), training=training).fit(rct=logs(512))
 
 

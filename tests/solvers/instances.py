@@ -85,7 +85,6 @@ def brute_force(problem: AllocationProblem, *, slack: float = 0.0) -> float:
     rows, treatments = problem.revenue.shape
     budget = float(problem.budgets[0]) * (1 + slack)
     everyone = torch.tensor(list(product(range(treatments), repeat=rows)), dtype=torch.int64).T
-    everyone = everyone.reshape(rows, -1)
     cost = problem.cost.double().gather(1, everyone).sum(0)
     revenue = problem.revenue.double().gather(1, everyone).sum(0)
     return float(revenue[cost <= max(budget, float(cost.min()))].max())
@@ -118,10 +117,10 @@ def problems(draw: st.DrawFn) -> AllocationProblem:
     cost = draw(st.lists(_AMOUNTS, min_size=size, max_size=size))
     sign = draw(st.sampled_from([1.0, -1.0]))
     revenue = draw(st.lists(_AMOUNTS, min_size=size, max_size=size))
-    tensors = [
+    revenues, costs = (
         torch.tensor(column, dtype=torch.float64).reshape(rows, treatments)
         for column in ([sign * value for value in revenue], cost)
-    ]
-    low, high = (float(tensors[1].amin(1).sum()), float(tensors[1].amax(1).sum()))
+    )
+    low, high = float(costs.amin(1).sum()), float(costs.amax(1).sum())
     share = draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0, 1.1]))
-    return AllocationProblem(*tensors, low + share * (high - low))
+    return AllocationProblem(revenues, costs, low + share * (high - low))

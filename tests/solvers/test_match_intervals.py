@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
+from dfl.problem import AllocationProblem
 from dfl.solvers import decide, match_intervals
 from tests.solvers.instances import problems
 
@@ -55,7 +56,7 @@ def test_intervals_are_those_of_the_exact_decision(amounts: tuple[Tensor, Tensor
 
 
 @given(problems())
-def test_intervals_do_not_overlap_and_the_last_is_open(problem) -> None:  # type: ignore[no-untyped-def]
+def test_intervals_do_not_overlap_and_the_last_is_open(problem: AllocationProblem) -> None:
     revenue, cost = problem.revenue, problem.cost
     everyone = [
         match_intervals(revenue, cost, torch.full((problem.rows,), j))

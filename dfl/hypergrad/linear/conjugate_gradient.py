@@ -47,8 +47,8 @@ def conjugate_gradient(
 
     Raises:
         ShapeError: if ``right_hand_side`` or ``start`` is not ``(members, n)``.
-        InvalidValueError: if a product or ``right_hand_side`` is not finite, or an option
-            is out of range.
+        InvalidValueError: if a product or a vector is not finite, or an option is out of
+            range.
 
     Source:
         Hestenes and Stiefel (1952), doi:10.6028/jres.049.044, section 3; the error falls at
@@ -56,20 +56,18 @@ def conjugate_gradient(
         curvature, restart from the true residual.
     """
     check_options(max_iter=max_iter, rtol=rtol, damping=damping)
-    _check_shapes(right_hand_side, start)
-    if not bool(right_hand_side.isfinite().all()):
-        raise InvalidValueError("right_hand_side must be finite, got NaN or infinity.")
+    _check_vectors(right_hand_side, start)
     size = _power_of_two(right_hand_side)
     some = right_hand_side.any(dim=1, keepdim=True)
-    first = torch.zeros_like(right_hand_side) if start is None else (start / size) * some
+    first = torch.zeros_like(right_hand_side) if start is None else some * start / size
     run = _Run(product, right_hand_side / size, first, rtol, damping)
     while run.begin() and run.iterations < max_iter:
         while run.iterations < max_iter and bool(run.active.any()):
             run.step()
-    if not bool(run.finite.all()):
+    if not bool((run.finite & run.squared.isfinite()).all()):
         raise InvalidValueError(
-            "product must return finite numbers, got NaN or infinity: the matrix has an entry "
-            "that overflows."
+            "product must return finite numbers, got NaN or infinity: the matrix has entries that "
+            "overflow, or NaN."
         )
     return run.result(size)
 
@@ -88,12 +86,15 @@ def check_options(*, max_iter: int, rtol: float, damping: float) -> None:
         raise InvalidValueError(f"damping must be >= 0 and finite, got {damping:g}.")
 
 
-def _check_shapes(right_hand_side: Tensor, start: Tensor | None) -> None:
+def _check_vectors(right_hand_side: Tensor, start: Tensor | None) -> None:
     shape = tuple(right_hand_side.shape)
     if len(shape) != 2 or shape[1] == 0:
         raise ShapeError(f"right_hand_side must be (members, n) with n >= 1, got {shape}.")
     if start is not None and tuple(start.shape) != shape:
         raise ShapeError(f"start must be {shape}, got {tuple(start.shape)}.")
+    for name, value in (("right_hand_side", right_hand_side), ("start", start)):
+        if value is not None and not bool(value.isfinite().all()):
+            raise InvalidValueError(f"{name} must be finite, got NaN or infinity.")
 
 
 def _power_of_two(vectors: Tensor) -> Tensor:
@@ -141,13 +142,14 @@ class _Run:
         good = self._measure(along / torch.where(self.active, length, 1.0))
         rate = torch.where(good, self.squared / (along + self.damping * length), 0.0)
         self.solution.addcmul_(rate, self.direction)
-        self.residual.addcmul_(-rate, image + self.damping * self.direction)
+        self.residual.addcmul_(rate, image, value=-1)
+        self.residual.addcmul_(rate, self.direction, value=-self.damping)
         squared = _dot(self.residual, self.residual)
         ratio = torch.where(good, squared / self.squared, 0.0)
         self.squared = torch.where(good, squared, self.squared)
         self._keep_best(good)
         self.active = good & (self.squared.sqrt() > self.goal)
-        self.direction = (self.residual + ratio * self.direction) * self.active
+        self.direction = self.residual.addcmul(ratio, self.direction).mul_(self.active)
 
     def result(self, size: Tensor) -> LinearSolution:
         """Return what was found, scaled back to the size of the right-hand side."""
@@ -172,12 +174,13 @@ class _Run:
         good: Tensor = self.active & (total > noise)
         halted = self.active & ~good
         self.stopped |= halted
-        self.solution = torch.where(halted, self.best, self.solution)
+        if bool(halted.any()):
+            self.solution = torch.where(halted, self.best, self.solution)
         return good
 
     def _keep_best(self, moved: Tensor) -> None:
         better = moved & (self.squared < self.best_squared)
-        self.best = torch.where(better, self.solution, self.best)
+        torch.where(better, self.solution, self.best, out=self.best)
         self.best_squared = torch.where(better, self.squared, self.best_squared)
 
 

@@ -110,9 +110,7 @@ def test_steps_past_convergence_change_nothing_and_give_no_nan() -> None:
 @pytest.mark.parametrize("start", [None, torch.ones(1, 3)])
 def test_a_zero_right_hand_side_gives_zero(start: Tensor | None) -> None:
     matrix = diagonal([1.0, 2.0, 3.0], dtype=torch.float32)
-    found = conjugate_gradient(
-        times(matrix), torch.zeros(1, 3), max_iter=9, rtol=1e-6, start=start
-    )
+    found = conjugate_gradient(times(matrix), torch.zeros(1, 3), max_iter=9, rtol=1e-6, start=start)
     assert found.solution.tolist() == [[0.0, 0.0, 0.0]]
     assert found.residual.tolist() == [0.0]
     assert found.iterations == 0
@@ -273,6 +271,7 @@ ONES = torch.ones(1, 2)
             InvalidValueError,
             "right_hand_side must be finite",
         ),
+        ({"start": torch.full((1, 2), torch.inf)}, InvalidValueError, "start must be finite"),
         ({"product": lambda v: v * float("nan")}, InvalidValueError, "product must return finite"),
         ({"product": lambda v: v * float("inf")}, InvalidValueError, "product must return finite"),
     ],

@@ -1,0 +1,207 @@
+"""The commands and their options; each imports what it needs when it runs."""
+
+# Imports stand inside the commands so that `dfl list` and `--help` start quickly.
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, final
+
+import typer
+
+from dfl.cli.guard import GuardedGroup
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    cls=GuardedGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Decision-focused learning for budgeted marketing: from logs to who gets what.",
+)
+
+Data = Annotated[
+    str | None, typer.Option(help="A data set or simulator by name, or a Parquet or CSV file.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="Set one option; repeatable."),
+]
+PerHead = Annotated[
+    list[float] | None,
+    typer.Option("--budget-per-head", help="Money per head; repeatable, the first trains."),
+]
+Share = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--budget-share", help="Between the cheapest (0) and dearest (1) treatment; repeatable."
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Starting point of all randomness.")]
+Members = Annotated[int | None, typer.Option(help="Networks per ensemble.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training rows.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Run folder; a new one in runs/ if not given.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")]
+Device = Annotated[str | None, typer.Option(help="Where training runs: cpu, cuda, cuda:1.")]
+
+
+@final
+class Family(StrEnum):
+    """What can be listed."""
+
+    solvers = "solvers"
+    layers = "layers"
+    hypergrad = "hypergrad"
+    losses = "losses"
+    methods = "methods"
+    data = "data"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import dfl
+
+        typer.echo(f"dfl {dfl.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show errors with traceback.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Decision-focused learning for budgeted marketing: from logs to who gets what."""
+
+
+@app.command()
+def run(
+    config: Annotated[
+        str | None, typer.Argument(help="A shipped configuration, a method, or a YAML file.")
+    ] = None,
+    data: Data = None,
+    solver: Annotated[str | None, typer.Option(help="Solver that allocates.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer of the decision loss.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Decision loss.")] = None,
+    hypergrad: Annotated[str | None, typer.Option(help="Hypergradient.")] = None,
+    set_: Sets = None,
+    budget_per_head: PerHead = None,
+    budget_share: Share = None,
+    seed: Seed = None,
+    members: Members = None,
+    epochs: Epochs = None,
+    device: Device = None,
+    output: Output = None,
+    resume: Resume = False,
+) -> None:
+    """Train a method, evaluate it on held-out randomised rows, and write a run folder."""
+    from dfl.cli.changes import Changes
+    from dfl.cli.run import run_command
+
+    changes = Changes(
+        data=data,
+        parts={"solver": solver, "layer": layer, "loss": loss, "hypergrad": hypergrad},
+        per_head=tuple(budget_per_head or ()),
+        share=tuple(budget_share or ()),
+        options={"seed": seed, "device": device},
+        training={"members": members, "epochs": epochs},
+        settings=tuple(set_ or ()),
+    )
+    run_command(config, changes, output, resume)
+
+
+@app.command()
+def compare(
+    methods: Annotated[
+        list[str] | None, typer.Argument(help="Configurations, methods or YAML files.")
+    ] = None,
+    data: Data = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Repeat over so many seeds, each with its own data split.")
+    ] = 1,
+    baseline: Annotated[
+        str | None, typer.Option(help="Subtract this method; the first one if not given.")
+    ] = None,
+    set_: Sets = None,
+    budget_per_head: PerHead = None,
+    budget_share: Share = None,
+    seed: Seed = None,
+    members: Members = None,
+    epochs: Epochs = None,
+    device: Device = None,
+    output: Output = None,
+    resume: Resume = False,
+) -> None:
+    """Train several methods on the same rows and compare them in pairs."""
+    from dfl.cli.changes import Changes
+    from dfl.cli.compare import compare_command
+
+    changes = Changes(
+        data=data,
+        per_head=tuple(budget_per_head or ()),
+        share=tuple(budget_share or ()),
+        options={"seed": seed, "device": device},
+        training={"members": members, "epochs": epochs},
+        settings=tuple(set_ or ()),
+    )
+    compare_command(methods or [], changes, seeds, baseline, output, resume)
+
+
+@app.command()
+def allocate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    customers: Annotated[Path, typer.Argument(help="Parquet file, one row per person.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write.")],
+    budget_per_head: Annotated[float | None, typer.Option(help="Money per person.")] = None,
+    budget_total: Annotated[float | None, typer.Option(help="Money for all of them.")] = None,
+    budget_share: Annotated[
+        float | None, typer.Option(help="Between the cheapest (0) and dearest (1) allocation.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="Another solver than the run's.")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Column to carry over, such as an id; repeatable.")
+    ] = None,
+) -> None:
+    """Give every row of a Parquet file a treatment, within a budget."""
+    from dfl.cli.allocate import allocate_command
+
+    given = {"per_head": budget_per_head, "total": budget_total, "share": budget_share}
+    allocate_command(run, customers, output, given, solver, tuple(keep or ()))
+
+
+@app.command("list")
+def list_(family: Annotated[Family, typer.Argument(help="What to list.")]) -> None:
+    """List the names that configurations and options take."""
+    from dfl.cli.listing import list_command
+
+    list_command(family.value)
+
+
+@app.command()
+def explain(
+    config: Annotated[str, typer.Argument(help="A configuration, a method, or a YAML file.")],
+    data: Data = None,
+    set_: Sets = None,
+) -> None:
+    """Show what a configuration puts together and whether the parts fit; runs nothing."""
+    from dfl.cli.changes import Changes
+    from dfl.cli.explain import explain_command
+
+    explain_command(config, Changes(data=data, settings=tuple(set_ or ())))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run or comparison.")],
+) -> None:
+    """Print the results of a run again, and draw its plots and page anew."""
+    from dfl.cli.report import report_command
+
+    report_command(run)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

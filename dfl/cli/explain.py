@@ -1,0 +1,82 @@
+"""``dfl explain``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.text import Text
+from rich.tree import Tree
+
+from dfl.cli.changes import Changes
+from dfl.cli.console import results
+from dfl.config import Study, read_study
+from dfl.config.assembly import describe
+from dfl.config.options import METHOD
+
+__all__ = ["explain_command"]
+
+_UNFIT = 2
+
+
+def explain_command(source: str, changes: Changes) -> None:
+    """Print what a configuration puts together; exits with 2 if parts do not fit.
+
+    Args:
+        source: configuration.
+        changes: what the options change in it.
+
+    Raises:
+        Exit: with code 2, if parts do not fit.
+        DflError: if the configuration cannot be put together.
+    """
+    study = read_study(changes.load(source))
+    checks = study.checks()
+    tree = Tree(Text(study.name, style="bold"))
+    _grow(tree, "data", study.config["data"], {})
+    method = describe(study.method, METHOD, "method")
+    _grow(tree, "method", method, _origins(study), "method")
+    tree.add(Text(f"needs: {_needs(study)}"))
+    for key in ("solver", "evaluation", "budgets", "seed", "device"):
+        _grow(tree, key, study.config[key], {})
+    fits = tree.add(Text("do the parts fit?", style="bold"))
+    for one in checks:
+        verdict = "yes" if one.problem is None else f"NO: {one.problem}"
+        fits.add(Text(f"{one.where}: {one.promise}: {verdict}"))
+    results().print(tree)
+    if any(one.problem is not None for one in checks):
+        raise typer.Exit(_UNFIT)
+
+
+def _needs(study: Study) -> str:
+    """Say which rows the method trains on."""
+    parts = {"rct": "randomised", "obs": "observational"}
+    needs = " and ".join(parts[part] for part in study.method.uses) + " training rows"
+    if len(study.method.training.weight_decay) > 1:
+        needs += "; randomised validation rows, to choose among weight_decay values and epochs"
+    return needs + "; randomised test rows"
+
+
+def _origins(study: Study) -> dict[str, str]:
+    """Return path to the section that it was taken from."""
+    return {path: section for section, paths in study.taken.items() for path in paths}
+
+
+def _grow(tree: Tree, key: str, value: object, origins: Mapping[str, str], path: str = "") -> None:
+    """Add a branch per part and a leaf per option."""
+    origin = f"   (from section {origins[path]})" if path in origins else ""
+    if isinstance(value, Mapping):
+        options: dict[str, Any] = dict(value)
+        name = options.pop("name", None)
+        branch = tree.add(Text(f"{key}: {name}{origin}" if name else f"{key}{origin}"))
+        for option, inner in options.items():
+            _grow(branch, option, inner, origins, f"{path}.{option}")
+    else:
+        tree.add(Text(f"{key}: {_leaf(value)}{origin}"))
+
+
+def _leaf(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={inner}" for key, inner in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_leaf(one) for one in value) or "none"
+    return "null" if value is None else str(value)

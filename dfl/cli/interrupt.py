@@ -1,0 +1,31 @@
+"""Says how to go on after Ctrl-C."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dfl.cli.console import errors
+
+__all__ = ["resumable"]
+
+
+@contextmanager
+def resumable(folder: Path, command: str) -> Iterator[None]:
+    """Print how to resume if the block is interrupted; the interrupt itself passes on.
+
+    Args:
+        folder: where the block keeps its run.
+        command: of the command line: ``"run"``.
+
+    Raises:
+        KeyboardInterrupt: passed on.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / "config.yaml").exists():
+            text = f"Go on with: dfl {command} -o {folder} --resume"
+        else:
+            text = "Nothing was kept: the data was not loaded yet."
+        errors().print(text, markup=False)
+        raise

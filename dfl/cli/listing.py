@@ -1,0 +1,38 @@
+"""``dfl list``."""
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+from dfl.cli.console import show
+from dfl.errors import MissingExtraError
+from dfl.registry import Registry
+from dfl.report import Table
+
+__all__ = ["list_command"]
+
+# Only the family that is asked for is imported.
+_TABLES = {
+    "solvers": ("dfl.solvers", "SOLVERS"),
+    "layers": ("dfl.layers", "LAYERS"),
+    "hypergrad": ("dfl.hypergrad", "HYPERGRADIENTS"),
+    "losses": ("dfl.losses", "LOSSES"),
+    "methods": ("dfl.methods", "METHODS"),
+    "data": ("dfl.data", "DATASETS"),
+}
+
+
+def list_command(family: str) -> None:
+    """Print the names of a family with one line on each."""
+    module, table = _TABLES[family]
+    registry: Registry[Any] = getattr(import_module(module), table)
+    rows = [(name, _summary(registry, name)) for name in registry.names()]
+    show(Table(family, ("name", "what it is"), rows, words=2))
+
+
+def _summary(registry: Registry[Any], name: str) -> str:
+    try:
+        text = inspect.getdoc(registry.load(name)) or ""
+    except MissingExtraError as error:
+        return str(error)
+    return text.partition("\n\n")[0].replace("\n", " ")

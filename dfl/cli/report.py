@@ -1,0 +1,26 @@
+"""``dfl report``."""
+
+from pathlib import Path
+
+from dfl.cli.console import results, show
+from dfl.pipeline import RunFolder, comparison_report_of, report_of
+
+__all__ = ["report_command"]
+
+
+def report_command(run: Path) -> None:
+    """Print a folder's results and write its plots and page anew.
+
+    Args:
+        run: folder of a finished run or comparison.
+
+    Raises:
+        RunFolderError: if it is none, or is not finished.
+        DflError: if a file is unreadable or could not be written.
+    """
+    folder = RunFolder.open(run)
+    report = comparison_report_of(folder) if "runs" in folder.config else report_of(folder)
+    folder.write_report(report)
+    for table in report.tables:
+        show(table)
+    results().print(f"Page: {folder.path / 'report.html'}", markup=False)

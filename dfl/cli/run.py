@@ -1,0 +1,57 @@
+"""``dfl run``."""
+
+from pathlib import Path
+
+from dfl.cli.changes import Changes, free_folder
+from dfl.cli.console import results, show, watching
+from dfl.cli.interrupt import resumable
+from dfl.config import read_study
+from dfl.errors import ConfigError
+from dfl.pipeline import RunFolder, report_of, resume, run
+
+__all__ = ["run_command"]
+
+
+def run_command(source: str | None, changes: Changes, output: Path | None, again: bool) -> None:
+    """Run a configuration, or go on with a run folder, and print the results.
+
+    Args:
+        source: configuration.
+        changes: what the options change in it.
+        output: run folder, or None for a new one.
+        again: go on with ``output``.
+
+    Raises:
+        ConfigError: if options do not go together.
+        DflError: whatever the run raises.
+    """
+    folder = _resume(source, changes, output) if again else _start(source, changes, output)
+    for table in report_of(folder).tables:
+        show(table)
+    results().print(f"Run folder: {folder.path}", markup=False)
+
+
+def _start(source: str | None, changes: Changes, output: Path | None) -> RunFolder:
+    if source is None:
+        raise ConfigError("dfl run needs a configuration, such as 'dfl run bi-dfcl'.")
+    study = read_study(changes.load(source))
+    path = free_folder(f"{study.name}-{study.data_name}") if output is None else output
+    with resumable(path, "run"), watching() as bars:
+        return run(study, path, bars)
+
+
+def _resume(source: str | None, changes: Changes, output: Path | None) -> RunFolder:
+    if output is None:
+        raise ConfigError("--resume needs the run folder: -o FOLDER.")
+    folder = RunFolder.open(output)
+    if source is None and changes.given:
+        raise ConfigError(
+            "--resume takes the configuration of the run folder; leave the other options out."
+        )
+    if source is not None and read_study(changes.load(source)).config != folder.config:
+        raise ConfigError(
+            f"{output} was begun with another configuration; leave configuration and options out "
+            "to go on with it, or choose another folder."
+        )
+    with resumable(output, "run"), watching() as bars:
+        return resume(output, bars)

@@ -1,0 +1,24 @@
+"""Configurations: from YAML to parts that fit, and back."""
+
+from dfl.config.comparison import Comparison, read_comparison
+from dfl.config.fit import Check
+from dfl.config.sources import change, choose_data, choose_part, load_config, shipped_names
+from dfl.config.study import Study, read_solver, read_study
+from dfl.config.yaml_text import from_yaml, read_yaml, to_yaml
+
+__all__ = [
+    "Check",
+    "Comparison",
+    "Study",
+    "change",
+    "choose_data",
+    "choose_part",
+    "from_yaml",
+    "load_config",
+    "read_comparison",
+    "read_solver",
+    "read_study",
+    "read_yaml",
+    "shipped_names",
+    "to_yaml",
+]

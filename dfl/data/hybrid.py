@@ -1,0 +1,200 @@
+"""`to_hybrid`: randomised and biased rows made from one randomised experiment."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias, final
+
+import torch
+from torch import Tensor
+
+from dfl.data.old_policy import RidgePolicy
+from dfl.data.source import HybridData
+from dfl.data.split import split
+from dfl.data.streams import stream
+from dfl.data.uplift_data import UpliftData
+from dfl.errors import InvalidValueError, ShapeError
+
+__all__ = ["HybridRecipe", "Policy", "pair_hybrid", "roi", "roi_lift", "to_hybrid"]
+
+Policy: TypeAlias = Callable[[Tensor], Tensor]
+"""From features ``(N, F)`` to treatments ``(N,)``, int64."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class HybridRecipe:
+    """How one randomised experiment is cut up; the fractions are the paper's for Criteo.
+
+    With small data take larger ``rct``, ``validation`` and ``test`` fractions, and less pool.
+
+    Args:
+        policy: fraction of all rows that trains the old policy, in (0, 1).
+        pool: fraction from which observational rows are kept, in (0, 1).
+        rct: fraction for training on randomised rows, in (0, 1).
+        validation: fraction for choosing between models, in (0, 1).
+        test: fraction for reporting, in (0, 1). The five sum to at most 1.
+        epsilon: share of the old policy's decisions drawn uniformly, in [0, 1]. At 0, as in
+            the paper, no treatment overlaps with another at any ``x``.
+        share: budget of the old policy as a `Budget` share, in [0, 1].
+        known_propensity: whether observational rows carry the chances they were kept with.
+
+    Raises:
+        InvalidValueError: if a number is out of its range.
+    """
+
+    policy: float = 0.05
+    pool: float = 0.50
+    rct: float = 0.05
+    validation: float = 0.10
+    test: float = 0.30
+    epsilon: float = 0.1
+    share: float = 0.3
+    known_propensity: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every range; `split` checks the fractions again where they are used."""
+        fractions = self.fractions
+        if not all(0 < fraction < 1 for fraction in fractions) or sum(fractions) > 1 + 1e-9:
+            raise InvalidValueError(
+                "policy, pool, rct, validation and test must each lie in (0, 1) and sum to at "
+                f"most 1, got {fractions} with sum {sum(fractions):g}."
+            )
+        for name in ("epsilon", "share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidValueError(f"{name} must lie in [0, 1], got {getattr(self, name):g}.")
+
+    @property
+    def fractions(self) -> tuple[float, float, float, float, float]:
+        """Fractions of policy, pool, RCT, validation and test rows."""
+        return (self.policy, self.pool, self.rct, self.validation, self.test)
+
+
+def to_hybrid(
+    data: UpliftData,
+    *,
+    seed: int,
+    recipe: HybridRecipe | None = None,
+    policy: Policy | None = None,
+) -> HybridData:
+    """Cut a randomised experiment into RCT parts and rows an old policy might have left.
+
+    An old policy, trained on its own fraction, proposes a treatment for every row of the
+    pool; the rows whose real treatment is the proposed one stay as observational rows. They
+    look as if the policy had chosen. Where the experiment's arms differ in size, so does the
+    chance to stay: of two treatments the policy proposes equally often, the larger arm
+    leaves more rows.
+
+    Args:
+        data: randomised rows. Groups, where given, are never cut.
+        seed: the same seed gives the same parts.
+        recipe: fractions and old policy; None: `HybridRecipe`'s defaults.
+        policy: an old policy of your own; the fraction meant to train one is then left out.
+
+    Raises:
+        InvalidValueError: if the rows are not randomised, or a part misses a treatment (take
+            a larger fraction, or a larger epsilon where it is the observational part).
+        ShapeError: if ``policy`` does not return one treatment per row.
+
+    Source:
+        Zhou et al. (2025), arXiv:2510.19517, section 5 (Criteo hybrid set). Deviations: the
+        old policy is a ridge regression per treatment, and explores with ``epsilon``.
+    """
+    recipe = HybridRecipe() if recipe is None else recipe
+    if data.source != "rct":
+        raise InvalidValueError("to_hybrid needs randomised rows, got source 'obs'.")
+    training, pool, rct, validation, test = split(data, recipe.fractions, seed=seed)
+    chosen_by = policy or RidgePolicy.fit(training, share=recipe.share)
+    proposed = chosen_by(pool.features)
+    if proposed.shape != pool.treatment.shape or proposed.dtype != torch.int64:
+        raise ShapeError(
+            f"policy must return {tuple(pool.treatment.shape)} int64, got "
+            f"{tuple(proposed.shape)} {proposed.dtype}."
+        )
+    obs = _keep_matching(pool, proposed, recipe, stream(seed, "epsilon"))
+    return HybridData(rct=rct, obs=obs, validation=validation, test=test)
+
+
+def pair_hybrid(
+    data: UpliftData, obs: UpliftData, *, seed: int, recipe: HybridRecipe | None = None
+) -> HybridData:
+    """Split real randomised rows beside real observational ones.
+
+    Args:
+        data: randomised rows; all are used, in the proportions of the recipe's ``rct``,
+            ``validation`` and ``test``.
+        obs: observational rows, kept whole.
+        seed: the same seed gives the same parts.
+        recipe: None: `HybridRecipe`'s defaults.
+
+    Raises:
+        InvalidValueError: if ``data`` is not randomised or ``obs`` is, or a part misses a
+            treatment.
+    """
+    recipe = HybridRecipe() if recipe is None else recipe
+    if (data.source, obs.source) != ("rct", "obs"):
+        raise InvalidValueError(
+            f"pair_hybrid needs data 'rct' and obs 'obs', got {data.source!r} and {obs.source!r}."
+        )
+    parts = (recipe.rct, recipe.validation, recipe.test)
+    fractions = [part / sum(parts) for part in parts]
+    rct, validation, test = split(data, fractions, seed=seed)
+    return HybridData(rct=rct, obs=obs, validation=validation, test=test)
+
+
+def roi(data: UpliftData) -> float:
+    """Return total revenue per unit of total cost, no unit.
+
+    Raises:
+        InvalidValueError: if nothing was spent.
+    """
+    spent = float(data.cost.sum(dtype=torch.float64))
+    if spent == 0:
+        raise InvalidValueError("return on investment needs a cost above 0, got no cost at all.")
+    return float(data.revenue.sum(dtype=torch.float64)) / spent
+
+
+def roi_lift(hybrid: HybridData) -> float:
+    """Return how much better the observational rows look than random ones, no unit.
+
+    ``roi(obs) / roi(test) - 1``: the paper reports 0.8243 for its Criteo set. Far from 0
+    means strong selection; near 0 means the observational rows are hardly biased.
+
+    Raises:
+        InvalidValueError: if nothing was spent in one of the two.
+    """
+    return roi(hybrid.obs) / roi(hybrid.test) - 1
+
+
+def _keep_matching(
+    pool: UpliftData, proposed: Tensor, recipe: HybridRecipe, generator: torch.Generator
+) -> UpliftData:
+    """Return the rows of the pool whose treatment is the one the old policy draws."""
+    arms, shape = pool.treatments, pool.treatment.shape
+    explores = torch.rand(shape, generator=generator) < recipe.epsilon
+    uniform = torch.randint(arms, shape, generator=generator)
+    device = pool.treatment.device
+    drawn = torch.where(explores.to(device), uniform.to(device), proposed)
+    kept = (drawn == pool.treatment).nonzero().squeeze(1)
+    if len(kept) == 0:
+        raise InvalidValueError(
+            "the old policy proposes the treatment received in no row of the pool; take a "
+            "larger pool or epsilon."
+        )
+    propensity = _propensity(pool, proposed, recipe.epsilon)[kept]
+    return replace(
+        pool.subset(kept),
+        source="obs",
+        propensity=propensity if recipe.known_propensity else None,
+    )
+
+
+def _propensity(pool: UpliftData, proposed: Tensor, epsilon: float) -> Tensor:
+    """Return the chance of each treatment given that the row was kept, ``(N, M)``."""
+    arms = pool.treatments
+    design = pool.propensity
+    if design is None:
+        design = (pool.arm_counts / len(pool)).to(pool.features).expand(len(pool), arms)
+    chances = torch.full_like(design, epsilon / arms)
+    chances.scatter_add_(1, proposed[:, None], torch.full_like(design[:, :1], 1 - epsilon))
+    kept = chances * design
+    return kept / kept.sum(dim=1, keepdim=True)

@@ -1,0 +1,102 @@
+"""`RidgePolicy`: the simple two-stage policy that turns randomised rows into biased ones."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.budget import Budget
+from dfl.data.uplift_data import UpliftData
+
+__all__ = ["RidgePolicy"]
+
+_BISECTIONS = 60
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RidgePolicy:
+    """Chooses ``argmax_j revenue_j(x) - multiplier * cost_j(x)`` by linear predictions.
+
+    Args:
+        weights: of revenue (first M columns) and cost (last M). Shape ``(F, 2 M)``.
+        offsets: of the same. Shape ``(2 M,)``.
+        multiplier: price of money, >= 0.
+    """
+
+    weights: Tensor
+    offsets: Tensor
+    multiplier: float
+
+    @staticmethod
+    def fit(data: UpliftData, *, share: float, ridge: float = 0.01) -> "RidgePolicy":
+        """Fit one ridge regression per treatment and outcome, then meet a budget.
+
+        Args:
+            data: randomised rows.
+            share: budget as `Budget` understands ``share``, of the predicted costs of these
+                rows, in [0, 1].
+            ridge: penalty on weights of standardised features, per row, > 0.
+
+        Raises:
+            InvalidValueError: if ``share`` is out of its range.
+        """
+        budget = Budget(share=share)
+        weights, offsets = _regressions(data, ridge)
+        revenue, cost = (data.features @ weights + offsets).chunk(2, dim=1)
+        total = budget.total_for(
+            len(data),
+            float(cost.amin(dim=1).sum(dtype=torch.float64)),
+            float(cost.amax(dim=1).sum(dtype=torch.float64)),
+        )
+        return RidgePolicy(weights, offsets, _multiplier(revenue, cost, total))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return the treatment of each person, int64.
+
+        Args:
+            features: shape ``(N, F)``.
+        """
+        revenue, cost = (features @ self.weights + self.offsets).chunk(2, dim=1)
+        return (revenue - self.multiplier * cost).argmax(dim=1)
+
+
+def _regressions(data: UpliftData, ridge: float) -> tuple[Tensor, Tensor]:
+    """Return weights ``(F, 2 M)`` and offsets ``(2 M,)`` for raw features."""
+    spread, mean = torch.std_mean(data.features.double(), dim=0, correction=0)
+    scale = torch.where(spread > 0, spread, 1.0)
+    identity = torch.eye(len(scale), dtype=torch.float64, device=scale.device)
+    outcomes = torch.stack([data.revenue, data.cost], dim=1).double()
+    solved = []
+    for treatment in range(data.treatments):
+        rows = data.treatment == treatment
+        x = (data.features[rows].double() - mean) / scale
+        y_mean, x_mean = outcomes[rows].mean(dim=0), x.mean(dim=0)
+        x, y = x - x_mean, outcomes[rows] - y_mean
+        factor = torch.linalg.cholesky(x.T @ x + ridge * len(x) * identity)
+        slope = torch.cholesky_solve(x.T @ y, factor) / scale[:, None]
+        solved.append((slope, y_mean - (mean + x_mean * scale) @ slope))
+    slopes = torch.stack([slope for slope, _ in solved], dim=2)  # (F, 2, M)
+    offsets = torch.stack([offset for _, offset in solved], dim=1)  # (2, M)
+    return slopes.flatten(1).to(data.features), offsets.flatten().to(data.features)
+
+
+def _multiplier(revenue: Tensor, cost: Tensor, total: float) -> float:
+    """Return the least multiplier found at which the predicted spend is within ``total``."""
+
+    def spend(multiplier: float) -> float:
+        choice = (revenue - multiplier * cost).argmax(dim=1, keepdim=True)
+        return float(cost.gather(1, choice).sum(dtype=torch.float64))
+
+    low, high = 0.0, 1.0
+    if spend(low) <= total:
+        return low
+    for _ in range(_BISECTIONS):
+        if spend(high) <= total:
+            break
+        low, high = high, 2 * high
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if spend(middle) <= total else (middle, high)
+    return high

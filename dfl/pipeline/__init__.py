@@ -1,0 +1,21 @@
+"""From a configuration to a run folder, a comparison, or an allocation of customers."""
+
+from dfl.pipeline.allocating import CustomerAllocation, allocate_file
+from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
+from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.training import report_of, resume, run
+from dfl.pipeline.watcher import Silent, Watcher
+
+__all__ = [
+    "CustomerAllocation",
+    "RunFolder",
+    "Silent",
+    "Watcher",
+    "allocate_file",
+    "compare",
+    "comparison_report_of",
+    "report_of",
+    "resume",
+    "resume_comparison",
+    "run",
+]

@@ -1,0 +1,148 @@
+"""What a comparison says: every method, every difference, each with an interval."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from dfl.config import Comparison
+from dfl.metrics import paired_difference
+from dfl.pipeline.yardstick import Evaluation, estimate_to_dict
+
+__all__ = ["across", "summary"]
+
+_References = Mapping[str, Callable[[Mapping[str, Any]], float | None]]
+
+
+def summary(
+    comparison: Comparison,
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+    evaluations: Mapping[str, Evaluation],
+) -> dict[str, object]:
+    """Return the content of ``comparison.json``.
+
+    Args:
+        comparison: what was compared.
+        metrics: method to its metrics, one per seed.
+        evaluations: method to its evaluation, where there is one seed; else empty.
+    """
+    level = comparison.studies[0].evaluation.level
+    if evaluations:
+        note = (
+            f"Revenue per head; {level:.0%} intervals by bootstrap over test rows, paired for "
+            "differences. True values of one seed have no interval."
+        )
+    else:
+        note = (
+            f"Revenue per head, mean of {comparison.seeds} seeds; {level:.0%} intervals by "
+            "Student's t over seeds, paired for differences."
+        )
+    return {
+        "data": comparison.studies[0].data_name,
+        "baseline": comparison.baseline,
+        "seeds": comparison.seeds,
+        "level": level,
+        "note": note,
+        "budgets": [
+            _at_budget(comparison, metrics, evaluations, index, level)
+            for index in range(len(comparison.studies[0].budgets))
+        ],
+    }
+
+
+def across(values: Sequence[float], level: float) -> dict[str, float]:
+    """Return mean over seeds with Student's t interval; of one value, the value alone.
+
+    Args:
+        values: one per seed.
+        level: confidence level, in (0, 1).
+    """
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return {"value": mean}
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    reach = float(student.ppf(0.5 + level / 2, len(values) - 1)) * error
+    return {"value": mean, "standard_error": error, "low": mean - reach, "high": mean + reach}
+
+
+def _at_budget(
+    comparison: Comparison,
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+    evaluations: Mapping[str, Evaluation],
+    index: int,
+    level: float,
+) -> dict[str, object]:
+    found = {name: [one["budgets"][index] for one in seeds] for name, seeds in metrics.items()}
+    base = found[comparison.baseline]
+    methods: dict[str, dict[str, object]] = {}
+    for name, seeds in found.items():
+        methods[name] = entry = _summarise(seeds, "eom", "value", level)
+        if name == comparison.baseline:
+            continue
+        if evaluations:
+            first, second = (evaluations[one] for one in (name, comparison.baseline))
+            pair = paired_difference(
+                first.expected[index].estimate, second.expected[index].estimate, level=level
+            )
+            entry["eom_difference"] = {**estimate_to_dict(pair.estimate), "p_value": pair.p_value}
+        else:
+            entry["eom_difference"] = across(_minus(seeds, base, _eom), level)
+        if _known(seeds):
+            entry["share_of_gain_difference"] = across(_minus(seeds, base, _share), level)
+    references = {
+        label: _summarise(base, key, key, level)
+        for label, key in (("best constant mix", "constant_mix"), ("random", "random"))
+    }
+    if "true" in base[0]:
+        references["oracle"] = _summarise(base, None, "oracle", level)
+    return {"given": base[0]["given"], "methods": methods, "references": references}
+
+
+def _summarise(
+    seeds: Sequence[Mapping[str, Any]], logged: str | None, true: str, level: float
+) -> dict[str, object]:
+    """Summarise one policy: estimated value, and true value and share where known.
+
+    Args:
+        seeds: what is known at one budget, per seed.
+        logged: key of its estimated value, or None where it has none.
+        true: key of its true value.
+        level: confidence level.
+    """
+    entry: dict[str, object] = {}
+    if logged is not None:
+        estimates = [one[logged] for one in seeds]
+        values = [one["value"] for one in estimates]
+        entry["eom"] = dict(estimates[0]) if len(seeds) == 1 else across(values, level)
+    if "true" in seeds[0]:
+        entry["true_value"] = across([one["true"][true] for one in seeds], level)
+    if _known(seeds):
+        shares = [_share_of_gain(one["true"], one["true"][true]) for one in seeds]
+        entry["share_of_gain"] = across(shares, level)
+    return entry
+
+
+def _share_of_gain(true: Mapping[str, float], value: float) -> float:
+    return (value - true["constant_mix"]) / (true["oracle"] - true["constant_mix"])
+
+
+def _known(seeds: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether the share of the oracle's gain is defined in every seed."""
+    return all(one.get("true", {}).get("share_of_gain") is not None for one in seeds)
+
+
+def _minus(
+    seeds: Sequence[Mapping[str, Any]],
+    base: Sequence[Mapping[str, Any]],
+    value: Callable[[Mapping[str, Any]], float],
+) -> list[float]:
+    return [value(one) - value(other) for one, other in zip(seeds, base, strict=True)]
+
+
+def _eom(one: Mapping[str, Any]) -> float:
+    return float(one["eom"]["value"])
+
+
+def _share(one: Mapping[str, Any]) -> float:
+    return float(one["true"]["share_of_gain"])

@@ -1,0 +1,148 @@
+"""One run: fit, keep the model, evaluate, report; from the start or from where it stopped."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dfl.config import Study, read_study
+from dfl.data import HybridData, UpliftData
+from dfl.methods import FittedModel, Monitor, Prediction, TrainingSet
+from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.watcher import Watcher
+from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
+from dfl.report.report import Report, run_report
+
+__all__ = ["finish", "fit", "on_device", "predict", "report_of", "resume", "run"]
+
+
+def run(study: Study, path: Path, watcher: Watcher) -> RunFolder:
+    """Train and evaluate one method, and write a run folder.
+
+    Args:
+        study: what to run.
+        path: of the new run folder.
+        watcher: follows.
+
+    Raises:
+        RunFolderError: if the folder exists and is not empty.
+        ConfigError: if parts do not fit.
+        DflError: whatever data, method and metrics raise; a run that was stopped after its
+            folder was made can be resumed.
+    """
+    RunFolder.check_free(path)
+    study.check()
+    watcher.say(f"Loading data: {study.data_name}")
+    data = study.data.hybrid(study.seed)
+    yardstick = Yardstick.of(data.test, study.budgets, study.evaluation)
+    folder = RunFolder.create(path, study.config)
+    finish(study, data, yardstick, folder, watcher)
+    return folder
+
+
+def resume(path: Path, watcher: Watcher) -> RunFolder:
+    """Go on with a run by its own configuration, to the numbers it would have had.
+
+    Args:
+        path: of its folder.
+        watcher: follows; hears so if the run is finished already.
+
+    Raises:
+        RunFolderError: if there is no run folder.
+        DflError: as `run`.
+    """
+    folder = RunFolder.open(path)
+    if folder.finished:
+        watcher.say(f"{path} is finished; nothing to do.")
+        return folder
+    study = read_study(folder.config)
+    watcher.say(f"Going on with {path}: loading data: {study.data_name}")
+    data = study.data.hybrid(study.seed)
+    yardstick = Yardstick.of(data.test, study.budgets, study.evaluation)
+    finish(study, data, yardstick, folder, watcher)
+    return folder
+
+
+def finish(
+    study: Study, data: HybridData, yardstick: Yardstick, folder: RunFolder, watcher: Watcher
+) -> Evaluation:
+    """Do what is left of a run, and return the evaluation of its model.
+
+    The model is always read back from its file before it is evaluated, so that a resumed
+    run and one on an accelerator report what the file gives on any machine.
+    """
+    if not (folder.path / "model.safetensors").exists():
+        watcher.say(f"Training {study.name}")
+        (model,) = fit(study, [on_device(study, data, study.seed)], folder, watcher)
+        if data.encoder is not None:
+            names = {"treatment_names": list(treatment_names(data.test))}
+            folder.write_json("encoder.json", data.encoder.to_dict() | names)
+        model.save(folder.path / "model.safetensors")
+    watcher.say(f"Evaluating {study.name}")
+    model = FittedModel.load(folder.path / "model.safetensors")
+    evaluation = yardstick.measure(predict(model, data.test), study.solver)
+    if not folder.finished:
+        folder.write_json("metrics.json", _metrics(study, data, evaluation))
+        folder.write_report(report_of(folder))
+        folder.drop_checkpoints()
+    return evaluation
+
+
+def report_of(folder: RunFolder) -> Report:
+    """Return the report of a run that has its metrics.
+
+    Raises:
+        RunFolderError: if it has not.
+        DataError: if a file is unreadable.
+    """
+    metrics, history = folder.read_json("metrics.json"), folder.read_json("history.json")
+    return run_report(metrics, history, folder.config_text)
+
+
+def predict(model: FittedModel, rows: UpliftData) -> Prediction:
+    """Return a model's predictions for logged rows, on the CPU."""
+    found = model.predict(rows.features.cpu())
+    return Prediction(found.revenue.cpu(), found.cost.cpu())
+
+
+def on_device(study: Study, data: HybridData, seed: int) -> TrainingSet:
+    """Return the training rows on the study's device."""
+    rct, obs, validation = (part.to(study.device) for part in (data.rct, data.obs, data.validation))
+    return TrainingSet(rct=rct, obs=obs, validation=validation, seed=seed)
+
+
+def fit(
+    study: Study, sets: Sequence[TrainingSet], folder: RunFolder, watcher: Watcher
+) -> list[FittedModel]:
+    """Fit one model per training set, all at once, with checkpoints in the folder.
+
+    Writes ``timing.json`` and, of the first model, ``history.json``.
+    """
+    monitor = Monitor(report=watcher.epoch, folder=folder.checkpoints)
+    resumed = any(folder.checkpoints.iterdir())
+    start = time.perf_counter()
+    models = study.method.fit_many(sets, monitor=monitor)
+    seconds = time.perf_counter() - start
+    folder.write_json("timing.json", {"training_seconds": seconds, "after_resuming": resumed})
+    folder.write_json("history.json", _readable(models[0].history))
+    return models
+
+
+def _readable(history: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a history as JSON can hold it: what was not measured is null instead of NaN."""
+    return {
+        stage: [{k: v if math.isfinite(v) else None for k, v in logs.items()} for logs in epochs]
+        for stage, epochs in history.items()
+    }
+
+
+def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str, object]:
+    parts = ("rct", "obs", "validation", "test")
+    return {
+        "name": study.name,
+        "data": study.data_name,
+        "seed": study.seed,
+        "rows": {part: len(getattr(data, part)) for part in parts},
+        **evaluation.metrics,
+    }

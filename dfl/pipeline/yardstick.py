@@ -1,0 +1,226 @@
+"""`Yardstick`: what models are measured by on the test rows, prepared once for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.budget import Budget
+from dfl.data.uplift_data import UpliftData
+from dfl.errors import InvalidValueError
+from dfl.methods import Prediction
+from dfl.metrics import (
+    Bootstrap,
+    Estimate,
+    ExpectedOutcome,
+    ReferenceOutcome,
+    TrueOutcome,
+    TrueScale,
+    aucc,
+    best_constant_mix,
+    expected_outcome,
+    random_allocation,
+    roi_score,
+)
+from dfl.problem import AllocationProblem
+from dfl.solvers import AbstractSolver
+
+__all__ = ["Evaluation", "Yardstick"]
+
+_CURVE_POINTS = 21
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What one model earns on the test rows.
+
+    Args:
+        expected: per evaluation budget, estimated from logs; its draws pair with those of
+            other models on the same yardstick.
+        true: per evaluation budget, where the truth is known, else None.
+        aucc: with two treatments, where it is defined, else None.
+        metrics: all of it as plain data.
+    """
+
+    expected: tuple[ExpectedOutcome, ...]
+    true: tuple[TrueOutcome, ...] | None
+    aucc: Estimate | None
+    metrics: dict[str, object]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Yardstick:
+    """Test rows with budgets and everything that does not depend on a model.
+
+    Args:
+        test: randomised rows that no part of a model saw.
+        budgets: evaluation budgets.
+        points: those budgets, then those of the curve if one is wanted.
+        bootstrap: draws and level of the intervals.
+        constant_mix: best constant mix at every point.
+        random: random allocation at every point.
+        truth: what the oracle earns at every point, where the truth is known.
+    """
+
+    test: UpliftData
+    budgets: tuple[Budget, ...]
+    points: tuple[Budget, ...]
+    bootstrap: Bootstrap
+    constant_mix: tuple[ReferenceOutcome, ...]
+    random: tuple[ReferenceOutcome, ...]
+    truth: TrueScale | None
+
+    @staticmethod
+    def of(
+        test: UpliftData, budgets: Sequence[Budget], bootstrap: Bootstrap, *, curve: bool = True
+    ) -> "Yardstick":
+        """Prepare the yardstick; needs no model, so that bad budgets fail before training.
+
+        Args:
+            test: randomised rows.
+            budgets: evaluation budgets.
+            bootstrap: draws and level of the intervals.
+            curve: also measure at 21 budgets from the cheapest to the dearest treatment.
+
+        Raises:
+            InvalidValueError: if the rows cannot be evaluated on; see `best_constant_mix`.
+            InfeasibleBudgetError: if a budget is below the cheapest treatment for everyone.
+        """
+        last = _CURVE_POINTS - 1
+        shares = [Budget(share=k / last) for k in range(_CURVE_POINTS)] if curve else []
+        points = (*budgets, *shares)
+        return Yardstick(
+            test,
+            tuple(budgets),
+            points,
+            bootstrap,
+            best_constant_mix(test, points, bootstrap=bootstrap),
+            random_allocation(test, points, bootstrap=bootstrap),
+            None if test.truth is None else TrueScale.of(test.truth, points),
+        )
+
+    def measure(self, predicted: Prediction, solver: AbstractSolver) -> Evaluation:
+        """Measure a model by its predictions on the test rows.
+
+        Args:
+            predicted: revenue and cost of the test rows.
+            solver: allocates, for the mix of treatments against the budget.
+
+        Raises:
+            InvalidValueError: if predictions are not finite.
+            UnsupportedProblemError: if the solver cannot allocate one budget.
+        """
+        revenue, cost = predicted.revenue, predicted.cost
+        expected = expected_outcome(self.test, revenue, cost, self.points, bootstrap=self.bootstrap)
+        true = None if self.truth is None else self.truth.measure(revenue, cost)
+        number = len(self.budgets)
+        area, why_no_area = self._aucc(revenue, cost)
+        metrics: dict[str, object] = {
+            "budgets": [self._at(k, expected[k], true) for k in range(number)],
+            "arms": self._arms(),
+        }
+        if area is not None:
+            metrics["aucc"] = estimate_to_dict(area)
+        elif why_no_area is not None:
+            metrics["aucc"] = {"undefined": why_no_area}
+        if len(self.points) > number:
+            points = range(number, len(self.points))
+            metrics["curve"] = [self._point(k, expected[k], true) for k in points]
+            metrics["mix"] = _mix(predicted, solver)
+        return Evaluation(expected[:number], None if true is None else true[:number], area, metrics)
+
+    def _at(
+        self, index: int, expected: ExpectedOutcome, true: tuple[TrueOutcome, ...] | None
+    ) -> dict[str, object]:
+        """Return everything known at one evaluation budget."""
+        found: dict[str, object] = {
+            "given": str(self.budgets[index]),
+            "per_head": expected.budget,
+            "eom": estimate_to_dict(expected.estimate),
+            "cost": expected.cost,
+            "multiplier": expected.multiplier,
+            "mixed_with_cheapest": expected.mixed_with_cheapest,
+            "constant_mix": estimate_to_dict(self.constant_mix[index].estimate),
+            "random": estimate_to_dict(self.random[index].estimate),
+        }
+        if true is not None:
+            found["true"] = _true_to_dict(true[index])
+        return found
+
+    def _point(
+        self, index: int, expected: ExpectedOutcome, true: tuple[TrueOutcome, ...] | None
+    ) -> dict[str, object]:
+        """Return one point of the curve."""
+        point: dict[str, object] = {
+            "budget": expected.budget,
+            "value": expected.value,
+            "low": expected.low,
+            "high": expected.high,
+            "constant_mix": self.constant_mix[index].estimate.value,
+            "random": self.random[index].estimate.value,
+        }
+        if true is not None:
+            one = true[index]
+            point["true"] = {"budget": one.budget, "value": one.value, "oracle": one.oracle}
+        return point
+
+    def _arms(self) -> dict[str, object]:
+        """Return mean revenue and cost of every treatment given to everyone."""
+        test = self.test
+        weight = test.weight.double()
+        arms: dict[str, object] = {}
+        for arm, name in enumerate(treatment_names(test)):
+            own = weight * (test.treatment == arm)
+            arms[name] = {
+                "rows": int((test.treatment == arm).sum()),
+                "revenue": float((own * test.revenue).sum() / own.sum()),
+                "cost": float((own * test.cost).sum() / own.sum()),
+            }
+        return arms
+
+    def _aucc(self, revenue: Tensor, cost: Tensor) -> tuple[Estimate | None, str | None]:
+        """Return AUCC, or why there is none."""
+        if self.test.treatments != 2:
+            return None, None
+        try:
+            return aucc(self.test, roi_score(revenue, cost), bootstrap=self.bootstrap), None
+        except InvalidValueError as error:  # effects too close to 0 in some draw
+            return None, str(error)
+
+
+def treatment_names(data: UpliftData) -> tuple[str, ...]:
+    """Return the treatments' names, or ``treatment 0`` and so on where there are none."""
+    return data.treatment_names or tuple(f"treatment {j}" for j in range(data.treatments))
+
+
+def estimate_to_dict(estimate: Estimate) -> dict[str, object]:
+    """Return value, standard error and interval."""
+    keys = ("value", "standard_error", "low", "high")
+    return {key: getattr(estimate, key) for key in keys}
+
+
+def _true_to_dict(true: TrueOutcome) -> dict[str, object]:
+    try:
+        share: float | None = true.share_of_gain
+    except InvalidValueError:  # the oracle gains nothing at this budget
+        share = None
+    return {**asdict(true), "regret": true.regret, "share_of_gain": share}
+
+
+def _mix(predicted: Prediction, solver: AbstractSolver) -> list[dict[str, object]]:
+    """Allocate at budgets from the cheapest to the dearest allocation, by predicted costs."""
+    rows, arms = predicted.cost.shape
+    cheapest = float(predicted.cost.amin(dim=1).sum(dtype=torch.float64))
+    dearest = float(predicted.cost.amax(dim=1).sum(dtype=torch.float64))
+    mix: list[dict[str, object]] = []
+    for k in range(_CURVE_POINTS):
+        share = Budget(share=k / (_CURVE_POINTS - 1))
+        total = share.total_for(rows, cheapest, dearest)
+        found = solver.solve(AllocationProblem(predicted.revenue, predicted.cost, total))
+        counts = torch.bincount(found.choice, minlength=arms)
+        mix.append({"budget": total / rows, "shares": (counts / rows).tolist()})
+    return mix

@@ -1,0 +1,118 @@
+"""Tables of results, the same for the terminal and for the page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+__all__ = ["Table", "arms_table", "comparison_tables", "run_tables"]
+
+
+@final
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Args:
+        title: of the table.
+        columns: headings.
+        rows: cells.
+        note: what the reader must know, or empty.
+        words: how many columns at the left hold words and are aligned left.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    words: int = 1
+
+
+def run_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """Return the tables of one run.
+
+    Args:
+        metrics: content of ``metrics.json``.
+    """
+    tables = [_value_table(metrics), arms_table(metrics)]
+    area = metrics.get("aucc")
+    if area is not None:
+        cell = area["undefined"] if "undefined" in area else _interval(area)
+        tables.append(Table("Area under the cost curve", ("metric", "value"), [("AUCC", cell)]))
+    return tables
+
+
+def arms_table(metrics: Mapping[str, Any]) -> Table:
+    """Return mean revenue and cost of every treatment on the test rows."""
+    rows = [
+        (name, f"{arm['rows']:,}", _number(arm["revenue"]), _number(arm["cost"]))
+        for name, arm in metrics["arms"].items()
+    ]
+    return Table("Treatments on the test rows", ("treatment", "rows", "revenue", "cost"), rows)
+
+
+def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
+    """Return one table per budget of a comparison.
+
+    Args:
+        comparison: content of ``comparison.json``.
+    """
+    return [_comparison_table(comparison, budget) for budget in comparison["budgets"]]
+
+
+def _value_table(metrics: Mapping[str, Any]) -> Table:
+    known = "true" in metrics["budgets"][0]
+    columns = ["budget", "per head", "estimated value", "best constant mix", "random"]
+    columns += ["true value", "oracle", "share of gain"] if known else []
+    rows = []
+    mixed = []
+    for budget in metrics["budgets"]:
+        row = [budget["given"], _number(budget["per_head"]), _interval(budget["eom"])]
+        row += [_interval(budget["constant_mix"]), _interval(budget["random"])]
+        if known:
+            true = budget["true"]
+            row += [_number(true["value"]), _number(true["oracle"]), _share(true["share_of_gain"])]
+        rows.append(row)
+        if budget["mixed_with_cheapest"] > 0:
+            mixed.append(f"{budget['given']}: {budget['mixed_with_cheapest']:.0%}")
+    note = "Revenue per head on the test rows; intervals are bootstrap."
+    if mixed:
+        note += (
+            " No multiplier of this model meets the budget, so people were moved to the cheapest "
+            f"treatment ({'; '.join(mixed)})."
+        )
+    return Table(f"{metrics['name']}: value within the budget", columns, rows, note)
+
+
+def _comparison_table(comparison: Mapping[str, Any], budget: Mapping[str, Any]) -> Table:
+    baseline = comparison["baseline"]
+    policies = budget["methods"] | budget["references"]
+    known = "true_value" in budget["methods"][baseline]
+    columns = ["method", "estimated value", f"minus {baseline}"]
+    columns += ["true value", "share of the oracle's gain", f"minus {baseline}"] if known else []
+    rows = []
+    for name, found in policies.items():
+        row = [name, _interval(found.get("eom")), _interval(found.get("eom_difference"), "+")]
+        if known:
+            row.append(_interval(found["true_value"]))
+            row.append(_interval(found.get("share_of_gain"), "", ".3f"))
+            row.append(_interval(found.get("share_of_gain_difference"), "+", ".3f"))
+        rows.append(row)
+    return Table(f"Budget {budget['given']}", columns, rows, comparison["note"])
+
+
+def _interval(found: Mapping[str, float] | None, sign: str = "", form: str = ".4g") -> str:
+    """Write ``value [low, high]``, or the value alone where no error is known."""
+    if found is None:
+        return ""
+    value = format(found["value"], sign + form)
+    if "low" not in found:
+        return value
+    return f"{value} [{found['low']:{form}}, {found['high']:{form}}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,199 @@
+import pytest
+import torch
+from torch import Tensor
+
+from dfl.errors import DflError, InvalidValueError, NotConvergedError, ShapeError
+from dfl.hypergrad import ComposedLoss, Parameters, largest_eigenvalue, look_ahead
+from dfl.hypergrad.curvature import gauss_newton, hessian
+from dfl.hypergrad.point import Point
+from tests.hypergrad.curvature.test_hessian import dense
+from tests.hypergrad.problems import member, network, ridge
+
+CURVATURES = torch.tensor([1.0, 10.0, 100.0])
+OUTER = {"center": torch.zeros(3)}
+INNER = {"w": torch.ones(3, 2)}
+
+
+def bowls(inner: Parameters, outer: Parameters) -> Tensor:
+    return CURVATURES / 2 * ((inner["w"] - outer["center"][:, None]) ** 2).sum(-1)
+
+
+def test_steps_are_plain_descent_and_nothing_given_is_changed() -> None:
+    before = INNER["w"].clone()
+    found = look_ahead(bowls, INNER, OUTER, steps=3, step_size=0.01)
+    factor = (1 - 0.01 * CURVATURES) ** 3
+    torch.testing.assert_close(found.inner["w"], factor[:, None] * torch.ones(3, 2))
+    torch.testing.assert_close(found.loss_before, CURVATURES)
+    torch.testing.assert_close(found.loss_after, CURVATURES * factor**2)
+    assert found.halvings.tolist() == [0, 0, 0]
+    assert found.halvings.dtype == torch.int64
+    assert torch.equal(INNER["w"], before)
+    assert not found.inner["w"].requires_grad
+    assert not found.loss_after.requires_grad
+
+
+def test_only_a_member_whose_loss_rose_steps_again_with_half_the_step() -> None:
+    found = look_ahead(bowls, INNER, OUTER, steps=4, step_size=0.15)
+    assert found.halvings.tolist() == [0, 0, 3]
+    torch.testing.assert_close(found.inner["w"][1], torch.full((2,), (1 - 1.5) ** 4))
+    torch.testing.assert_close(found.inner["w"][2], torch.full((2,), (1 - 1.875) ** 4))
+    assert bool((found.loss_after < found.loss_before).all())
+
+
+def test_members_may_have_steps_of_their_own() -> None:
+    found = look_ahead(bowls, INNER, OUTER, steps=1, step_size=1 / CURVATURES)
+    torch.testing.assert_close(found.inner["w"], torch.zeros(3, 2))
+
+
+def test_a_scalar_loss_has_scalar_results() -> None:
+    found = look_ahead(
+        lambda inner, outer: bowls(inner, outer).sum(), INNER, OUTER, steps=1, step_size=0.001
+    )
+    assert found.loss_before.shape == found.loss_after.shape == found.halvings.shape == ()
+
+
+def test_overflow_counts_as_a_rise() -> None:
+    found = look_ahead(bowls, INNER, OUTER, steps=60, step_size=5.0, max_halvings=20)
+    assert bool(found.loss_after.isfinite().all())
+    assert found.halvings.tolist() == [2, 5, 8]
+
+
+def test_at_the_minimum_nothing_happens() -> None:
+    inner = {"w": torch.zeros(3, 2)}
+    found = look_ahead(bowls, inner, OUTER, steps=2, step_size=10.0)
+    assert torch.equal(found.inner["w"], inner["w"])
+    assert found.halvings.tolist() == [0, 0, 0]
+
+
+def test_it_works_without_gradients_switched_on() -> None:
+    with torch.no_grad():
+        found = look_ahead(bowls, INNER, OUTER, steps=1, step_size=0.01)
+    assert bool((found.loss_after < found.loss_before).all())
+
+
+def shrinking(inner: Parameters, outer: Parameters) -> Tensor:
+    """A loss whose value has nothing to do with its gradient."""
+    value = (inner["w"] ** 2).sum()
+    return value - 2 * value.detach()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"steps": 0}, InvalidValueError, "steps must be >= 1, got 0"),
+        ({"max_halvings": -1}, InvalidValueError, "max_halvings must be >= 0, got -1"),
+        ({"step_size": 0.0}, InvalidValueError, "step_size must be > 0 and finite, got 0.0"),
+        (
+            {"step_size": torch.tensor([1.0, float("inf"), 1.0])},
+            InvalidValueError,
+            r"step_size must be > 0 and finite, got \[1.0, inf, 1.0\]",
+        ),
+        (
+            {"step_size": torch.ones(2)},
+            ShapeError,
+            r"step_size must be one number or of the loss's shape \(3,\), got \(2,\)",
+        ),
+        (
+            {"loss": lambda inner, outer: inner["w"].sum() * float("nan")},
+            InvalidValueError,
+            "the value of inner_loss must be finite",
+        ),
+        ({"loss": lambda inner, outer: torch.ones(4)}, ShapeError, "each of 4 members"),
+        (
+            {"loss": shrinking, "max_halvings": 2},
+            NotConvergedError,
+            "the inner loss rises from -6 to -5.8.* over 2 steps, even with .* halved 2 times",
+        ),
+    ],
+)
+def test_bad_calls_are_refused(
+    options: dict[str, object], error: type[DflError], match: str
+) -> None:
+    good = {"loss": bowls, "inner": INNER, "outer": OUTER, "steps": 2, "step_size": 0.01}
+    with pytest.raises(error, match=match):
+        look_ahead(**(good | options))  # type: ignore[arg-type]
+
+
+def test_the_largest_eigenvalue_is_that_of_the_gauss_newton_matrix_or_the_hessian(
+    generator: torch.Generator,
+) -> None:
+    problem = network(2)
+    point = Point.at(problem.inner, problem.outer)
+    for loss, curvature in (
+        (problem.composed, gauss_newton(problem.composed, point)),
+        (problem.composed.__call__, hessian(problem.composed, point)),
+    ):
+        exact = torch.linalg.eigvalsh(dense(curvature, 32)).abs().amax(-1)
+        found = largest_eigenvalue(
+            loss, problem.inner, problem.outer, iterations=200, generator=generator
+        )
+        torch.testing.assert_close(found, exact, rtol=1e-3, atol=0)
+
+
+def test_few_iterations_bound_it_from_below_well_enough_for_a_step(
+    generator: torch.Generator,
+) -> None:
+    for seed in range(5):
+        problem = network(4, seed=seed)
+        curvature = gauss_newton(problem.composed, Point.at(problem.inner, problem.outer))
+        exact = torch.linalg.eigvalsh(dense(curvature, 32)).amax(-1)
+        found = largest_eigenvalue(
+            problem.composed, problem.inner, problem.outer, iterations=10, generator=generator
+        )
+        assert bool((found <= exact * (1 + 1e-9)).all())
+        assert bool((found > 0.7 * exact).all())
+
+
+def test_the_largest_eigenvalue_is_absolute(generator: torch.Generator) -> None:
+    found = largest_eigenvalue(
+        lambda inner, outer: -bowls(inner, outer), INNER, OUTER, generator=generator
+    )
+    torch.testing.assert_close(found, CURVATURES)
+
+
+def test_the_largest_eigenvalue_of_members_equals_a_loop() -> None:
+    problem = network(3)
+    found = largest_eigenvalue(
+        problem.composed,
+        problem.inner,
+        problem.outer,
+        iterations=4,
+        generator=torch.Generator().manual_seed(1),
+    )
+    for index in range(3):
+        alone = largest_eigenvalue(
+            network().composed,
+            member(problem.inner, index),
+            member(problem.outer, index),
+            iterations=4,
+            generator=torch.Generator().manual_seed(1),
+        )
+        torch.testing.assert_close(found[index], alone)
+
+
+def test_a_flat_loss_has_eigenvalue_zero(generator: torch.Generator) -> None:
+    found = largest_eigenvalue(
+        lambda inner, outer: inner["w"].sum(), INNER, OUTER, generator=generator
+    )
+    assert float(found) == 0
+
+
+def test_bad_calls_of_the_largest_eigenvalue_are_refused(generator: torch.Generator) -> None:
+    with pytest.raises(InvalidValueError, match="iterations must be >= 1, got 0"):
+        largest_eigenvalue(bowls, INNER, OUTER, iterations=0, generator=generator)
+
+    def rooted(inner: Parameters, outer: Parameters) -> Tensor:
+        return (inner["w"] - 1).abs().pow(1.5).sum(-1)  # infinite curvature at 1
+
+    with pytest.raises(InvalidValueError, match="the largest curvature of inner_loss must be fin"):
+        largest_eigenvalue(rooted, INNER, OUTER, generator=generator)
+
+
+def test_a_stable_step_from_it_descends_on_ridge(generator: torch.Generator) -> None:
+    problem = ridge(3)
+    start = {name: torch.zeros_like(value) for name, value in problem.inner.items()}
+    loss: ComposedLoss = problem.composed
+    largest = largest_eigenvalue(loss, start, problem.outer, iterations=10, generator=generator)
+    found = look_ahead(loss, start, problem.outer, steps=5, step_size=1 / largest)
+    assert found.halvings.tolist() == [0, 0, 0]
+    assert bool((found.loss_after < found.loss_before).all())

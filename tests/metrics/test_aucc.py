@@ -1,0 +1,161 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfl.data.uplift_data import UpliftData
+from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
+from dfl.metrics.aucc import aucc, cost_curve
+from dfl.metrics.bootstrap import Bootstrap
+
+
+def experiment(treatment: list[int], revenue: list[float], cost: list[float]) -> UpliftData:
+    columns = (torch.tensor(x, dtype=torch.float64) for x in (revenue, cost))
+    features = torch.zeros(len(treatment), 1, dtype=torch.float64)
+    return UpliftData(features, torch.tensor(treatment), *columns, treatments=2, source="rct")
+
+
+GOLDEN = experiment(
+    [1, 0, 1, 1, 0, 1, 0, 1, 1, 0, 1, 0],
+    [1, 0, 1, 0, 0, 1, 1, 0, 1, 0, 0, 0],
+    [1, 0, 1, 1, 1, 1, 0, 1, 0, 0, 1, 1],
+)
+SCORE = torch.tensor([0.95, 0.9, 0.85, 0.8, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]).double()
+
+
+@pytest.mark.parametrize(
+    ("quantiles", "sign", "area", "points"),
+    [(2, 1, 0.5897436, 3), (4, 1, 0.5846154, 5), (4, -1, 0.3692308, 4)],
+)
+def test_golden_area(quantiles: int, sign: int, area: float, points: int) -> None:
+    curve = cost_curve(GOLDEN, sign * SCORE, quantiles=quantiles)
+    assert curve.area == pytest.approx(area, abs=1e-7)
+    assert len(curve.cost) == len(curve.revenue) == points
+
+
+def test_golden_curve() -> None:
+    curve = cost_curve(GOLDEN, SCORE, quantiles=4)
+    assert curve.cost.tolist() == pytest.approx(
+        [0, 0.142857, 0.285714, 0.428571, 0.457143], abs=1e-6
+    )
+    assert curve.revenue.tolist() == pytest.approx(
+        [0, 0.142857, 0.285714, 0.285714, 0.371429], abs=1e-6
+    )
+
+
+def scan_row_by_row(data: UpliftData, score: torch.Tensor, quantiles: int) -> list[float]:
+    """The published scan as it reads, one row at a time; returns the kept costs."""
+    order = sorted(range(len(data)), key=lambda row: -float(score[row]))
+    treated = int((data.treatment == 1).sum())
+    sizes = {1: treated, 0: len(data) - treated}
+    sums = {0: 0.0, 1: 0.0}
+    total = sum(
+        (1 if arm else -1) * float(data.cost[data.treatment == arm].sum()) / sizes[arm]
+        for arm in (0, 1)
+    )
+    kept, goal = [0.0], 1
+    for place, row in enumerate(order):
+        sums[int(data.treatment[row])] += float(data.cost[row])
+        cost = sums[1] / sizes[1] - sums[0] / sizes[0]
+        last = place == len(order) - 1
+        if last or (goal < quantiles and cost >= goal * total / quantiles - 1e-12):
+            kept.append(cost)
+            goal += 1
+    return kept
+
+
+@given(seed=st.integers(0, 10_000), quantiles=st.integers(1, 30), ties=st.booleans())
+def test_the_scan_equals_the_published_loop(
+    simulate, seed: int, quantiles: int, ties: bool
+) -> None:
+    data = simulate(40, 2, seed=seed)
+    # Costs also without treatment, so that the running cost falls in places.
+    generator = torch.Generator().manual_seed(seed)
+    extra = torch.randint(0, 3, (40,), generator=generator).double() / 2
+    data = replace(data, cost=data.treatment + extra, revenue=data.revenue + 9 * data.treatment)
+    score = torch.rand(40, generator=generator)
+    score = (3 * score).round() if ties else score
+    curve = cost_curve(data, score, quantiles=quantiles)
+    assert curve.cost.tolist() == pytest.approx(scan_row_by_row(data, score, quantiles))
+
+
+def test_equal_scores_keep_the_order_of_the_data() -> None:
+    as_logged = cost_curve(GOLDEN, torch.ones(12), quantiles=4)
+    same = cost_curve(GOLDEN, torch.arange(12).flip(0).double(), quantiles=4)
+    assert as_logged.cost.tolist() == same.cost.tolist()
+
+
+def test_the_curve_may_fall_for_longer_than_the_first_look_ahead() -> None:
+    # The first row passes both goals; the second pulls the cost below them for 300 rows.
+    treatment = [1] + [0] * 300 + [1] * 99
+    cost = [150.0, 150.0] + [0.0] * 299 + [1.0] * 99
+    data = experiment(treatment, [float(t) for t in treatment], cost)
+    score = torch.arange(400).flip(0).double()
+    curve = cost_curve(data, score, quantiles=3)
+    assert curve.cost.tolist() == pytest.approx(scan_row_by_row(data, score, 3))
+
+
+def test_a_random_score_has_half_within_its_error(simulate) -> None:
+    data = simulate(20_000, 2)
+    score = torch.rand(20_000, generator=torch.Generator().manual_seed(4))
+    estimate = aucc(data, score)
+    assert abs(estimate.value - 0.5) < 3 * estimate.standard_error
+    assert 0 < estimate.standard_error < 0.05
+
+
+def test_a_score_that_knows_beats_half(simulate) -> None:
+    data = simulate(20_000, 2)
+    strength = data.features[:, 0]
+    good, bad = aucc(data, strength), aucc(data, -strength)
+    assert good.low > 0.5 > bad.high
+    assert good.value + bad.value == pytest.approx(1, abs=0.03)
+
+
+def test_the_standard_error_is_the_spread_over_fresh_samples(simulate) -> None:
+    sets = [simulate(1500, 2, seed=seed) for seed in range(60)]
+    values = [cost_curve(data, data.features[:, 0]).area for data in sets]
+    error = np.mean(
+        [aucc(d, d.features[:, 0], bootstrap=Bootstrap(draws=60)).standard_error for d in sets[:8]]
+    )
+    assert error == pytest.approx(np.std(values), rel=0.3)
+
+
+def test_currency_does_not_matter(simulate) -> None:
+    data = simulate(500, 2)
+    cents = replace(data, revenue=100 * data.revenue, cost=100 * data.cost)
+    score = data.features[:, 0]
+    assert cost_curve(cents, score).area == pytest.approx(cost_curve(data, score).area)
+
+
+def test_total_effects_must_be_positive(simulate) -> None:
+    data = simulate(500, 2)
+    score = data.features[:, 0]
+    backwards = replace(data, treatment=1 - data.treatment)
+    with pytest.raises(InvalidValueError, match="undefined: the total cost effect of treating"):
+        cost_curve(backwards, score)
+    harmful = replace(data, revenue=-data.revenue)
+    with pytest.raises(InvalidValueError, match="undefined: the total revenue effect of treating"):
+        cost_curve(harmful, score)
+
+
+def test_an_effect_that_may_be_0_has_no_interval(simulate) -> None:
+    data = simulate(500, 2)
+    faint = replace(data, revenue=torch.randn(500).double() + 0.02 * data.treatment)
+    shift = faint.revenue[data.treatment == 0].mean() - faint.revenue[data.treatment == 1].mean()
+    faint = replace(faint, revenue=faint.revenue + (shift + 0.02) * data.treatment)
+    with pytest.raises(InvalidValueError, match="undefined: the total revenue effect"):
+        aucc(faint, data.features[:, 0])
+
+
+def test_bad_input(simulate) -> None:
+    data = simulate(60, 2)
+    score = data.features[:, 0]
+    with pytest.raises(InvalidValueError, match="quantiles must be >= 1, got 0"):
+        cost_curve(data, score, quantiles=0)
+    with pytest.raises(UnsupportedProblemError, match="two treatments, got 3"):
+        aucc(simulate(60, 3), score)
+    with pytest.raises(ShapeError, match=r"score must be \(60,\), one per row, got \(59,\)"):
+        aucc(data, score[1:])

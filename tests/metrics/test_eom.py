@@ -1,0 +1,190 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dfl.budget import Budget
+from dfl.data.uplift_data import UpliftData
+from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
+from dfl.metrics.bootstrap import Bootstrap
+from dfl.metrics.eom import eom_curve, expected_outcome
+from dfl.metrics.spend_curve import observed_curve
+from dfl.solvers.decide import decide
+
+FEW = Bootstrap(draws=20)
+PLENTY = [Budget(per_head=1e6)]
+
+
+def always(data: UpliftData, arm: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Predictions of a model that gives one treatment to everyone."""
+    revenue = torch.zeros(len(data), data.treatments, dtype=torch.float64)
+    revenue[:, arm] = 1
+    return revenue, torch.zeros_like(revenue)
+
+
+def test_point_estimates_are_those_of_the_spend_curve(simulate, predict) -> None:
+    data = simulate()
+    predictions = predict(data)
+    budgets = [Budget(per_head=0.2), Budget(total=240), Budget(per_head=50)]
+    outcomes = expected_outcome(data, *predictions, budgets, bootstrap=FEW)
+    curve = observed_curve(data, *predictions)
+    for outcome, per_head in zip(outcomes, [0.2, 0.6, 50], strict=True):
+        point = curve.at(per_head)
+        assert outcome.budget == pytest.approx(per_head)
+        assert outcome.value == point.value
+        assert (outcome.cost, outcome.multiplier) == (point.cost, point.multiplier)
+        assert outcome.mixed_with_cheapest == point.mixed_with_cheapest == 0
+        assert outcome.low < outcome.value < outcome.high
+        assert outcome.standard_error == pytest.approx(float(outcome.estimate.draws.std()))
+
+
+def test_against_brute_force_on_a_fine_grid_of_multipliers(simulate, predict) -> None:
+    data = simulate(1000)
+    revenue, cost = predict(data)
+    (outcome,) = expected_outcome(data, revenue, cost, [Budget(per_head=0.6)], bootstrap=FEW)
+    best = None
+    for multiplier in np.linspace(0, 10, 4001):
+        weight = data.weight * (decide(revenue, cost, float(multiplier)) == data.treatment)
+        spend, value = float((weight * data.cost).mean()), float((weight * data.revenue).mean())
+        if best is None or abs(spend - 0.6) < abs(best[0] - 0.6):
+            best = spend, value
+    assert best is not None
+    assert outcome.value == pytest.approx(best[1], abs=3 * 10 * 2 / 1000)  # a row or so
+
+
+def test_a_uniformly_random_policy_earns_the_mean_of_the_arms(simulate) -> None:
+    data = simulate(20_000, 4)
+    drawn = torch.rand(20_000, 4, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    (outcome,) = expected_outcome(data, drawn, torch.zeros_like(drawn), PLENTY)
+    arms = [float(data.revenue[data.treatment == arm].mean()) for arm in range(4)]
+    assert abs(outcome.value - np.mean(arms)) < 3 * outcome.standard_error
+    assert outcome.standard_error < 0.05
+
+
+def test_a_random_policy_at_a_budget_earns_the_mix_of_the_arms(simulate) -> None:
+    data = simulate(20_000, 2)
+    generator = torch.Generator().manual_seed(9)
+    revenue = torch.rand(20_000, 2, generator=generator, dtype=torch.float64) + torch.arange(2)
+    cost = torch.arange(2, dtype=torch.float64).expand(20_000, 2)
+    (outcome,) = expected_outcome(data, revenue, cost, [Budget(share=0.3)])
+    nobody, everyone = (float(data.revenue[data.treatment == arm].mean()) for arm in (0, 1))
+    assert abs(outcome.value - (0.7 * nobody + 0.3 * everyone)) < 3 * outcome.standard_error
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_standard_error_is_the_analytic_one_of_a_constant_policy(simulate, known: bool) -> None:
+    data = simulate(3000, known_propensity=known)
+    plan = Bootstrap(draws=1000)
+    (outcome,) = expected_outcome(data, *always(data, 1), PLENTY, bootstrap=plan)
+    matched = data.treatment == 1
+    if known:
+        analytic = (matched * data.weight * data.revenue).std() / len(data) ** 0.5
+    else:
+        analytic = data.revenue[matched].std() / matched.sum() ** 0.5
+    assert outcome.standard_error == pytest.approx(float(analytic), rel=0.08)
+
+
+def test_intervals_cover_the_true_value_of_a_policy_that_spends_a_budget() -> None:
+    # Two kinds of people; the model treats the kind with the larger effect first. Uplift 3
+    # for half of the people, cost 1: a budget of 0.3 earns 0.3 * 3 above the base of 1.
+    covered, rounds = 0, 200
+    for seed in range(rounds):
+        generator = torch.Generator().manual_seed(seed)
+        kind, treatment = torch.randint(0, 2, (2, 400), generator=generator)
+        effect = 1 + 2.0 * kind
+        noise = torch.randn(400, generator=generator)
+        data = UpliftData(
+            features=kind[:, None].float(),
+            treatment=treatment,
+            revenue=1 + effect * treatment + noise,
+            cost=treatment * (0.5 + kind.new_empty(400).float().uniform_(generator=generator)),
+            treatments=2,
+            source="rct",
+        )
+        revenue = torch.stack([torch.zeros(400), effect], dim=1)
+        cost = torch.tensor([0.0, 1.0]).expand(400, 2)
+        budget, plan = [Budget(per_head=0.3)], Bootstrap(draws=60, seed=seed)
+        (outcome,) = expected_outcome(data, revenue, cost, budget, bootstrap=plan)
+        covered += outcome.low <= 1.9 <= outcome.high
+    assert 0.90 * rounds <= covered <= 0.985 * rounds
+
+
+def test_dependent_rows_of_a_group_widen_the_interval(simulate) -> None:
+    data = simulate(2000, rows_per_group=20)
+    # Treatment by group, as where shops are randomised: noise of a shop no longer averages out.
+    by_group = (data.groups * 7 + 3) % 3
+    data = replace(data, treatment=by_group)
+    (clustered,) = expected_outcome(data, *always(data, 1), PLENTY)
+    (by_row,) = expected_outcome(replace(data, groups=None), *always(data, 1), PLENTY)
+    assert clustered.value == by_row.value
+    assert clustered.standard_error > 2 * by_row.standard_error
+
+
+def test_share_of_the_budget_runs_from_the_cheapest_to_the_dearest_treatment(
+    simulate, predict
+) -> None:
+    data = simulate(600)
+    predictions = predict(data)
+    budgets = [Budget(share=0), Budget(share=0.5), Budget(share=1)]
+    outcomes = expected_outcome(data, *predictions, budgets, bootstrap=FEW)
+    dearest = float(data.cost[data.treatment == 2].mean())
+    assert [outcome.budget for outcome in outcomes] == pytest.approx([0, dearest / 2, dearest])
+    assert outcomes[0].value == pytest.approx(float(data.revenue[data.treatment == 0].mean()))
+
+
+def test_curve_is_the_outcome_at_even_budgets(simulate, predict) -> None:
+    data = simulate(600)
+    predictions = predict(data)
+    curve = eom_curve(data, *predictions, points=3, bootstrap=FEW)
+    budgets = [Budget(share=0), Budget(share=0.5), Budget(share=1)]
+    expected = expected_outcome(data, *predictions, budgets, bootstrap=FEW)
+    assert [point.value for point in curve] == [outcome.value for outcome in expected]
+    assert [point.low for point in curve] == [outcome.low for outcome in expected]
+
+
+def test_a_model_that_cannot_meet_the_budget_is_mixed_and_says_so(simulate) -> None:
+    data = simulate(4000, 2, noise=0.1)
+    inverted = data.truth.revenue, data.truth.cost.flip(1)
+    (outcome,) = expected_outcome(data, *inverted, [Budget(share=0.25)], bootstrap=FEW)
+    assert outcome.mixed_with_cheapest == pytest.approx(0.75, abs=0.02)
+    assert outcome.cost == pytest.approx(outcome.budget)
+    nobody, everyone = (float(data.revenue[data.treatment == arm].mean()) for arm in (0, 1))
+    assert outcome.value == pytest.approx(0.75 * nobody + 0.25 * everyone, abs=0.02)
+
+
+def test_currency_scales_amounts_and_nothing_else(simulate, predict) -> None:
+    data = simulate(300)
+    revenue, cost = predict(data)
+    (euro,) = expected_outcome(data, revenue, cost, [Budget(share=0.3)], bootstrap=FEW)
+    data = replace(data, revenue=100 * data.revenue, cost=100 * data.cost)
+    (cent,) = expected_outcome(data, 100 * revenue, 100 * cost, [Budget(share=0.3)], bootstrap=FEW)
+    assert cent.value == pytest.approx(100 * euro.value)
+    assert cent.standard_error == pytest.approx(100 * euro.standard_error)
+    assert (cent.multiplier, cent.budget) == pytest.approx((euro.multiplier, 100 * euro.budget))
+
+
+def test_inputs_may_lie_on_any_device(simulate, predict, device) -> None:
+    data = simulate(300, known_propensity=True)
+    predictions = predict(data)
+    budget = [Budget(share=0.3)]
+    (here,) = expected_outcome(data, *predictions, budget, bootstrap=FEW)
+    there = data.to(device), *(x.to(device) for x in predictions)
+    (same,) = expected_outcome(*there, budget, bootstrap=FEW)
+    assert (same.value, same.standard_error) == (here.value, here.standard_error)
+
+
+def test_bad_input(simulate, predict) -> None:
+    data = simulate(100)
+    revenue, cost = predict(data)
+    with pytest.raises(InvalidValueError, match="at least one Budget"):
+        expected_outcome(data, revenue, cost, [])
+    with pytest.raises(ShapeError, match="predicted cost must be"):
+        expected_outcome(data, revenue, cost[:, :2], PLENTY)
+    with pytest.raises(InvalidValueError, match="points must be >= 2, got 1"):
+        eom_curve(data, revenue, cost, points=1)
+    dearer = replace(data, cost=data.cost + 1)
+    with pytest.raises(InfeasibleBudgetError, match="cheapest treatment costs"):
+        expected_outcome(dearer, revenue, cost, [Budget(per_head=0.5)])
+    with pytest.raises(InvalidValueError, match="must be randomised"):
+        expected_outcome(replace(data, source="obs"), revenue, cost, PLENTY)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from dfl.metrics.plateaus import Events, Plateaus
+
+
+def curve(cost: list[float], value: list[float], cheapest: tuple[float, float] = (0.0, 1.0)):
+    return Plateaus(np.array(cost), np.array(value), *cheapest)
+
+
+def test_events_are_summed_by_falling_multiplier_and_ties_together() -> None:
+    events = Events.at(np.array([0.5, 2.0, np.inf, 0.5, 1.0]))
+    assert events.multiplier.tolist() == [2.0, 1.0, 0.5, 0.0]
+    change = np.array([1.0, 10.0, 100.0, 2.0, 1000.0])[events.order]
+    assert events.accumulate(change).tolist() == [100.0, 110.0, 1110.0, 1113.0]
+
+
+def test_no_event_leaves_one_empty_plateau() -> None:
+    events = Events.at(np.zeros(0))
+    assert events.multiplier.tolist() == [0.0]
+    assert events.accumulate(np.zeros(0)).tolist() == [0.0]
+
+
+def test_the_budget_is_spent_by_mixing_neighbours() -> None:
+    mix = curve([0, 1, 2, 4], [1, 5, 7, 8]).mix_at(1.5)
+    assert (mix.cost, mix.value, mix.plateau, mix.cheapest) == pytest.approx((1.5, 6, 1, 0))
+
+
+def test_a_budget_that_lies_on_a_plateau_takes_it() -> None:
+    mix = curve([0, 1, 2, 4], [1, 5, 7, 8]).mix_at(2)
+    assert (mix.cost, mix.value, mix.plateau) == pytest.approx((2, 7, 2))
+
+
+def test_a_generous_budget_gives_the_unconstrained_policy() -> None:
+    mix = curve([0, 1, 2, 4], [1, 5, 7, 8]).mix_at(9)
+    assert (mix.cost, mix.value, mix.plateau, mix.cheapest) == (4, 8, 3, 0)
+
+
+def test_where_every_plateau_overspends_the_tightest_is_mixed_with_the_cheapest() -> None:
+    mix = curve([3, 2, 4], [6, 5, 8]).mix_at(0.5)
+    assert (mix.cost, mix.value, mix.plateau, mix.cheapest) == pytest.approx((0.5, 2, 1, 0.75))
+
+
+def test_a_curve_that_turns_up_again_is_searched_from_its_lowest_point() -> None:
+    mix = curve([3, 1, 2, 4], [6, 5, 7, 8]).mix_at(1.5)
+    assert (mix.cost, mix.value, mix.plateau, mix.cheapest) == pytest.approx((1.5, 6, 1, 0))
+
+
+@pytest.mark.parametrize("budget", np.linspace(0.3, 3.9, 13).tolist())
+def test_a_crooked_curve_still_keeps_the_invariant(budget: float) -> None:
+    cost = np.array([0, 1, 0.5, 2, 1.5, 3, 2.5, 4])
+    plateaus = Plateaus(cost, cost * 2, 0.0, 0.0)
+    mix = plateaus.mix_at(budget)
+    assert cost[mix.plateau] <= budget < cost[mix.plateau + 1]
+    assert (mix.cost, mix.value) == pytest.approx((budget, 2 * budget))
+
+
+def test_where_even_the_cheapest_overspends_it_is_given_to_everyone() -> None:
+    mix = curve([3, 4], [6, 8], (2.0, 1.5)).mix_at(1)
+    assert (mix.cost, mix.value, mix.cheapest) == (2, 1.5, 1)

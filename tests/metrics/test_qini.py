@@ -1,0 +1,58 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from dfl.errors import UnsupportedProblemError
+from dfl.metrics.bootstrap import Bootstrap
+from dfl.metrics.qini import qini
+
+
+def test_against_the_formula_row_by_row(simulate) -> None:
+    data = simulate(50, 2)
+    score = data.features[:, 0]
+    result = qini(data, score, bootstrap=Bootstrap(draws=5))
+    treated = data.treatment == 1
+    uplift = [0.0]
+    for threshold in sorted(score.tolist(), reverse=True):
+        top = score >= threshold
+        uplift.append(
+            float(data.revenue[top & treated].sum() / treated.sum())
+            - float(data.revenue[top & ~treated].sum() / (~treated).sum())
+        )
+    assert result.uplift.tolist() == pytest.approx(uplift)
+    assert result.share.tolist() == pytest.approx([k / 50 for k in range(51)])
+    area = sum((a + b) / 2 for a, b in pairwise(uplift)) / 50
+    assert result.auuc.value == pytest.approx(area)
+    assert result.coefficient.value == pytest.approx(area - uplift[-1] / 2)
+
+
+def test_a_random_score_has_coefficient_0_within_its_error(simulate) -> None:
+    data = simulate(20_000, 2)
+    score = torch.rand(20_000, generator=torch.Generator().manual_seed(4))
+    coefficient = qini(data, score).coefficient
+    assert abs(coefficient.value) < 3 * coefficient.standard_error
+
+
+def test_a_score_that_knows_is_above_0(simulate) -> None:
+    data = simulate(20_000, 2)
+    coefficient = qini(data, data.features[:, 0]).coefficient
+    # Uplift 3 * strength, strength uniform: area of 3 * (share - share^2 / 2), less 3 / 4.
+    assert coefficient.low > 0
+    assert coefficient.value == pytest.approx(1 - 0.75, abs=0.05)
+
+
+def test_inputs_may_lie_on_any_device(simulate, device) -> None:
+    data, plan = simulate(100, 2), Bootstrap(draws=5)
+    score = data.features[:, 0]
+    here, there = (
+        qini(d, s, bootstrap=plan) for d, s in ((data, score), (data.to(device), score.to(device)))
+    )
+    assert there.coefficient.value == here.coefficient.value
+    assert there.auuc.standard_error == here.auuc.standard_error
+
+
+def test_only_two_treatments(simulate) -> None:
+    data = simulate(60, 3)
+    with pytest.raises(UnsupportedProblemError, match="compare two treatments"):
+        qini(data, data.features[:, 0])

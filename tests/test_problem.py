@@ -1,0 +1,192 @@
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from dfl import Allocation, AllocationProblem, ObservedCost
+from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
+
+REVENUE = torch.tensor([[0.0, 1.0, 1.5], [0.0, 2.0, 2.0]])
+COST = torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 2.0]])
+NAN, INF = float("nan"), float("inf")
+
+
+def with_entry(tensor: Tensor, value: float) -> Tensor:
+    """Copy a tensor, its last entry replaced."""
+    copy = tensor.clone()
+    copy.view(-1)[-1] = value
+    return copy
+
+
+def observed(
+    *,
+    treatment: Tensor | None = None,
+    cost: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> ObservedCost:
+    """Logs of two people, with a column replaced."""
+    return ObservedCost(
+        torch.tensor([0, 2]) if treatment is None else treatment,
+        torch.ones(2) if cost is None else cost,
+        torch.full((2,), 3.0) if weight is None else weight,
+    )
+
+
+def test_sizes_and_budget_of_a_problem() -> None:
+    problem = AllocationProblem(REVENUE, COST, 3)
+    assert (problem.rows, problem.treatments) == (2, 3)
+    assert problem.budgets.tolist() == [3.0]
+    assert problem.budgets.dtype == torch.float64
+
+
+@pytest.mark.parametrize("budget", [3.0, torch.tensor(3.0), torch.tensor([3.0])])
+def test_a_budget_is_a_number_or_a_tensor(budget: float | Tensor) -> None:
+    assert AllocationProblem(REVENUE, COST, budget).budgets.tolist() == [3.0]
+
+
+def test_several_budgets_have_one_cost_each() -> None:
+    cost = torch.stack([COST, 2 * COST], dim=2)
+    problem = AllocationProblem(REVENUE, cost, torch.tensor([1.0, 2.0]))
+    assert problem.budgets.tolist() == [1.0, 2.0]
+
+
+def test_nobody_needs_no_money() -> None:
+    assert AllocationProblem(REVENUE[:0], COST[:0], 0.0).rows == 0
+
+
+def test_a_budget_short_by_rounding_is_accepted() -> None:
+    assert AllocationProblem(REVENUE, COST, 1.0 - 1e-12).budgets.item() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("revenue", "cost", "budget", "message"),
+    [
+        (REVENUE[0], COST[0], 3.0, r"revenue must be \(N, M\) with M >= 1, got \(3,\)"),
+        (REVENUE[:, :0], COST[:, :0], 3.0, r"with M >= 1, got \(2, 0\)"),
+        (REVENUE, COST[:1], 3.0, r"cost must be \(2, 3\) as revenue is.*got \(1, 3\)"),
+        (REVENUE, COST[None, None], 3.0, r"cost must be \(2, 3\).*got \(1, 1, 2, 3\)"),
+        (REVENUE, COST, torch.ones(2), r"budget must have 1 value\(s\), got 2"),
+        (REVENUE, torch.stack([COST, COST], 2), 3.0, r"budget must have 2 value\(s\), got 1"),
+    ],
+)
+def test_wrong_shapes_are_refused(
+    revenue: Tensor, cost: Tensor, budget: float | Tensor, message: str
+) -> None:
+    with pytest.raises(ShapeError, match=message):
+        AllocationProblem(revenue, cost, budget)
+
+
+@pytest.mark.parametrize(
+    ("revenue", "cost", "message"),
+    [
+        (REVENUE.int(), COST, r"revenue must be float32 or float64, got torch\.int32"),
+        (REVENUE.half(), COST, r"revenue must be float32 or float64, got torch\.float16"),
+        (REVENUE, COST.double(), r"share dtype and device, got torch\.float32 on cpu and "),
+        (REVENUE, COST.to("meta"), r"share dtype and device.*torch\.float32 on meta"),
+    ],
+)
+def test_wrong_dtypes_and_devices_are_refused(revenue: Tensor, cost: Tensor, message: str) -> None:
+    with pytest.raises(DTypeError, match=message):
+        AllocationProblem(revenue, cost, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("revenue", "cost", "budget", "message"),
+    [
+        (with_entry(REVENUE, NAN), COST, 3.0, "revenue must be finite.*find the rows"),
+        (with_entry(REVENUE, INF), COST, 3.0, "revenue must be finite"),
+        (REVENUE, with_entry(COST, NAN), 3.0, "cost must be finite, got NaN or infinity"),
+        (REVENUE, with_entry(COST, -0.5), 3.0, r"cost must be >= 0, got a minimum of -0\.5"),
+        (REVENUE, COST, NAN, r"budget must be finite, got \[nan\]"),
+        (REVENUE, COST, INF, r"budget must be finite, got \[inf\]"),
+    ],
+)
+def test_wrong_values_are_refused(
+    revenue: Tensor, cost: Tensor, budget: float, message: str
+) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        AllocationProblem(revenue, cost, budget)
+
+
+def test_a_budget_below_the_cheapest_choice_is_refused() -> None:
+    with pytest.raises(InfeasibleBudgetError, match=r"at least .* \[1\.0\], got \[0\.5\]; raise"):
+        AllocationProblem(REVENUE, COST, 0.5)
+    several = torch.stack([COST, COST], 2)
+    with pytest.raises(InfeasibleBudgetError, match=r"\[1\.0, 1\.0\], got \[3\.0, 0\.5\]"):
+        AllocationProblem(REVENUE, several, torch.tensor([3.0, 0.5]))
+
+
+def test_observed_costs_lift_the_check_of_the_budget() -> None:
+    assert AllocationProblem(REVENUE, COST, 0.5, observed()).observed is not None
+
+
+def test_observed_columns_share_one_shape() -> None:
+    with pytest.raises(ShapeError, match=r"must share one shape \(\.\.\., N\), got \(2,\), \(3,\)"):
+        observed(cost=torch.ones(3))
+    with pytest.raises(ShapeError, match=r"got \(\), \(\) and \(\)"):
+        ObservedCost(torch.tensor(0), torch.tensor(1.0), torch.tensor(1.0))
+
+
+def test_observed_dtypes_are_checked() -> None:
+    with pytest.raises(DTypeError, match=r"observed treatment must be int64, got torch\.float32"):
+        observed(treatment=torch.zeros(2))
+    with pytest.raises(DTypeError, match=r"observed cost must be float32 or float64"):
+        observed(cost=torch.ones(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("column", ["cost", "weight"])
+def test_observed_amounts_are_checked(column: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"observed {column} must be finite"):
+        observed(**{column: torch.tensor([1.0, NAN])})
+    with pytest.raises(InvalidValueError, match=f"observed {column} must be >= 0, got a minimum"):
+        observed(**{column: torch.tensor([1.0, -1.0])})
+
+
+def test_observed_costs_must_fit_the_problem() -> None:
+    one = ObservedCost(torch.tensor([0]), torch.ones(1), torch.ones(1))
+    with pytest.raises(ShapeError, match=r"observed must be \(2,\) as revenue has.*got \(1,\)"):
+        AllocationProblem(REVENUE, COST, 3.0, one)
+    several = torch.stack([COST, COST], 2)
+    with pytest.raises(ShapeError, match=r"one budget, got cost \(N, M, K\)"):
+        AllocationProblem(REVENUE, several, torch.tensor([3.0, 3.0]), observed())
+
+
+@pytest.mark.parametrize("treatment", [torch.tensor([0, 3]), torch.tensor([-1, 2])])
+def test_observed_treatments_must_exist(treatment: Tensor) -> None:
+    found = rf"{int(treatment.min())} \.\. {int(treatment.max())}"
+    with pytest.raises(InvalidValueError, match=rf"must lie in 0 \.\. 2, got {found}"):
+        AllocationProblem(REVENUE, COST, 3.0, observed(treatment=treatment))
+
+
+def allocation(revenue: float, upper_bound: float) -> Allocation:
+    one, two = torch.tensor([1.0, 2.0]).double()
+    earned, bound = torch.tensor([revenue, upper_bound]).double()
+    return Allocation(
+        torch.tensor([0, 1]), multiplier=one, revenue=earned, cost=two, upper_bound=bound
+    )
+
+
+@pytest.mark.parametrize(
+    ("revenue", "upper_bound", "gap"),
+    [(9.0, 10.0, 0.1), (-11.0, -10.0, 0.1), (10.0, 10.0, 0.0), (0.0, 0.0, 0.0)],
+)
+def test_gap_is_relative_to_the_upper_bound(revenue: float, upper_bound: float, gap: float) -> None:
+    assert allocation(revenue, upper_bound).gap == pytest.approx(gap)
+
+
+def test_gap_to_a_bound_of_0_is_huge_not_nan() -> None:
+    assert allocation(-1.0, 0.0).gap > 1e300
+
+
+def test_gap_without_a_bound_is_infinite() -> None:
+    assert allocation(1.0, INF).gap == INF
+
+
+def test_problems_and_allocations_pickle() -> None:
+    logs = observed()
+    problem = AllocationProblem(REVENUE, COST, 3.0, logs)
+    copy = pickle.loads(pickle.dumps(problem))
+    assert torch.equal(copy.revenue, REVENUE)
+    assert torch.equal(copy.observed.treatment, logs.treatment)
+    assert pickle.loads(pickle.dumps(allocation(1.0, 2.0))).gap == 0.5
