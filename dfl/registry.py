@@ -31,8 +31,8 @@ class Entry:
     extra: str | None = None
 
 
-def unknown_name(table: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """Build the error for a name that is not known, with the nearest known name.
+def unknown_name(table: str, name: str, known: Iterable[str]) -> str:
+    """Say that a name is not known, which name is nearest, and which are known.
 
     Args:
         table: what was searched, in the plural: ``"solvers"``.
@@ -43,7 +43,7 @@ def unknown_name(table: str, name: str, known: Iterable[str]) -> UnknownNameErro
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     listing = ", ".join(known) or "none"
-    return UnknownNameError(f"{name!r} is not among the {table}.{hint} Known: {listing}.")
+    return f"{name!r} is not among the {table}.{hint} Known: {listing}."
 
 
 @final
@@ -98,11 +98,12 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: if the name is not registered.
             MissingExtraError: if the module needs a package that is not installed.
+            ModuleNotFoundError: likewise, where no extra brings that package.
             TypeError: if the target does not implement the family's interface.
         """
         entries = self._all()
         if name not in entries:
-            raise unknown_name(self.family, name, entries)
+            raise UnknownNameError(unknown_name(self.family, name, entries))
         entry = entries[name]
         module, _, attribute = entry.target.partition(":")
         try:

@@ -205,11 +205,11 @@ def test_importing_dfl_adds_next_to_nothing_to_importing_torch() -> None:
         [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
     )
     added = set(done.stdout.split()) - sys.stdlib_module_names
-    assert added == {"dfl"}
-    # import time: self [us] | cumulative | imported package
+    assert added <= {"dfl", "numpy"}  # torch has loaded numpy; typing brings one more file of it
+    # Rows read "import time: self [us] | cumulative | imported package".
     rows = [line.split("|") for line in done.stderr.splitlines() if line.startswith("import time")]
-    (microseconds,) = (int(row[1]) for row in rows if row[2].rstrip() == " dfl")
-    assert microseconds < 300_000
+    took = {row[2].rstrip(): int(row[1]) for row in rows[1:]}
+    assert took[" dfl"] < took[" torch"] / 4  # a ratio, as a busy machine slows both
 
 
 # The signposts at the root -------------------------------------------------------------------

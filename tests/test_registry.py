@@ -85,9 +85,9 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_list() -> None:
 
 
 def test_a_name_like_no_other_gets_the_list_alone() -> None:
-    message = str(unknown_name("shapes", "zzz", ["oval", "circle"]))
+    message = unknown_name("shapes", "zzz", ["oval", "circle"])
     assert message == "'zzz' is not among the shapes. Known: circle, oval."
-    message = str(unknown_name("shapes", "zzz", []))
+    message = unknown_name("shapes", "zzz", [])
     assert message == "'zzz' is not among the shapes. Known: none."
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from dfl.config.options import PartType, options_of
-from dfl.errors import DflError
 from dfl.hypergrad import AbstractHypergradient, ComposedLoss, Parameters
 from dfl.layers import AbstractLayer
 from dfl.losses import AbstractDecisionLoss, LoggedBatch
@@ -122,7 +121,7 @@ def _moves(value: Tensor, revenue: Tensor) -> None:
 def _try(where: str, promise: str, run: Callable[[], None]) -> Check:
     try:
         run()
-    except (DflError, _UnfitError) as error:
+    except Exception as error:  # a third party's part may fail in any way
         return Check(where, promise, str(error))
     return Check(where, promise, None)
 
@@ -142,8 +141,7 @@ def _toy() -> tuple[Tensor, Tensor, LoggedBatch]:
 
 
 def _inside(instance: object, part: PartType, where: str) -> Iterator[tuple[str, object]]:
-    """Yield a part and the parts in it, with their paths."""
-    yield where, instance
+    """Yield the parts in a part, then the part itself, with their paths."""
     for option in options_of(type(instance)).values():
         value = getattr(instance, option.name)
         if option.part is None or value is None:
@@ -151,3 +149,4 @@ def _inside(instance: object, part: PartType, where: str) -> Iterator[tuple[str,
         several = value if option.part.many else (value,)
         for one in several:
             yield from _inside(one, option.part, f"{where}.{option.name}")
+    yield where, instance

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, Union, final, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from torch import nn
 
 from dfl.budget import Budget
 from dfl.data import DATASETS, AbstractDataSource
@@ -82,13 +83,15 @@ class Option:
         Raises:
             ConfigError: if it has the wrong type; nothing is converted by guessing.
         """
+        if value is None and type(None) in get_args(self.annotation):
+            return None
         try:
             text = json.dumps(value)
         except TypeError as error:
             raise ConfigError(f"{where} must be plain data, got {value!r}.") from error
-        config = ConfigDict(strict=True, arbitrary_types_allowed=True)
         try:
-            return TypeAdapter(self.annotation, config=config).validate_json(text)
+            adapter = TypeAdapter[object](self.annotation, config=ConfigDict(strict=True))
+            return adapter.validate_json(text)
         except ValidationError as error:
             wanted = " or ".join(dict.fromkeys(one["msg"] for one in error.errors()))
             raise ConfigError(f"{where}: {wanted}, got {value!r}.") from error
@@ -120,6 +123,8 @@ def options_of(cls: type) -> dict[str, Option]:
     Raises:
         ConfigError: if the constructor has no named options.
     """
+    if issubclass(cls, nn.Module) and cls.__init__ is nn.Module.__init__:
+        return {}  # a layer without options; the inherited constructor takes *args
     hints = get_type_hints(cls.__init__)  # type: ignore[misc]  # read, not called
     made = {f.name: f.default_factory for f in fields(cls)} if is_dataclass(cls) else {}
     options = {}

@@ -9,7 +9,7 @@ from dfl.data.loaded import LoadedData
 from dfl.data.published import AbstractPublished
 from dfl.data.source import AbstractDataSource
 from dfl.data.table import AbstractTable
-from dfl.errors import ConfigError
+from dfl.errors import ConfigError, UnknownNameError
 from dfl.registry import Registry, unknown_name
 
 __all__ = ["DATASETS", "load", "open_source"]
@@ -94,7 +94,7 @@ def _existing(name_or_path: str | Path) -> Path:
     """Return the file, or complain about an unknown name where none can be meant."""
     if isinstance(name_or_path, Path) or name_or_path.endswith(_ENDINGS):
         return find_file(name_or_path)
-    raise unknown_name("data", name_or_path, DATASETS.names())
+    raise UnknownNameError(unknown_name("data", name_or_path, DATASETS.names()))
 
 
 def _recognise(file: Path, options: dict[str, Any]) -> str:
@@ -120,7 +120,7 @@ def _checked(name: str, kind: type[Any], options: dict[str, Any]) -> dict[str, A
         known = tuple(field.name for field in fields(kind))
         for option in options:
             if option not in known:
-                raise unknown_name(f"option of {name}", option, known)
+                raise UnknownNameError(unknown_name(f"options of {name}", option, known))
         _check_given(name, kind, options)
     return options
 

@@ -139,7 +139,7 @@ class Columns(AbstractTable):
     ) -> UpliftData:
         index = {name: place for place, name in enumerate(names)}
         places = table[self.treatment].astype(str).map(index)
-        treatment = np.asarray(places, dtype=np.int64)
+        treatment = np.array(places, dtype=np.int64)
         return UpliftData(
             features=encoder.encode(table),
             treatment=from_numpy(treatment),

@@ -122,7 +122,7 @@ class BiDfcl(AbstractMethod):
         groups = one.rct.groups
         if groups is None:
             groups = torch.arange(len(one.rct))
-        ids, group = groups.cpu().unique(return_inverse=True)
+        ids, group = torch.unique(groups.cpu(), return_inverse=True)
         held = torch.rand(ids.shape[0], generator=generator)[group] < self.held_out
         held = held.to(one.rct.features.device)
         return replace(one, rct=one.rct.subset(~held)), one.rct.subset(held)

@@ -1,7 +1,7 @@
 """`Bridge`: the gate between teacher and target, learned by a hypergradient."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -41,7 +41,7 @@ class BridgeSettings:
         InvalidValueError: if a setting is out of range.
     """
 
-    network: MLP = MLP((32,))
+    network: MLP = field(default_factory=lambda: MLP((32,)))
     bias: float = -2.0
     learning_rate: float = 3e-4
     every: int = 10

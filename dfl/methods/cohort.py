@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
 from dfl.losses.prediction import factual_loss
-from dfl.methods.rows import RowPool, generator_for
+from dfl.methods.rows import Batch, RowPool, generator_for
 from dfl.methods.training import TrainingSet
 from dfl.models import MLP, OutcomeNetwork, Parameters, Scaling, StackedNetwork
 
@@ -121,9 +121,9 @@ class Cohort:
 
         In network units (both outcomes' squared errors added); None without such rows.
         """
-        if any(one.validation is None for one in self.sets):
+        pool = self._validation_pool()
+        if pool is None:
             return None
-        pool = self.pool(lambda one: [part for part in (one.validation,) if part is not None])
         error = self.weight_decay.new_zeros(self.size)
         for dataset in range(len(self.sets)):
             own = self.networks_of(dataset)
@@ -133,6 +133,19 @@ class Cohort:
                 loss = factual_loss(outcomes, treatment, pool.outcome[rows].expand(*repeat, -1))
                 error[own] += loss * (outcomes.shape[1] / pool.length[dataset])
         return error
+
+    def validation_batch(self, most: int) -> Batch | None:
+        """Return each network's validation rows as one batch, the same for a set's networks.
+
+        Args:
+            most: rows at most, drawn at random; the smallest set's number if that is less.
+        """
+        pool = self._validation_pool()
+        if pool is None:
+            return None
+        generators = [generator_for(one.seed, 2) for one in self.sets]
+        per_set = next(pool.epoch(range(len(self.sets)), generators, batch_size=most))
+        return pool.take(per_set.index[list(self.plan.dataset)])
 
     @torch.no_grad()
     def ensemble_outcomes(self, parameters: Parameters, pool: RowPool) -> Tensor:
@@ -146,6 +159,11 @@ class Cohort:
             for rows, outcomes in self._predict(parameters, pool, dataset):
                 table[rows] = outcomes.mean(dim=0)
         return table
+
+    def _validation_pool(self) -> RowPool | None:
+        if any(one.validation is None for one in self.sets):
+            return None
+        return self.pool(lambda one: [part for part in (one.validation,) if part is not None])
 
     def _predict(
         self, parameters: Parameters, pool: RowPool, dataset: int

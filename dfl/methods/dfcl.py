@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import final
 
+import torch
 from torch import Tensor
 
 from dfl.budget import Budget
@@ -22,6 +23,8 @@ from dfl.models import MLP, Parameters
 
 __all__ = ["Dfcl"]
 
+_VALIDATION_ROWS = 65_536  # at most, of each set: all networks value them at once
+
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,7 +39,8 @@ class Dfcl(AbstractMethod):
         loss: the decision loss; ``dfcl-ppl`` is `PrimalPolicy`.
         budgets: the budgets to decide well at; the decision loss is their mean.
         prediction_weight: alpha of the papers, >= 0.
-        decision_epochs: epochs of the second stage, >= 1; its last epoch is kept.
+        decision_epochs: epochs of the second stage, >= 1. Kept is the epoch with the
+            smallest loss on validation rows, be it the start; the last one without such rows.
         network: sizes of each network.
         training: settings of training.
 
@@ -82,6 +86,12 @@ class Dfcl(AbstractMethod):
             factual = factual_loss(outcomes, batch.treatment, batch.outcome)
             return self.prediction_weight * factual + decision(outcomes, batch)
 
+        held = cohort.validation_batch(_VALIDATION_ROWS)
+
+        @torch.no_grad()
+        def criterion(parameters: Parameters) -> Tensor | None:
+            return None if held is None else loss(parameters, held)
+
         share = self.decision_epochs / self.training.epochs
         training = replace(
             self.training,
@@ -94,6 +104,7 @@ class Dfcl(AbstractMethod):
             pool=cohort.pool(lambda one: one.rows("rct")),
             training=training,
             loss=loss,
+            criterion=criterion,
             monitor=monitor,
         )
         return stage.run(start)

@@ -95,7 +95,7 @@ class FittedModel:
             raise ShapeError(f"features must be (N, {self.features}), got {tuple(features.shape)}.")
         if not bool(features.isfinite().all()):
             raise InvalidValueError("features must be finite, got NaN or infinity.")
-        moments = [self._moments(chunk, spread) for chunk in features.split(_CHUNK)]
+        moments = [self._moments(chunk, spread) for chunk in torch.split(features, _CHUNK)]
         columns = [torch.cat(parts) for parts in zip(*moments, strict=True)]
         return Prediction(*columns)
 

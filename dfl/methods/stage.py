@@ -44,8 +44,8 @@ class Stage:
         pool: their training rows.
         training: settings of the optimiser.
         loss: ``(parameters, batch) -> (K,)``.
-        criterion: ``parameters -> (K,)``, smaller is better, taken after each epoch; each
-            network keeps its best epoch. None keeps the last.
+        criterion: ``parameters -> (K,)``, smaller is better, taken at the start and after
+            each epoch; each network keeps its best. None, or a None from it, keeps the last.
         companion: learns beside the networks, or None.
     """
 
@@ -72,9 +72,11 @@ class Stage:
         )
         best = _Best(optimiser.frozen(), self.cohort.size)
         done = self._restore(optimiser, best)
+        if done == 0:
+            best.offer(optimiser.frozen(), self._score(optimiser))
         for epoch in range(done, self.training.epochs):
             logs = self._epoch(epoch, optimiser)
-            score = None if self.criterion is None else self.criterion(optimiser.parameters)
+            score = self._score(optimiser)
             best.offer(optimiser.frozen(), score)
             if score is not None:
                 logs["validation"] = float(score.mean())
@@ -82,6 +84,9 @@ class Stage:
             tensors = self._tensors(optimiser, best)
             self.monitor.record(name, epoch + 1, self.training.epochs, tensors, logs)
         return best.parameters
+
+    def _score(self, optimiser: StackedAdam) -> Tensor | None:
+        return None if self.criterion is None else self.criterion(optimiser.parameters)
 
     def _epoch(self, epoch: int, optimiser: StackedAdam) -> Logs:
         purpose = purpose_of(self.name)

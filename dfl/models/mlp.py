@@ -98,4 +98,5 @@ class GateNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the gate ``(N, 2, M)``."""
-        return self.layers(features).unflatten(-1, (2, self.treatments)).sigmoid()
+        gate: Tensor = self.layers(features).unflatten(-1, (2, self.treatments))
+        return gate.sigmoid()

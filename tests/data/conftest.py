@@ -17,7 +17,7 @@ TEXT = {
 }
 
 
-def small_table(card: DataCard, rows: int = 210) -> pd.DataFrame:
+def small_table(card: DataCard, rows: int = 630) -> pd.DataFrame:
     """Rows with the columns of a card, every arm present, outcomes 0 or 1."""
     random = np.random.default_rng(0)
     table: dict[str, object] = {}

@@ -180,7 +180,9 @@ def test_a_policy_must_return_a_treatment_per_row(
 
 def test_a_policy_that_never_agrees_is_reported(make_rows: Make) -> None:
     data = make_rows(3000)
-    wrong = {float(x): (int(t) + 1) % 3 for x, t in zip(data.features[:, 0], data.treatment, strict=True)}
+    wrong = {
+        float(x): (int(t) + 1) % 3 for x, t in zip(data.features[:, 0], data.treatment, strict=True)
+    }
 
     def policy(features: Tensor) -> Tensor:
         return torch.tensor([wrong[float(x)] for x in features[:, 0]])

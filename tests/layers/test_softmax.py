@@ -38,9 +38,7 @@ def test_gradient_at_a_fixed_multiplier(scale: str) -> None:
     else:
         scores = (revenue - 0.7 * cost).detach()
         spread = (scores - scores.mean(dim=1, keepdim=True)).square().mean().sqrt()
-        frozen = Softmax(
-            multiplier=0.7, temperature=0.25 * spread.item(), scale="absolute"
-        )
+        frozen = Softmax(multiplier=0.7, temperature=0.25 * spread.item(), scale="absolute")
         slopes = [
             torch.autograd.grad(one(revenue, cost, budget).shares.square().sum(), inputs)
             for one in (layer, frozen)

@@ -36,7 +36,9 @@ def test_full_surface_weight_is_unbiased_for_unequal_arms() -> None:
     received = outcome.gather(2, treatment[:, None, None].expand(-1, 2, 1)).squeeze(2)
     weight = full_surface_weight(torch.bincount(treatment))[treatment]
     everywhere = outcome.square().sum(dim=1).mean()
-    assert_close(factual_loss(prediction, treatment, received, weight), everywhere, rtol=0.03, atol=0)
+    assert_close(
+        factual_loss(prediction, treatment, received, weight), everywhere, rtol=0.03, atol=0
+    )
 
 
 def test_leading_axes_are_separate_losses(toy: dict[str, torch.Tensor]) -> None:

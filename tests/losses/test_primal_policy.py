@@ -21,14 +21,16 @@ def toy(weight: float) -> tuple[Tensor, Tensor, LoggedBatch]:
         cost=torch.tensor([0.5, 0.1, 0.8, 0.3], dtype=torch.float64),
         weight=torch.full((4,), weight).double(),
     )
-    return torch.tensor(REVENUE, dtype=torch.float64).requires_grad_(), torch.tensor(COST, dtype=torch.float64), batch
+    return (
+        torch.tensor(REVENUE, dtype=torch.float64).requires_grad_(),
+        torch.tensor(COST, dtype=torch.float64),
+        batch,
+    )
 
 
 def policy(multiplier: float, temperature: float) -> PrimalPolicy:
     layer = Softmax(multiplier=multiplier, temperature=temperature, scale="absolute")
-    return PrimalPolicy(
-        layer=layer, estimator="horvitz-thompson", objective="revenue-minus-cost"
-    )
+    return PrimalPolicy(layer=layer, estimator="horvitz-thompson", objective="revenue-minus-cost")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ import torch
 from torch.testing import assert_close
 
 from dfl.budget import Budget
-from dfl.errors import DataError, DataNotFoundError, InfeasibleBudgetError, InvalidValueError, ShapeError
+from dfl.errors import (
+    DataError,
+    DataNotFoundError,
+    InfeasibleBudgetError,
+    InvalidValueError,
+    ShapeError,
+)
 from dfl.methods import FittedModel, Training, TsmSl
 from dfl.models import MLP
 from tests.methods.toy import logs

@@ -101,7 +101,7 @@ def test_people_in_different_chunks_are_walked_alike(
     many = problem(1, rows=50, treatments=5)
     revenue, cost = many.revenue.to(device), many.cost.to(device)
     whole = hull_steps(revenue, cost).sorted()
-    monkeypatch.setattr("dfl.solvers.hull._CHUNK_ROWS", 7)
+    monkeypatch.setattr("dfl.solvers.hull._CHUNK_NUMBERS", 36)
     parts = hull_steps(revenue, cost).sorted()
     assert torch.equal(whole.row, parts.row)
     assert torch.equal(whole.treatment, parts.treatment)

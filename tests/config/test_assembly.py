@@ -1,0 +1,203 @@
+from typing import Any
+
+import pytest
+
+from dfl.budget import Budget
+from dfl.config.assembly import Assembly, describe
+from dfl.config.options import METHOD, PartType, Section
+from dfl.data import AbstractDataSource
+from dfl.errors import ConfigError, MissingExtraError
+from dfl.methods import BiDfcl, Dfcl, TsmSl
+from dfl.methods.bridge import BridgeSettings
+from dfl.models import MLP
+from dfl.registry import Entry, Registry
+from dfl.solvers import GreedyDual
+from tests.config.parts import Forgetful, Inner, Source
+
+SOURCES: Registry[Any] = Registry(
+    "data",
+    AbstractDataSource,  # type: ignore[type-abstract]  # never instantiated
+    {
+        "source": "tests.config.parts:Source",
+        "extra": Entry("package_that_is_not_there:Source", extra="nowhere"),
+    },
+)
+SOURCE = PartType(AbstractDataSource, SOURCES)
+
+
+def build(method: object, **sections: Any) -> Any:
+    given: dict[Section, Any] = sections  # type: ignore[assignment]  # names of sections
+    return Assembly(given).build(METHOD, method, "method")
+
+
+def source(**options: Any) -> Any:
+    return Assembly({}).build(SOURCE, {"name": "source", **options}, "data")
+
+
+def test_a_bare_name_gives_the_constructors_defaults() -> None:
+    assert build("tsm-sl").rows == TsmSl().rows
+
+
+def test_options_reach_the_constructor() -> None:
+    method = build({"name": "kd-label", "gate": 0.7, "network": {"hidden": [3, 2]}})
+    assert method.gate == 0.7
+    assert method.network == MLP((3, 2))
+
+
+def test_sections_go_to_whoever_asks_for_their_kind_however_deep() -> None:
+    method = build(
+        "bi-dfcl",
+        loss={"name": "primal-policy", "estimator": "horvitz-thompson"},
+        layer={"name": "softmax", "temperature": 0.7},
+        hypergrad="conjugate-gradient",
+        training={"members": 2},
+        budgets={"per_head": 1.5},
+    )
+    assert method.loss.estimator == "horvitz-thompson"
+    assert method.loss.layer.temperature == 0.7
+    assert type(method.hypergrad).__name__ == "ConjugateGradient"
+    assert method.training.members == 2
+    assert method.budgets == (Budget(per_head=1.5),)
+
+
+def test_a_section_goes_to_the_outermost_option_on_a_path() -> None:
+    method = build("bi-dfcl", network={"hidden": [5]})
+    assert method.network == MLP((5,))
+    assert method.bridge.network == BridgeSettings().network
+
+
+def test_sections_tell_where_they_went() -> None:
+    assembly = Assembly({"layer": "softmax", "network": {"hidden": [5]}})
+    assembly.build(METHOD, "dfcl", "method")
+    assert assembly.taken == {"layer": ["method.loss.layer"], "network": ["method.network"]}
+
+
+def test_an_option_inside_a_part_wins_over_a_section() -> None:
+    inner = {"name": "primal-policy", "layer": {"name": "softmax", "temperature": 2.0}}
+    assembly = Assembly({"layer": {"name": "softmax", "temperature": 0.7}})
+    method = assembly.build(METHOD, {"name": "dfcl", "loss": inner}, "method")
+    assert method.loss.layer.temperature == 2.0
+    assert assembly.taken == {}
+
+
+def test_the_part_used_by_default_keeps_its_options_there() -> None:
+    default = BiDfcl().hypergrad
+    for given in ("gauss-newton", {}, {"damping": 0.5}):
+        made = build("bi-dfcl", hypergrad=given).hypergrad
+        assert made.on_failure == default.on_failure  # type: ignore[attr-defined]
+    assert build("bi-dfcl", hypergrad={"damping": 0.5}).hypergrad.damping == 0.5
+
+
+def test_another_part_has_its_own_defaults() -> None:
+    made = build("bi-dfcl", hypergrad="conjugate-gradient").hypergrad
+    assert made.on_failure == type(made)().on_failure
+
+
+def test_a_budget_replaces_the_default_one() -> None:
+    assert build({"name": "dfcl", "budgets": [{"share": 0.1}, {"per_head": 2}]}).budgets == (
+        Budget(share=0.1),
+        Budget(per_head=2.0),
+    )
+
+
+def test_null_leaves_an_optional_part_out() -> None:
+    assert source(count=1, maybe=None).maybe is None
+    assert source(count=1, maybe={"size": 4}).maybe.size == 4
+
+
+def test_solvers_inside_layers() -> None:
+    layer = {"name": "softmax", "solver": "greedy-dual"}
+    assert isinstance(build("dfcl", layer=layer).loss.layer.solver, GreedyDual)
+
+
+@pytest.mark.parametrize(
+    ("method", "sections", "message"),
+    [
+        ("tsm", {}, r"method: 'tsm' is not among the methods. Did you mean 'tsm-sl'\? Known: bi-"),
+        (3, {}, "method must be a name or options, got 3"),
+        ({}, {}, "method needs a name, one of: bi-dfcl, .*; got None"),
+        ({"name": 3}, {}, "method needs a name, .*; got 3"),
+        (
+            {"name": "kd-label", "gaet": 1},
+            {},
+            r"method: 'gaet' is not among the options of kd-label. Did you mean 'gate'\?",
+        ),
+        ({"name": "kd-label", "gate": 2}, {}, r"method: gate must be in \[0, 1\], got 2"),
+        ({"name": "kd-label", "gate": "x"}, {}, "method.gate: .*valid number, got 'x'"),
+        ("dfcl", {"loss": "primal"}, "method.loss: 'primal' is not among the losses"),
+        ("dfcl", {"layer": {"name": "softmax", "tau": 1}}, "method.loss.layer: 'tau' is not among"),
+        ("dfcl", {"training": {"epoch": 1}}, r"method.training: 'epoch'.*Did you mean 'epochs'"),
+        ("dfcl", {"training": {"epochs": 0}}, "method.training: epochs must be >= 1, got 0"),
+        ({"name": "dfcl", "budgets": {"share": 0.3}}, {}, "method.budgets must be a list"),
+        ({"name": "dfcl", "budgets": []}, {}, "budgets must hold at least one"),
+        ("dfcl", {"budgets": {"share": 2}}, r"budgets\[0\]: budget share must be in \[0, 1\]"),
+    ],
+)
+def test_mistakes_name_their_place(method: object, sections: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(method, **sections)
+
+
+def test_a_required_option_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"data.count is required; give a value"):
+        source()
+
+
+def test_null_where_a_part_is_needed() -> None:
+    assert build({"name": "dfcl", "loss": None}).loss.objective == Dfcl().loss.objective  # type: ignore[attr-defined]
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
+    with pytest.raises(MissingExtraError, match=r"pip install 'dfl-toolkit\[nowhere\]'"):
+        Assembly({}).build(SOURCE, "extra", "data")
+
+
+def test_a_description_builds_an_equal_part() -> None:
+    made = source(count=2, label="x", many=[{"size": 1}, {}], maybe={"network": {"hidden": []}})
+    spec = describe(made, SOURCE, "data")
+    assert spec["many"] == [
+        {"network": {"hidden": [7]}, "size": 1},
+        {"network": {"hidden": [7]}, "size": 3},
+    ]
+    again = Assembly({}).build(SOURCE, spec, "data")
+    assert describe(again, SOURCE, "data") == spec
+
+
+def test_a_description_spells_out_every_option() -> None:
+    spec: Any = describe(Dfcl(), METHOD, "method")
+    assert spec["loss"]["layer"]["solver"] == {
+        "name": "dual-bisection",
+        "on_infeasible": "least-spend",
+    }
+    assert spec["budgets"] == [{"share": 0.3}]
+
+
+def test_a_description_lifts_what_sections_would_hand_back() -> None:
+    sections: dict[Section, object] = {"budgets": {"share": 0.3}}
+    method = build("bi-dfcl", layer={"name": "softmax", "temperature": 2.0})
+    spec = describe(method, METHOD, "method", sections=sections)
+    assert {"loss", "hypergrad", "network", "training", "budgets"}.isdisjoint(spec)
+    assert spec["bridge"] == describe(method.bridge, PartType(BridgeSettings), "bridge")
+    again = build(spec, **sections)
+    assert describe(again, METHOD, "method") == describe(method, METHOD, "method")
+
+
+def test_what_a_section_cannot_hand_back_stays_in_the_part() -> None:
+    sections: dict[Section, object] = {"budgets": {"share": 0.3}}
+    spec = describe(build("dfcl", budgets={"share": 0.5}), METHOD, "method", sections=sections)
+    assert spec["budgets"] == [{"share": 0.5}]
+    assert sections["budgets"] == {"share": 0.3}
+
+
+def test_a_part_must_keep_its_options() -> None:
+    layers: Registry[Any] = Registry(
+        "layers", Forgetful, {"forgetful": "tests.config.parts:Forgetful"}
+    )
+    with pytest.raises(ConfigError, match="Forgetful must keep its option 'strength' as an attr"):
+        describe(Forgetful(), PartType(Forgetful, layers), "layer")
+
+
+def test_what_is_no_plain_data_cannot_be_described() -> None:
+    made = Source(count=1, call=print, inner=Inner())
+    with pytest.raises(ConfigError, match=r"data.call is a builtin_function_or_method"):
+        describe(made, SOURCE, "data")

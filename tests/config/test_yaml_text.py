@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfl.config.yaml_text import from_yaml, read_yaml, to_yaml
+from dfl.errors import ConfigError, DataNotFoundError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("-2E+5", -200_000.0),
+        ("1.5e3", 1500.0),
+        (".5", 0.5),
+        (".inf", float("inf")),
+        ("12", 12),
+        ("no", "no"),
+        ("off", "off"),
+        ("true", True),
+        ("'1e-3'", "1e-3"),
+        ("1.2.3", "1.2.3"),
+        ("null", None),
+        ("[1, a]", [1, "a"]),
+    ],
+)
+def test_a_number_is_a_number_and_a_word_is_a_word(text: str, value: object) -> None:
+    parsed = from_yaml(text, "x")
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+# PyYAML reads some control characters and line separators back as spaces.
+TEXT = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")))
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | TEXT
+    | st.sampled_from(["1e-3", "1e5", "no", "true", "0x1F", "12:30", "2020-01-01", ".5", "~", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(TEXT, PLAIN, max_size=4))
+def test_what_is_written_is_read_back(content: dict[str, object]) -> None:
+    assert from_yaml(to_yaml(content), "x") == content
+
+
+def test_keys_keep_their_order() -> None:
+    assert list(from_yaml(to_yaml({"b": 1, "a": 2}), "x")) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2", r"conf.yaml is not valid YAML: the key 'a' is given twice"),
+        ("x: {b: 1, b: 2}", "the key 'b' is given twice"),
+        ("a: [1", r"conf.yaml is not valid YAML: while parsing"),
+        ("a: !!python/object:os.system {}", "could not determine a constructor"),
+        ("just words", r"must hold sections such as 'method: tsm-sl', got str"),
+    ],
+)
+def test_a_file_that_is_no_configuration(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "conf.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(path)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "conf.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read as text"):
+        read_yaml(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="no configuration file at"):
+        read_yaml(tmp_path / "conf.yaml")

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import dfl
+from dfl.config import from_yaml
+from dfl.errors import ConfigError, DataError, RunFolderError, WriteError
+from dfl.pipeline import RunFolder
+from dfl.report.report import Report
+
+
+def test_a_new_folder_holds_configuration_and_versions(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "runs" / "one", {"method": "tsm-sl", "seed": 3})
+    assert folder.config == {"method": "tsm-sl", "seed": 3}
+    assert from_yaml(folder.config_text, "x") == folder.config
+    versions = folder.read_json("versions.json")
+    assert versions["dfl"] == dfl.__version__
+    assert versions["torch"] == torch.__version__
+    assert not folder.finished
+
+
+def test_an_empty_folder_is_free(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path, {})
+    assert RunFolder.open(tmp_path).config == {}
+
+
+def test_a_folder_that_is_taken(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", {})
+    with pytest.raises(RunFolderError, match="already holds a run; go on with it by --resume"):
+        RunFolder.create(tmp_path / "run", {})
+    with pytest.raises(RunFolderError, match="is not empty and holds no run"):
+        RunFolder.create(tmp_path, {})
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match="is a file; choose another folder"):
+        RunFolder.create(tmp_path / "file", {})
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"is not a run folder: it holds no config.yaml"):
+        RunFolder.open(tmp_path)
+
+
+def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", {})
+    with pytest.raises(RunFolderError, match=r"metrics.json is missing: the run did not finish"):
+        folder.read_json("metrics.json")
+    (folder.path / "metrics.json").write_text("{")
+    with pytest.raises(DataError, match=r"metrics.json is unreadable"):
+        folder.read_json("metrics.json")
+    (folder.path / "config.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        _ = folder.config
+
+
+def test_the_page_is_written_last_and_marks_the_end(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", {})
+    (folder.checkpoints / "target.safetensors").touch()
+    folder.write_report(Report([], {"plots/a.png": b"a", "report.html": b"page"}))
+    assert folder.finished
+    assert (folder.path / "plots" / "a.png").read_bytes() == b"a"
+    folder.drop_checkpoints()
+    assert not (folder.path / "checkpoints").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="could not make the folder"):
+        RunFolder.create(tmp_path / "file" / "run", {})
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder.create(tmp_path / "run", {})
+    folder.write_json("metrics.json", {"a": 1})
+
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(WriteError, match=r"report.html: No space left on device"):
+        folder.write_bytes("report.html", b"page")
+    assert not folder.finished
+    assert json.loads((folder.path / "metrics.json").read_text()) == {"a": 1}
+    assert not list(folder.path.glob("*.part"))
