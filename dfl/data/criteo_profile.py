@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,8 +74,5 @@ def _quantile(feature: int, position: Tensor) -> Tensor:
         ]
     else:
         knots = [*((level / (1 - share), value) for level, value in quantiles), (1.0, mode)]
-    places, values = torch.tensor(knots).T.contiguous()
-    slopes = values.diff() / places.diff()
-    piece = torch.bucketize(position, places[1:-1])
-    quantile: Tensor = values[piece] + slopes[piece] * (position - places[piece])
-    return quantile
+    places, values = zip(*knots, strict=True)
+    return torch.from_numpy(np.interp(position.numpy(), places, values)).to(position)

@@ -57,8 +57,8 @@ class SocialPressure(AbstractPublished):
         groups="hh_id",
         revenue="1 for a vote, else 0",
         cost=(
-            "0, 1, 15, 30 and 45 cents per letter, in dollars: the proportions that Sverdrup, "
-            "Wu, Athey, Wager (arXiv:2306.11979) use, made up"
+            "0, 0.01, 0.15, 0.30 and 0.45 per letter: the proportions 0, 1, 15, 30, 45 that "
+            "Sverdrup, Wu, Athey, Wager (arXiv:2306.11979) use"
         ),
         options={"costs": "price of each of the five arms"},
     )

@@ -17,7 +17,9 @@ from dfl.errors import InvalidValueError
 
 __all__ = ["AbstractSimulator", "Assign", "Draws", "PartSizes"]
 
-_BATCH = 65_536  # rows drawn at once: temporaries stay in the cache, memory stays linear
+# Rows drawn at once: temporaries stay in the cache and memory linear, and torch does not wake
+# threads for vectors of this length, which would wait for each other on a busy machine.
+_BATCH = 32_768
 _EXPLORATION = 0.05  # share of old-policy decisions made at random, so that arms overlap
 
 Assign: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]

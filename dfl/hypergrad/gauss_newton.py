@@ -28,7 +28,7 @@ class GaussNewton(AbstractHypergradient):
     The mixed derivative is exact. The matrix is the Hessian itself where the outputs are
     linear in ``inner``, and near it where residuals are small; with a convex criterion it
     is positive semi-definite everywhere, so ``inner`` need not be a minimum for the system
-    to make sense. Each step costs one product, about 1.3 plain gradients of ``f``; one
+    to make sense. Each step costs one product, about 1.1 plain gradients of ``f``; one
     more product measures the residual.
 
     Args:

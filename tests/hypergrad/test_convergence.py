@@ -38,6 +38,11 @@ def test_negative_curvature_is_named_first() -> None:
         judge(solution([0.1, 0.5], [-2.0, 1.0]))
 
 
+def test_negative_curvature_that_the_damping_outweighs_is_not_blamed() -> None:
+    with pytest.raises(NotConvergedError, match=r"goal 0\.001\. Raise max_iter"):
+        judge(solution([0.5], [-0.5]), damping=1.0)
+
+
 def test_a_single_system_has_no_member_number() -> None:
     with pytest.raises(NotConvergedError, match="matrix is not solved: relative residual"):
         judge(solution([0.1], [1.0]))

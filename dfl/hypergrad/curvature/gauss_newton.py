@@ -18,7 +18,7 @@ def gauss_newton(loss: Loss, point: Point) -> Curvature:
 
     ``G v = J^T B J v`` with ``J = d outputs / d inner`` and ``B`` the Hessian of the
     criterion in the outputs. ``J v`` is a backward pass through the graph of ``u -> J^T u``,
-    which is linear in ``u``, so that graph is built once; a product costs about 1.3 plain
+    which is linear in ``u``, so that graph is built once; a product costs about 1.1 plain
     gradients. The mixed derivative is exact.
 
     Args:

@@ -108,7 +108,10 @@ def _power_of_two(vectors: Tensor) -> Tensor:
 
 @final
 class _Run:
-    """State of one solve. Numbers per member have shape ``(members, 1)``."""
+    """State of one solve. Numbers per member have shape ``(members, 1)``.
+
+    A member that is not active takes part in the products and moves by a rate of zero.
+    """
 
     def __init__(
         self, product: Product, target: Tensor, solution: Tensor, rtol: float, damping: float
@@ -130,7 +133,7 @@ class _Run:
             self.residual -= self.product(self.solution) + self.damping * self.solution
         self.squared = _dot(self.residual, self.residual)
         self.active = ~self.stopped & (self.squared.sqrt() > self.goal)
-        self.direction = self.residual * self.active
+        self.direction = self.residual.clone()
         self._keep_best(self.active)
         return bool(self.active.any())
 
@@ -149,7 +152,7 @@ class _Run:
         self.squared = torch.where(good, squared, self.squared)
         self._keep_best(good)
         self.active = good & (self.squared.sqrt() > self.goal)
-        self.direction = self.residual.addcmul(ratio, self.direction).mul_(self.active)
+        self.direction = self.residual.addcmul(ratio, self.direction)
 
     def result(self, size: Tensor) -> LinearSolution:
         """Return what was found, scaled back to the size of the right-hand side."""

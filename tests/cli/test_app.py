@@ -1,0 +1,35 @@
+import subprocess
+import sys
+
+import pytest
+
+import dfl as package
+from dfl.errors import ConfigError
+from tests.cli.outcome import Dfl
+
+
+def test_the_version(dfl: Dfl) -> None:
+    assert dfl("--version").text == f"dfl {package.__version__}"
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "allocate", "list", "explain", "report"])
+def test_every_command_explains_itself(dfl: Dfl, command: str) -> None:
+    assert command in dfl("--help").text
+    assert "Usage:" in dfl(command, "--help").text
+
+
+def test_debug_lets_errors_through(dfl: Dfl) -> None:
+    done = dfl("--debug", "run", "nothing")
+    assert isinstance(done.exception, ConfigError)
+    assert done.code == 1
+
+
+def test_listing_waits_for_neither_plots_nor_tables_nor_pydantic() -> None:
+    code = (
+        "import sys\nfrom dfl.cli import main\nsys.argv = ['dfl', 'list', 'solvers']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'matplotlib', 'pandas', 'pyarrow', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "greedy-dual" in done.stdout
+    assert done.stdout.strip().splitlines()[-1] == "[]"

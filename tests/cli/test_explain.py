@@ -1,0 +1,40 @@
+import pytest
+
+from dfl.losses import LOSSES
+from tests.cli.outcome import Dfl
+
+
+def test_everything_that_is_put_together_is_shown(dfl: Dfl) -> None:
+    done = dfl("explain", "bi-dfcl", "--data", "criteo-like", "--set", "layer.temperature=0.7")
+    assert done.code == 0, done.text
+    for part in (
+        "data: criteo-like",
+        "layer: softmax (from section layer)",
+        "temperature: 0.7",
+        "hypergrad: gauss-newton",
+        "needs: randomised and observational training rows; randomised validation rows",
+        "method.hypergrad: differentiates through an inner optimum: yes",
+        "budgets: share=0.3",
+    ):
+        assert part in done.text
+
+
+def test_needs_are_those_of_the_method(dfl: Dfl) -> None:
+    done = dfl("explain", "tsm-sl-rct", "--set", "training.weight_decay=[0.1]")
+    assert "needs: randomised training rows; randomised test rows" in done.text
+
+
+def test_parts_that_do_not_fit_are_said_and_exit_with_2(
+    dfl: Dfl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LOSSES, "_entries", dict(LOSSES._all()))
+    LOSSES.register("vector", "tests.config.parts:Vector")
+    done = dfl("explain", "dfcl", "--set", "loss=vector")
+    assert done.code == 2
+    assert "NO: its value has shape (24,)" in done.text
+
+
+def test_mistakes_are_one_line(dfl: Dfl) -> None:
+    done = dfl("explain", "tsm-sl", "--set", "hypergrad.max_iter=3")
+    assert done.code == 2
+    assert done.text == "error: tsm-sl has no hypergrad; remove the section."

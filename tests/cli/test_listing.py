@@ -1,0 +1,41 @@
+import pytest
+
+from dfl.data import DATASETS
+from dfl.hypergrad import HYPERGRADIENTS
+from dfl.layers import LAYERS
+from dfl.losses import LOSSES
+from dfl.methods import METHODS
+from dfl.registry import Entry, Registry
+from dfl.solvers import SOLVERS
+from tests.cli.outcome import Dfl
+
+FAMILIES = {
+    "solvers": SOLVERS,
+    "layers": LAYERS,
+    "hypergrad": HYPERGRADIENTS,
+    "losses": LOSSES,
+    "methods": METHODS,
+    "data": DATASETS,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_name_is_listed_with_what_it_is(dfl: Dfl, family: str) -> None:
+    registry: Registry[object] = FAMILIES[family]  # type: ignore[assignment]  # of any family
+    done = dfl("list", family)
+    assert done.code == 0, done.text
+    for name in registry.names():
+        assert name in done.text
+        assert (registry.load(name).__doc__ or "").split(".")[0].split()[0] in done.text
+
+
+def test_a_name_that_needs_a_package_says_which(dfl: Dfl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SOLVERS, "_entries", dict(SOLVERS._all()))
+    SOLVERS.register("far", Entry("package_that_is_not_there:Far", extra="far"))
+    assert "pip install 'dfl-toolkit[far]'" in dfl("list", "solvers").text
+
+
+def test_a_family_that_is_none(dfl: Dfl) -> None:
+    done = dfl("list", "sovlers")
+    assert done.code == 2
+    assert "'sovlers'" in done.text

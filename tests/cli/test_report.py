@@ -1,0 +1,23 @@
+from pathlib import Path
+
+from dfl.pipeline import RunFolder
+from tests.cli.outcome import Dfl
+from tests.pipeline.tiny import tiny_study
+
+
+def test_a_report_is_drawn_anew(dfl: Dfl, shop: Path) -> None:
+    page = shop / "run" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    done = dfl("report", shop / "run")
+    assert done.code == 0, done.text
+    assert "shop: value within the budget" in done.text
+    assert "AUCC" in done.text
+    assert page.read_bytes() == before
+
+
+def test_a_run_that_did_not_finish(dfl: Dfl, tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", tiny_study().config)
+    done = dfl("report", tmp_path / "run")
+    assert done.code == 2
+    assert "metrics.json is missing: the run did not finish" in done.text

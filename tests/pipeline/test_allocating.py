@@ -1,0 +1,201 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dfl.budget import Budget
+from dfl.errors import (
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    InfeasibleBudgetError,
+    InvalidValueError,
+    RunFolderError,
+    WriteError,
+)
+from dfl.pipeline import CustomerAllocation, RunFolder, Silent, allocate_file, run
+from dfl.pipeline import allocating as module
+from tests.pipeline.tiny import tiny_study, write_shop
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run on a table whose treatments cost 1 and 2."""
+    path = tmp_path_factory.mktemp("run")
+    return run(tiny_study(data=write_shop(path / "shop.parquet")), path / "run", Silent())
+
+
+def write_customers(path: Path, rows: int = 500, **columns: Any) -> Path:
+    generator = np.random.default_rng(1)
+    table = {
+        "id": [f"c{row}" for row in range(rows)],
+        "city": generator.choice(["south", "north"], rows),
+        "age": generator.normal(size=rows),
+        **columns,
+    }
+    pd.DataFrame(table).to_parquet(path, index=False)
+    return path
+
+
+def allocate(
+    folder: RunFolder, path: Path, budget: Budget, **options: Any
+) -> tuple[CustomerAllocation, pd.DataFrame]:
+    output = path.with_name("allocation.parquet")
+    done = allocate_file(folder, path, output, budget, **options)
+    return done, pd.read_parquet(output)
+
+
+@pytest.mark.parametrize(
+    ("budget", "total"),
+    [(Budget(per_head=1.3), 650.0), (Budget(total=700), 700.0), (Budget(share=0.25), 625.0)],
+)
+def test_every_row_gets_a_treatment_within_the_budget(
+    folder: RunFolder, tmp_path: Path, budget: Budget, total: float
+) -> None:
+    done, table = allocate(folder, write_customers(tmp_path / "c.parquet"), budget)
+    assert done.budget == pytest.approx(total)
+    assert list(table["row"]) == list(range(500))
+    assert set(table["treatment"]) == {0, 1}
+    assert table["predicted_cost"].astype(float).sum() <= done.budget * (1 + 1e-6)
+    assert float(done.allocation.cost) <= done.budget * (1 + 1e-9)
+    assert done.people == {
+        "mail": int((table["treatment"] == 0).sum()),
+        "letter": int((table["treatment"] == 1).sum()),
+    }
+    names = table["treatment"].map({0: "mail", 1: "letter"})
+    assert (names == table["treatment_name"].astype(str)).all()
+
+
+def test_more_budget_buys_more(folder: RunFolder, tmp_path: Path) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    low, _ = allocate(folder, path, Budget(per_head=1.1))
+    high, _ = allocate(folder, path, Budget(per_head=1.6))
+    assert float(high.allocation.revenue) > float(low.allocation.revenue)
+
+
+def test_rows_keep_their_order_in_chunks_of_any_size(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    _, whole = allocate(folder, path, Budget(per_head=1.3), keep=("id", "age"))
+    monkeypatch.setattr(module, "_CHUNK", 64)
+    pq.write_table(pq.read_table(path), path, row_group_size=150)
+    _, chunked = allocate(folder, path, Budget(per_head=1.3), keep=("id", "age"))
+    pd.testing.assert_frame_equal(whole, chunked)
+    assert list(chunked["id"]) == [f"c{row}" for row in range(500)]
+    assert list(chunked.columns) == [
+        "row",
+        "id",
+        "age",
+        "treatment",
+        "treatment_name",
+        "predicted_revenue",
+        "predicted_cost",
+    ]
+
+
+def test_another_solver(folder: RunFolder, tmp_path: Path) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    done, _ = allocate(folder, path, Budget(per_head=1.3), solver="dual-bisection")
+    assert float(done.allocation.cost) <= done.budget * (1 + 1e-9)
+    with pytest.raises(ConfigError, match=r"solver: 'greedy' is not among the solvers"):
+        allocate(folder, path, Budget(per_head=1.3), solver="greedy")
+
+
+def test_a_file_without_rows(folder: RunFolder, tmp_path: Path) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    done, table = allocate(folder, path, Budget(per_head=1.3), keep=("id",))
+    assert len(table) == 0
+    assert sum(done.people.values()) == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "keep", "message"),
+    [
+        ({"age": "x"}, (), r"rows 0 to 499: column 'age' must hold numbers"),
+        ({"city": "east"}, (), r"rows 0 to 499: column 'city' must hold one of .*'east' in row 0"),
+        ({"age": float("nan")}, (), r"rows 0 to 499: column 'age' must have no missing value"),
+        ({}, ("ID",), r"must have the columns \['ID'\], .*--keep names; it has \['id', 'city'"),
+    ],
+)
+def test_customers_that_cannot_be_encoded(
+    folder: RunFolder, tmp_path: Path, columns: Any, keep: tuple[str, ...], message: str
+) -> None:
+    path = write_customers(tmp_path / "c.parquet", **columns)
+    with pytest.raises(DataError, match=message):
+        allocate(folder, path, Budget(per_head=1.3), keep=keep)
+    assert not (tmp_path / "allocation.parquet").exists()
+
+
+def test_missing_columns_are_named(folder: RunFolder, tmp_path: Path) -> None:
+    path = tmp_path / "c.parquet"
+    pd.DataFrame({"age": [1.0]}).to_parquet(path)
+    with pytest.raises(DataError, match=r"must have the columns \['city'\], which the model was"):
+        allocate(folder, path, Budget(per_head=1.3))
+
+
+def test_customers_that_are_missing_or_unreadable(folder: RunFolder, tmp_path: Path) -> None:
+    path = tmp_path / "c.parquet"
+    with pytest.raises(DataNotFoundError, match="no customers file at"):
+        allocate(folder, path, Budget(per_head=1.3))
+    path.write_text("id,age\n1,2\n")
+    with pytest.raises(DataError, match="is not a readable Parquet file"):
+        allocate(folder, path, Budget(per_head=1.3))
+    write_customers(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="is not a readable Parquet file"):
+        allocate(folder, path, Budget(per_head=1.3))
+
+
+def test_a_file_damaged_in_the_middle(folder: RunFolder, tmp_path: Path) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    content = bytearray(path.read_bytes())
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")  # the footer stays whole
+    content[4:end] = b"\xff" * (end - 4)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is not a readable Parquet file"):
+        allocate(folder, path, Budget(per_head=1.3))
+
+
+def test_a_budget_below_the_cheapest_allocation(folder: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleBudgetError, match="at least the cost of the cheapest choice"):
+        allocate(folder, write_customers(tmp_path / "c.parquet"), Budget(per_head=0.9))
+
+
+def test_output_must_not_replace_the_customers(folder: RunFolder, tmp_path: Path) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    before = path.read_bytes()
+    with pytest.raises(InvalidValueError, match="output must be another file than the customers"):
+        allocate_file(folder, path, path, Budget(per_head=1.3))
+    assert path.read_bytes() == before
+
+
+def test_kept_columns_must_not_be_ours(folder: RunFolder, tmp_path: Path) -> None:
+    path = write_customers(tmp_path / "c.parquet", treatment=1)
+    with pytest.raises(InvalidValueError, match=r"written, got \['treatment'\]"):
+        allocate(folder, path, Budget(per_head=1.3), keep=("treatment",))
+
+
+def test_a_full_disk_leaves_no_output(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: pq.ParquetWriter, table: pa.Table) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = write_customers(tmp_path / "c.parquet")
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(WriteError, match="No space left on device"):
+        allocate(folder, path, Budget(per_head=1.3))
+    assert [path.name for path in tmp_path.iterdir()] == ["c.parquet"]
+
+
+def test_a_run_that_is_not_finished(tmp_path: Path) -> None:
+    started = RunFolder.create(tmp_path / "run", tiny_study().config)
+    with pytest.raises(RunFolderError, match=r"encoder.json is missing: the run did not finish"):
+        allocate(started, write_customers(tmp_path / "c.parquet"), Budget(per_head=1.3))

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from dfl.config import Comparison
+from dfl.pipeline.differences import across, summary
+from tests.pipeline.tiny import tiny_study
+
+
+def test_intervals_over_seeds_are_students() -> None:
+    values = [1.0, 2.0, 4.0, 4.5]
+    found = across(values, 0.9)
+    interval = stats.t.interval(0.9, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert found["value"] == pytest.approx(np.mean(values))
+    assert found["standard_error"] == pytest.approx(stats.sem(values))
+    assert (found["low"], found["high"]) == pytest.approx(interval)
+
+
+def test_one_value_has_no_interval() -> None:
+    assert across([2.0], 0.95) == {"value": 2.0}
+
+
+def entry(value: float, true: float | None, share: float | None = None) -> dict[str, object]:
+    budget: dict[str, object] = {
+        "given": "share=0.3",
+        "eom": {"value": value},
+        "constant_mix": {"value": 1.0},
+        "random": {"value": 0.5},
+    }
+    if true is not None:
+        budget["true"] = {
+            "value": true,
+            "oracle": 3.0,
+            "constant_mix": 1.0,
+            "random": 0.0,
+            "share_of_gain": share,
+        }
+    return {"budgets": [budget]}
+
+
+def comparison(seeds: int) -> Comparison:
+    studies = tuple(tiny_study(name, budgets=[{"share": 0.3}]) for name in ("tsm-sl", "dfcl"))
+    return Comparison(studies=studies, seeds=seeds, baseline="tsm-sl")
+
+
+def test_differences_over_seeds_are_paired() -> None:
+    base = [1.0, 5.0, 9.0]
+    other = [1.5, 5.7, 9.6]  # the seeds differ far more than the methods do
+    metrics = {
+        "tsm-sl": [entry(one, one / 5, (one / 5 - 1) / 2) for one in base],
+        "dfcl": [entry(one, one / 5, (one / 5 - 1) / 2) for one in other],
+    }
+    (budget,) = summary(comparison(3), metrics, {})["budgets"]  # type: ignore[misc]
+    found = budget["methods"]["dfcl"]
+    pairs = np.subtract(other, base)
+    interval = stats.t.interval(0.95, 2, loc=pairs.mean(), scale=stats.sem(pairs))
+    difference = found["eom_difference"]
+    assert (difference["low"], difference["high"]) == pytest.approx(interval)
+    assert difference["low"] > 0
+    assert found["share_of_gain_difference"]["value"] == pytest.approx(pairs.mean() / 10)
+    assert "eom_difference" not in budget["methods"]["tsm-sl"]
+
+
+def test_references_stand_on_the_same_scale() -> None:
+    metrics = {name: [entry(2.0, 2.0, 0.5)] * 2 for name in ("tsm-sl", "dfcl")}
+    (budget,) = summary(comparison(2), metrics, {})["budgets"]  # type: ignore[misc]
+    shares = {name: one["share_of_gain"]["value"] for name, one in budget["references"].items()}
+    assert shares == {"best constant mix": 0.0, "random": -0.5, "oracle": 1.0}
+    assert "eom" not in budget["references"]["oracle"]
+
+
+def test_without_truth_there_is_no_oracle() -> None:
+    metrics = {name: [entry(2.0, None)] * 2 for name in ("tsm-sl", "dfcl")}
+    (budget,) = summary(comparison(2), metrics, {})["budgets"]  # type: ignore[misc]
+    assert set(budget["references"]) == {"best constant mix", "random"}
+    assert set(budget["methods"]["dfcl"]) == {"eom", "eom_difference"}
+
+
+def test_a_gain_that_is_undefined_in_one_seed_is_left_out() -> None:
+    metrics = {name: [entry(2.0, 2.0, 0.5), entry(2.0, 2.0, None)] for name in ("tsm-sl", "dfcl")}
+    (budget,) = summary(comparison(2), metrics, {})["budgets"]  # type: ignore[misc]
+    assert "share_of_gain" not in budget["methods"]["dfcl"]
+    assert "true_value" in budget["methods"]["dfcl"]
