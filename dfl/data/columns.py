@@ -102,8 +102,8 @@ class Columns(AbstractTable):
         if self.treatments is not None:
             names = tuple(str(name) for name in self.treatments)
         elif not isinstance(self.cost, str):
-            price = self.cost
-            names = tuple(sorted(map(str, price), key=lambda name: price[name]))
+            price = _by_text(self.cost)
+            names = tuple(sorted(price, key=price.__getitem__))
         elif present.dtype.kind in "biu":
             names = tuple(str(value) for value in sorted(present))
         else:
@@ -158,12 +158,18 @@ class Columns(AbstractTable):
     ) -> Tensor:
         if isinstance(self.cost, str):
             return from_numpy(amounts(table, self.cost))
-        missing = [name for name in names if name not in self.cost]
+        price = _by_text(self.cost)
+        missing = [name for name in names if name not in price]
         if missing:
             raise DataError(f"cost must name every treatment, got none for {missing}.")
-        return torch.tensor([float(self.cost[name]) for name in names])[treatment]
+        return torch.tensor([price[name] for name in names])[treatment]
 
     def _propensity(self, table: "DataFrame") -> Tensor | None:
         if self.propensity is None:
             return None
         return from_numpy(np.stack([amounts(table, name) for name in self.propensity], axis=1))
+
+
+def _by_text(cost: Mapping[str, float]) -> dict[str, float]:
+    """Name treatments by text: YAML reads the keys of ``{0: 0, 10: 0.5}`` as numbers."""
+    return {str(name): float(price) for name, price in cost.items()}

@@ -79,6 +79,7 @@ class CouponSimulator(AbstractSimulator):
         return depth * (seen + moody - 0.6)
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class _Person:
     """What drives a person, each of shape ``(n,)``."""

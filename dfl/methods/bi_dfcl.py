@@ -113,6 +113,7 @@ class BiDfcl(AbstractMethod):
             upper_cohort.pool(lambda one: one.rows("rct")),
             self.hypergrad,
             self.bridge,
+            self.training,
         )
 
     def _split(self, one: TrainingSet) -> tuple[TrainingSet, UpliftData]:

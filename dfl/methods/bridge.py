@@ -16,6 +16,7 @@ from dfl.methods.distillation import LowerLevel
 from dfl.methods.monitor import Logs
 from dfl.methods.rows import Batch, RowPool, generator_for
 from dfl.methods.stage import purpose_of
+from dfl.methods.training import Training
 from dfl.models import MLP, GateNetwork, Parameters, StackedNetwork
 
 __all__ = ["Bridge", "BridgeSettings"]
@@ -31,7 +32,9 @@ class BridgeSettings:
     Args:
         network: sizes of the gate network.
         bias: starting value of the gate, in log-odds.
-        learning_rate: step of Adam on the gate, > 0. At 1e-2 gates saturate.
+        reach: how far each parameter of the gate can travel over all upper steps, > 0;
+            Adam's step on the gate is ``reach`` divided by their number. Said so, one value
+            serves few and many upper steps. Above about 2 gates saturate.
         every: an upper step before every so many lower steps, >= 1.
         steps: look-ahead steps on the lower loss before each upper step, >= 0.
         batch_size: randomised rows per upper step, >= 1.
@@ -43,7 +46,7 @@ class BridgeSettings:
 
     network: MLP = field(default_factory=lambda: MLP((32,)))
     bias: float = -2.0
-    learning_rate: float = 3e-4
+    reach: float = 0.4
     every: int = 10
     steps: int = 5
     batch_size: int = 4096
@@ -51,8 +54,8 @@ class BridgeSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.learning_rate > 0:
-            raise InvalidValueError(f"learning_rate must be > 0, got {self.learning_rate:g}.")
+        if not self.reach > 0:
+            raise InvalidValueError(f"reach must be > 0, got {self.reach:g}.")
         for name, least in (("every", 1), ("steps", 0), ("batch_size", 1), ("warm_epochs", 0)):
             if getattr(self, name) < least:
                 raise InvalidValueError(f"{name} must be >= {least}, got {getattr(self, name)}.")
@@ -74,6 +77,7 @@ class Bridge:
         rows: randomised rows of the upper level, which no teacher has seen.
         hypergradient: differentiates through the lower level.
         settings: how the gate is built and learned.
+        training: settings of the stage this is a companion of.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Bridge:
         rows: RowPool,
         hypergradient: AbstractHypergradient,
         settings: BridgeSettings,
+        training: Training,
     ) -> None:
         self._cohort, self._lower, self._upper, self._rows = cohort, lower, upper, rows
         self._hypergradient, self._settings = hypergradient, settings
@@ -95,7 +100,7 @@ class Bridge:
         )
         self.optimiser = StackedAdam(
             cohort.initial(self._gates, purpose_of("bridge")),
-            learning_rate=settings.learning_rate,
+            learning_rate=settings.reach / max(self._upper_steps(training), 1),
             weight_decay=torch.zeros_like(cohort.weight_decay),
         )
         self._epoch = 0
@@ -150,6 +155,16 @@ class Bridge:
         logs = {key: sum(one[key] for one in self._seen) / len(self._seen) for key in self._seen[0]}
         gate = self.gate(next(self._upper_batches()).features)
         return logs | {"gate_mean": float(gate.mean()), "gate_spread": float(gate.std())}
+
+    def _upper_steps(self, training: Training) -> int:
+        """Return how many upper steps the whole stage takes."""
+        lower_steps = self._lower.pool.steps(
+            self._cohort.plan.dataset,
+            batch_size=training.batch_size,
+            min_steps=training.min_steps_per_epoch,
+        )
+        epochs = max(training.epochs - self._settings.warm_epochs, 0)
+        return epochs * -(-lower_steps // self._settings.every)
 
     def _ahead(self, lower: ComposedLoss, inner: Parameters, gate: Parameters) -> Parameters:
         if self._step_size is None:

@@ -107,7 +107,7 @@ class RowPool:
         """
         sizes = [self.length[index] for index in dataset]
         batch_size = min(batch_size, *sizes)
-        steps = max(max(sizes) // batch_size, min_steps)
+        steps = self.steps(dataset, batch_size=batch_size, min_steps=min_steps)
         order = torch.stack(
             [
                 self.start[index] + _shuffled(self.length[index], steps * batch_size, generator)
@@ -116,6 +116,11 @@ class RowPool:
         ).to(self.treatment.device)
         for step in range(steps):
             yield self.take(order[:, step * batch_size : (step + 1) * batch_size])
+
+    def steps(self, dataset: Sequence[int], *, batch_size: int, min_steps: int) -> int:
+        """Return the number of batches that `epoch` yields."""
+        sizes = [self.length[index] for index in dataset]
+        return max(max(sizes) // min(batch_size, *sizes), min_steps)
 
     def chunks(self, dataset: int) -> Iterator[slice]:
         """Yield the rows of one data set as slices of at most 65,536 rows."""

@@ -98,7 +98,7 @@ class Stage:
             self.cohort.plan.dataset,
             generators,
             batch_size=self.training.batch_size,
-            min_steps=-(-self.training.min_steps // self.training.epochs),
+            min_steps=self.training.min_steps_per_epoch,
         )
         for step, batch in enumerate(batches):
             if self.companion is not None:

@@ -31,11 +31,11 @@ class Training:
         InvalidValueError: if a setting is out of range.
     """
 
-    epochs: int = 20
+    epochs: int = 10
     batch_size: int = 1024
-    min_steps: int = 1000
+    min_steps: int = 500
     learning_rate: float = 1e-3
-    weight_decay: tuple[float, ...] = (0.03, 0.3, 1.0)
+    weight_decay: tuple[float, ...] = (0.3, 1.0, 3.0)
     members: int = 5
 
     def __post_init__(self) -> None:
@@ -49,6 +49,11 @@ class Training:
             raise InvalidValueError(
                 f"weight_decay must hold at least one value, all >= 0, got {self.weight_decay}."
             )
+
+    @property
+    def min_steps_per_epoch(self) -> int:
+        """``min_steps`` spread over the epochs, rounded up."""
+        return -(-self.min_steps // self.epochs)
 
 
 @final

@@ -16,7 +16,7 @@ from tests.config.parts import Forgetful, Inner, Source
 
 SOURCES: Registry[Any] = Registry(
     "data",
-    AbstractDataSource,  # type: ignore[type-abstract]  # never instantiated
+    AbstractDataSource,
     {
         "source": "tests.config.parts:Source",
         "extra": Entry("package_that_is_not_there:Source", extra="nowhere"),

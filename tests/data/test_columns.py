@@ -62,6 +62,13 @@ def test_constant_costs_are_given_by_treatment_and_order_it(table: Path) -> None
     assert data.cost.tolist() == TABLE["paid"].tolist()
 
 
+def test_numbered_treatments_can_be_priced_by_number(table: Path) -> None:
+    roles = {**ROLES, "cost": {10: 0.5, 0: 0.0, 5: 0.25}}
+    data = load(table, features=FEATURES, **roles).data
+    assert data.treatment_names == ("0", "5", "10")
+    assert data.cost[:3].tolist() == [0.0, 0.5, 0.25]
+
+
 def test_the_order_of_treatments_can_be_given(table: Path) -> None:
     data = load(
         table,

@@ -106,7 +106,8 @@ def test_each_network_keeps_its_best_epoch() -> None:
     assert min(errors) < errors[-1]
     validation = one.validation
     assert validation is not None
-    predicted = model.predict(validation.features)
+    learned = replace(model.scaling, fixed_cost=torch.full((3,), float("nan")).double())
+    predicted = replace(model, scaling=learned).predict(validation.features)
     columns = (predicted.revenue, predicted.cost)
     revenue, cost = (c.gather(1, validation.treatment[:, None])[:, 0] for c in columns)
     scaled = model.scaling.outcomes(revenue, cost) - model.scaling.outcomes(
@@ -141,7 +142,7 @@ def test_a_gate_of_one_pulls_the_student_to_the_teacher() -> None:
 
 
 def test_the_gate_is_logged_and_moves() -> None:
-    bridge = replace(BRIDGE, learning_rate=0.1, warm_epochs=0)
+    bridge = replace(BRIDGE, reach=2.0, warm_epochs=0)
     method = BiDfcl(network=MLP((8,)), training=replace(SMALL, epochs=6), bridge=bridge)
     gate = [epoch["gate_mean"] for epoch in method.fit_many([training_set(0)])[0].history["target"]]
     assert len(gate) == 6
@@ -204,7 +205,7 @@ def test_settings_out_of_range_are_refused(options: dict[str, float], message: s
         (lambda: Dfcl(decision_epochs=0), "decision_epochs must be >= 1, got 0"),
         (lambda: BiDfcl(budgets=()), "budgets must hold at least one budget"),
         (lambda: BiDfcl(held_out=1.0), r"held_out must be in \(0, 1\), got 1"),
-        (lambda: BridgeSettings(learning_rate=0), "learning_rate must be > 0, got 0"),
+        (lambda: BridgeSettings(reach=0), "reach must be > 0, got 0"),
         (lambda: BridgeSettings(every=0), "every must be >= 1, got 0"),
         (lambda: BridgeSettings(steps=-1), "steps must be >= 0, got -1"),
         (lambda: MLP((0,)), r"hidden sizes must be >= 1, got \(0,\)"),

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -38,6 +40,11 @@ def entry(value: float, true: float | None, share: float | None = None) -> dict[
     return {"budgets": [budget]}
 
 
+def only_budget(found: dict[str, Any]) -> Any:
+    (budget,) = found["budgets"]
+    return budget
+
+
 def comparison(seeds: int) -> Comparison:
     studies = tuple(tiny_study(name, budgets=[{"share": 0.3}]) for name in ("tsm-sl", "dfcl"))
     return Comparison(studies=studies, seeds=seeds, baseline="tsm-sl")
@@ -50,7 +57,7 @@ def test_differences_over_seeds_are_paired() -> None:
         "tsm-sl": [entry(one, one / 5, (one / 5 - 1) / 2) for one in base],
         "dfcl": [entry(one, one / 5, (one / 5 - 1) / 2) for one in other],
     }
-    (budget,) = summary(comparison(3), metrics, {})["budgets"]  # type: ignore[misc]
+    budget = only_budget(summary(comparison(3), metrics, {}))
     found = budget["methods"]["dfcl"]
     pairs = np.subtract(other, base)
     interval = stats.t.interval(0.95, 2, loc=pairs.mean(), scale=stats.sem(pairs))
@@ -63,7 +70,7 @@ def test_differences_over_seeds_are_paired() -> None:
 
 def test_references_stand_on_the_same_scale() -> None:
     metrics = {name: [entry(2.0, 2.0, 0.5)] * 2 for name in ("tsm-sl", "dfcl")}
-    (budget,) = summary(comparison(2), metrics, {})["budgets"]  # type: ignore[misc]
+    budget = only_budget(summary(comparison(2), metrics, {}))
     shares = {name: one["share_of_gain"]["value"] for name, one in budget["references"].items()}
     assert shares == {"best constant mix": 0.0, "random": -0.5, "oracle": 1.0}
     assert "eom" not in budget["references"]["oracle"]
@@ -71,13 +78,13 @@ def test_references_stand_on_the_same_scale() -> None:
 
 def test_without_truth_there_is_no_oracle() -> None:
     metrics = {name: [entry(2.0, None)] * 2 for name in ("tsm-sl", "dfcl")}
-    (budget,) = summary(comparison(2), metrics, {})["budgets"]  # type: ignore[misc]
+    budget = only_budget(summary(comparison(2), metrics, {}))
     assert set(budget["references"]) == {"best constant mix", "random"}
     assert set(budget["methods"]["dfcl"]) == {"eom", "eom_difference"}
 
 
 def test_a_gain_that_is_undefined_in_one_seed_is_left_out() -> None:
     metrics = {name: [entry(2.0, 2.0, 0.5), entry(2.0, 2.0, None)] for name in ("tsm-sl", "dfcl")}
-    (budget,) = summary(comparison(2), metrics, {})["budgets"]  # type: ignore[misc]
+    budget = only_budget(summary(comparison(2), metrics, {}))
     assert "share_of_gain" not in budget["methods"]["dfcl"]
     assert "true_value" in budget["methods"]["dfcl"]

@@ -1,0 +1,62 @@
+"""Results as a run folder holds them."""
+
+from typing import Any
+
+__all__ = ["comparison", "history", "metrics"]
+
+
+def estimate(value: float) -> dict[str, float]:
+    return {"value": value, "standard_error": 0.5, "low": value - 1, "high": value + 1}
+
+
+def metrics(*, truth: bool = True, mixed: float = 0.0) -> dict[str, Any]:
+    budget: dict[str, Any] = {
+        "given": "share=0.3",
+        "per_head": 0.25,
+        "eom": estimate(5.0),
+        "constant_mix": estimate(4.0),
+        "random": estimate(3.0),
+        "mixed_with_cheapest": mixed,
+    }
+    curve: list[dict[str, Any]] = [
+        {"budget": b, "value": v, "low": v - 1, "high": v + 1, "constant_mix": v, "random": v}
+        for b, v in ((0.0, 2.0), (0.5, 5.0), (1.0, 6.0))
+    ]
+    if truth:
+        budget["true"] = {"value": 5.5, "oracle": 7.0, "share_of_gain": 0.5}
+        for point in curve:
+            point["true"] = {"budget": point["budget"], "value": 5.0, "oracle": 7.0}
+    return {
+        "name": "tsm-sl",
+        "data": "coupon",
+        "budgets": [budget],
+        "arms": {
+            "none": {"rows": 1200, "revenue": 2.0, "cost": 0.0},
+            "10%": {"rows": 800, "revenue": 6.0, "cost": 1.0},
+        },
+        "curve": curve,
+        "mix": [{"budget": b, "shares": [1 - b, b]} for b in (0.0, 0.5, 1.0)],
+    }
+
+
+def history() -> dict[str, Any]:
+    epochs = [{"loss": 2.0, "validation": 3.0, "residual": None}, {"loss": 1.0, "validation": 2.5}]
+    return {"teacher": epochs, "target": [{"loss": None}] * 2, "weight_decay": [{"value": 0.1}]}
+
+
+def comparison(*, truth: bool = True) -> dict[str, Any]:
+    def policy(value: float, **more: Any) -> dict[str, Any]:
+        known = {"true_value": {"value": value}, "share_of_gain": {"value": 0.25}}
+        return {"eom": estimate(value), **(known if truth else {}), **more}
+
+    better = {"eom_difference": estimate(1.0)}
+    if truth:
+        better["share_of_gain_difference"] = {"value": 0.125}
+    budget: dict[str, Any] = {
+        "given": "share=0.3",
+        "methods": {"tsm-sl": policy(4.0), "bi-dfcl": policy(5.0, **better)},
+        "references": {"best constant mix": policy(3.0)},
+    }
+    if truth:
+        budget["references"]["oracle"] = {"true_value": {"value": 7.0}}
+    return {"data": "coupon", "baseline": "tsm-sl", "note": "A note.", "budgets": [budget]}

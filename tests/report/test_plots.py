@@ -1,0 +1,59 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from dfl.report.plots import (
+    COMPARISON_PLOTS,
+    RUN_PLOTS,
+    Plot,
+    draw,
+    mix_against_budget,
+    training_curves,
+    value_against_budget,
+)
+from tests.report.sample import comparison, history, metrics
+
+RESULTS = {"metrics": metrics(), "history": history(), "comparison": comparison()}
+
+
+@pytest.mark.parametrize("name", [*RUN_PLOTS, *COMPARISON_PLOTS])
+def test_a_plot_is_a_png_and_always_the_same(name: str) -> None:
+    plot = {**RUN_PLOTS, **COMPARISON_PLOTS}[name]
+    first, again = draw(plot, RESULTS), draw(plot, RESULTS)
+    assert first.startswith(b"\x89PNG")
+    assert first == again
+
+
+def labels(plot: Plot, results: Mapping[str, Any]) -> list[str]:
+    axes = Figure().add_subplot()
+    plot(axes, results)
+    legend = axes.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_value_has_its_reference_points() -> None:
+    shown = labels(value_against_budget, RESULTS)
+    assert shown == [
+        "tsm-sl (estimated)",
+        "best constant mix",
+        "random",
+        "tsm-sl (true)",
+        "oracle (true)",
+    ]
+    without = labels(value_against_budget, {"metrics": metrics(truth=False)})
+    assert "oracle (true)" not in without
+
+
+def test_the_mix_names_every_treatment() -> None:
+    assert labels(mix_against_budget, RESULTS) == ["none", "10%"]
+
+
+def test_training_shows_stages_that_have_a_loss() -> None:
+    assert labels(training_curves, RESULTS) == [
+        "teacher: loss",
+        "teacher: validation",
+        "target: loss",
+    ]

@@ -1,0 +1,53 @@
+from dfl.report import comparison_tables, run_tables
+from tests.report.sample import comparison, metrics
+
+
+def test_a_run_shows_value_references_and_truth() -> None:
+    value, arms = run_tables(metrics())
+    assert value.title == "tsm-sl: value within the budget"
+    row = dict(zip(value.columns, value.rows[0], strict=True))
+    assert row["estimated value"] == "5 [4, 6]"
+    assert row["best constant mix"] == "4 [3, 5]"
+    assert row["share of gain"] == "0.500"
+    assert arms.rows[0] == ("none", "1,200", "2", "0")
+
+
+def test_without_truth_there_are_no_columns_for_it() -> None:
+    value = run_tables(metrics(truth=False))[0]
+    assert "oracle" not in value.columns
+    assert len(value.rows[0]) == len(value.columns)
+
+
+def test_an_undefined_share_is_empty() -> None:
+    found = metrics()
+    found["budgets"][0]["true"]["share_of_gain"] = None
+    assert run_tables(found)[0].rows[0][-1] == ""
+
+
+def test_a_model_that_misses_the_budget_is_named() -> None:
+    assert "No multiplier" not in run_tables(metrics())[0].note
+    assert "share=0.3: 25%" in run_tables(metrics(mixed=0.25))[0].note
+
+
+def test_the_area_or_why_there_is_none() -> None:
+    found = metrics() | {"aucc": {"value": 0.6, "low": 0.5, "high": 0.7}}
+    assert run_tables(found)[-1].rows == [("AUCC", "0.6 [0.5, 0.7]")]
+    found["aucc"] = {"undefined": "the effect is 0"}
+    assert run_tables(found)[-1].rows == [("AUCC", "the effect is 0")]
+
+
+def test_a_comparison_shows_differences_and_references() -> None:
+    (table,) = comparison_tables(comparison())
+    assert table.title == "Budget share=0.3"
+    assert table.note == "A note."
+    rows = {row[0]: row for row in table.rows}
+    assert list(rows) == ["tsm-sl", "bi-dfcl", "best constant mix", "oracle"]
+    assert rows["bi-dfcl"][1:3] == ["5 [4, 6]", "+1 [0, 2]"]
+    assert rows["bi-dfcl"][-1] == "+0.125"
+    assert rows["tsm-sl"][2] == ""
+    assert rows["oracle"][1] == ""
+
+
+def test_a_comparison_without_truth() -> None:
+    (table,) = comparison_tables(comparison(truth=False))
+    assert all(len(row) == len(table.columns) == 3 for row in table.rows)
