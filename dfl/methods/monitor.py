@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dfl.errors import DataError
@@ -95,12 +95,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     Raises:
         WriteError: if the file could not be written.
     """
-    whole: dict[str, Any] = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    # Not save_file: the file it makes can be read by its owner alone.
+    write_whole(path, lambda temporary: _write_bytes(temporary, content))
 
-    def write(temporary: Path) -> None:
-        try:
-            save_file(whole, temporary, metadata)
-        except SafetensorError as error:  # its own class for a full disk
-            raise OSError(str(error)) from error
 
-    write_whole(path, write)
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

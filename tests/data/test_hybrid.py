@@ -116,25 +116,28 @@ def rct(real_data: Path | None) -> UpliftData:
     return CouponSimulator().draw(64_000, generator=torch.Generator().manual_seed(0))
 
 
-def test_inverse_propensities_undo_the_bias_of_the_old_policy(real_data: Path | None) -> None:
+def test_inverse_propensities_undo_the_choice_of_the_old_policy(real_data: Path | None) -> None:
     data = rct(real_data)
     recipe = HybridRecipe(epsilon=0.3, known_propensity=True)
+    known = torch.cat([data.features, data.revenue[:, None], data.cost[:, None]], dim=1).double()
     weighted_errors, plain_errors = [], []
     for seed in range(3):
         obs = to_hybrid(data, seed=seed, recipe=recipe).obs
-        for arm in range(data.treatments):
-            everyone = data.cost[data.treatment == arm].double()
+        kept = torch.cat([obs.features, obs.revenue[:, None], obs.cost[:, None]], dim=1).double()
+        for arm in range(1, data.treatments):
+            everyone = known[data.treatment == arm]
             mine = obs.treatment == arm
-            weight = obs.weight[mine].double()
-            cost = obs.cost[mine].double()
-            weighted = (weight * cost).sum() / weight.sum()
-            # error of a weighted mean, plus that of the whole arm
-            error = (weight * (cost - weighted)).square().sum().sqrt() / weight.sum()
-            error = (error**2 + everyone.var() / len(everyone)).sqrt()
-            weighted_errors.append(float((weighted - everyone.mean()) / (error + 1e-9)))
-            plain_errors.append(float((cost.mean() - everyone.mean()) / (error + 1e-9)))
-    assert max(map(abs, weighted_errors)) < 4
-    assert sum(z * z for z in plain_errors) > 3 * sum(z * z for z in weighted_errors)
+            weight, values = obs.weight[mine, None].double(), kept[mine]
+            mean = (weight * values).sum(dim=0) / weight.sum()
+            # variance of the weighted mean, plus that of the whole arm
+            variance = (weight * (values - mean)).square().sum(dim=0) / weight.sum() ** 2
+            error = (variance + everyone.var(dim=0) / len(everyone)).sqrt()
+            weighted_errors.append((mean - everyone.mean(dim=0)) / error)
+            plain_errors.append((values.mean(dim=0) - everyone.mean(dim=0)) / error)
+    weighted, plain = torch.cat(weighted_errors), torch.cat(plain_errors)
+    assert float(weighted.abs().max()) < 4.5
+    assert 0.5 < float(weighted.square().mean()) < 1.5
+    assert float(plain.square().mean()) > 5
 
 
 def test_the_observational_rows_are_selected(real_data: Path | None) -> None:
