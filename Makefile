@@ -20,8 +20,10 @@ help:
 demo: $(VENV)/.dfl-run
 	$(BIN)/dfl $(DEMO)
 
+# One thread: the tensors of the tests are small, and threads that wait for each other on a busy
+# machine made the tests several times slower.
 test: $(VENV)/.dfl-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 check: $(VENV)/.dfl-dev
 	$(BIN)/ruff format --check

@@ -161,24 +161,28 @@ def test_the_constraints_pin_every_package_that_the_project_names() -> None:
     assert set().union(*map(distributions, named)) <= pinned
 
 
-def test_an_extra_that_a_table_names_can_be_installed() -> None:
-    modules = [
+def tables() -> list[Registry[Any]]:
+    folders = [
         importlib.import_module(f"dfl.{path.parent.name}") for path in PACKAGE.glob("*/__init__.py")
     ]
-    tables = [
+    found = [
         member
-        for module in modules
-        for member in vars(module).values()
+        for folder in folders
+        for member in vars(folder).values()
         if isinstance(member, Registry)
     ]
-    assert {table.family for table in tables} >= {
+    assert {table.family for table in found} >= {
         "layers",
         "losses",
         "methods",
         "solvers",
         "hypergrad",
     }
-    extras = {entry.extra for table in tables for entry in table._all().values()} - {None}
+    return found
+
+
+def test_an_extra_that_a_table_names_can_be_installed() -> None:
+    extras = {entry.extra for table in tables() for entry in table._all().values()} - {None}
     assert extras <= project()["project"]["optional-dependencies"].keys()
 
 
@@ -257,7 +261,7 @@ def test_the_tools_pass_a_signpost_by(name: str) -> None:
 
 def written_files() -> list[Path]:
     """Every text file under the root that is ours: no caches, environments or links."""
-    skipped = {".git", "build", "dist", "runs", "results", "__pycache__"}
+    skipped = {".git", "build", "dist", "runs", "__pycache__"}
     found = []
     for folder, folders, files in os.walk(ROOT):
         folders[:] = [
@@ -306,6 +310,20 @@ def test_every_example_in_a_docstring_runs() -> None:
         result = doctest.testmod(importlib.import_module(dotted(path)))
         assert result.failed == 0
         assert result.attempted > 0
+
+
+def test_the_readme_lists_every_name() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = {name for table in tables() for name in table.names()}
+    assert names <= set(re.findall(r"`([a-z-]+)`", text))
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), target
+    assert len(pages) >= 3
 
 
 def test_the_example_of_the_readme_runs() -> None:

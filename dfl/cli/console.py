@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -47,10 +48,11 @@ class Bars:
         self._bars.console.print(text, markup=False)
 
     def epoch(self, done: "Epoch") -> None:
-        """Move a stage's bar and show its loss."""
+        """Move a stage's bar and show its loss; `history.json` keeps everything else."""
         if done.stage not in self._tasks:
             self._tasks[done.stage] = self._bars.add_task(done.stage, total=done.epochs, logs="")
-        logs = "  ".join(f"{key} {value:.4g}" for key, value in done.logs.items())
+        shown = {key: done.logs[key] for key in ("loss", "validation") if key in done.logs}
+        logs = "  ".join(f"{key} {value:.4g}" for key, value in shown.items())
         self._bars.update(self._tasks[done.stage], completed=done.epoch, logs=logs)
 
 
@@ -58,8 +60,8 @@ class Bars:
 def watching() -> Iterator[Bars]:
     """Show progress while the block runs."""
     bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[logs]}", markup=False),
         console=errors(),
@@ -70,14 +72,12 @@ def watching() -> Iterator[Bars]:
 
 def show(table: "Table") -> None:
     """Print a table of results."""
-    drawn = RichTable(
-        title=Text(table.title, style="bold"),
-        title_justify="left",
-        caption=Text(table.note) if table.note else None,
-        caption_justify="left",
-    )
+    drawn = RichTable(title=Text(table.title, style="bold"), title_justify="left")
     for index, column in enumerate(table.columns):
         drawn.add_column(column, justify="left" if index < table.words else "right")
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    results().print(drawn)
+    console = results()
+    console.print(drawn)
+    if table.note:
+        console.print(Text(table.note))

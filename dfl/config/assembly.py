@@ -1,7 +1,7 @@
 """Builds parts from plain data, each by its own constructor, and writes them back."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, dataclass, replace
 from typing import Any, final, get_args
 
 from dfl.budget import Budget
@@ -49,6 +49,20 @@ def spec_of(given: object, where: str) -> dict[str, Any]:
 
 
 @final
+@dataclass(frozen=True)
+class _Place:
+    """Where a part stands.
+
+    Args:
+        path: dotted, for error texts.
+        sections: flat sections that may still be taken there.
+    """
+
+    path: str
+    sections: frozenset[Section]
+
+
+@final
 class Assembly:
     """Builds one method, giving flat sections to the parts that ask for their kind.
 
@@ -78,65 +92,59 @@ class Assembly:
                 value that the part refuses.
             MissingExtraError: if the part needs a package that is not installed.
         """
-        return self._one(part, given, None, where, frozenset(self.sections))
+        return self._part(part, given, None, _Place(where, frozenset(self.sections)))
 
-    def _one(
-        self, part: PartType, given: object, default: Any, where: str, open_: frozenset[Section]
-    ) -> Any:
-        spec = spec_of(given, where)
-        cls = _class_of(part, spec, default, where)
+    def _part(self, part: PartType, given: object, default: Any, place: _Place) -> Any:
+        spec = spec_of(given, place.path)
+        cls = _class_of(part, spec, default, place.path)
         # A budget is one of three units: mixing it with a default would give two.
         base = default if type(default) is cls and cls is not Budget else None
         known = options_of(cls)
-        check_names(f"options of {_label(part, cls)}", spec, known, where)
-        asked = {o.part.section for o in known.values() if o.part and o.name not in spec}
-        deeper = open_ - {section for section in asked if section is not None}
+        name = cls.__name__ if part.registry is None else part.registry.name_of(cls)
+        check_names(f"options of {name}", spec, known, place.path)
+        deeper = place.sections - _asked(known)
         arguments = {}
         for option in known.values():
-            path = f"{where}.{option.name}"
-            kept = option.default if base is None else _kept(base, option.name, where)
+            path = f"{place.path}.{option.name}"
+            value = option.default if base is None else _kept(base, option.name, place.path)
             if option.part is not None:
-                value = self._child(option, spec, kept, path, open_, deeper)
+                inner = self._given(option.name, option.part, spec, place)
+                value = self._inside(option.part, inner, value, _Place(path, deeper))
             elif option.name in spec:
                 value = option.check(spec[option.name], path)
-            else:
-                value = kept
             if value is MISSING:
                 raise ConfigError(f"{path} is required; give a value.")
             arguments[option.name] = value
         try:
             return cls(**arguments)
         except (DflError, TypeError, ValueError) as error:
-            raise ConfigError(f"{where}: {error}") from error
+            raise ConfigError(f"{place.path}: {error}") from error
 
-    def _child(
-        self,
-        option: Option,
-        spec: Mapping[str, Any],
-        kept: Any,
-        path: str,
-        open_: frozenset[Section],
-        deeper: frozenset[Section],
-    ) -> Any:
-        """Build the part that stands in one option."""
-        part = option.part
-        assert part is not None  # the caller has looked
-        given = spec.get(option.name, _UNSET)
-        if given is _UNSET and part.section in open_:
-            given = self.sections[part.section]
-            given = [given] if part.many else given
-            self.taken.setdefault(part.section, []).append(path)
+    def _given(self, name: str, part: PartType, spec: Mapping[str, Any], place: _Place) -> Any:
+        """Return what is given for the part in an option: inside, by a section, or not."""
+        if name in spec:
+            return spec[name]
+        if part.section is None or part.section not in place.sections:
+            return _UNSET
+        self.taken.setdefault(part.section, []).append(f"{place.path}.{name}")
+        section = self.sections[part.section]
+        return [section] if part.many else section
+
+    def _inside(self, part: PartType, given: Any, default: Any, place: _Place) -> Any:
+        """Build the part, or parts, that stand in one option."""
         if given is None and part.optional:
             return None
-        if given is _UNSET and (kept is None or kept is MISSING or part.many):
-            return kept
+        if given is _UNSET:
+            if default is None or default is MISSING or part.many:
+                return default
+            given = {}  # sections may still reach what lies inside the default
         if not part.many:
-            return self._one(part, {} if given is _UNSET else given, kept, path, deeper)
+            return self._part(part, given, default, place)
         if not isinstance(given, list):
-            raise ConfigError(f"{path} must be a list, got {given!r}.")
+            raise ConfigError(f"{place.path} must be a list, got {given!r}.")
+        places = [replace(place, path=f"{place.path}[{index}]") for index in range(len(given))]
         return tuple(
-            self._one(part, one, None, f"{path}[{index}]", deeper)
-            for index, one in enumerate(given)
+            self._part(part, one, None, where) for one, where in zip(given, places, strict=True)
         )
 
 
@@ -183,7 +191,7 @@ def _describe(
     if part.registry is not None:
         spec["name"] = part.registry.name_of(type(instance))
     known = options_of(type(instance))
-    deeper = open_ - {o.part.section for o in known.values() if o.part and o.part.section}
+    deeper = open_ - _asked(known)
     for option in known.values():
         path = f"{where}.{option.name}"
         value = _kept(instance, option.name, where)
@@ -223,8 +231,10 @@ def _class_of(part: PartType, spec: dict[str, Any], default: Any, where: str) ->
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _label(part: PartType, cls: type) -> str:
-    return cls.__name__ if part.registry is None else part.registry.name_of(cls)
+def _asked(known: Mapping[str, Option]) -> frozenset[Section]:
+    """Return the sections that a part's own options ask for; they reach nothing inside it."""
+    sections = (option.part.section for option in known.values() if option.part is not None)
+    return frozenset(section for section in sections if section is not None)
 
 
 def _kept(instance: object, name: str, where: str) -> Any:

@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final, get_args
+from typing import Annotated, Any, final, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from dfl.budget import Budget
 from dfl.config.assembly import Assembly, check_names, describe, spec_of
 from dfl.config.fit import Check, check_allocation, check_parts
 from dfl.config.options import DATA, METHOD, SOLVER, PartType, Section
-from dfl.config.recognise import recognise
-from dfl.data import AbstractDataSource, Columns
+from dfl.data import AbstractDataSource, Columns, recognise
 from dfl.errors import ConfigError
 from dfl.methods import AbstractMethod
 from dfl.metrics import Bootstrap
@@ -32,7 +31,7 @@ class _Plain(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    name: str | None = None
+    name: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] | None = None  # names a folder
     seed: NonNegativeInt = 0
     device: str = "cpu"
 
@@ -142,7 +141,10 @@ def read_study(config: Mapping[str, Any]) -> Study:
     for section in given:
         # Every method is evaluated at the budgets, also one that does not train for them.
         if section not in assembly.taken and section != "budgets":
-            raise ConfigError(f"{METHOD.name_of(method)} has no {section}; remove the section.")
+            raise ConfigError(
+                f"{METHOD.name_of(method)} has no {section}, or is given one inside; remove the "
+                "section."
+            )
     alone = Assembly({})
     return Study(
         name=plain.name or METHOD.name_of(method),

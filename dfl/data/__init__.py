@@ -1,7 +1,7 @@
 """Marketing logs as tensors: published data sets, one's own tables, simulators, splits."""
 
 from dfl.data.card import Arm, DataCard
-from dfl.data.catalogue import DATASETS, load, open_source
+from dfl.data.catalogue import DATASETS, load, open_source, recognise
 from dfl.data.columns import Columns
 from dfl.data.coupon import CouponSimulator
 from dfl.data.criteo import Criteo
@@ -55,6 +55,7 @@ __all__ = [
     "load",
     "open_source",
     "pair_hybrid",
+    "recognise",
     "roi",
     "roi_lift",
     "split",

@@ -1,4 +1,4 @@
-"""The table of data names, and the two functions that open any of them."""
+"""The table of data names, and the functions that open or recognise any of them."""
 
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from dfl.data.table import AbstractTable
 from dfl.errors import ConfigError, UnknownNameError
 from dfl.registry import Registry, unknown_name
 
-__all__ = ["DATASETS", "load", "open_source"]
+__all__ = ["DATASETS", "load", "open_source", "recognise"]
 
 DATASETS: Registry[AbstractDataSource] = Registry(
     "data",
@@ -57,7 +57,7 @@ def open_source(
     name = str(name_or_path)
     if name not in DATASETS:
         file = _existing(name_or_path)
-        name, path = _recognise(file, options), file
+        name, path = "columns" if "treatment" in options else recognise(file), file
     kind = DATASETS.load(name)
     if path is not None and not issubclass(kind, AbstractTable):
         raise ConfigError(f"{name} is a simulator and reads no file, got path {str(path)!r}.")
@@ -86,7 +86,33 @@ def load(name_or_path: str | Path, *, path: str | Path | None = None, **options:
     return source
 
 
-_PUBLISHED = ("criteo", "gotv", "hillstrom", "lazada", "mt-lift", "penn-bonus", "starbucks")
+def recognise(file: str | Path) -> str:
+    """Return the name of the published data set that a file belongs to, by its columns.
+
+    Args:
+        file: Parquet or CSV file, as it stands or inside the folder ``DFL_DATA``; its rows
+            are not read.
+
+    Raises:
+        DataNotFoundError: if there is no such file.
+        DataError: if its columns cannot be read.
+        ConfigError: if it is none of them.
+    """
+    # pandas takes a while to import, and names of data sets do not need it.
+    from dfl.data.reading import column_names
+
+    columns = set(column_names(find_file(file)))
+    for name in DATASETS.names():
+        kind = DATASETS.load(name)
+        if issubclass(kind, AbstractPublished) and columns.issuperset(kind.card.columns):
+            return name
+    raise ConfigError(
+        f"the columns of {file} are those of no published data set; say which column is the "
+        "treatment, the revenue and the cost: options treatment, revenue, cost, ... (on the "
+        f"command line --set data.treatment=...). It has {sorted(columns)}."
+    )
+
+
 _ENDINGS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 
@@ -95,24 +121,6 @@ def _existing(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, Path) or name_or_path.endswith(_ENDINGS):
         return find_file(name_or_path)
     raise UnknownNameError(unknown_name("data", name_or_path, DATASETS.names()))
-
-
-def _recognise(file: Path, options: dict[str, Any]) -> str:
-    """Return the name of the data set that a file belongs to."""
-    if "treatment" in options:
-        return "columns"
-    # pandas takes a while to import, and names of data sets do not need it.
-    from dfl.data.reading import column_names
-
-    columns = set(column_names(file))
-    for name in _PUBLISHED:
-        kind = DATASETS.load(name)
-        if issubclass(kind, AbstractPublished) and columns.issuperset(kind.card.columns):
-            return name
-    raise ConfigError(
-        f"the columns of {file} are those of no published data set; name their roles: "
-        f"treatment=, revenue=, cost=, ... The file has {sorted(columns)}."
-    )
 
 
 def _checked(name: str, kind: type[Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -130,9 +130,8 @@ class FittedModel:
         tensors = {f"parameters/{name}": value for name, value in self.parameters.items()}
         for f in fields(Scaling):
             tensors[f"scaling/{f.name}"] = getattr(self.scaling, f.name)
-        shape = {"hidden": list(self.network.hidden)}
-        metadata = {"network": json.dumps(shape), "history": json.dumps(self.history)}
-        write_tensors(path, tensors, metadata)
+        about = {"hidden": self.network.hidden, "history": self.history}
+        write_tensors(path, tensors, {"dfl": json.dumps(about)})  # one key: order is not kept
 
     @staticmethod
     def load(path: Path) -> "FittedModel":
@@ -173,5 +172,6 @@ def _assemble(tensors: dict[str, Tensor], metadata: Any) -> FittedModel:
         if name.startswith("parameters/")
     }
     scaling = Scaling(**{f.name: tensors[f"scaling/{f.name}"] for f in fields(Scaling)})
-    hidden = tuple(int(size) for size in json.loads(metadata["network"])["hidden"])
-    return FittedModel(MLP(hidden), parameters, scaling, json.loads(metadata["history"]))
+    about = json.loads(metadata["dfl"])
+    hidden = tuple(int(size) for size in about["hidden"])
+    return FittedModel(MLP(hidden), parameters, scaling, about["history"])

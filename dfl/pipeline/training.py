@@ -139,9 +139,13 @@ def _readable(history: Mapping[str, Any]) -> dict[str, Any]:
 
 def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str, object]:
     parts = ("rct", "obs", "validation", "test")
+    card = data.card
     return {
         "name": study.name,
         "data": study.data_name,
+        "source": None
+        if card is None
+        else f"{card.title}. {card.citation}. Licence: {card.licence}.",
         "seed": study.seed,
         "rows": {part: len(getattr(data, part)) for part in parts},
         **evaluation.metrics,

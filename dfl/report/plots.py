@@ -70,8 +70,15 @@ def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
 
 
 def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
-    """Draw loss and validation error of every stage, epoch by epoch."""
-    stages = {name: logs for name, logs in results["history"].items() if "loss" in logs[0]}
+    """Draw loss and validation error of every stage, epoch by epoch.
+
+    The stages that only choose a weight decay are left out; the history holds them.
+    """
+    stages = {
+        name: logs
+        for name, logs in results["history"].items()
+        if "loss" in logs[0] and not name.startswith("tuning-")
+    }
     for index, (name, logs) in enumerate(stages.items()):
         for key, style in (("loss", "-"), ("validation", "--")):
             if key in logs[0]:
@@ -99,7 +106,7 @@ def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
         axes.errorbar(place, [one["value"] for one in found], low, fmt="o", capsize=3, label=name)
     axes.set_xticks(range(len(budgets)), [budget["given"] for budget in budgets])
     axes.set(xlabel="budget", ylabel="revenue per head (currency)")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 RUN_PLOTS: Mapping[str, Plot] = {

@@ -47,7 +47,8 @@ def arms_table(metrics: Mapping[str, Any]) -> Table:
         (name, f"{arm['rows']:,}", _number(arm["revenue"]), _number(arm["cost"]))
         for name, arm in metrics["arms"].items()
     ]
-    return Table("Treatments on the test rows", ("treatment", "rows", "revenue", "cost"), rows)
+    columns = ("treatment", "rows", "revenue", "cost")
+    return Table("Treatments on the test rows", columns, rows, metrics.get("source") or "")
 
 
 def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
@@ -74,7 +75,10 @@ def _value_table(metrics: Mapping[str, Any]) -> Table:
         rows.append(row)
         if budget["mixed_with_cheapest"] > 0:
             mixed.append(f"{budget['given']}: {budget['mixed_with_cheapest']:.0%}")
-    note = "Revenue per head on the test rows; intervals are bootstrap."
+    note = (
+        "Revenue per head on the test rows; intervals are bootstrap. The first budget is the one "
+        "trained for."
+    )
     if mixed:
         note += (
             " No multiplier of this model meets the budget, so people were moved to the cheapest "

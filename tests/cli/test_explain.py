@@ -37,4 +37,5 @@ def test_parts_that_do_not_fit_are_said_and_exit_with_2(
 def test_mistakes_are_one_line(dfl: Dfl) -> None:
     done = dfl("explain", "tsm-sl", "--set", "hypergrad.max_iter=3")
     assert done.code == 2
-    assert done.text == "error: tsm-sl has no hypergrad; remove the section."
+    said = "tsm-sl has no hypergrad, or is given one inside; remove the section."
+    assert done.text == f"error: {said}"

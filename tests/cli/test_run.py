@@ -97,7 +97,10 @@ def test_ctrl_c_before_anything_is_kept(
         (["run", "x.yaml"], "error: no configuration file at x.yaml."),
         (["run", "tsm-sl", "--data", "cuopon"], "data: 'cuopon' is not among the data. Did you"),
         (["run", "tsm-sl", "--data", "no.csv"], "error: no data file no.csv; looked for no.csv"),
-        (["run", "tsm-sl", "--layer", "softmax"], "error: tsm-sl has no layer; remove the section"),
+        (
+            ["run", "tsm-sl", "--layer", "softmax"],
+            "error: tsm-sl has no layer, or is given one inside;",
+        ),
         (["run", "dfcl", "--layer", "sotfmax"], "'sotfmax' is not among the layers. Did you mean"),
         (["run", "dfcl", "--loss", "ppl"], "method.loss: 'ppl' is not among the losses."),
         (["run", "bi-dfcl", "--hypergrad", "cg"], "method.hypergrad: 'cg' is not among the hyper"),

@@ -66,6 +66,15 @@ def test_a_section_goes_to_the_outermost_option_on_a_path() -> None:
     assert method.bridge.network == BridgeSettings().network
 
 
+def test_a_network_given_inside_does_not_send_the_section_deeper() -> None:
+    assembly = Assembly({"network": {"hidden": [5]}})
+    given = {"name": "bi-dfcl", "network": {"hidden": [2]}}
+    method = assembly.build(METHOD, given, "method")
+    assert method.network == MLP((2,))
+    assert method.bridge.network == BridgeSettings().network
+    assert assembly.taken == {}
+
+
 def test_sections_tell_where_they_went() -> None:
     assembly = Assembly({"layer": "softmax", "network": {"hidden": [5]}})
     assembly.build(METHOD, "dfcl", "method")

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from dfl.config.options import METHOD, options_of, plain
-from dfl.errors import ConfigError
+from dfl.errors import ConfigError, UnknownNameError
 from dfl.layers import Softmax
 from dfl.methods import BiDfcl, Training
 from dfl.models import MLP
@@ -97,3 +97,5 @@ def test_plain_data() -> None:
 
 def test_a_member_tells_its_name() -> None:
     assert METHOD.name_of(BiDfcl()) == "bi-dfcl"
+    with pytest.raises(UnknownNameError, match=r"parts:Flat is not among the methods"):
+        METHOD.name_of(Flat())

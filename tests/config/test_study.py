@@ -62,8 +62,15 @@ def test_sections_say_where_they_went() -> None:
     ("sections", "message"),
     [
         ({"budget": []}, r"'budget' is not among the sections. Did you mean 'budgets'\? Known: "),
-        ({"hypergrad": "neumann"}, "tsm-sl has no hypergrad; remove the section"),
-        ({"layer": "softmax"}, "tsm-sl has no layer; remove the section"),
+        (
+            {"hypergrad": "neumann"},
+            "tsm-sl has no hypergrad, or is given one inside; remove the section",
+        ),
+        (
+            {"method": {"name": "tsm-sl", "network": {}}, "network": {}},
+            "tsm-sl has no network, or is given one inside; remove the section",
+        ),
+        ({"layer": "softmax"}, "tsm-sl has no layer, or is given one inside; remove the section"),
         ({"data": "cuopon"}, r"data: 'cuopon' is not among the data. Did you mean 'coupon'\?"),
         ({"data": {"name": "coupon", "noise": 3}}, r"data: noise must lie in \[0, 1\]"),
         ({"data": {"name": "coupon", "nois": 3}}, r"data: 'nois' .*Did you mean 'noise'\?"),
@@ -71,6 +78,8 @@ def test_sections_say_where_they_went() -> None:
         ({"evaluation": {"draw": 3}}, r"'draw' is not among the .*Did you mean 'draws'\?"),
         ({"evaluation": {"draws": 1}}, "evaluation: draws must be >= 2, got 1"),
         ({"evaluation": {"level": 95}}, r"evaluation: level must be in \(0, 1\), got 95"),
+        ({"name": "../up"}, r"name: String should match pattern .*got '../up'"),
+        ({"name": "a/b"}, r"name: String should match pattern .*got 'a/b'"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0, got -1"),
         ({"seed": "1"}, "seed: Input should be a valid integer, got '1'"),
         ({"device": 0}, "device: Input should be a valid string, got 0"),

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any, final
 
@@ -7,7 +8,6 @@ import torch
 
 from dfl.errors import ConfigError, InfeasibleBudgetError, RunFolderError, WriteError
 from dfl.methods import FittedModel
-from dfl.methods import monitor as monitor_module
 from dfl.pipeline import RunFolder, Silent, report_of, resume, run
 from dfl.pipeline.training import predict
 from dfl.pipeline.yardstick import Yardstick
@@ -159,12 +159,17 @@ def test_parts_that_do_not_fit_are_refused_before_data_is_loaded(tmp_path: Path)
 def test_a_full_disk_stops_a_run_that_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    sync, calls = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 2:  # configuration and versions still fit
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(monitor_module, "save_file", full)
-        with pytest.raises(WriteError, match="No space left on device"):
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(WriteError, match=r"target.safetensors: No space left on device"):
             run(tiny_study(), tmp_path / "run", Silent())
     assert resume(tmp_path / "run", Silent()).finished
 

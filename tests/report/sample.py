@@ -41,7 +41,12 @@ def metrics(*, truth: bool = True, mixed: float = 0.0) -> dict[str, Any]:
 
 def history() -> dict[str, Any]:
     epochs = [{"loss": 2.0, "validation": 3.0, "residual": None}, {"loss": 1.0, "validation": 2.5}]
-    return {"teacher": epochs, "target": [{"loss": None}] * 2, "weight_decay": [{"value": 0.1}]}
+    return {
+        "tuning-teacher": epochs,
+        "teacher": epochs,
+        "target": [{"loss": None}] * 2,
+        "weight_decay": [{"value": 0.1}],
+    }
 
 
 def comparison(*, truth: bool = True) -> dict[str, Any]:

@@ -12,6 +12,11 @@ def test_a_run_shows_value_references_and_truth() -> None:
     assert arms.rows[0] == ("none", "1,200", "2", "0")
 
 
+def test_a_published_data_set_is_credited() -> None:
+    assert run_tables(metrics())[1].note == ""
+    assert run_tables(metrics() | {"source": "Title. Author."})[1].note == "Title. Author."
+
+
 def test_without_truth_there_are_no_columns_for_it() -> None:
     value = run_tables(metrics(truth=False))[0]
     assert "oracle" not in value.columns

@@ -3,8 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dfl.config.recognise import recognise
-from dfl.data import Hillstrom
+from dfl.data import Hillstrom, recognise
 from dfl.errors import ConfigError, DataError, DataNotFoundError
 
 
