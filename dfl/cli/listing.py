@@ -28,6 +28,16 @@ def list_command(family: str) -> None:
     registry: Registry[Any] = getattr(import_module(module), table)
     rows = [(name, _summary(registry, name)) for name in registry.names()]
     show(Table(family, ("name", "what it is"), rows, words=2))
+    if family == "methods":
+        show(Table("configurations", ("name", "what it is"), _configurations(), words=2))
+
+
+def _configurations() -> list[tuple[str, str]]:
+    """Return the configurations that ship: each runs by its name, and its file says what it is."""
+    # Heavier than a registry, and only this family needs it.
+    from dfl.config import shipped_names, shipped_summary
+
+    return [(name, shipped_summary(name)) for name in shipped_names()]
 
 
 def _summary(registry: Registry[Any], name: str) -> str:

@@ -2,7 +2,14 @@
 
 from dfl.config.comparison import Comparison, read_comparison
 from dfl.config.fit import Check
-from dfl.config.sources import change, choose_data, choose_part, load_config, shipped_names
+from dfl.config.sources import (
+    change,
+    choose_data,
+    choose_part,
+    load_config,
+    shipped_names,
+    shipped_summary,
+)
 from dfl.config.study import Study, read_solver, read_study
 from dfl.config.yaml_text import from_yaml, read_yaml, to_yaml
 
@@ -20,5 +27,6 @@ __all__ = [
     "read_study",
     "read_yaml",
     "shipped_names",
+    "shipped_summary",
     "to_yaml",
 ]

@@ -11,13 +11,26 @@ from dfl.errors import ConfigError
 from dfl.methods import METHODS
 from dfl.registry import unknown_name
 
-__all__ = ["change", "choose_data", "choose_part", "load_config", "shipped_names"]
+__all__ = [
+    "change",
+    "choose_data",
+    "choose_part",
+    "load_config",
+    "shipped_names",
+    "shipped_summary",
+]
 
 
 def shipped_names() -> tuple[str, ...]:
     """Return the names of the configurations that ship with dfl, sorted."""
     names = (entry.name for entry in files("dfl").joinpath("configs").iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+
+
+def shipped_summary(name: str) -> str:
+    """Return the comment on the first line of a shipped configuration."""
+    text = files("dfl").joinpath("configs", f"{name}.yaml").read_text(encoding="utf-8")
+    return text.partition("\n")[0].removeprefix("# ")
 
 
 def load_config(source: str) -> dict[str, Any]:

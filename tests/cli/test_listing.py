@@ -39,3 +39,9 @@ def test_a_family_that_is_none(dfl: Dfl) -> None:
     done = dfl("list", "sovlers")
     assert done.code == 2
     assert "'sovlers'" in done.text
+
+
+def test_methods_come_with_the_configurations_that_ship(dfl: Dfl) -> None:
+    text = dfl("list", "methods").text
+    assert "dfcl-ppl" in text
+    assert "training on the value of the softened allocation" in text
