@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-DEMO ?= compare tsm-sl bi-dfcl --data coupon
+DEMO ?= compare tsm-sl bi-dfcl --data coupon --members 3
 BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json
 
 .PHONY: help demo test check bench
@@ -17,11 +17,11 @@ help:
 	@echo "make check   formatter, linter and type checker"
 	@echo "make bench   run the benchmarks, keep the figures in benchmarks/results"
 
+# One thread, here as in the tests: the tensors are small, and threads that wait for each other on
+# a busy machine made them several times slower.
 demo: $(VENV)/.dfl-run
-	$(BIN)/dfl $(DEMO)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/dfl $(DEMO)
 
-# One thread: the tensors of the tests are small, and threads that wait for each other on a busy
-# machine made the tests several times slower.
 test: $(VENV)/.dfl-test
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 

@@ -9,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from dfl.errors import DataError, InvalidValueError, NotConvergedError, ShapeError
+from dfl.hypergrad import HYPERGRADIENTS
 from dfl.methods import (
     AbstractMethod,
     BiDfcl,
@@ -147,6 +148,34 @@ def test_the_gate_is_logged_and_moves() -> None:
     gate = [epoch["gate_mean"] for epoch in method.fit_many([training_set(0)])[0].history["target"]]
     assert len(gate) == 6
     assert max(gate) - min(gate) > 0.01
+
+
+HYPERGRADIENT_OPTIONS: dict[str, dict[str, object]] = {
+    "conjugate-gradient": {"max_iter": 5, "on_failure": "return"},
+    "gauss-newton": {"max_iter": 5, "on_failure": "return"},
+    "unrolled": {"steps": 2},
+}
+
+
+@pytest.mark.parametrize("name", HYPERGRADIENTS.names())
+def test_bi_dfcl_trains_with_every_hypergradient(name: str) -> None:
+    hypergrad = HYPERGRADIENTS.load(name)(**HYPERGRADIENT_OPTIONS[name])
+    bridge = replace(BRIDGE, reach=2.0, warm_epochs=0)
+    method = BiDfcl(network=MLP((8,)), training=SMALL, bridge=bridge, hypergrad=hypergrad)
+    gate = [epoch["gate_mean"] for epoch in method.fit_many([training_set(0)])[0].history["target"]]
+    assert max(gate) - min(gate) > 0.001
+
+
+def test_the_gate_opens_where_only_the_teacher_is_right() -> None:
+    """Logs whose policy hides the effect, a teacher with plenty of randomised rows."""
+    rows = logs(4_096, seed=1)
+    confounded = logs(4_096, source="obs", seed=2)
+    lies = replace(confounded, revenue=confounded.revenue - 3.0 * confounded.treatment)
+    bridge = BridgeSettings(network=MLP((4,)), every=2, steps=3, batch_size=1024, reach=3.0)
+    training = replace(SMALL, epochs=8, batch_size=256)
+    method = BiDfcl(network=MLP((16,)), training=training, bridge=bridge, rows="obs", refit=False)
+    gate = method.fit(rct=rows, obs=lies, validation=logs(512, seed=3)).history["target"]
+    assert gate[-1]["gate_mean"] > gate[2]["gate_mean"] + 0.05
 
 
 def test_without_refit_the_target_of_the_search_serves() -> None:
