@@ -17,13 +17,15 @@ help:
 	@echo "make check   formatter, linter and type checker"
 	@echo "make bench   run the benchmarks, keep the figures in benchmarks/results"
 
-# One thread, here as in the tests: the tensors are small, and threads that wait for each other on
-# a busy machine made them several times slower.
+# One thread: the tensors are small here, and on a busy machine threads that wait for each other made
+# both several times slower.
+demo test: export OMP_NUM_THREADS ?= 1
+
 demo: $(VENV)/.dfl-run
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/dfl $(DEMO)
+	$(BIN)/dfl $(DEMO)
 
 test: $(VENV)/.dfl-test
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+	$(BIN)/python -m pytest
 
 check: $(VENV)/.dfl-dev
 	$(BIN)/ruff format --check

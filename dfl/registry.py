@@ -84,13 +84,8 @@ class Registry(Generic[T]):
         Raises:
             DuplicateNameError: if the name is taken.
         """
-        entries = self._all()
-        if name in entries:
-            raise DuplicateNameError(
-                f"{name!r} is already in {self.family} ({entries[name].target}); "
-                "choose another name."
-            )
-        entries[name] = target if isinstance(target, Entry) else Entry(target)
+        self._all()
+        self._add(name, target if isinstance(target, Entry) else Entry(target))
 
     def load(self, name: str) -> type[T]:
         """Return the class registered under ``name``, importing its module if needed.
@@ -135,7 +130,17 @@ class Registry(Generic[T]):
 
     def _all(self) -> dict[str, Entry]:
         if not self._third_parties_read:
-            self._third_parties_read = True
             for point in entry_points(group=f"dfl.{self.family}"):
-                self.register(point.name, point.value)
+                if self._entries.get(point.name) != Entry(point.value):  # not read before a clash
+                    self._add(point.name, Entry(point.value))
+            self._third_parties_read = True
         return self._entries
+
+    def _add(self, name: str, entry: Entry) -> None:
+        """Add a name; raise `DuplicateNameError` if it is taken."""
+        if name in self._entries:
+            raise DuplicateNameError(
+                f"{name!r} is already in {self.family} ({self._entries[name].target}); "
+                "choose another name."
+            )
+        self._entries[name] = entry
