@@ -1,0 +1,128 @@
+"""What every registered decision loss promises."""
+
+import inspect
+import pickle
+import pkgutil
+from importlib import import_module
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+import dfl.losses
+from dfl.errors import InvalidValueError
+from dfl.losses import LOSSES, AbstractDecisionLoss, LoggedBatch
+
+NAMES = LOSSES.names()
+ROWS, ARMS, BUDGET = 200, 4, 40.0
+
+
+def make(name: str) -> AbstractDecisionLoss:
+    """Build a loss with its defaults."""
+    loss = LOSSES.load(name)()
+    assert isinstance(loss, AbstractDecisionLoss)
+    return loss
+
+
+def problem(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, LoggedBatch]:
+    """People whose predictions are right but for noise, with one logged outcome each."""
+    generator = torch.Generator().manual_seed(7)
+    revenue = torch.rand(ROWS, ARMS, generator=generator, dtype=dtype).cumsum(dim=1)
+    cost = torch.rand(ROWS, ARMS, generator=generator, dtype=dtype).cumsum(dim=1) / 2
+    treatment = torch.arange(ROWS) % ARMS
+    seen = (column.gather(1, treatment[:, None]).squeeze(1) for column in (revenue, cost))
+    return revenue, cost, LoggedBatch(treatment, *seen, torch.full((ROWS,), 4.0, dtype=dtype))
+
+
+def changed(batch: LoggedBatch, rows: Tensor) -> LoggedBatch:
+    """Return some rows of a batch, or its rows in another order."""
+    return LoggedBatch(
+        batch.treatment[rows], batch.revenue[rows], batch.cost[rows], batch.weight[rows]
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_keeps_dtype_and_device_and_has_a_gradient(
+    name: str, dtype: torch.dtype, device: torch.device
+) -> None:
+    revenue, cost, batch = problem(dtype)
+    inputs = [column.to(device).requires_grad_() for column in (revenue, cost)]
+    columns = (batch.treatment, batch.revenue, batch.cost, batch.weight)
+    loss = make(name)(*inputs, LoggedBatch(*(one.to(device) for one in columns)), BUDGET)
+    assert loss.shape == ()
+    assert loss.dtype == dtype
+    assert loss.device.type == device.type
+    for slope in torch.autograd.grad(loss, inputs):
+        assert bool(slope.isfinite().all())
+        assert float(slope.abs().max()) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_people_does_not_matter(name: str) -> None:
+    revenue, cost, batch = problem()
+    order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(0))
+    shuffled = make(name)(revenue[order], cost[order], changed(batch, order), BUDGET)
+    assert_close(shuffled, make(name)(revenue, cost, batch, BUDGET))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_the_loss_is_in_currency(name: str, factor: float) -> None:
+    revenue, cost, batch = problem()
+    money = LoggedBatch(batch.treatment, factor * batch.revenue, factor * batch.cost, batch.weight)
+    scaled = make(name)(factor * revenue, factor * cost, money, factor * BUDGET)
+    assert_close(scaled, factor * make(name)(revenue, cost, batch, BUDGET))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_leading_axes_are_separate_batches(name: str) -> None:
+    revenue, cost, batch = problem()
+    back = torch.arange(ROWS).flip(0)
+    columns = (batch.treatment, batch.revenue, batch.cost, batch.weight)
+    stacked = LoggedBatch(*(torch.stack((one, one[back])) for one in columns))
+    both = make(name)(
+        torch.stack((revenue, 2 * revenue[back])),
+        torch.stack((cost, cost[back])),
+        stacked,
+        torch.tensor([BUDGET, 1.5 * BUDGET]),
+    )
+    second = make(name)(2 * revenue[back], cost[back], changed(batch, back), 1.5 * BUDGET)
+    assert_close(both, torch.stack((make(name)(revenue, cost, batch, BUDGET), second)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_better_predictions_have_a_smaller_loss(name: str) -> None:
+    """The truth itself against the truth of somebody else."""
+    revenue, cost, batch = problem()
+    wrong = torch.arange(ROWS).roll(4)  # the same treatment was received
+    right = make(name)(revenue, cost, batch, BUDGET)
+    assert float(right) < float(make(name)(revenue[wrong], cost[wrong], batch, BUDGET))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_are_untouched_and_results_repeat(name: str) -> None:
+    revenue, cost, batch = problem()
+    kept = revenue.clone(), cost.clone()
+    first, second = (make(name)(revenue, cost, batch, BUDGET) for _ in range(2))
+    assert_close((revenue, cost), kept, rtol=0, atol=0)
+    assert_close(first, second, rtol=0, atol=0)
+    again = pickle.loads(pickle.dumps(make(name)))(revenue, cost, batch, BUDGET)
+    assert_close(again, first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_treatment_that_nobody_received_is_refused(name: str) -> None:
+    revenue, cost, batch = problem()
+    rows = (batch.treatment != 2).nonzero().flatten()
+    with pytest.raises(InvalidValueError, match="got 150 rows without treatment 2"):
+        make(name)(revenue[rows], cost[rows], changed(batch, rows), BUDGET)
+
+
+def test_the_table_is_complete() -> None:
+    found = set()
+    for module in pkgutil.iter_modules(dfl.losses.__path__, "dfl.losses."):
+        for _, member in inspect.getmembers(import_module(module.name), inspect.isclass):
+            if issubclass(member, AbstractDecisionLoss) and member is not AbstractDecisionLoss:
+                found.add(member)
+    assert found == {LOSSES.load(name) for name in NAMES}
