@@ -69,5 +69,9 @@ class StackedAdam:
             value.copy_(tensors[f"value/{name}"])
             own = [key for key in tensors if key.endswith(f"/{name}") and key != f"value/{name}"]
             self._adam.state[value] = {
-                key.removesuffix(f"/{name}"): tensors[key].clone() for key in own
+                # Adam keeps its step count on the CPU, the rest where the parameters are.
+                key.removesuffix(f"/{name}"): tensors[key].clone()
+                if key.startswith("step/")
+                else tensors[key].to(value.device, copy=True)
+                for key in own
             }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias, final
 
 import torch
@@ -121,7 +122,7 @@ class Cohort:
 
         In network units (both outcomes' squared errors added); None without such rows.
         """
-        pool = self._validation_pool()
+        pool = self._validation_pool
         if pool is None:
             return None
         error = self.weight_decay.new_zeros(self.size)
@@ -140,7 +141,7 @@ class Cohort:
         Args:
             most: rows at most, drawn at random; the smallest set's number if that is less.
         """
-        pool = self._validation_pool()
+        pool = self._validation_pool
         if pool is None:
             return None
         generators = [generator_for(one.seed, 2) for one in self.sets]
@@ -160,7 +161,9 @@ class Cohort:
                 table[rows] = outcomes.mean(dim=0)
         return table
 
+    @cached_property
     def _validation_pool(self) -> RowPool | None:
+        """All sets' validation rows, put together once and read after every epoch."""
         if any(one.validation is None for one in self.sets):
             return None
         return self.pool(lambda one: [part for part in (one.validation,) if part is not None])

@@ -129,7 +129,9 @@ class Stage:
             return 0
         done, tensors = found
         optimiser.restore(_below(tensors, "networks/"))
-        best.parameters, best.score = _below(tensors, "best/"), tensors["score"]
+        kept = _below(tensors, "best/")
+        best.parameters = {n: kept[n].to(v.device) for n, v in optimiser.parameters.items()}
+        best.score = tensors["score"]
         if self.companion is not None:
             self.companion.optimiser.restore(_below(tensors, "companion/"))
         return done
@@ -137,7 +139,7 @@ class Stage:
 
 @final
 class _Best:
-    """The best parameters so far, per network; NaN score while there is no criterion."""
+    """The best parameters so far, per network; infinite score while there is no criterion."""
 
     def __init__(self, parameters: Parameters, size: int) -> None:
         self.parameters = parameters
