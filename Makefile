@@ -9,17 +9,18 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO ?= compare tsm-sl bi-dfcl --data coupon --members 3
 BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json
 
-.PHONY: help demo test check bench
+.PHONY: help demo test check bench bench-solvers
 
 help:
 	@echo "make demo    train TSM-SL and Bi-DFCL on a simulator and compare them with the oracle"
 	@echo "make test    run the tests"
 	@echo "make check   formatter, linter and type checker"
 	@echo "make bench   run the benchmarks, keep the figures in benchmarks/results"
+	@echo "make bench-solvers   time the solvers, write the tables and the plot of docs/solvers.md"
 
 # One thread: the tensors are small here, and on a busy machine threads that wait for each other made
 # both several times slower.
-demo test: export OMP_NUM_THREADS ?= 1
+demo test bench-solvers: export OMP_NUM_THREADS ?= 1
 
 demo: $(VENV)/.dfl-run
 	$(BIN)/dfl $(DEMO)
@@ -36,6 +37,11 @@ bench: $(VENV)/.dfl-test
 	mkdir -p $(dir $(BENCH))
 	$(BIN)/python -m pytest benchmarks --override-ini addopts=--import-mode=importlib \
 	  --benchmark-only --benchmark-json=$(BENCH)
+
+bench-solvers: $(VENV)/.dfl-test
+	$(BIN)/python -m pytest benchmarks/test_solvers.py --override-ini addopts=--import-mode=importlib \
+	  --benchmark-only --benchmark-json=benchmarks/results/solvers.json
+	$(BIN)/python benchmarks/solver_table.py benchmarks/results/solvers.json docs/solvers.md
 
 # Stamps: the second call finds them and installs nothing.
 

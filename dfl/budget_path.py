@@ -1,6 +1,7 @@
 """`BudgetPath`: the best revenue for every budget at once."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import final
 
@@ -10,9 +11,57 @@ from torch import Tensor
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
 from dfl.problem import BUDGET_SLACK, Allocation, Split
 
-__all__ = ["BudgetPath", "choice_after"]
+__all__ = ["BudgetPath", "HullSteps"]
 
+_FILL_STEPS = 20_000  # what is left of a budget is smaller than one step: few later ones fit
 _FILL_ROUNDS = 100  # far above what is met; stops data made to need one round per step
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HullSteps:
+    """Every step that a falling multiplier can make worth its money.
+
+    At multiplier ``m`` each person starts at ``base`` and takes the steps whose
+    ``multiplier`` is above ``m``. People come in order and each one's steps in order, their
+    multipliers never rising; S steps in all.
+
+    Args:
+        base: cheapest treatment, the one of largest revenue among equally cheap ones. int64,
+            shape ``(N,)``.
+        row: the person. int64, shape ``(S,)``, as all that follow.
+        previous: treatment before the step. int64.
+        treatment: treatment after the step. int64.
+        added_cost: extra cost, in currency, > 0. float64.
+        added_revenue: extra revenue, in currency, > 0. float64.
+        multiplier: ``added_revenue / added_cost``, and never above the person's step
+            before, whatever the rounding. float64.
+    """
+
+    base: Tensor
+    row: Tensor
+    previous: Tensor
+    treatment: Tensor
+    added_cost: Tensor
+    added_revenue: Tensor
+    multiplier: Tensor
+
+    def choice(self, multiplier: float | Tensor) -> Tensor:
+        """Return everyone's treatment at a multiplier. int64, shape ``(N,)``."""
+        return self.choice_after(self.multiplier > multiplier)
+
+    def choice_after(self, taken: Tensor) -> Tensor:
+        """Return everyone's treatment after some steps. int64, shape ``(N,)``.
+
+        Args:
+            taken: the steps taken; with a step, all earlier ones of that person. bool, shape
+                ``(S,)``.
+        """
+        last = taken.clone()
+        last[:-1] &= ~(taken[1:] & (self.row[1:] == self.row[:-1]))
+        ends = last.nonzero()[:, 0]
+        treatment = self.treatment.index_select(0, ends)
+        return self.base.index_copy(0, self.row.index_select(0, ends), treatment)
 
 
 @final
@@ -20,7 +69,7 @@ _FILL_ROUNDS = 100  # far above what is met; stops data made to need one round p
 class BudgetPath:
     """Optimal allocations of all budgets: S steps from the cheapest one upwards.
 
-    Step ``s`` moves one person to a dearer treatment, and the best steps come first. Point
+    Each step moves one person to a dearer treatment, and the best steps come first. Point
     ``p`` of the path is reached after ``p`` steps; between two points the curve of the LP
     optimum is the straight line. Tensors lie on one device.
 
@@ -29,30 +78,22 @@ class BudgetPath:
             cost, never rising, 0 at the last point. float64, shape ``(S + 1,)``.
         costs: total cost at each point, in currency, never falling. float64, ``(S + 1,)``.
         revenues: total revenue at each point, in currency, rising. float64, ``(S + 1,)``.
-        base: treatment of each person at point 0. int64, shape ``(N,)``.
-        row: person of each step; a person's steps come in order. int64, shape ``(S,)``.
-        previous: treatment before each step. int64, shape ``(S,)``.
-        treatment: treatment after each step. int64, shape ``(S,)``.
-        added_cost: extra cost of each step, in currency, > 0. float64, shape ``(S,)``.
-        added_revenue: extra revenue of each step, in currency, > 0. float64, ``(S,)``.
+        steps: the steps, person by person.
+        order: position in ``steps`` of the path's steps. int64, shape ``(S,)``.
     """
 
     multipliers: Tensor
     costs: Tensor
     revenues: Tensor
-    base: Tensor
-    row: Tensor
-    previous: Tensor
-    treatment: Tensor
-    added_cost: Tensor
-    added_revenue: Tensor
+    steps: HullSteps
+    order: Tensor
 
     def at(self, budget: float | Tensor) -> Allocation:
         """Read off the allocation of one budget: a look-up, then the choices written out.
 
         The point below the budget is optimal for what it costs. What is left of the budget
-        goes to later steps, best first; a step that no longer fits is passed over together
-        with that person's later steps (at most 100 rounds of passing over).
+        goes to the next 20,000 steps, best first; a step that no longer fits is passed over
+        together with that person's later steps (at most 100 rounds of passing over).
 
         Args:
             budget: money for all people together, in currency. A number or shape ``()``.
@@ -71,17 +112,21 @@ class BudgetPath:
         left = max(budget - float(self.costs[point]), 0.0)
         share, split = self._split(point, left)
         fill = self._fill(point, left)
-        taken = torch.cat([torch.arange(point, device=fill.device), fill])
-        revenue = self.revenues[point] + self.added_revenue[fill].sum()
-        optimum = self.revenues[point] + share * self.added_revenue[point : point + 1].sum()
+        revenue = self.revenues[point] + self.steps.added_revenue[fill].sum()
+        step = self.steps.added_revenue[self.order[point : point + 1]].sum()
+        optimum = self.revenues[point] + share * step
         return Allocation(
-            choice=choice_after(self.base, self.row, self.treatment, taken),
+            choice=self.steps.choice_after(self._taken(point).index_fill(0, fill, True)),
             multiplier=self.multipliers[point].clone(),
             revenue=revenue,
-            cost=self.costs[point] + self.added_cost[fill].sum(),
+            cost=self.costs[point] + self.steps.added_cost[fill].sum(),
             upper_bound=torch.maximum(optimum, revenue),  # differ by rounding when both are best
             split=split,
         )
+
+    def choice_at(self, point: int) -> Tensor:
+        """Return everyone's treatment after so many steps. int64, shape ``(N,)``."""
+        return self.steps.choice_after(self._taken(point))
 
     def _point_below(self, budget: float) -> int:
         if not math.isfinite(budget):
@@ -94,50 +139,47 @@ class BudgetPath:
             )
         return int(torch.searchsorted(self.costs, limit, right=True)) - 1
 
+    def _taken(self, point: int) -> Tensor:
+        """Return which steps lie before a point. bool, shape ``(S,)``.
+
+        All steps of a larger multiplier do; those of an equal one are looked up.
+        """
+        multiplier = float(self.multipliers[point])
+        taken = self.steps.multiplier > multiplier
+        first = bisect_left(range(point), -multiplier, key=lambda p: -float(self.multipliers[p]))
+        return taken.index_fill_(0, self.order[first:point], True)
+
     def _split(self, point: int, left: float) -> tuple[float, Split | None]:
         """Return the share of the next step that the LP optimum takes, and its person."""
-        if point == self.row.shape[0]:
+        if point == self.order.shape[0]:
             return 0.0, None
-        share = min(left / float(self.added_cost[point]), 1.0)
+        step = int(self.order[point])
+        share = min(left / float(self.steps.added_cost[step]), 1.0)
         if not 0 < share < 1:
             return share, None
-        low, high = int(self.previous[point]), int(self.treatment[point])
-        return share, Split(int(self.row[point]), low, high, share)
+        low, high = int(self.steps.previous[step]), int(self.steps.treatment[step])
+        return share, Split(int(self.steps.row[step]), low, high, share)
 
     def _fill(self, point: int, left: float) -> Tensor:
         """Return the steps from ``point`` on that fit into ``left``, taken best first.
 
         What is left only shrinks, so a step dearer than that now is out for good: each round
-        drops those steps, then takes the longest run that fits.
+        drops those steps, then takes the longest run that fits. Positions in ``steps``.
         """
-        steps = self.row.shape[0]
-        waiting = torch.arange(point, steps, device=self.row.device)
-        stop = torch.full_like(self.base, steps)  # first step that each person cannot take
+        steps = self.order[point : point + _FILL_STEPS]
+        cost = self.steps.added_cost.index_select(0, steps)
+        people, person = torch.unique(self.steps.row.index_select(0, steps), return_inverse=True)
+        waiting = torch.arange(steps.shape[0], device=steps.device)
+        stop = torch.full_like(people, steps.shape[0])  # first step that each person cannot take
         taken = [waiting[:0]]
         for _ in range(_FILL_ROUNDS):
-            misfit = waiting[self.added_cost[waiting] > left]
-            stop.scatter_reduce_(0, self.row[misfit], misfit, "amin")
-            waiting = waiting[waiting < stop[self.row[waiting]]]
+            misfit = waiting[cost[waiting] > left]
+            stop.scatter_reduce_(0, person[misfit], misfit, "amin")
+            waiting = waiting[waiting < stop[person[waiting]]]
             if not waiting.shape[0]:
                 break
-            spent = self.added_cost[waiting].cumsum(dim=0)
+            spent = cost[waiting].cumsum(dim=0)
             run = int(torch.searchsorted(spent, left, right=True))
             taken.append(waiting[:run])
             waiting, left = waiting[run:], left - float(spent[run - 1])
-        return torch.cat(taken)
-
-
-def choice_after(base: Tensor, row: Tensor, treatment: Tensor, taken: Tensor) -> Tensor:
-    """Return everyone's treatment after some steps.
-
-    Args:
-        base: treatment of each person before all steps. int64, shape ``(N,)``.
-        row: person of each step; a person's steps come in order. int64, shape ``(S,)``.
-        treatment: treatment after each step. int64, shape ``(S,)``.
-        taken: positions of the steps taken; with a step, all earlier ones of that person.
-    """
-    last = torch.full_like(base, -1).scatter_reduce(0, row[taken], taken, "amax")
-    moved = last >= 0
-    choice = base.clone()
-    choice[moved] = treatment[last[moved]]
-    return choice
+        return steps[torch.cat(taken)]

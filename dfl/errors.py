@@ -13,6 +13,7 @@ __all__ = [
     "DflError",
     "DuplicateNameError",
     "InfeasibleBudgetError",
+    "InfeasibleProblemError",
     "InvalidValueError",
     "MissingExtraError",
     "NotConvergedError",
@@ -40,7 +41,11 @@ class InvalidValueError(DflError, ValueError):
     """A number is outside its range: NaN, infinite, negative cost, unknown treatment."""
 
 
-class InfeasibleBudgetError(DflError, ValueError):
+class InfeasibleProblemError(DflError, ValueError):
+    """No allocation meets all the constraints together."""
+
+
+class InfeasibleBudgetError(InfeasibleProblemError):
     """No allocation costs as little as the budget."""
 
 

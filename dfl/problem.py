@@ -7,7 +7,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
+from dfl.errors import (
+    DTypeError,
+    InfeasibleBudgetError,
+    InfeasibleProblemError,
+    InvalidValueError,
+    ShapeError,
+)
 
 __all__ = ["BUDGET_SLACK", "Allocation", "AllocationProblem", "ObservedCost", "Split"]
 
@@ -71,13 +77,26 @@ class AllocationProblem:
             ``()`` or ``(K,)``.
         observed: logged costs; where given, the budget is met by the estimated observed
             spend and not by ``cost``, which then only steers the choice.
+        allowed: which treatments each person may get; all where None. bool, shape ``(N, M)``.
+        pinned: the treatment a person must get, -1 for those who are free; all free where
+            None. int64, shape ``(N,)``.
+        capacity: at most so many people on each treatment, ``sum_i z_ij <= capacity_j``;
+            infinity where there is no limit. Any real dtype, shape ``(M,)``.
+        min_return: least revenue per unit of cost of the whole allocation, ``sum_ij z_ij
+            revenue_ij >= min_return * sum_ij z_ij cost_ij``, >= 0; with K budgets, their costs
+            added up.
 
     Raises:
         ShapeError: if shapes do not fit, or there is no treatment.
         DTypeError: if a tensor is not float32/float64 or devices or dtypes differ.
-        InvalidValueError: if a value is not finite or a cost is negative.
+        InvalidValueError: if a value is not finite or a cost is negative; if someone is allowed
+            no treatment, or is pinned to one that does not exist or is not allowed; if a
+            capacity or ``min_return`` is negative or NaN.
         InfeasibleBudgetError: if even the cheapest choice for everyone costs more than the
             budget (checked per budget; not checked with ``observed``).
+        InfeasibleProblemError: if the capacities add up to fewer than N people, or more people
+            are pinned to a treatment than it takes. Whether the constraints can be met together
+            only a solver can tell.
 
     Source:
         Zhou et al. (2024), arXiv:2407.13664, equation 1 (MTBAP).
@@ -87,6 +106,10 @@ class AllocationProblem:
     cost: Tensor
     budget: float | Tensor
     observed: ObservedCost | None = None
+    allowed: Tensor | None = None
+    pinned: Tensor | None = None
+    capacity: Tensor | None = None
+    min_return: float | None = None
 
     def __post_init__(self) -> None:
         """Check everything that the class promises."""
@@ -98,7 +121,7 @@ class AllocationProblem:
                 f"{self.revenue.dtype} on {self.revenue.device} and "
                 f"{self.cost.dtype} on {self.cost.device}."
             )
-        if not bool(self.revenue.isfinite().all()):
+        if not _is_finite(self.revenue):
             raise InvalidValueError(
                 "revenue must be finite, got NaN or infinity; find the rows with "
                 "~revenue.isfinite().all(1)."
@@ -106,6 +129,14 @@ class AllocationProblem:
         _check_amounts("cost", self.cost)
         if not bool(self.budgets.isfinite().all()):
             raise InvalidValueError(f"budget must be finite, got {self.budgets.tolist()}.")
+        if self.allowed is not None:
+            _check_allowed(self.allowed, self.revenue)
+        if self.pinned is not None:
+            _check_pinned(self.pinned, self.allowed, self.revenue)
+        if self.capacity is not None:
+            _check_capacity(self.capacity, self.pinned, self.revenue)
+        if self.min_return is not None and not 0 <= self.min_return < math.inf:
+            raise InvalidValueError(f"min_return must be >= 0 and finite, got {self.min_return}.")
         if self.observed is None:
             self._check_cheapest()
         else:
@@ -126,14 +157,38 @@ class AllocationProblem:
         """The budget as a float64 tensor of shape ``(K,)``, on the CPU; K = 1 for a number."""
         return torch.as_tensor(self.budget, dtype=torch.float64, device="cpu").reshape(-1)
 
+    @property
+    def choices(self) -> Tensor | None:
+        """What ``allowed`` and ``pinned`` leave to each person, None for everything.
+
+        bool, shape ``(N, M)``.
+        """
+        if self.pinned is None:
+            return self.allowed
+        every = torch.arange(self.treatments, device=self.pinned.device)
+        left = (self.pinned[:, None] == every) | (self.pinned < 0)[:, None]
+        return left if self.allowed is None else left & self.allowed
+
     def _check_cheapest(self) -> None:
-        cheapest = self.cost.amin(dim=1).sum(dim=0, dtype=torch.float64).reshape(-1).cpu()
-        if bool((cheapest > self.budgets * (1 + BUDGET_SLACK)).any()):
+        choices = self.choices
+        cost = self.cost
+        if choices is None and self._meets_budgets(cost[:, 0]):
+            return  # the usual case, without a pass over all costs
+        if choices is not None:
+            banned = ~choices if cost.ndim == 2 else ~choices[..., None]
+            cost = cost.masked_fill(banned, torch.inf)
+        cheapest = cost.amin(dim=1)
+        if not self._meets_budgets(cheapest):
+            totals = cheapest.sum(dim=0, dtype=torch.float64).reshape(-1).tolist()
             raise InfeasibleBudgetError(
                 f"budget must be at least the cost of the cheapest choice for everyone, "
-                f"{cheapest.tolist()}, got {self.budgets.tolist()}; raise the budget or add a "
+                f"{totals}, got {self.budgets.tolist()}; raise the budget or add a "
                 "cheaper treatment."
             )
+
+    def _meets_budgets(self, cost: Tensor) -> bool:  # (N,) or (N, K)
+        totals = cost.sum(dim=0, dtype=torch.float64).reshape(-1).cpu()
+        return bool((totals <= self.budgets * (1 + BUDGET_SLACK)).all())
 
     def _check_observed(self, observed: ObservedCost) -> None:
         if self.cost.ndim == 3:
@@ -215,10 +270,79 @@ def _check_floating(name: str, tensor: Tensor) -> None:
 def _check_amounts(name: str, tensor: Tensor) -> None:
     """Refuse amounts that are not floating point, not finite, or negative."""
     _check_floating(name, tensor)
-    if not bool(tensor.isfinite().all()):
+    if not tensor.numel():
+        return
+    lowest, highest = (float(end) for end in tensor.detach().aminmax())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise InvalidValueError(f"{name} must be finite, got NaN or infinity.")
-    if bool((tensor < 0).any()):
-        raise InvalidValueError(f"{name} must be >= 0, got a minimum of {float(tensor.min()):g}.")
+    if lowest < 0:
+        raise InvalidValueError(f"{name} must be >= 0, got a minimum of {lowest:g}.")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Read a tensor once: NaN comes through both ends of ``aminmax``."""
+    return not tensor.numel() or all(math.isfinite(float(end)) for end in tensor.detach().aminmax())
+
+
+def _check_allowed(allowed: Tensor, revenue: Tensor) -> None:
+    if allowed.dtype != torch.bool or allowed.device != revenue.device:
+        raise DTypeError(
+            f"allowed must be bool on {revenue.device}, got {allowed.dtype} on {allowed.device}."
+        )
+    if allowed.shape != revenue.shape:
+        raise ShapeError(
+            f"allowed must be {tuple(revenue.shape)} as revenue is, got {tuple(allowed.shape)}."
+        )
+    nothing = ~allowed.any(dim=1)
+    if bool(nothing.any()):
+        raise InvalidValueError(
+            f"allowed must leave everyone a treatment, got {int(nothing.sum())} row(s) without; "
+            f"the first is row {int(nothing.nonzero()[0])}."
+        )
+
+
+def _check_pinned(pinned: Tensor, allowed: Tensor | None, revenue: Tensor) -> None:
+    rows, treatments = revenue.shape
+    if pinned.dtype != torch.int64 or pinned.device != revenue.device:
+        raise DTypeError(
+            f"pinned must be int64 on {revenue.device}, got {pinned.dtype} on {pinned.device}."
+        )
+    if pinned.shape != (rows,):
+        raise ShapeError(f"pinned must be ({rows},), got {tuple(pinned.shape)}.")
+    if bool(((pinned < -1) | (pinned >= treatments)).any()):
+        raise InvalidValueError(
+            f"pinned must lie in -1 .. {treatments - 1}, -1 for people who are free, got "
+            f"{int(pinned.min())} .. {int(pinned.max())}."
+        )
+    if allowed is not None:
+        fixed = (pinned >= 0).nonzero()[:, 0]
+        clash = fixed[~allowed[fixed, pinned[fixed]]]
+        if clash.shape[0]:
+            raise InvalidValueError(
+                f"pinned must be a treatment that is allowed, got {clash.shape[0]} row(s) where "
+                f"it is not; the first is row {int(clash[0])}."
+            )
+
+
+def _check_capacity(capacity: Tensor, pinned: Tensor | None, revenue: Tensor) -> None:
+    rows, treatments = revenue.shape
+    if capacity.shape != (treatments,):
+        raise ShapeError(f"capacity must be ({treatments},), got {tuple(capacity.shape)}.")
+    if not bool((capacity >= 0).all()):
+        raise InvalidValueError(f"capacity must be >= 0, got {capacity.tolist()}.")
+    places = capacity.double().floor()
+    if float(places.sum()) < rows:
+        raise InfeasibleProblemError(
+            f"capacity must take all {rows} people, got places for {float(places.sum()):g}; raise "
+            "a capacity, or set that of doing nothing to infinity."
+        )
+    if pinned is not None:
+        taken = torch.bincount(pinned[pinned >= 0], minlength=treatments).to(places.device)
+        if bool((taken > places).any()):
+            raise InfeasibleProblemError(
+                f"capacity must take the people pinned, {taken.tolist()} per treatment, got "
+                f"{capacity.tolist()}; raise it or pin fewer."
+            )
 
 
 def _check_shapes(revenue: Tensor, cost: Tensor, budgets: Tensor) -> None:

@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from dfl.budget_path import BudgetPath, choice_after
+from dfl.budget_path import BudgetPath, HullSteps
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
 from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual, decide
@@ -20,19 +20,15 @@ def whole_numbers(seed: int, rows: int, treatments: int) -> AllocationProblem:
 
 def one_by_one(path: BudgetPath, budget: int) -> tuple[list[int], Fraction]:
     """Take the steps of a path in order, a person at a time; the choice and the LP optimum."""
-    choice = path.base.tolist()
+    choice = path.steps.base.tolist()
     left = budget - int(path.costs[0])
     optimum: Fraction | None = None
     revenue = Fraction(int(path.revenues[0]))
     stopped = set()
-    for row, before, after, cost, gain in zip(
-        path.row.tolist(),
-        path.previous.tolist(),
-        path.treatment.tolist(),
-        path.added_cost.tolist(),
-        path.added_revenue.tolist(),
-        strict=True,
-    ):
+    steps = path.steps
+    columns = (steps.row, steps.previous, steps.treatment, steps.added_cost, steps.added_revenue)
+    in_order = (column[path.order].tolist() for column in columns)
+    for row, before, after, cost, gain in zip(*in_order, strict=True):
         if row in stopped:
             continue
         if cost > left:
@@ -121,19 +117,20 @@ def test_rounds_of_passing_over_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_allocation_does_not_share_memory_with_the_path() -> None:
     path = GreedyDual().path(whole_numbers(1, rows=5, treatments=3))
-    before = [tensor.clone() for tensor in vars(path).values()]
+    tensors = [path.multipliers, path.costs, path.revenues, path.order, *vars(path.steps).values()]
+    before = [tensor.clone() for tensor in tensors]
     for budget in (float(path.costs[0]), float(path.costs[-1])):
         found = path.at(budget)
         for name in ("choice", "multiplier", "revenue", "cost", "upper_bound"):
             getattr(found, name).fill_(77)
-    assert all(torch.equal(*pair) for pair in zip(before, vars(path).values(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, tensors, strict=True))
 
 
 def test_a_budget_short_by_rounding_buys_the_cheapest() -> None:
     random = whole_numbers(2, rows=10, treatments=3)
     path = GreedyDual().path(random)
     found = path.at(float(path.costs[0]) * (1 - 1e-12))
-    assert found.choice.equal(path.base)
+    assert found.choice.equal(path.steps.base)
     assert found.gap == 0.0
 
 
@@ -155,16 +152,37 @@ def test_a_path_pickles() -> None:
 
 
 def test_choice_after_takes_the_last_step_of_each_person() -> None:
-    base, row, treatment = torch.tensor([3, 4]), torch.tensor([1, 0, 1]), torch.tensor([5, 6, 7])
-    for taken, choice in (([], [3, 4]), ([0], [3, 5]), ([0, 2], [3, 7]), ([0, 1, 2], [6, 7])):
-        steps = torch.tensor(taken, dtype=torch.int64)
-        assert choice_after(base, row, treatment, steps).tolist() == choice
+    row, treatment = torch.tensor([0, 1, 1]), torch.tensor([6, 5, 7])
+    unused = torch.ones(3, dtype=torch.float64)
+    steps = HullSteps(torch.tensor([3, 4]), row, row, treatment, unused, unused, unused)
+    for taken, choice in (([], [3, 4]), ([1], [3, 5]), ([1, 2], [3, 7]), ([0, 1, 2], [6, 7])):
+        mask = torch.zeros(3, dtype=torch.bool)
+        mask[taken] = True
+        assert steps.choice_after(mask).tolist() == choice
 
 
 def test_points_of_the_path_are_decisions_at_their_multipliers() -> None:
     random = problem(6, rows=50, treatments=4)
     path = GreedyDual().path(random)
-    for point in (0, 3, 20, path.row.shape[0]):
+    for point in (0, 3, 20, path.order.shape[0]):
         decided = decide(random.revenue, random.cost, float(path.multipliers[point]))
-        taken = torch.arange(point)
-        assert choice_after(path.base, path.row, path.treatment, taken).equal(decided)
+        assert path.choice_at(point).equal(decided)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tied_steps_are_taken_in_the_paths_order(seed: int) -> None:
+    cost = torch.arange(4.0).expand(30, 4).double()
+    draw = torch.Generator().manual_seed(seed)
+    revenue = cost * torch.randint(1, 3, (30, 1), generator=draw)
+    path = GreedyDual().path(AllocationProblem(revenue, cost, 0.0))
+    assert path.multipliers.unique().tolist() == [0.0, 1.0, 2.0]
+    choice = path.steps.base.clone()
+    for point, step in enumerate(path.order.tolist()):
+        assert path.choice_at(point).equal(choice)
+        choice[path.steps.row[step]] = path.steps.treatment[step]
+
+
+def test_a_fill_looks_at_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dfl.budget_path._FILL_STEPS", 2)
+    found = GreedyDual().solve(eager_people())
+    assert found.choice.tolist() == [0, 1, 0, 0, 0, 0, 0]

@@ -15,6 +15,7 @@ BUILTIN = {
     "DataNotFoundError": FileNotFoundError,
     "DuplicateNameError": ValueError,
     "InfeasibleBudgetError": ValueError,
+    "InfeasibleProblemError": ValueError,
     "InvalidValueError": ValueError,
     "MissingExtraError": ImportError,
     "NotConvergedError": RuntimeError,

@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 
 from dfl import Allocation, AllocationProblem, ObservedCost
-from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
+from dfl.errors import (
+    DTypeError,
+    InfeasibleBudgetError,
+    InfeasibleProblemError,
+    InvalidValueError,
+    ShapeError,
+)
 
 REVENUE = torch.tensor([[0.0, 1.0, 1.5], [0.0, 2.0, 2.0]])
 COST = torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 2.0]])
@@ -157,6 +163,119 @@ def test_observed_treatments_must_exist(treatment: Tensor) -> None:
     found = rf"{int(treatment.min())} \.\. {int(treatment.max())}"
     with pytest.raises(InvalidValueError, match=rf"must lie in 0 \.\. 2, got {found}"):
         AllocationProblem(REVENUE, COST, 3.0, observed(treatment=treatment))
+
+
+ALLOWED = torch.tensor([[True, True, False], [False, True, True]])
+
+
+def test_masks_and_pins_leave_choices() -> None:
+    assert AllocationProblem(REVENUE, COST, 3.0).choices is None
+    masked = AllocationProblem(REVENUE, COST, 3.0, allowed=ALLOWED)
+    assert masked.choices is ALLOWED
+    pinned = AllocationProblem(REVENUE, COST, 3.0, pinned=torch.tensor([-1, 2]))
+    assert pinned.choices.tolist() == [[True, True, True], [False, False, True]]
+    both = AllocationProblem(REVENUE, COST, 3.0, allowed=ALLOWED, pinned=torch.tensor([-1, 2]))
+    assert both.choices.tolist() == [[True, True, False], [False, False, True]]
+
+
+def test_every_constraint_may_be_given_together() -> None:
+    full = AllocationProblem(
+        REVENUE,
+        COST,
+        3.0,
+        allowed=ALLOWED,
+        pinned=torch.tensor([0, -1]),
+        capacity=torch.tensor([1.5, 1.0, INF]),
+        min_return=0.0,
+    )
+    assert (full.rows, full.treatments) == (2, 3)
+
+
+def test_banned_treatments_do_not_count_as_the_cheapest() -> None:
+    costly = {"allowed": torch.tensor([[False, True, True], [False, False, True]])}
+    assert AllocationProblem(REVENUE, COST, 3.0, **costly).budgets.item() == 3.0
+    with pytest.raises(InfeasibleBudgetError, match=r"\[3\.0\], got \[2\.5\]"):
+        AllocationProblem(REVENUE, COST, 2.5, **costly)
+    with pytest.raises(InfeasibleBudgetError, match=r"\[3\.0\], got \[2\.5\]"):
+        AllocationProblem(REVENUE, COST, 2.5, pinned=torch.tensor([1, 2]))
+    several = torch.stack([COST, 2 * COST], 2)
+    with pytest.raises(InfeasibleBudgetError, match=r"\[3\.0, 6\.0\], got \[9\.0, 5\.0\]"):
+        AllocationProblem(REVENUE, several, torch.tensor([9.0, 5.0]), **costly)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        ({"allowed": ALLOWED.int()}, r"allowed must be bool on cpu, got torch\.int32 on cpu"),
+        ({"allowed": ALLOWED.to("meta")}, r"allowed must be bool on cpu, got torch\.bool on meta"),
+        ({"pinned": torch.tensor([0.0, 1.0])}, r"pinned must be int64 on cpu, got torch\.float32"),
+    ],
+)
+def test_constraints_of_a_wrong_dtype_are_refused(
+    constraint: dict[str, Tensor], message: str
+) -> None:
+    with pytest.raises(DTypeError, match=message):
+        AllocationProblem(REVENUE, COST, 3.0, **constraint)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        ({"allowed": ALLOWED[:1]}, r"allowed must be \(2, 3\) as revenue is, got \(1, 3\)"),
+        ({"pinned": torch.tensor([0])}, r"pinned must be \(2,\), got \(1,\)"),
+        ({"capacity": torch.ones(2)}, r"capacity must be \(3,\), got \(2,\)"),
+    ],
+)
+def test_constraints_of_a_wrong_shape_are_refused(
+    constraint: dict[str, Tensor], message: str
+) -> None:
+    with pytest.raises(ShapeError, match=message):
+        AllocationProblem(REVENUE, COST, 3.0, **constraint)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        (
+            {"allowed": ALLOWED & torch.tensor([[True], [False]])},
+            r"allowed must leave everyone a treatment, got 1 row\(s\).*the first is row 1",
+        ),
+        ({"pinned": torch.tensor([0, 3])}, r"pinned must lie in -1 \.\. 2.*got 0 \.\. 3"),
+        ({"pinned": torch.tensor([-2, 1])}, r"pinned must lie in -1 \.\. 2.*got -2 \.\. 1"),
+        (
+            {"allowed": ALLOWED, "pinned": torch.tensor([1, 0])},
+            r"pinned must be a treatment that is allowed, got 1 row\(s\).*the first is row 1",
+        ),
+        ({"capacity": torch.tensor([2, -1, 2])}, r"capacity must be >= 0, got \[2, -1, 2\]"),
+        ({"capacity": torch.tensor([2, NAN, 2])}, r"capacity must be >= 0, got \[2\.0, nan, 2"),
+        ({"min_return": -0.5}, r"min_return must be >= 0 and finite, got -0\.5"),
+        ({"min_return": NAN}, "min_return must be >= 0 and finite, got nan"),
+        ({"min_return": INF}, "min_return must be >= 0 and finite, got inf"),
+    ],
+)
+def test_constraints_out_of_range_are_refused(constraint: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        AllocationProblem(REVENUE, COST, 3.0, **constraint)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        (
+            {"capacity": torch.tensor([0.9, 1.9, 0.0])},
+            "capacity must take all 2 people, got places for 1; raise a capacity",
+        ),
+        (
+            {"capacity": torch.tensor([2, 2, 1]), "pinned": torch.tensor([2, 2])},
+            r"capacity must take the people pinned, \[0, 0, 2\].*got \[2, 2, 1\]; raise it",
+        ),
+    ],
+)
+def test_capacities_for_too_few_people_are_refused(
+    constraint: dict[str, Tensor], message: str
+) -> None:
+    with pytest.raises(InfeasibleProblemError, match=message):
+        AllocationProblem(REVENUE, COST, 9.0, **constraint)
 
 
 def allocation(revenue: float, upper_bound: float) -> Allocation:

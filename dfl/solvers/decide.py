@@ -4,14 +4,17 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError, ShapeError
+from dfl.solvers.passes import Backend, passes_for, tournament
 
-__all__ = ["cheapest", "decide"]
+__all__ = ["decide"]
 
 
 def decide(
     revenue: Tensor,  # (..., N, M)
     cost: Tensor,  # (..., N, M)
     multiplier: float | Tensor,  # (...)
+    *,
+    backend: Backend = "auto",
 ) -> Tensor:  # (..., N)
     """Choose ``argmax_j revenue_j - multiplier * cost_j`` for each person.
 
@@ -26,13 +29,16 @@ def decide(
         cost: cost, in the same currency, finite. Shape of ``revenue``.
         multiplier: price of money, revenue per unit of cost, >= 0. A number, or a tensor
             that broadcasts over the leading axes.
+        backend: see `passes_for`; all choose alike. Used where there is one multiplier.
 
     Returns:
         Treatment per person, int64, shape ``(..., N)``.
 
     Raises:
         ShapeError: if the shapes do not fit.
-        InvalidValueError: if a multiplier is negative or NaN.
+        InvalidValueError: if a multiplier is negative or NaN, or the back end does not exist,
+            or not for this device.
+        MissingExtraError: if the back end is not installed.
     """
     if revenue.ndim < 2 or revenue.shape[-1] == 0 or cost.shape != revenue.shape:
         raise ShapeError(
@@ -47,26 +53,8 @@ def decide(
             f"multiplier must broadcast over {tuple(revenue.shape[:-2])}, the leading axes of "
             f"revenue, got {tuple(price.shape)}."
         )
-    return _tournament(revenue, cost, price.unsqueeze(-1))
-
-
-def cheapest(revenue: Tensor, cost: Tensor) -> Tensor:  # (..., N, M) twice -> (..., N)
-    """Choose each person's cheapest treatment, ties as in `decide`: money at any price."""
-    tied = cost == cost.amin(dim=-1, keepdim=True)
-    return revenue.masked_fill(~tied, -torch.inf).argmax(dim=-1)
-
-
-def _tournament(revenue: Tensor, cost: Tensor, price: Tensor) -> Tensor:
-    """Let each treatment meet the best one before it."""
-    best_revenue, best_cost = revenue[..., 0], cost[..., 0]
-    choice = torch.zeros(revenue.shape[:-1], dtype=torch.int64, device=revenue.device)
-    for j in range(1, revenue.shape[-1]):
-        revenue_gain, cost_gain = revenue[..., j] - best_revenue, cost[..., j] - best_cost
-        same_cost = cost_gain == 0
-        slope = revenue_gain / cost_gain.masked_fill(same_cost, 1)
-        wins = torch.where(cost_gain > 0, slope > price, slope <= price)
-        wins = torch.where(same_cost, revenue_gain > 0, wins)
-        best_revenue = torch.where(wins, revenue[..., j], best_revenue)
-        best_cost = torch.where(wins, cost[..., j], best_cost)
-        choice.masked_fill_(wins, j)
-    return choice
+    passes = passes_for(backend, revenue.device)
+    if price.ndim:
+        return tournament(revenue, cost, price.unsqueeze(-1))
+    flat = revenue.reshape(-1, revenue.shape[-1]), cost.reshape(-1, revenue.shape[-1])
+    return passes.decide(*flat, float(price)).view(revenue.shape[:-1])

@@ -10,10 +10,11 @@ from torch import Tensor
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
 from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem, ObservedCost
 from dfl.solvers.base import AbstractSolver
-from dfl.solvers.decide import cheapest, decide
+from dfl.solvers.decide import decide
 from dfl.solvers.hull import hull_steps
 from dfl.solvers.match_intervals import match_intervals
-from dfl.solvers.one_budget import require_one_budget
+from dfl.solvers.one_budget import require_one_budget, without_banned
+from dfl.solvers.passes import cheapest
 
 __all__ = ["DualBisection"]
 
@@ -83,6 +84,7 @@ class DualBisection(AbstractSolver):
                 the budget, unless ``on_infeasible="least-spend"``.
         """
         require_one_budget("dual-bisection", problem)
+        problem = without_banned(problem)
         budget = float(problem.budgets[0])
         if problem.observed is None:
             return _solve_predicted(problem, budget)

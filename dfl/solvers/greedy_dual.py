@@ -9,8 +9,9 @@ from torch import Tensor
 from dfl.budget_path import BudgetPath
 from dfl.problem import Allocation, AllocationProblem
 from dfl.solvers.base import AbstractSolver
-from dfl.solvers.hull import hull_steps
-from dfl.solvers.one_budget import require_one_budget, require_predicted_cost
+from dfl.solvers.narrowing import budget_path, narrow
+from dfl.solvers.one_budget import require_one_budget, require_predicted_cost, without_banned
+from dfl.solvers.passes import AbstractPasses, Backend, passes_for
 
 __all__ = ["GreedyDual"]
 
@@ -28,11 +29,29 @@ class GreedyDual(AbstractSolver):
     ``gap <= largest revenue step / upper_bound``. ``split`` is the fractional person of the
     LP optimum whenever there is one. Arithmetic is float64 whatever the inputs are.
 
+    Above 8,192 people, hulls are built only for those whose treatment a sample of the others
+    leaves open, see `narrow`; time is then that of reading the inputs a few times.
+
+    Args:
+        backend: what computes, see `passes_for`. LP optimum and multiplier are the same for
+            all, up to rounding.
+
+    Raises:
+        InvalidValueError: if the back end does not exist, or, when solving, not for the
+            problem's device.
+        MissingExtraError: if the back end is not installed.
+
     Source:
         Sinha and Zoltners (1979), doi:10.1287/opre.27.3.503; Dyer (1984),
-        doi:10.1007/BF02591729. Deviation: all steps are sorted instead of searched for the
-        median, which gives the whole `BudgetPath`.
+        doi:10.1007/BF02591729. Deviation: instead of searching for medians of slopes, a
+        sample brackets the multiplier, and one pass prunes those whom the bracket settles.
     """
+
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        """Check that the back end is there."""
+        passes_for(self.backend, torch.device("cpu"))
 
     @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:
@@ -47,7 +66,8 @@ class GreedyDual(AbstractSolver):
         Raises:
             UnsupportedProblemError: if there are several budgets or observed costs.
         """
-        return self.path(problem).at(float(problem.budgets[0]))
+        revenue, cost, passes = self._inputs(problem)
+        return narrow(revenue, cost, float(problem.budgets[0]), passes)
 
     @torch.no_grad()
     def path(self, problem: AllocationProblem) -> BudgetPath:
@@ -57,28 +77,17 @@ class GreedyDual(AbstractSolver):
             problem: one budget, met by predicted costs.
 
         Returns:
-            A `BudgetPath` whose ``at(problem.budget)`` equals ``solve(problem)``.
+            A `BudgetPath`; up to 8,192 people, ``at(problem.budget)`` equals ``solve(problem)``,
+            above, all but what is left to fill is the same.
 
         Raises:
             UnsupportedProblemError: if there are several budgets or observed costs.
         """
+        return budget_path(*self._inputs(problem))
+
+    def _inputs(self, problem: AllocationProblem) -> tuple[Tensor, Tensor, AbstractPasses]:
         require_one_budget("greedy-dual", problem)
         require_predicted_cost("greedy-dual", problem)
-        steps = hull_steps(problem.revenue, problem.cost).sorted()
-        return BudgetPath(
-            multipliers=torch.cat([steps.multiplier, steps.multiplier.new_zeros(1)]),
-            costs=_running_total(problem.cost, steps.base, steps.added_cost),
-            revenues=_running_total(problem.revenue, steps.base, steps.added_revenue),
-            base=steps.base,
-            row=steps.row,
-            previous=steps.previous,
-            treatment=steps.treatment,
-            added_cost=steps.added_cost,
-            added_revenue=steps.added_revenue,
-        )
-
-
-def _running_total(amount: Tensor, base: Tensor, added: Tensor) -> Tensor:
-    """Return the total at ``base`` and after each step. Shape ``(S + 1,)``, float64."""
-    start = amount.gather(1, base[:, None]).sum(dtype=torch.float64).reshape(1)
-    return torch.cat([start, start + added.cumsum(dim=0)])
+        problem = without_banned(problem)
+        passes = passes_for(self.backend, problem.revenue.device)
+        return problem.revenue, problem.cost, passes

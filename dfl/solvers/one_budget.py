@@ -1,26 +1,38 @@
 """Refusals that the solvers of a single budget share."""
 
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
 from dfl.errors import UnsupportedProblemError
 from dfl.problem import AllocationProblem
 
-__all__ = ["require_one_budget", "require_predicted_cost"]
+__all__ = ["require_one_budget", "require_predicted_cost", "without_banned"]
 
 
 def require_one_budget(solver: str, problem: AllocationProblem) -> None:
-    """Refuse a problem with several budgets.
+    """Refuse a problem that one multiplier, the price of money, does not solve.
 
     Args:
         solver: registry name of the solver.
         problem: the problem it was given.
 
     Raises:
-        UnsupportedProblemError: if the cost has an axis of budgets.
+        UnsupportedProblemError: if the cost has an axis of budgets, or there are capacities or
+            a least return.
     """
+    for name in ("capacity", "min_return"):
+        if getattr(problem, name) is not None:
+            raise UnsupportedProblemError(
+                f"{solver} does not take {name}; use dual-ascent, linear-program or "
+                "mixed-integer, which do, or leave it out."
+            )
     if problem.cost.ndim != 2:
         raise UnsupportedProblemError(
             f"{solver} takes one budget and cost (N, M), got {problem.cost.shape[2]} budget(s) "
-            f"and cost {tuple(problem.cost.shape)}; keep the budget that binds, or add the "
-            "costs up into one."
+            f"and cost {tuple(problem.cost.shape)}; use dual-ascent, linear-program or "
+            "mixed-integer, keep the budget that binds, or add the costs up into one."
         )
 
 
@@ -39,3 +51,33 @@ def require_predicted_cost(solver: str, problem: AllocationProblem) -> None:
             f"{solver} meets the budget by predicted costs, got observed costs; use "
             "dual-bisection, or leave observed out."
         )
+
+
+def without_banned(problem: AllocationProblem) -> AllocationProblem:
+    """Return an equal problem in which everything is allowed: what was not is never chosen.
+
+    A treatment that ``problem.choices`` bans gets the largest cost of the person's others and
+    a revenue below all of them, so that no price of money makes it worth choosing. With one
+    budget and nothing else that binds, the optimum and its dual value stay the same.
+
+    Args:
+        problem: one budget, no capacities.
+    """
+    choices = problem.choices
+    if choices is None:
+        return problem
+
+    def among(amount: Tensor, other: float) -> Tensor:
+        return torch.where(choices, amount, other)
+
+    least = among(problem.revenue, torch.inf).amin(dim=1)
+    margin = among(problem.revenue.abs(), 0).amax(dim=1)
+    below = least - torch.where(margin > 0, margin, 1)
+    dearest = among(problem.cost, 0).amax(dim=1)
+    return replace(
+        problem,
+        revenue=torch.where(choices, problem.revenue, below[:, None]),
+        cost=torch.where(choices, problem.cost, dearest[:, None]),
+        allowed=None,
+        pinned=None,
+    )

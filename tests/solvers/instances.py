@@ -1,5 +1,7 @@
 """Problems that the tests of the solvers share, and slow truths to hold answers against."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -9,7 +11,7 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_array, vstack
 from torch import Tensor
 
-from dfl.problem import AllocationProblem, ObservedCost
+from dfl.problem import BUDGET_SLACK, AllocationProblem, ObservedCost
 
 KINDS = ("continuous", "integers", "zeros", "duplicates", "dominated", "priced", "negative")
 
@@ -80,20 +82,92 @@ def linear_program(problem: AllocationProblem) -> float:
     return float(-solution.fun)
 
 
-def brute_force(problem: AllocationProblem, *, slack: float = 0.0) -> float:
-    """Return the best revenue over all ``M ** N`` choices within ``budget * (1 + slack)``."""
+FEATURES = ("allowed", "pinned", "capacity", "min_return", "budgets")
+
+
+def constrained(
+    seed: int,
+    *,
+    rows: int,
+    treatments: int,
+    features: Collection[str],
+    kind: str = "continuous",
+) -> AllocationProblem:
+    """Make a problem with some of `FEATURES`, all of them binding here and there.
+
+    A plan drawn at random meets every constraint with a little to spare, so that the problem has
+    an answer.
+    """
+    draw = np.random.default_rng([seed, 1])
+    plain = problem(seed, rows=rows, treatments=treatments, kind=kind)
+    plan = torch.from_numpy(draw.integers(0, treatments, rows))
+    everyone = torch.arange(rows)
+    spare = 1 + 0.2 * draw.random()
+    spent = spare * float(plain.cost[everyone, plan].sum())
+    changed = replace(plain, budget=max(float(plain.budget), spent))
+    if "budgets" in features:
+        factor = torch.from_numpy(draw.random((rows, treatments, 2)))
+        cost = torch.cat([plain.cost[..., None], plain.cost[..., None] * factor], dim=2)
+        changed = replace(changed, cost=cost, budget=spare * cost[everyone, plan].sum(0))
+    if "allowed" in features:
+        allowed = torch.from_numpy(draw.random((rows, treatments)) < 0.6)
+        allowed[everyone, plan] = True
+        changed = replace(changed, allowed=allowed)
+    if "pinned" in features:
+        fixed = torch.from_numpy(draw.random(rows) < 0.3)
+        changed = replace(changed, pinned=torch.where(fixed, plan, -1))
+    if "capacity" in features:
+        capacity = torch.bincount(plan, minlength=treatments) + 0.5
+        capacity[draw.integers(0, treatments)] = torch.inf
+        changed = replace(changed, capacity=capacity)
+    if "min_return" in features:
+        earned = float(plain.revenue[everyone, plan].sum())
+        paid = float(changed.cost[everyone, plan].sum())
+        if earned > 0 and paid > 0:
+            changed = replace(changed, min_return=0.95 * earned / paid)
+    return changed
+
+
+def meets(problem: AllocationProblem, choice: Tensor, *, slack: float = BUDGET_SLACK) -> Tensor:
+    """Say which choices meet every constraint, up to a relative excess. (N, C) to (C,)."""
     rows, treatments = problem.revenue.shape
-    budget = float(problem.budgets[0]) * (1 + slack)
+    everyone = torch.arange(rows, device=choice.device)[:, None]
+    cost = problem.cost.double().reshape(rows, treatments, problem.budgets.shape[0])
+    cost = cost[everyone, choice].sum(0)
+    budget = problem.budgets.to(cost.device) * (1 + slack)
+    if not slack:  # a budget may be short of the cheapest choice by rounding
+        budget = budget.maximum(cost.amin(0))
+    met = (cost <= budget).all(1)
+    if problem.choices is not None:
+        met &= problem.choices[everyone, choice].all(0)
+    if problem.capacity is not None:
+        counts = torch.stack([(choice == j).sum(0) for j in range(treatments)])
+        met &= (counts <= problem.capacity[:, None].to(counts.device)).all(0)
+    if problem.min_return is not None:
+        revenue = problem.revenue.double().gather(1, choice).sum(0)
+        wanted = problem.min_return * cost.sum(1)
+        met &= revenue >= wanted - slack * wanted.abs()
+    return met
+
+
+def brute_force(problem: AllocationProblem, *, slack: float = 0.0) -> float:
+    """Return the best revenue over all ``M ** N`` choices, constraints met up to ``slack``."""
+    rows, treatments = problem.revenue.shape
     everyone = torch.tensor(list(product(range(treatments), repeat=rows)), dtype=torch.int64).T
-    cost = problem.cost.double().gather(1, everyone).sum(0)
+    everyone = everyone.reshape(rows, treatments**rows)
     revenue = problem.revenue.double().gather(1, everyone).sum(0)
-    return float(revenue[cost <= max(budget, float(cost.min()))].max())
+    return float(revenue[meets(problem, everyone, slack=slack)].max())
 
 
 def largest_step(problem: AllocationProblem) -> float:
-    """Return the largest range of anyone's revenues: no step earns more."""
-    spread = problem.revenue.amax(1) - problem.revenue.amin(1)
-    return float(spread.max()) if spread.numel() else 0.0
+    """Return the largest range of anyone's open revenues: no step earns more."""
+    revenue, choices = problem.revenue, problem.choices
+    if not revenue.shape[0]:
+        return 0.0
+    if choices is None:
+        return float((revenue.amax(1) - revenue.amin(1)).max())
+    most = revenue.masked_fill(~choices, -torch.inf).amax(1)
+    return float((most - revenue.masked_fill(~choices, torch.inf).amin(1)).max())
 
 
 def magnitude(problem: AllocationProblem) -> float:
@@ -124,3 +198,50 @@ def problems(draw: st.DrawFn) -> AllocationProblem:
     low, high = float(costs.amin(1).sum()), float(costs.amax(1).sum())
     share = draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0, 1.1]))
     return AllocationProblem(revenues, costs, low + share * (high - low))
+
+
+@st.composite
+def masked_problems(draw: st.DrawFn) -> AllocationProblem:
+    """Small problems in which some treatments are banned and some people pinned."""
+    plain = draw(problems())
+    choice = draw(choices_of(plain))
+    flags = st.lists(st.booleans(), min_size=plain.revenue.numel(), max_size=plain.revenue.numel())
+    allowed = torch.tensor(draw(flags), dtype=torch.bool).reshape(plain.revenue.shape)
+    allowed[torch.arange(plain.rows), choice] = True
+    fixed = draw(st.lists(st.integers(0, 2), min_size=plain.rows, max_size=plain.rows))
+    pinned = torch.where(torch.tensor(fixed, dtype=torch.int64) == 0, choice, -1)
+    spent = float(plain.cost.gather(1, choice[:, None]).sum())
+    return replace(plain, budget=max(plain.budget, spent), allowed=allowed, pinned=pinned)
+
+
+@st.composite
+def constrained_problems(draw: st.DrawFn) -> AllocationProblem:
+    """Small problems with two budgets, capacities and a least return, met by some choice."""
+    masked = draw(st.one_of(problems(), masked_problems()))
+    rows, treatments = masked.revenue.shape
+    open_choices = masked.choices
+    plan = draw(choices_of(masked))
+    if open_choices is not None:
+        first = open_choices.long().argmax(1)
+        plan = torch.where(open_choices[torch.arange(rows), plan], plan, first)
+    second = masked.cost.flip(0) * torch.tensor(draw(st.sampled_from([0.0, 1e-6, 1.0, 1e6])))
+    cost = torch.stack([masked.cost, second], dim=2)
+    spent = cost[torch.arange(rows), plan].sum(0)
+    earned = float(masked.revenue[torch.arange(rows), plan].sum())
+    factor = draw(st.sampled_from([1.0, 1.5]))
+    least = earned / float(spent.sum()) * (1 - 1e-9) if earned > 0 and spent.sum() > 0 else 0.0
+    return replace(
+        masked,
+        cost=cost,
+        budget=factor * spent,
+        capacity=torch.bincount(plan, minlength=treatments) + draw(st.integers(0, 1)),
+        min_return=least if earned >= 0 and draw(st.booleans()) else None,
+    )
+
+
+def choices_of(problem: AllocationProblem) -> st.SearchStrategy[Tensor]:
+    """Draw a treatment for everyone."""
+    one = st.integers(0, problem.treatments - 1)
+    return st.lists(one, min_size=problem.rows, max_size=problem.rows).map(
+        lambda drawn: torch.tensor(drawn, dtype=torch.int64)
+    )

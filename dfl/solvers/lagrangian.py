@@ -1,0 +1,236 @@
+"""The Lagrangian of an allocation problem: everyone's best treatment at given prices."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.problem import AllocationProblem
+
+__all__ = ["Evaluation", "Extremes", "Lagrangian"]
+
+_CPU_CHUNK = 2**17  # numbers per chunk: a megabyte, so that a chunk stays in the cache
+_CUDA_CHUNK = 2**24
+_ROUNDING = 32 * torch.finfo(torch.float64).eps
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What everyone does at some prices, and the dual value there.
+
+    Args:
+        prices: price of each constraint, >= 0. float64 on the CPU, shape ``(C,)``.
+        value: ``prices . limit + sum_i max_j score_ij``, with what rounding may have taken
+            away added: an upper bound of every allocation. In currency.
+        revenue: total revenue of ``choice``.
+        usage: what ``choice`` uses of each constraint. float64 on the CPU, shape ``(C,)``.
+        choice: best treatment of each person, int64, shape ``(N,)``.
+        margin: lead of the best score over the second, infinity where there is no second.
+            float32, shape ``(N,)``.
+    """
+
+    prices: Tensor
+    value: float
+    revenue: float
+    usage: Tensor
+    choice: Tensor
+    margin: Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Extremes:
+    """What all people together can earn and use at least and at most, each for itself.
+
+    Args:
+        least: least total revenue, in currency.
+        most: largest total revenue.
+        size: magnitude of revenue, ``sum_i max_j |revenue_ij|``.
+        floor: least use of each constraint. float64 on the CPU, shape ``(C,)``.
+        ceiling: largest use of each constraint, shape ``(C,)``.
+    """
+
+    least: float
+    most: float
+    size: float
+    floor: Tensor
+    ceiling: Tensor
+
+    def typical_prices(self) -> Tensor:
+        """Return revenue at stake per use at stake of each constraint; 1 where nothing is."""
+        use = self.ceiling - self.floor
+        stake = self.most - self.least
+        return torch.where((use > 0) & (stake > 0), stake / use, 1.0)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Lagrangian:
+    """Revenue less priced constraints, ``score_ij = revenue_ij - sum_c price_c * use_ijc``.
+
+    The constraints are, in this order, the K budgets (use: cost), the capacities of the M
+    treatments (use: 1 on that treatment) and the least return (use: ``min_return * cost -
+    revenue``, limit 0): C = K + M + 1. One that the problem does not have has an infinite
+    limit, and its price stays 0.
+
+    Args:
+        revenue: in currency, shape ``(N, M)``.
+        cost: in currency, >= 0, shape ``(N, M, K)``.
+        choices: which treatments each person may get, all where None. bool, ``(N, M)``.
+        limit: most that may be used of each constraint. float64 on the CPU, shape ``(C,)``.
+        min_return: least revenue per unit of cost, no unit.
+    """
+
+    revenue: Tensor
+    cost: Tensor
+    choices: Tensor | None
+    limit: Tensor
+    min_return: float
+
+    @classmethod
+    def of(cls, problem: AllocationProblem) -> "Lagrangian":
+        """Read a problem; capacities are rounded down, as people are whole."""
+        cost = problem.cost if problem.cost.ndim == 3 else problem.cost[..., None]
+        capacity = torch.full((problem.treatments,), torch.inf, dtype=torch.float64)
+        if problem.capacity is not None:
+            places = problem.capacity.detach().cpu().double().floor()
+            capacity = torch.where(places < problem.rows, places, torch.inf)
+        floor = torch.tensor([0.0 if problem.min_return is not None else torch.inf])
+        return cls(
+            problem.revenue.detach(),
+            cost.detach(),
+            problem.choices,
+            torch.cat([problem.budgets.detach(), capacity, floor.double()]),
+            problem.min_return or 0.0,
+        )
+
+    @property
+    def rows(self) -> int:
+        """Number of people, N."""
+        return self.revenue.shape[0]
+
+    @property
+    def active(self) -> Tensor:
+        """Positions of the constraints that the problem has."""
+        return self.limit.isfinite().nonzero()[:, 0]
+
+    def names(self) -> list[str]:
+        """Name every constraint as a user knows it."""
+        treatments, budgets = self.revenue.shape[1], self.cost.shape[2]
+        return [
+            *(f"budget {k}" if budgets > 1 else "the budget" for k in range(budgets)),
+            *(f"the capacity of treatment {j}" for j in range(treatments)),
+            "min_return",
+        ]
+
+    def chunks(self) -> list[slice]:
+        """Cut the rows into runs whose float64 copies are small."""
+        size = _CUDA_CHUNK if self.revenue.is_cuda else _CPU_CHUNK
+        step = max(size // (self.revenue.shape[1] * (self.cost.shape[2] + 1)), 256)
+        return [slice(start, start + step) for start in range(0, self.rows, step)]
+
+    def take(self, rows: Tensor) -> "Lagrangian":
+        """Return the same constraints, limits included, over some of the people."""
+        choices = None if self.choices is None else self.choices[rows]
+        return replace(self, revenue=self.revenue[rows], cost=self.cost[rows], choices=choices)
+
+    def uses(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """Return revenue and use of every constraint by some people, float64.
+
+        Returns:
+            Revenue, ``(n, M)``, minus infinity where a treatment is not allowed; and use,
+            ``(n, M, C)``.
+        """
+        revenue, cost = self.revenue[rows].double(), self.cost[rows].double()
+        place = torch.eye(revenue.shape[1], dtype=torch.float64, device=revenue.device)
+        floor = self.min_return * cost.sum(dim=2, keepdim=True) - revenue[..., None]
+        use = torch.cat([cost, place.expand(revenue.shape[0], -1, -1), floor], dim=2)
+        if self.choices is not None:
+            revenue = revenue.masked_fill(~self.choices[rows], -torch.inf)
+        return revenue, use
+
+    def totals(self, choice: Tensor) -> tuple[float, Tensor]:
+        """Return revenue of a choice, and what it uses of each constraint."""
+        budgets = self.cost.shape[2]
+        revenue, spent = 0.0, torch.zeros(budgets, dtype=torch.float64)
+        for part in self.chunks():
+            taken = choice[part, None]
+            revenue += float(self.revenue[part].gather(1, taken).sum(dtype=torch.float64))
+            cost = self.cost[part].gather(1, taken[..., None].expand(-1, -1, budgets))
+            spent += cost.sum(dim=(0, 1), dtype=torch.float64).cpu()
+        return revenue, self._usage(revenue, spent, choice)
+
+    def extremes(self) -> Extremes:
+        """Return bounds that hold person by person."""
+        least = most = size = 0.0
+        floor, ceiling = torch.zeros_like(self.limit), torch.zeros_like(self.limit)
+        for part in self.chunks():
+            revenue, use = self.uses(part)
+            banned = revenue.isinf()
+            least += float(revenue.masked_fill(banned, torch.inf).amin(1).sum())
+            most += float(revenue.amax(1).sum())
+            size += float(revenue.masked_fill(banned, 0).abs().amax(1).sum())
+            if self.choices is None:
+                floor += use.amin(1).sum(0).cpu()
+                ceiling += use.amax(1).sum(0).cpu()
+            else:
+                banned = banned[..., None]
+                floor += use.masked_fill(banned, torch.inf).amin(1).sum(0).cpu()
+                ceiling += use.masked_fill(banned, -torch.inf).amax(1).sum(0).cpu()
+        return Extremes(least, most, size, floor, ceiling)
+
+    def evaluate(self, prices: Tensor) -> Evaluation:
+        """Let everyone choose at given prices.
+
+        Args:
+            prices: float64 on the CPU, >= 0, 0 where a constraint is not active, ``(C,)``.
+        """
+        treatments, budgets = self.revenue.shape[1], self.cost.shape[2]
+        device = self.revenue.device
+        weight = 1 + float(prices[-1])
+        per_cost = (prices[:budgets] + self.min_return * prices[-1]).to(device)
+        per_place = prices[budgets:-1].to(device)
+        choice = torch.empty(self.rows, dtype=torch.int64, device=device)
+        margin = torch.empty(self.rows, dtype=torch.float32, device=device)
+        revenue = score = size = torch.zeros((), dtype=torch.float64, device=device)
+        spent = torch.zeros(budgets, dtype=torch.float64, device=device)
+        for part in self.chunks():
+            earned = self.revenue[part].double().reshape(-1)
+            cost = self.cost[part].double().reshape(-1, budgets)
+            scores = torch.addmv(earned, cost, per_cost, beta=weight, alpha=-1)
+            scores = scores.reshape(-1, treatments) - per_place
+            if self.choices is not None:
+                scores.masked_fill_(~self.choices[part], -torch.inf)
+            best, second, taken = _two_best(scores.T.contiguous())
+            choice[part], margin[part] = taken, best - second
+            at = torch.arange(taken.shape[0], device=device) * treatments + taken
+            earned = earned[at]
+            revenue, score = revenue + earned.sum(), score + best.sum()
+            size, spent = size + earned.abs().sum(), spent + cost[at].sum(dim=0)
+        usage = self._usage(float(revenue), spent.cpu(), choice)
+        paid = float(prices @ torch.where(self.limit.isfinite(), self.limit, 0))
+        places = float((prices[budgets:-1] * usage[budgets:-1]).sum())
+        size_of_terms = weight * float(size) + float(spent @ per_cost) + places + abs(paid)
+        value = paid + float(score) + _ROUNDING * size_of_terms
+        return Evaluation(prices, value, float(revenue), usage, choice, margin)
+
+    def _usage(self, revenue: float, spent: Tensor, choice: Tensor) -> Tensor:
+        count = torch.bincount(choice, minlength=self.revenue.shape[1]).cpu().double()
+        floor = torch.tensor([self.min_return * math.fsum(spent.tolist()) - revenue])
+        return torch.cat([spent, count, floor.double()])
+
+
+def _two_best(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # (M, n) -> three of (n,)
+    """Return the best score, the second best, and the treatment of the best."""
+    best = scores[0]
+    second = torch.full_like(best, -torch.inf)
+    taken = torch.zeros(best.shape, dtype=torch.int64, device=best.device)
+    for j in range(1, scores.shape[0]):
+        score = scores[j]
+        taken.masked_fill_(score > best, j)
+        second = torch.maximum(second, torch.minimum(best, score))
+        best = torch.maximum(best, score)
+    return best, second, taken

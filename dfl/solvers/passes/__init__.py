@@ -1,0 +1,51 @@
+"""Back ends of the exact solver: one algorithm, and its inner passes for each processor."""
+
+from importlib.util import find_spec
+from typing import Literal, get_args
+
+import torch
+
+from dfl.errors import InvalidValueError, MissingExtraError
+from dfl.solvers.passes.base import AbstractPasses, Sifted
+from dfl.solvers.passes.eager import TorchPasses, cheapest, tournament
+
+__all__ = ["AbstractPasses", "Backend", "Sifted", "cheapest", "passes_for", "tournament"]
+
+Backend = Literal["auto", "torch", "compile", "numba"]
+
+
+def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
+    """Return the passes of a back end.
+
+    Args:
+        backend: ``"torch"``: plain torch, any device. ``"compile"``: torch.compile where it
+            pays, any device; the first call of each number of treatments takes many seconds.
+            ``"numba"``: compiled loops for the CPU, of the extra ``numba``. ``"auto"``: numba
+            where it is installed and the tensors are on the CPU, else torch.
+        device: where the tensors are.
+
+    Raises:
+        InvalidValueError: if the back end does not exist, or not for this device.
+        MissingExtraError: if numba was asked for and is not installed.
+    """
+    if backend not in get_args(Backend):
+        raise InvalidValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}.")
+    installed, on_cpu = find_spec("numba") is not None, device.type == "cpu"
+    if backend == "numba" and not installed:
+        raise MissingExtraError(
+            "backend 'numba' needs a package that is not installed: "
+            "pip install 'dfl-toolkit[numba]', or use 'torch'."
+        )
+    if backend == "numba" and not on_cpu:
+        raise InvalidValueError(
+            f"backend 'numba' works on the CPU, got tensors on {device}; use 'torch' or 'compile'."
+        )
+    if backend == "numba" or (backend == "auto" and installed and on_cpu):
+        from dfl.solvers.passes.numba_cpu import NumbaPasses
+
+        return NumbaPasses()
+    if backend == "compile":
+        from dfl.solvers.passes.compiled import CompiledPasses
+
+        return CompiledPasses()
+    return TorchPasses()

@@ -1,0 +1,218 @@
+"""`NumbaPasses`: the passes compiled by numba, for tensors on the CPU."""
+
+# mypy: disable-error-code="untyped-decorator"
+
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit
+from torch import Tensor
+
+from dfl.budget_path import HullSteps
+from dfl.solvers.passes.base import AbstractPasses, Along, Sifted, most_others
+from dfl.solvers.passes.radix import falling_order
+
+__all__ = ["NumbaPasses"]
+
+# What makes the loops over people run on vectors of them: the number of treatments is the length
+# of a tuple and so known to the compiler, positions are unsigned, inputs lie flat, branches are
+# written as choices, and sums may be taken in another order. Nothing else is relaxed.
+_compiled = njit(cache=True, nogil=True, error_model="numpy")
+_compiled_with_sums = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
+)
+_U = np.uint64
+_BLOCK = 2048  # rows; few enough to stay in cache
+_LARGEST = np.finfo(np.float64).max
+Array = npt.NDArray[Any]
+
+
+@final
+class NumbaPasses(AbstractPasses):
+    """One compiled loop over the people for each pass, on one thread, reading the inputs once."""
+
+    def decide(self, revenue: Tensor, cost: Tensor, price: float) -> Tensor:
+        """Choose the best treatment of each person at a price."""
+        flat, arms = _flat(revenue, cost)
+        choice = np.empty(revenue.shape[0], np.int64)
+        _decide(*flat, arms, flat[0].dtype.type(price), choice)
+        return torch.from_numpy(choice)
+
+    def sift(self, revenue: Tensor, cost: Tensor, low: float, high: float) -> Sifted | None:
+        """Compare everyone's best treatment at two prices."""
+        flat, arms = _flat(revenue, cost)
+        choice = np.empty(revenue.shape[0], np.int64)
+        most = most_others(revenue.shape[0])
+        others = np.empty(most, np.int64)
+        rows = [np.empty((most, len(arms)), flat[0].dtype) for _ in flat]
+        found, kept_cost, kept_revenue = _sift(*flat, arms, low, high, choice, others, *rows)
+        if found > most:
+            return None
+        picked, revenues, costs = (torch.from_numpy(one[:found]) for one in (others, *rows))
+        return Sifted(torch.from_numpy(choice), picked, revenues, costs, kept_cost, kept_revenue)
+
+    def hull(self, revenue: Tensor, cost: Tensor) -> HullSteps:
+        """Walk along everyone's hull."""
+        flat, _ = _flat(revenue, cost)
+        base = np.empty(revenue.shape[0], np.int64)
+        most = revenue.shape[0] * (revenue.shape[1] - 1)  # memory is taken as it is written to
+        which, gains = np.empty((most, 3), np.int64), np.empty((most, 3), np.float64)
+        found = _walk(*flat, revenue.shape[1], base, which, gains)
+        columns = (*which[:found].T, *gains[:found].T)
+        return HullSteps(torch.from_numpy(base), *(torch.from_numpy(one) for one in columns))
+
+    def along(self, steps: HullSteps, cost: float, revenue: float) -> Along:
+        """Sort the steps by falling multiplier; add up."""
+        order = falling_order(steps.multiplier.numpy())
+        multipliers, costs, revenues = np.empty((3, order.shape[0] + 1))
+        columns = (steps.multiplier, steps.added_cost, steps.added_revenue)
+        slope, added_cost, added_revenue = (column.numpy() for column in columns)
+        _add_up(
+            order, slope, added_cost, added_revenue, cost, revenue, multipliers, costs, revenues
+        )
+        along = (order, multipliers, costs, revenues)
+        return Along(*(torch.from_numpy(column) for column in along))
+
+
+def _flat(revenue: Tensor, cost: Tensor) -> tuple[tuple[Array, Array], tuple[int, ...]]:
+    """Return both inputs as flat arrays, and a tuple as long as there are treatments."""
+    flat = tuple(amount.detach().contiguous().view(-1).numpy() for amount in (revenue, cost))
+    return (flat[0], flat[1]), (0,) * revenue.shape[1]
+
+
+@_compiled
+def _decide(revenue: Array, cost: Array, arms: Any, price: Any, choice: Array) -> None:
+    """Hold a tournament among the treatments of each person; see `tournament` of torch."""
+    m = len(arms)
+    for i in range(_U(0), _U(choice.shape[0])):
+        first = i * _U(m)
+        best_revenue, best_cost, best = revenue[first], cost[first], np.int32(0)
+        for j in range(1, m):
+            this_revenue, this_cost = revenue[first + _U(j)], cost[first + _U(j)]
+            revenue_gain, cost_gain = this_revenue - best_revenue, this_cost - best_cost
+            slope = revenue_gain / cost_gain
+            dearer = (cost_gain > 0) & (slope > price)
+            cheaper = (cost_gain < 0) & (slope <= price)
+            wins = dearer | cheaper | ((cost_gain == 0) & (revenue_gain > 0))
+            best_revenue = this_revenue if wins else best_revenue
+            best_cost = this_cost if wins else best_cost
+            best = np.int32(j) if wins else best
+        choice[i] = best
+
+
+@_compiled_with_sums
+def _sift_block(
+    revenue: Array, cost: Array, arms: Any, low: float, high: float, choice: Array, differs: Array
+) -> Any:
+    """Find the best score at ``high``, and whether another one is better at ``low``."""
+    m = len(arms)
+    kept_cost = kept_revenue = 0.0
+    for i in range(_U(0), _U(choice.shape[0])):
+        first = i * _U(m)
+        best_revenue, best_cost = np.float64(revenue[first]), np.float64(cost[first])
+        best, at_high = np.int32(0), best_revenue - high * best_cost
+        at_low = most_at_low = best_revenue - low * best_cost
+        for j in range(1, m):
+            this_revenue = np.float64(revenue[first + _U(j)])
+            this_cost = np.float64(cost[first + _U(j)])
+            this_at_high = this_revenue - high * this_cost
+            this_at_low = this_revenue - low * this_cost
+            wins = this_at_high > at_high
+            at_high = this_at_high if wins else at_high
+            at_low = this_at_low if wins else at_low
+            best_revenue = this_revenue if wins else best_revenue
+            best_cost = this_cost if wins else best_cost
+            best = np.int32(j) if wins else best
+            most_at_low = this_at_low if this_at_low > most_at_low else most_at_low
+        moves = most_at_low > at_low
+        choice[i] = best
+        differs[i] = moves
+        kept_cost += 0.0 if moves else best_cost
+        kept_revenue += 0.0 if moves else best_revenue
+    return kept_cost, kept_revenue
+
+
+@_compiled
+def _sift(
+    revenue: Array, cost: Array, arms: Any, low: float, high: float, choice: Array,
+    others: Array, others_revenue: Array, others_cost: Array,
+) -> Any:  # fmt: skip
+    """Sift block by block, copying those who differ while their rows are in cache."""
+    m = len(arms)
+    found, kept_cost, kept_revenue = 0, 0.0, 0.0
+    differs = np.empty(_BLOCK, np.bool_)
+    words = differs.view(np.uint64)
+    for start in range(0, choice.shape[0], _BLOCK):
+        end = min(start + _BLOCK, choice.shape[0])
+        block_cost, block_revenue = _sift_block(
+            revenue[start * m : end * m], cost[start * m : end * m], arms, low, high,
+            choice[start:end], differs,
+        )  # fmt: skip
+        kept_cost += block_cost
+        kept_revenue += block_revenue
+        differs[end - start :] = False
+        for word in range(_BLOCK // 8):
+            if not words[word]:
+                continue
+            for i in range(start + 8 * word, start + 8 * word + 8):
+                if not differs[i - start]:
+                    continue
+                if found == others.shape[0]:
+                    return found + 1, kept_cost, kept_revenue
+                others[found] = i
+                for j in range(m):
+                    others_revenue[found, j] = revenue[i * m + j]
+                    others_cost[found, j] = cost[i * m + j]
+                found += 1
+    return found, kept_cost, kept_revenue
+
+
+@_compiled
+def _walk(revenue: Array, cost: Array, m: int, base: Array, which: Array, gains: Array) -> Any:
+    """Write everyone's steps down one after another; return how many there are."""
+    found = _U(0)
+    for i in range(_U(0), _U(base.shape[0])):
+        first = i * _U(m)
+        here, here_cost, here_revenue = 0, np.float64(cost[first]), np.float64(revenue[first])
+        for j in range(1, m):
+            this_cost, this_revenue = cost[first + _U(j)], revenue[first + _U(j)]
+            if this_cost < here_cost or (this_cost == here_cost and this_revenue > here_revenue):
+                here, here_cost, here_revenue = j, np.float64(this_cost), np.float64(this_revenue)
+        base[i] = here
+        ceiling = _LARGEST
+        while True:
+            there, slope = -1, np.float64(0)
+            cost_gain = revenue_gain = np.float64(0)
+            for j in range(m):
+                more_cost = cost[first + _U(j)] - here_cost
+                more_revenue = revenue[first + _U(j)] - here_revenue
+                if more_cost > 0 and more_revenue > 0:
+                    this = more_revenue / more_cost
+                    if this > slope or (this == slope and more_cost < cost_gain):
+                        there, slope, cost_gain, revenue_gain = j, this, more_cost, more_revenue
+            if there < 0:
+                break
+            ceiling = min(ceiling, slope)
+            which[found, 0], which[found, 1], which[found, 2] = i, here, there
+            gains[found, 0], gains[found, 1], gains[found, 2] = cost_gain, revenue_gain, ceiling
+            found += _U(1)
+            here = there
+            here_cost = np.float64(cost[first + _U(there)])
+            here_revenue = np.float64(revenue[first + _U(there)])
+    return found
+
+
+@_compiled
+def _add_up(
+    order: Array, multiplier: Array, added_cost: Array, added_revenue: Array, cost: float,
+    revenue: float, multipliers: Array, costs: Array, revenues: Array,
+) -> None:  # fmt: skip
+    """Write the totals along the way down."""
+    costs[0], revenues[0], multipliers[-1] = cost, revenue, 0.0
+    for i in range(order.shape[0]):
+        step = order[i]
+        cost += added_cost[step]
+        revenue += added_revenue[step]
+        multipliers[i], costs[i + 1], revenues[i + 1] = multiplier[step], cost, revenue

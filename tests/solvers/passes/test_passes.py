@@ -1,0 +1,155 @@
+"""Every back end gives what plain torch gives, bit for bit where it says so."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfl.errors import InvalidValueError, MissingExtraError
+from dfl.problem import AllocationProblem
+from dfl.solvers import GreedyDual, decide, hull_steps
+from dfl.solvers.passes import Backend, passes_for
+from dfl.solvers.passes.base import most_others
+from tests.solvers.instances import KINDS, problem, problems
+
+CPU = torch.device("cpu")
+COMPILED = pytest.param("compile", 3, marks=pytest.mark.slow)  # minutes of compiling
+CASES = [("numba", 1), ("numba", 2), ("numba", 5), ("numba", 9), COMPILED]
+each_case = pytest.mark.parametrize(("backend", "treatments"), CASES)
+
+
+TORCH = passes_for("torch", CPU)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@each_case
+def test_hulls_are_the_same(
+    backend: Backend, treatments: int, dtype: torch.dtype, kind: str
+) -> None:
+    passes = passes_for(backend, CPU)
+    many = problem(2, rows=300, treatments=treatments, kind=kind)
+    inputs = many.revenue.to(dtype), many.cost.to(dtype)
+    expected, found = TORCH.hull(*inputs), passes.hull(*inputs)
+    for name, column in vars(expected).items():
+        assert torch.equal(getattr(found, name), column)
+        assert getattr(found, name).dtype == column.dtype
+
+
+@given(problem=problems())
+def test_hulls_are_the_same_at_all_magnitudes(problem: AllocationProblem) -> None:
+    expected = hull_steps(problem.revenue, problem.cost, backend="torch")
+    found = hull_steps(problem.revenue, problem.cost, backend="numba")
+    assert all(torch.equal(getattr(found, name), one) for name, one in vars(expected).items())
+
+
+@given(problem=problems(), price=st.sampled_from([0.0, 0.5, 1.0, 2.0, 1e6]))
+def test_decisions_are_the_same_at_all_magnitudes(problem: AllocationProblem, price: float) -> None:
+    inputs = problem.revenue, problem.cost, price
+    assert decide(*inputs, backend="numba").equal(decide(*inputs, backend="torch"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@each_case
+def test_decisions_are_the_same(
+    backend: Backend, treatments: int, dtype: torch.dtype, kind: str
+) -> None:
+    passes = passes_for(backend, CPU)
+    many = problem(2, rows=300, treatments=treatments, kind=kind)
+    revenue, cost = many.revenue.to(dtype), many.cost.to(dtype)
+    breakpoints = TORCH.hull(revenue, cost).multiplier[:10].to(dtype).tolist()
+    for price in (0.0, 0.3, *breakpoints):
+        chosen = passes.decide(revenue, cost, price)
+        assert chosen.equal(TORCH.decide(revenue, cost, price))
+
+
+@pytest.mark.parametrize("kind", ["continuous", "integers", "negative"])
+@pytest.mark.parametrize(("backend", "treatments"), [("torch", 1), ("torch", 5), *CASES])
+def test_a_sift_finds_who_is_settled(
+    backend: Backend, treatments: int, dtype: torch.dtype, kind: str
+) -> None:
+    low, high = 0.701, 0.7305  # on no breakpoint of whole numbers
+    many = problem(2, rows=10_001, treatments=treatments, kind=kind)
+    revenue, cost = many.revenue.to(dtype), many.cost.to(dtype)
+    found = passes_for(backend, CPU).sift(revenue, cost, low, high)
+    ends = [decide(revenue.double(), cost.double(), end) for end in (low, high)]
+    differs = ends[0] != ends[1]
+    assert found is not None
+    assert found.choice.dtype == found.others.dtype == torch.int64
+    assert found.others.equal(differs.nonzero()[:, 0])
+    assert found.others_revenue.equal(revenue[differs])
+    assert found.others_cost.equal(cost[differs])
+    if kind == "continuous":
+        assert found.choice.equal(ends[1])
+    for amount, total in ((cost, found.cost), (revenue, found.revenue)):
+        kept = amount.double().gather(1, ends[1][:, None])[:, 0][~differs].sum()
+        assert total == pytest.approx(float(kept), rel=1e-12)
+
+
+@pytest.mark.parametrize(("backend", "treatments"), [("torch", 3), ("numba", 3), COMPILED])
+def test_a_sift_that_leaves_most_people_over_gives_up(backend: Backend, treatments: int) -> None:
+    many = problem(2, rows=1_000, treatments=treatments)
+    assert passes_for(backend, CPU).sift(many.revenue, many.cost, 0.0, 1e9) is None
+    assert most_others(1_000) == 250
+
+
+@given(
+    values=st.lists(
+        st.one_of(st.floats(0, 1e300), st.sampled_from([0.0, 1.0, 1.0 + 2.0**-52, 3.0, 1e-300])),
+        max_size=60,
+    )
+)
+def test_multipliers_are_sorted_stably(values: list[float]) -> None:
+    numba = pytest.importorskip("dfl.solvers.passes.radix")
+    multiplier = torch.tensor(values, dtype=torch.float64)
+    expected = multiplier.argsort(descending=True, stable=True)
+    assert torch.from_numpy(numba.falling_order(multiplier.numpy())).equal(expected)
+
+
+@pytest.mark.parametrize("rows", [5, 3_000])
+def test_many_nearly_equal_multipliers_are_sorted(rows: int) -> None:
+    numba = pytest.importorskip("dfl.solvers.passes.radix")
+    draw = torch.Generator().manual_seed(0)
+    multiplier = 1 + 2.0**-50 * torch.randint(4, (rows,), generator=draw).double()
+    multiplier[0], multiplier[-1] = 1e-200, 1e200  # so that the leading bits tell nothing
+    expected = multiplier.argsort(descending=True, stable=True)
+    assert torch.from_numpy(numba.falling_order(multiplier.numpy())).equal(expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("backend", "treatments"), [("numba", 6), COMPILED])
+def test_paths_are_the_same(backend: Backend, treatments: int, kind: str) -> None:
+    passes = passes_for(backend, CPU)
+    many = problem(4, rows=200, treatments=treatments, kind=kind)
+    steps = TORCH.hull(many.revenue, many.cost)
+    expected, found = TORCH.along(steps, 3.0, -5.0), passes.along(steps, 3.0, -5.0)
+    assert found.order.equal(expected.order)
+    assert found.multipliers.equal(expected.multipliers)
+    torch.testing.assert_close(found.costs, expected.costs, rtol=1e-13, atol=1e-12)
+    torch.testing.assert_close(found.revenues, expected.revenues, rtol=1e-13, atol=1e-12)
+
+
+@pytest.mark.parametrize(("backend", "treatments"), [("numba", 6), COMPILED])
+def test_inputs_need_not_be_contiguous(backend: Backend, treatments: int) -> None:
+    passes = passes_for(backend, CPU)
+    many = problem(4, rows=50, treatments=treatments)
+    turned = many.revenue.T.contiguous().T, many.cost.T.contiguous().T
+    assert passes.decide(*turned, 0.4).equal(TORCH.decide(many.revenue, many.cost, 0.4))
+
+
+def test_the_back_end_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    meta = torch.device("meta")
+    assert type(passes_for("auto", CPU)).__name__ == "NumbaPasses"
+    assert type(passes_for("auto", meta)).__name__ == "TorchPasses"
+    assert type(passes_for("compile", CPU)).__name__ == "CompiledPasses"
+    monkeypatch.setattr("dfl.solvers.passes.find_spec", lambda _: None)
+    assert type(passes_for("auto", CPU)).__name__ == "TorchPasses"
+
+
+def test_wrong_back_ends_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidValueError, match=r"backend must be one of .*numba.*, got 'cuda'"):
+        GreedyDual(backend="cuda")  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(InvalidValueError, match=r"works on the CPU, got tensors on meta; use"):
+        passes_for("numba", torch.device("meta"))
+    monkeypatch.setattr("dfl.solvers.passes.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'dfl-toolkit\[numba\]', or use"):
+        GreedyDual(backend="numba")
