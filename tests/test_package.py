@@ -151,7 +151,9 @@ def test_the_project_requires_what_the_package_imports() -> None:
     extras = project()["project"]["optional-dependencies"]
     of_parts = [extras[name] for name in extras.keys() - {"dev", "peers", "test"}]
     required = distributions([*project()["project"]["dependencies"], *chain(*of_parts)])
-    assert {{"yaml": "pyyaml", "sklearn": "scikit-learn"}.get(root, root) for root in foreign} == required
+    assert {
+        {"yaml": "pyyaml", "sklearn": "scikit-learn"}.get(root, root) for root in foreign
+    } == required
 
 
 def test_the_constraints_pin_every_package_that_the_project_names() -> None:
