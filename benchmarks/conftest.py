@@ -17,4 +17,6 @@ def pytest_benchmark_update_json(
     """Keep the figures and leave out single rounds and the commit's particulars."""
     output_json.pop("commit_info", None)
     for one in output_json["benchmarks"]:
+        for name in one.keys() - {"name", "group", "extra_info", "stats"}:
+            del one[name]
         one["stats"] = {name: one["stats"][name] for name in ("min", "median", "max", "rounds")}
