@@ -1,4 +1,4 @@
-"""Every registered hypergradient and both matrix products, beside one plain gradient.
+"""Every hypergradient, both matrix products and a whole upper step, beside one plain gradient.
 
 Off by default. Run with ``pytest benchmarks/test_hypergrad.py --benchmark-only``; float32, an
 MLP 20-64-32-32-10 whose targets are mixed by a gate, the outer parameters. ``extra_info`` of
@@ -19,7 +19,14 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from dfl.hypergrad import HYPERGRADIENTS, ComposedLoss, Hypergradient, Parameters
+from dfl.hypergrad import (
+    HYPERGRADIENTS,
+    AssumedSteps,
+    ComposedLoss,
+    GaussNewton,
+    Hypergradient,
+    Parameters,
+)
 from dfl.hypergrad.curvature import Curvature, gauss_newton, hessian
 from dfl.hypergrad.implicit import implicit_hypergradient
 from dfl.hypergrad.linear import LinearSolution, Product
@@ -31,8 +38,13 @@ DAMPING = 0.1
 OPTIONS: dict[str, dict[str, object]] = {
     "conjugate-gradient": {"max_iter": 20, "damping": DAMPING, "on_failure": "return"},
     "gauss-newton": {"max_iter": 20, "damping": DAMPING, "on_failure": "return"},
+    "identity": {"scale": 1.0},
+    "neumann": {"terms": 20, "damping": DAMPING, "on_failure": "return"},
+    "nystrom": {"rank": 20, "damping": DAMPING, "on_failure": "return"},
+    "truncated": {"steps": 5, "last": 2},
     "unrolled": {"steps": 5},
 }
+assert set(HYPERGRADIENTS.names()) == OPTIONS.keys() | {"exact"}  # exact is the truth here
 MOST_MEMBERS = 10
 TRAINING_STEPS = 300
 
@@ -177,7 +189,7 @@ def record_in_gradients(benchmark: BenchmarkFixture, problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("members", [1, MOST_MEMBERS])
-@pytest.mark.parametrize("name", HYPERGRADIENTS.names())
+@pytest.mark.parametrize("name", OPTIONS)
 def test_hypergradient(benchmark: BenchmarkFixture, name: str, members: int) -> None:
     problem, method = sized(1024, members), HYPERGRADIENTS.load(name)(**OPTIONS[name])
     record(benchmark, problem, 1024)
@@ -214,3 +226,21 @@ def test_plain_gradient(benchmark: BenchmarkFixture, rows: int, members: int) ->
     problem = sized(rows, members)
     record(benchmark, problem, rows)
     benchmark.pedantic(problem.gradient, rounds=30, warmup_rounds=3)
+
+
+@pytest.mark.parametrize("members", [1, MOST_MEMBERS])
+@pytest.mark.parametrize("products", [10, 50])
+def test_upper_step(benchmark: BenchmarkFixture, products: int, members: int) -> None:
+    """Five look-ahead steps and a hypergradient, as `bi-dfcl` takes them."""
+    problem = sized(4096, members)
+    record(benchmark, problem, 4096)
+    method = GaussNewton(max_iter=products, rtol=0.0, on_failure="return")
+    assumed = AssumedSteps(5)
+    assumed(problem.inner_loss, problem.inner, problem.outer)  # measures, once per epoch
+
+    def step() -> Hypergradient:
+        inner = assumed(problem.inner_loss, problem.inner, problem.outer)
+        return method(problem.inner_loss, problem.outer_loss, inner, problem.outer)
+
+    benchmark.pedantic(step, rounds=5, warmup_rounds=1)
+    record_in_gradients(benchmark, problem)

@@ -6,6 +6,7 @@ if __name__ != "dfl.hypergrad":
         "dfl/hypergrad."
     )
 
+from dfl.hypergrad.assumed_steps import AssumedSteps
 from dfl.hypergrad.base import (
     AbstractHypergradient,
     Diagnostics,
@@ -15,26 +16,48 @@ from dfl.hypergrad.base import (
 )
 from dfl.hypergrad.composed_loss import ComposedLoss, Outputs
 from dfl.hypergrad.conjugate_gradient import ConjugateGradient
+from dfl.hypergrad.exact import Exact
 from dfl.hypergrad.gauss_newton import GaussNewton
+from dfl.hypergrad.identity import Identity
+from dfl.hypergrad.linear_stack import LinearStack
 from dfl.hypergrad.look_ahead import LookAhead, largest_eigenvalue, look_ahead
+from dfl.hypergrad.neumann import Neumann
+from dfl.hypergrad.nystrom import Nystrom
+from dfl.hypergrad.optimality import NotAtOptimumWarning, warn_unless_optimal
+from dfl.hypergrad.several import several_hypergradients
+from dfl.hypergrad.trainer import BilevelResult, BilevelTrainer, UpperStep
+from dfl.hypergrad.truncated import Truncated
 from dfl.hypergrad.unrolled import Unrolled
 from dfl.registry import Registry
 
 __all__ = [
     "HYPERGRADIENTS",
     "AbstractHypergradient",
+    "AssumedSteps",
+    "BilevelResult",
+    "BilevelTrainer",
     "ComposedLoss",
     "ConjugateGradient",
     "Diagnostics",
+    "Exact",
     "GaussNewton",
     "Hypergradient",
+    "Identity",
+    "LinearStack",
     "LookAhead",
     "Loss",
+    "Neumann",
+    "NotAtOptimumWarning",
+    "Nystrom",
     "Outputs",
     "Parameters",
+    "Truncated",
     "Unrolled",
+    "UpperStep",
     "largest_eigenvalue",
     "look_ahead",
+    "several_hypergradients",
+    "warn_unless_optimal",
 ]
 
 HYPERGRADIENTS: Registry[AbstractHypergradient] = Registry(
@@ -42,7 +65,12 @@ HYPERGRADIENTS: Registry[AbstractHypergradient] = Registry(
     AbstractHypergradient,  # type: ignore[type-abstract]  # the table only checks subclasses
     {
         "conjugate-gradient": "dfl.hypergrad.conjugate_gradient:ConjugateGradient",
+        "exact": "dfl.hypergrad.exact:Exact",
         "gauss-newton": "dfl.hypergrad.gauss_newton:GaussNewton",
+        "identity": "dfl.hypergrad.identity:Identity",
+        "neumann": "dfl.hypergrad.neumann:Neumann",
+        "nystrom": "dfl.hypergrad.nystrom:Nystrom",
+        "truncated": "dfl.hypergrad.truncated:Truncated",
         "unrolled": "dfl.hypergrad.unrolled:Unrolled",
     },
 )

@@ -34,6 +34,18 @@ class Diagnostics:
     curvature: Tensor
     inner_gradient: Tensor
 
+    def describe(self) -> str:
+        """Say it in a sentence, of the worst member where there are several."""
+        parts = [f"{self.iterations} steps"]
+        if not bool(self.residual.isnan().all()):
+            parts.append(f"relative residual {float(self.residual.max()):.2g}")
+        if not bool(self.curvature.isnan().all()):
+            least = float(self.curvature[~self.curvature.isnan()].min())
+            parts.append(f"smallest curvature {least:.2g}" + " (negative!)" * (least < 0))
+        slope = float(self.inner_gradient.max())
+        parts.append(f"inner gradient of norm {slope:.2g}, which is 0 at an inner optimum")
+        return ", ".join(parts)
+
 
 @final
 @dataclass(frozen=True, eq=False)

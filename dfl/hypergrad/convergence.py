@@ -1,11 +1,18 @@
 """What happens when an iterative method misses its goal: the option and the error."""
 
+from math import isfinite
 from typing import Literal, TypeAlias
 
 from dfl.errors import InvalidValueError, NotConvergedError
 from dfl.hypergrad.linear import LinearSolution
 
-__all__ = ["OnFailure", "check_on_failure", "require_converged"]
+__all__ = [
+    "OnFailure",
+    "check_damping",
+    "check_goal",
+    "check_on_failure",
+    "require_converged",
+]
 
 OnFailure: TypeAlias = Literal["raise", "return"]
 
@@ -20,8 +27,34 @@ def check_on_failure(on_failure: str) -> None:
         raise InvalidValueError(f"on_failure must be 'raise' or 'return', got {on_failure!r}.")
 
 
+def check_goal(rtol: float) -> None:
+    """Check the option ``rtol`` of a method that always spends its whole effort.
+
+    Raises:
+        InvalidValueError: if it is not in (0, 1].
+    """
+    if not 0 < rtol <= 1:
+        raise InvalidValueError(f"rtol must be in (0, 1], got {rtol:g}.")
+
+
+def check_damping(damping: float) -> None:
+    """Check the option ``damping``.
+
+    Raises:
+        InvalidValueError: if it is negative or not finite.
+    """
+    if not (damping >= 0 and isfinite(damping)):
+        raise InvalidValueError(f"damping must be >= 0 and finite, got {damping:g}.")
+
+
 def require_converged(
-    solution: LinearSolution, *, rtol: float, damping: float, matrix: str, remedy: str
+    solution: LinearSolution,
+    *,
+    rtol: float,
+    damping: float,
+    matrix: str,
+    remedy: str,
+    effort: str = "Raise max_iter",
 ) -> None:
     """Raise unless every member's system is solved.
 
@@ -31,6 +64,7 @@ def require_converged(
         damping: the damping it was given.
         matrix: what the matrix is, for the message: ``"inner Hessian"``.
         remedy: what helps against curvature that is not positive, for the message.
+        effort: what brings the goal nearer, for the message.
 
     Raises:
         NotConvergedError: naming the worst member, its residual, the goal and remedies.
@@ -56,6 +90,6 @@ def require_converged(
             f"positive. Raise damping (now {damping:g}) above {-curvature:.2e}, {remedy}, {last}"
         )
     raise NotConvergedError(
-        f"The system of the {matrix} is {came}. Raise max_iter, raise damping (now {damping:g}), "
+        f"The system of the {matrix} is {came}. {effort}, raise damping (now {damping:g}), "
         f"loosen rtol, {last}"
     )

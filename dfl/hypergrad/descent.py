@@ -1,13 +1,28 @@
 """One descent step, and the check that steps went down."""
 
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from torch import Tensor
 
+from dfl.errors import InvalidValueError
 from dfl.hypergrad.base import Parameters
 
-__all__ = ["describe_rise", "moved", "rose"]
+__all__ = ["check_step_size", "describe_rise", "moved", "rose"]
+
+
+def check_step_size(step_size: object) -> None:
+    """Check the option ``step_size``.
+
+    Raises:
+        InvalidValueError: if it is neither a finite number > 0 nor ``"stable"``.
+    """
+    number = isinstance(step_size, int | float) and 0 < step_size < inf
+    if not number and step_size != "stable":
+        raise InvalidValueError(
+            f"step_size must be a finite number > 0 or 'stable', got {step_size!r}."
+        )
 
 
 def moved(parameters: Parameters, slopes: Sequence[Tensor], size: Tensor) -> Parameters:

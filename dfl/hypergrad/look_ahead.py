@@ -9,8 +9,9 @@ from torch import Tensor
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
 from dfl.hypergrad.base import Loss, Parameters
 from dfl.hypergrad.composed_loss import ComposedLoss
-from dfl.hypergrad.curvature import Curvature, gauss_newton, hessian
+from dfl.hypergrad.curvature import CurvatureName, curvature_of, probe
 from dfl.hypergrad.descent import describe_rise, moved, rose
+from dfl.hypergrad.linear import power_iteration
 from dfl.hypergrad.point import Point, check_finite, gradient, members_of
 
 __all__ = ["LookAhead", "largest_eigenvalue", "look_ahead"]
@@ -120,15 +121,14 @@ def largest_eigenvalue(
     Raises:
         InvalidValueError: if ``iterations`` is out of range or a product is not finite.
     """
-    if iterations < 1:
-        raise InvalidValueError(f"iterations must be >= 1, got {iterations}.")
     with torch.enable_grad():
         point = Point.at(inner, outer)
-        curvature = (gauss_newton if isinstance(loss, ComposedLoss) else hessian)(loss, point)
-    vector = _first_vector(inner, curvature, generator)
-    for _ in range(iterations):
-        vector = curvature.product(torch.nn.functional.normalize(vector, dim=1))
-    length = curvature.layout.per_member(vector.norm(dim=1))
+        kind: CurvatureName = "gauss-newton" if isinstance(loss, ComposedLoss) else "hessian"
+        curvature = curvature_of(kind, loss, point)
+    first = probe(point.inner, curvature.layout, generator, columns=1)
+    start = first.squeeze(1).detach().expand_as(curvature.inner_gradient)
+    largest = power_iteration(curvature.product, start, iterations=iterations)
+    length = curvature.layout.per_member(largest)
     check_finite(length, "the largest curvature of inner_loss")
     return length
 
@@ -142,21 +142,6 @@ def _descend(
             value = loss(leaves, outer).sum()
         inner = moved(inner, gradient([value], list(leaves.values())), size)
     return {name: value.detach() for name, value in inner.items()}
-
-
-def _first_vector(
-    inner: Parameters, curvature: Curvature, generator: torch.Generator
-) -> Tensor:  # (members, n)
-    """Draw one vector for all members, the same whatever the dtype and the dict's order."""
-    sizes = dict(zip(inner, curvature.layout.sizes, strict=True))
-    drawn = {
-        name: torch.randn(
-            sizes[name], generator=generator, device=generator.device, dtype=torch.float32
-        )
-        for name in sorted(sizes)
-    }
-    vector = torch.cat([drawn[name] for name in inner]).to(curvature.inner_gradient)
-    return vector.expand_as(curvature.inner_gradient)
 
 
 def _checked_step(step_size: float | Tensor, loss: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.hypergrad.base import Loss, Parameters
+from dfl.hypergrad.repeatable import Repeatable
 
 __all__ = ["Point", "check_finite", "gradient", "members_of"]
 
@@ -81,8 +82,11 @@ class Point:
         Raises:
             ShapeError: if the value is neither a scalar nor one value per member.
             InvalidValueError: if the value is not a finite tensor.
+            UnsupportedProblemError: if the loss uses dropout, or batch normalisation that
+                updates its running averages.
         """
-        value = loss(self.inner, self.outer)
+        with Repeatable(name):
+            value = loss(self.inner, self.outer)
         if not isinstance(value, Tensor):
             raise InvalidValueError(
                 f"{name} must return a tensor, got {type(value).__name__}: leave out .item()."

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.hypergrad import AbstractHypergradient, ComposedLoss, largest_eigenvalue, look_ahead
+from dfl.hypergrad import AbstractHypergradient, AssumedSteps, ComposedLoss
 from dfl.methods.adam import StackedAdam
 from dfl.methods.cohort import Cohort
 from dfl.methods.decision_level import DecisionLevel
@@ -20,8 +20,6 @@ from dfl.methods.training import Training
 from dfl.models import MLP, GateNetwork, Parameters, StackedNetwork
 
 __all__ = ["Bridge", "BridgeSettings"]
-
-_POWER_ITERATIONS = 10
 
 
 @final
@@ -105,7 +103,7 @@ class Bridge:
         )
         self._epoch = 0
         self._batches: Iterator[Batch] = iter(())
-        self._step_size: Tensor | None = None
+        self._ahead = AssumedSteps(settings.steps)
         self._seen: list[Logs] = []
 
     @torch.no_grad()
@@ -115,7 +113,8 @@ class Bridge:
 
     def start_epoch(self, epoch: int) -> None:
         """Shuffle the upper level's rows, and forget the last epoch's step size and logs."""
-        self._epoch, self._step_size, self._seen = epoch, None, []
+        self._epoch, self._seen = epoch, []
+        self._ahead.measure_anew(generator_for(epoch, purpose_of("power")))  # the same for all
         self._batches = self._upper_batches()
 
     def before_step(self, step: int, parameters: Parameters, batch: Batch) -> None:
@@ -136,7 +135,7 @@ class Bridge:
         lower = ComposedLoss(outcomes, lower_loss)
         gate = self.optimiser.frozen()
         inner = {name: value.detach() for name, value in parameters.items()}
-        if self._hypergradient.needs_optimum and self._settings.steps:
+        if self._hypergradient.needs_optimum:
             inner = self._ahead(lower, inner, gate)
         found = self._hypergradient(lower, upper_loss, inner, gate)
         self.optimiser.step_along(found.outer_grad)
@@ -165,17 +164,6 @@ class Bridge:
         )
         epochs = max(training.epochs - self._settings.warm_epochs, 0)
         return epochs * -(-lower_steps // self._settings.every)
-
-    def _ahead(self, lower: ComposedLoss, inner: Parameters, gate: Parameters) -> Parameters:
-        if self._step_size is None:
-            generator = generator_for(self._epoch, purpose_of("power"))  # the same for all
-            largest = largest_eigenvalue(
-                lower, inner, gate, iterations=_POWER_ITERATIONS, generator=generator
-            )
-            self._step_size = 1 / largest
-        return look_ahead(
-            lower, inner, gate, steps=self._settings.steps, step_size=self._step_size
-        ).inner
 
     def _upper_batches(self) -> Iterator[Batch]:
         """Yield batches of upper rows without end."""

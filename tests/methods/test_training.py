@@ -152,7 +152,12 @@ def test_the_gate_is_logged_and_moves() -> None:
 
 HYPERGRADIENT_OPTIONS: dict[str, dict[str, object]] = {
     "conjugate-gradient": {"max_iter": 5, "on_failure": "return"},
+    "exact": {"max_size": 512, "on_failure": "return"},
     "gauss-newton": {"max_iter": 5, "on_failure": "return"},
+    "identity": {},
+    "neumann": {"terms": 5, "on_failure": "return"},
+    "nystrom": {"rank": 5, "curvature": "gauss-newton", "on_failure": "return"},
+    "truncated": {"steps": 3, "last": 2},
     "unrolled": {"steps": 2},
 }
 

@@ -7,8 +7,11 @@ from dfl.errors import InvalidValueError
 from dfl.hypergrad.base import Loss, Parameters
 from dfl.hypergrad.composed_loss import ComposedLoss, Outputs
 from dfl.hypergrad.curvature.base import Curvature
+from dfl.hypergrad.curvature.linear_stack import linear_stack_curvature
 from dfl.hypergrad.layout import Layout
+from dfl.hypergrad.linear_stack import LinearStack
 from dfl.hypergrad.point import Point, gradient, members_of
+from dfl.hypergrad.repeatable import Repeatable
 
 __all__ = ["gauss_newton"]
 
@@ -34,7 +37,10 @@ def gauss_newton(loss: Loss, point: Point) -> Curvature:
         doi:10.1162/08997660260028683, section 3.
     """
     composed = _composed(loss)
-    raw = composed.outputs(point.inner, point.outer)
+    if isinstance(composed.outputs, LinearStack):
+        return linear_stack_curvature(composed, composed.outputs, point, exact=False)
+    with Repeatable("inner_loss"):
+        raw = composed.outputs(point.inner, point.outer)
     outputs = _tensors(raw)
     free = [each.detach().requires_grad_() for each in outputs]  # cut off from the network
     given = tuple(free) if isinstance(raw, tuple) else free[0]

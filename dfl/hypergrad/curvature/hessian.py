@@ -3,8 +3,11 @@
 from torch import Tensor
 
 from dfl.hypergrad.base import Loss, Parameters
+from dfl.hypergrad.composed_loss import ComposedLoss
 from dfl.hypergrad.curvature.base import Curvature
+from dfl.hypergrad.curvature.linear_stack import linear_stack_curvature
 from dfl.hypergrad.layout import Layout
+from dfl.hypergrad.linear_stack import LinearStack
 from dfl.hypergrad.point import Point, gradient, members_of
 
 __all__ = ["hessian"]
@@ -14,7 +17,8 @@ def hessian(loss: Loss, point: Point) -> Curvature:
     """Return the exact Hessian of ``loss`` in the inner parameters, as products.
 
     ``H v = d (v . df/d inner) / d inner``: the gradient's graph is built once, a product is
-    one backward pass through it, about two plain gradients of work.
+    one backward pass through it, about two plain gradients of work. A `LinearStack` has
+    products of its own, at about one.
 
     Args:
         loss: inner loss.
@@ -28,6 +32,8 @@ def hessian(loss: Loss, point: Point) -> Curvature:
         Pearlmutter (1994), Fast exact multiplication by the Hessian,
         doi:10.1162/neco.1994.6.1.147; reverse over reverse instead of forward over reverse.
     """
+    if isinstance(loss, ComposedLoss) and isinstance(loss.outputs, LinearStack):
+        return linear_stack_curvature(loss, loss.outputs, point, exact=True)
     value = point.value(loss)
     layout = Layout.of(point.inner, members_of(value, point.inner))
     inner, outer = list(point.inner.values()), list(point.outer.values())

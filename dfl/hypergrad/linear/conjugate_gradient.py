@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.hypergrad.linear.base import LinearSolution, Product
+from dfl.hypergrad.linear.scaling import check_products, check_right_hand_side, power_of_two
 
 __all__ = ["conjugate_gradient"]
 
@@ -56,19 +57,16 @@ def conjugate_gradient(
         curvature, restart from the true residual.
     """
     check_options(max_iter=max_iter, rtol=rtol, damping=damping)
-    _check_vectors(right_hand_side, start)
-    size = _power_of_two(right_hand_side)
+    check_right_hand_side(right_hand_side)
+    _check_start(start, right_hand_side.shape)
+    size = power_of_two(right_hand_side)
     some = right_hand_side.any(dim=1, keepdim=True)
     first = torch.zeros_like(right_hand_side) if start is None else some * start / size
     run = _Run(product, right_hand_side / size, first, rtol, damping)
     while run.begin() and run.iterations < max_iter:
         while run.iterations < max_iter and bool(run.active.any()):
             run.step()
-    if not bool((run.finite & run.squared.isfinite()).all()):
-        raise InvalidValueError(
-            "product must return finite numbers, got NaN or infinity: the matrix has entries that "
-            "overflow, or NaN."
-        )
+    check_products(run.finite & run.squared.isfinite())
     return run.result(size)
 
 
@@ -86,24 +84,13 @@ def check_options(*, max_iter: int, rtol: float, damping: float) -> None:
         raise InvalidValueError(f"damping must be >= 0 and finite, got {damping:g}.")
 
 
-def _check_vectors(right_hand_side: Tensor, start: Tensor | None) -> None:
-    shape = tuple(right_hand_side.shape)
-    if len(shape) != 2 or shape[1] == 0:
-        raise ShapeError(f"right_hand_side must be (members, n) with n >= 1, got {shape}.")
-    if start is not None and tuple(start.shape) != shape:
-        raise ShapeError(f"start must be {shape}, got {tuple(start.shape)}.")
-    for name, value in (("right_hand_side", right_hand_side), ("start", start)):
-        if value is not None and not bool(value.isfinite().all()):
-            raise InvalidValueError(f"{name} must be finite, got NaN or infinity.")
-
-
-def _power_of_two(vectors: Tensor) -> Tensor:
-    """Size of each row, (members, 1): divided by it, squares neither overflow nor vanish.
-
-    A power of two, because dividing by one does not round.
-    """
-    exponent = torch.frexp(vectors.abs().amax(dim=1, keepdim=True)).exponent - 1
-    return torch.ldexp(torch.ones_like(vectors[:, :1]), exponent)
+def _check_start(start: Tensor | None, shape: torch.Size) -> None:
+    if start is None:
+        return
+    if start.shape != shape:
+        raise ShapeError(f"start must be {tuple(shape)}, got {tuple(start.shape)}.")
+    if not bool(start.isfinite().all()):
+        raise InvalidValueError("start must be finite, got NaN or infinity.")
 
 
 @final

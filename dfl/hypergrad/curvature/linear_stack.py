@@ -1,0 +1,237 @@
+"""`linear_stack_curvature`: products for a `LinearStack`, layer by layer without autograd."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self, TypeAlias, final
+
+import torch
+from torch import Tensor, nn
+
+from dfl.hypergrad.base import Parameters
+from dfl.hypergrad.composed_loss import ComposedLoss
+from dfl.hypergrad.curvature.base import Curvature
+from dfl.hypergrad.layout import Layout
+from dfl.hypergrad.linear_stack import LinearStack
+from dfl.hypergrad.point import Point, gradient, members_of
+
+__all__ = ["linear_stack_curvature"]
+
+
+def linear_stack_curvature(
+    criterion: ComposedLoss, stack: LinearStack, point: Point, *, exact: bool
+) -> Curvature:
+    """Return the Hessian or the Gauss-Newton matrix of a loss on a `LinearStack`.
+
+    A product is one forward and one backward pass of directional derivatives: four matrix
+    products per layer for Gauss-Newton and six for the Hessian, two in the first layer, where
+    a plain gradient has three, and two in the first layer.
+
+    Args:
+        criterion: the loss, whose outputs are ``stack``.
+        stack: the outputs.
+        point: where to differentiate.
+        exact: the Hessian; else Gauss-Newton.
+
+    Raises:
+        ShapeError: if the loss returns neither a scalar nor one value per member.
+        InvalidValueError: if the loss is not finite.
+
+    Source:
+        Pearlmutter (1994), doi:10.1162/neco.1994.6.1.147, section 4, for the Hessian;
+        Schraudolph (2002), doi:10.1162/08997660260028683, section 3, for Gauss-Newton.
+    """
+    with torch.no_grad():
+        raw = stack(point.inner, point.outer)
+    free = [each.detach().requires_grad_() for each in (raw if isinstance(raw, tuple) else (raw,))]
+    given = tuple(free) if isinstance(raw, tuple) else free[0]
+    value = point.value(lambda _, outer: criterion.criterion(given, outer))
+    layout = Layout.of(point.inner, members_of(value, point.inner))
+    outer = list(point.outer.values())
+    slopes = gradient([value.sum()], free, create_graph=True)
+    network = _Passes.of(stack, point.inner, layout.rows, slopes[0].detach())
+
+    def outputs(tangent: Tensor, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (tangent.reshape(free[0].shape), *(parts if len(free) > 1 else ()))
+
+    def product(vector: Tensor) -> Tensor:
+        parts = layout.unflatten(vector)
+        moving = dict(zip(point.inner, parts, strict=True))
+        steps, tangent = network.forward(moving)
+        curved = gradient(slopes, free, outputs(tangent, parts), retain_graph=True)
+        found = network.backward(moving, steps, curved[0], exact=exact)
+        images = [found[name].reshape(value.shape) for name, value in point.inner.items()]
+        if len(free) > 1:
+            images = [image + more for image, more in zip(images, curved[1:], strict=True)]
+        return layout.flatten(images)
+
+    def mixed(vector: Tensor) -> Parameters:
+        parts = layout.unflatten(vector)
+        tangent = network.forward(dict(zip(point.inner, parts, strict=True)))[1]
+        found = gradient(slopes, outer, outputs(tangent, parts), retain_graph=True)
+        return dict(zip(point.outer, found, strict=True))
+
+    first = network.gradient()
+    slope = [first[name].reshape(value.shape) for name, value in point.inner.items()]
+    if len(free) > 1:
+        slope = [own + more.detach() for own, more in zip(slope, slopes[1:], strict=True)]
+    return Curvature(layout, layout.flatten(slope), product, mixed)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """One linear layer at the point. Tensors are ``(members, ...)``.
+
+    Args:
+        name: as its parameters' names begin.
+        inputs: what goes in. Shape ``(members, rows, in)``.
+        weight: shape ``(members, out, in)``.
+        first: derivative of the activation that made ``inputs``; None for the first layer.
+        second: its second derivative times the slope behind it; None where that is 0.
+        slope: derivative of the loss in what goes out. Shape ``(members, rows, out)``.
+        moved_inputs: room for the inputs' directional derivative, reused by every product.
+        moved_outputs: likewise for the outputs'.
+    """
+
+    name: str
+    inputs: Tensor
+    weight: Tensor
+    first: Tensor | None
+    second: Tensor | None
+    slope: Tensor
+    moved_inputs: Tensor
+    moved_outputs: Tensor
+
+
+_Step: TypeAlias = tuple[Tensor | None, Tensor | None]
+"""Directional derivatives before and after the activation that feeds a layer; None for 0."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Passes:
+    """Passes of derivatives through the layers, at one point.
+
+    Args:
+        layers: from the first to the last.
+    """
+
+    layers: tuple[_Layer, ...]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, stack: LinearStack, inner: Parameters, members: int, slope: Tensor) -> Self:
+        """Run the network forward and backward once, and keep what every product needs."""
+        hidden = stack.features.expand(members, *stack.features.shape[-2:])
+        activation: tuple[Tensor | None, Tensor | None] = (None, None)
+        forward = []
+        for index, layer in enumerate(stack.network):
+            if isinstance(layer, nn.Linear):
+                weight, bias = stack.parameters_of(index, inner)
+                weight = weight.expand(members, *weight.shape[-2:])
+                forward.append((str(index), hidden, weight, *activation))
+                hidden = hidden @ weight.mT
+                hidden = hidden if bias is None else hidden + bias.unsqueeze(-2)
+            else:
+                activation = _derivatives(layer, hidden)
+                hidden = layer(hidden)
+        slope, layers = slope.reshape(hidden.shape), []
+        for name, inputs, weight, first, second in reversed(forward):
+            above = slope @ weight
+            second = None if second is None else second * above
+            rooms = above.new_empty(above.shape), slope.new_empty(slope.shape)
+            layers.append(_Layer(name, inputs, weight, first, second, slope, *rooms))
+            slope = above if first is None else above * first
+        return cls(tuple(reversed(layers)))
+
+    @torch.no_grad()
+    def forward(self, moving: Parameters) -> tuple[list[_Step], Tensor]:
+        """Return the steps, and the outputs' derivative along ``moving``."""
+        steps: list[_Step] = []
+        outgoing: Tensor | None = None
+        for layer in self.layers:
+            before, incoming = outgoing, outgoing
+            if incoming is not None and layer.first is not None:
+                room = incoming if layer.second is None else layer.moved_inputs
+                incoming = torch.mul(incoming, layer.first, out=room)
+            steps.append((before, incoming))
+            outgoing = _moved(layer, moving, incoming)
+        last = self.layers[-1]
+        return steps, torch.zeros_like(last.slope) if outgoing is None else outgoing
+
+    @torch.no_grad()
+    def backward(
+        self, moving: Parameters, steps: Sequence[_Step], slope: Tensor, *, exact: bool
+    ) -> Parameters:
+        """Return the derivative of the gradient along ``moving``.
+
+        Args:
+            moving: the direction.
+            steps: what `forward` returned for it.
+            slope: derivative along it of the loss's gradient in the outputs.
+            exact: count in the network's own curvature.
+        """
+        slope, found = slope.reshape(self.layers[-1].slope.shape), {}
+        for layer, (before, incoming) in zip(reversed(self.layers), reversed(steps), strict=True):
+            weight = _outer(slope, layer.inputs)
+            if exact and incoming is not None:
+                weight.baddbmm_(layer.slope.mT, incoming)
+            found[f"{layer.name}.weight"] = weight
+            found[f"{layer.name}.bias"] = slope.sum(dim=1)
+            if layer.first is None:
+                break
+            slope = torch.bmm(slope, layer.weight, out=layer.moved_inputs)
+            turned = _shaped(moving, f"{layer.name}.weight", layer.weight) if exact else None
+            if turned is not None:
+                slope.baddbmm_(layer.slope, turned)
+            slope.mul_(layer.first)
+            if exact and layer.second is not None and before is not None:
+                slope.addcmul_(layer.second, before)
+        return found
+
+    @torch.no_grad()
+    def gradient(self) -> Parameters:
+        """Return the plain gradient through the outputs."""
+        found = {}
+        for layer in self.layers:
+            found[f"{layer.name}.weight"] = layer.slope.mT @ layer.inputs
+            found[f"{layer.name}.bias"] = layer.slope.sum(dim=1)
+        return found
+
+
+def _moved(layer: _Layer, moving: Parameters, incoming: Tensor | None) -> Tensor | None:
+    """Return the derivative of what a layer gives; None where nothing moves."""
+    turned = _shaped(moving, f"{layer.name}.weight", layer.weight)
+    bias = moving.get(f"{layer.name}.bias")
+    found: Tensor | None = None
+    if bias is not None:
+        found = layer.moved_outputs.copy_(bias.reshape(layer.slope.shape[0], 1, -1))
+    for left, right in ((layer.inputs, turned), (incoming, layer.weight)):
+        if left is None or right is None:
+            continue
+        if found is None:
+            found = torch.bmm(left, right.mT, out=layer.moved_outputs)
+        else:
+            found.baddbmm_(left, right.mT)
+    return found
+
+
+def _outer(slope: Tensor, inputs: Tensor) -> Tensor:
+    """Return ``slope^T inputs``; the larger side as columns is quicker by up to a half."""
+    if slope.shape[2] > inputs.shape[2]:
+        return (inputs.mT @ slope).mT
+    return slope.mT @ inputs
+
+
+def _shaped(moving: Parameters, name: str, like: Tensor) -> Tensor | None:
+    value = moving.get(name)
+    return None if value is None else value.reshape(like.shape)
+
+
+def _derivatives(layer: nn.Module, before: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return first and second derivative of an activation; None for a second that is 0."""
+    leaf = before.detach().requires_grad_()
+    with torch.enable_grad():
+        (first,) = gradient([layer(leaf).sum()], [leaf], create_graph=True)
+        (second,) = gradient([first.sum()], [leaf])
+    return first.detach(), second if bool(second.any()) else None
