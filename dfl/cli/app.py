@@ -56,6 +56,7 @@ class Family(StrEnum):
     losses = "losses"
     methods = "methods"
     data = "data"
+    abtest = "abtest"
 
 
 def _version(wanted: bool) -> None:
@@ -102,7 +103,7 @@ def run(
 
     changes = Changes(
         data=data,
-        parts={"solver": solver, "layer": layer, "loss": loss, "hypergrad": hypergrad},
+        parts={"solver": solver, "loss": loss, "layer": layer, "hypergrad": hypergrad},
         per_head=tuple(budget_per_head or ()),
         share=tuple(budget_share or ()),
         options={"seed": seed, "device": device},
@@ -169,6 +170,62 @@ def allocate(
 
     given = {"per_head": budget_per_head, "total": budget_total, "share": budget_share}
     allocate_command(run, customers, output, given, solver, tuple(keep or ()))
+
+
+@app.command()
+def ab(
+    experiment: Annotated[Path, typer.Argument(help="Parquet or CSV file, one row per user.")],
+    treatment: Annotated[str, typer.Option(help="Column of the arm.")],
+    metric: Annotated[list[str], typer.Option(help="Column to compare; repeatable.")],
+    denominator: Annotated[
+        list[str] | None,
+        typer.Option(help="Column to divide by: one for all metrics, or one each ('-': none)."),
+    ] = None,
+    covariates: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B,...", help="Columns from before the experiment; repeatable."),
+    ] = None,
+    clusters: Annotated[str | None, typer.Option(help="Column of what was randomised.")] = None,
+    segment: Annotated[str | None, typer.Option(help="Column of groups to read apart.")] = None,
+    control: Annotated[str | None, typer.Option(help="Arm to compare with; else 0.")] = None,
+    share: Annotated[
+        list[str] | None, typer.Option(metavar="ARM=SHARE", help="Planned share; else equal.")
+    ] = None,
+    estimator: Annotated[
+        list[str] | None, typer.Option(help="Name of an estimator; repeatable.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    correction: Annotated[
+        str, typer.Option(help="For many p-values: holm, bonferroni, benjamini-hochberg, none.")
+    ] = "holm",
+    aa: Annotated[int, typer.Option(help="Also split the control so often into A and A.")] = 0,
+    seed: Seed = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder; a new one in runs/ if not given.")
+    ] = None,
+) -> None:
+    """Read an A/B test: effects with errors and verdicts, after checking the assignment."""
+    from dfl.cli.ab import AbOptions, ab_command
+    from dfl.cli.ab_columns import AbColumns
+
+    columns = AbColumns(
+        treatment=treatment,
+        metrics=tuple(metric),
+        denominators=tuple(denominator or ()),
+        covariates=tuple(one for text in covariates or () for one in text.split(",")),
+        clusters=clusters,
+        segments=segment,
+    )
+    options = AbOptions(
+        control=control,
+        shares=tuple(share or ()),
+        estimators=tuple(estimator or ()),
+        level=level,
+        correction=correction,
+        splits=aa,
+        seed=seed or 0,
+    )
+    ab_command(experiment, columns, options, output)
 
 
 @app.command("list")

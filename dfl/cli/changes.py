@@ -19,7 +19,7 @@ class Changes:
 
     Args:
         data: name of a data set or simulator, or path of a file.
-        parts: section to the name of the part that shall stand there.
+        parts: section to the name of the part that shall stand there, the loss before the layer.
         per_head: budgets in currency per head.
         share: budgets between the cheapest and the dearest treatment.
         options: single values at the top.

@@ -19,6 +19,7 @@ _TABLES = {
     "losses": ("dfl.losses", "LOSSES"),
     "methods": ("dfl.methods", "METHODS"),
     "data": ("dfl.data", "DATASETS"),
+    "abtest": ("dfl.abtest", "ESTIMATORS"),
 }
 
 

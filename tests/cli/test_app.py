@@ -12,7 +12,9 @@ def test_the_version(dfl: Dfl) -> None:
     assert dfl("--version").text == f"dfl {package.__version__}"
 
 
-@pytest.mark.parametrize("command", ["run", "compare", "allocate", "list", "explain", "report"])
+@pytest.mark.parametrize(
+    "command", ["run", "compare", "allocate", "ab", "list", "explain", "report"]
+)
 def test_every_command_explains_itself(dfl: Dfl, command: str) -> None:
     assert command in dfl("--help").text
     assert "Usage:" in dfl(command, "--help").text

@@ -1,5 +1,6 @@
 import pytest
 
+from dfl.abtest import ESTIMATORS
 from dfl.data import DATASETS
 from dfl.hypergrad import HYPERGRADIENTS
 from dfl.layers import LAYERS
@@ -16,6 +17,7 @@ FAMILIES = {
     "losses": LOSSES,
     "methods": METHODS,
     "data": DATASETS,
+    "abtest": ESTIMATORS,
 }
 
 

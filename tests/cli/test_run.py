@@ -37,6 +37,20 @@ def test_options_change_the_configuration(dfl: Dfl, write: Write, tmp_path: Path
     assert (config["training"]["members"], config["training"]["epochs"]) == (1, 1)
 
 
+def test_another_loss_and_another_layer_are_both_taken(
+    dfl: Dfl, write: Write, tmp_path: Path
+) -> None:
+    done = dfl(
+        *("run", write(tmp_path / "mine.yaml", "dfcl"), "-o", tmp_path / "run"),
+        *("--layer", "quadratic", "--loss", "primal-finite-difference"),
+        *("--set", "method.decision_epochs=1", "--epochs", 1, "--members", 1),
+    )
+    assert done.code == 0, done.text
+    config = RunFolder.open(tmp_path / "run").config
+    assert config["loss"]["name"] == "primal-finite-difference"
+    assert config["layer"]["name"] == "quadratic"
+
+
 def test_without_a_folder_a_new_one_is_made_each_time(
     dfl: Dfl, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

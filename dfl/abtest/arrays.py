@@ -1,0 +1,118 @@
+"""Arrays of experiments: their types, the checks of what comes in, and reading them in parts."""
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
+
+__all__ = [
+    "Booleans",
+    "Integers",
+    "Labels",
+    "Matrix",
+    "Vector",
+    "chunks",
+    "labels",
+    "matrix",
+    "vector",
+]
+
+Vector: TypeAlias = NDArray[np.float64]
+Matrix: TypeAlias = NDArray[np.float64]
+Booleans: TypeAlias = NDArray[np.bool_]
+Integers: TypeAlias = NDArray[np.int64]
+Labels: TypeAlias = NDArray[Any]
+
+_CHUNK = 1 << 14  # rows; a few columns of them stay in the processor's cache
+
+
+def chunks(rows: int) -> Iterator[slice]:
+    """Yield slices that cover ``range(rows)`` in order."""
+    for start in range(0, rows, _CHUNK):
+        yield slice(start, min(start + _CHUNK, rows))
+
+
+def vector(name: str, values: object, rows: int | None = None) -> Vector:
+    """Return values as a finite float64 vector.
+
+    Args:
+        name: of the argument, for errors.
+        values: anything that numpy reads as one-dimensional numbers.
+        rows: length it must have, or None for any.
+
+    Raises:
+        DTypeError: if the values are no numbers.
+        ShapeError: if they are not one-dimensional, or not as many as ``rows``.
+        InvalidValueError: if one is NaN or infinite.
+    """
+    array = _numbers(name, values)
+    if array.ndim != 1 or (rows is not None and array.shape[0] != rows):
+        wanted = "(n,)" if rows is None else f"({rows},)"
+        raise ShapeError(f"{name} must be {wanted}, got {array.shape}.")
+    _require_finite(name, array)
+    return array
+
+
+def matrix(name: str, values: object, rows: int) -> Matrix:
+    """Return values as a finite float64 matrix; one column may come as a vector.
+
+    Args:
+        name: of the argument, for errors.
+        values: anything that numpy reads as numbers, shape ``(rows, p)`` or ``(rows,)``.
+        rows: number of rows it must have.
+
+    Raises:
+        DTypeError: if the values are no numbers.
+        ShapeError: if the shape is another one.
+        InvalidValueError: if one is NaN or infinite.
+    """
+    array = _numbers(name, values)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[0] != rows or array.shape[1] == 0:
+        raise ShapeError(f"{name} must be ({rows}, p) with p >= 1, got {array.shape}.")
+    _require_finite(name, array)
+    return array
+
+
+def labels(name: str, values: object, rows: int) -> Labels:
+    """Return names or numbers of groups as a vector without missing entries.
+
+    Raises:
+        ShapeError: if there are not ``rows`` of them in one dimension.
+        InvalidValueError: if one is missing: None or NaN.
+    """
+    array = np.asarray(values)
+    if array.shape != (rows,):
+        raise ShapeError(f"{name} must be ({rows},), got {array.shape}.")
+    missing = array != array if array.dtype.kind in "fcmMO" else np.zeros(rows, bool)
+    if array.dtype.kind == "O":
+        missing = missing | np.array([one is None for one in array], bool)
+    if missing.any():
+        raise InvalidValueError(
+            f"{name} must be known in every row, it is missing in {int(missing.sum())} of {rows}; "
+            "leave those rows out of all columns."
+        )
+    return array
+
+
+def _numbers(name: str, values: object) -> NDArray[np.float64]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(
+            f"{name} must hold numbers, got {array.dtype}; turn categories into numbers first."
+        )
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _require_finite(name: str, array: NDArray[np.float64]) -> None:
+    # A finite sum proves that every term is finite, and is much quicker than asking each.
+    if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+        wrong = array.size - int(np.isfinite(array).sum())
+        raise InvalidValueError(
+            f"{name} must be finite, got {wrong} NaN or infinite of {array.size}; fill in what a "
+            "missing value means (no order: 0), or leave those rows out of all columns."
+        )

@@ -1,0 +1,40 @@
+"""`Cupac`: CUPED with a prediction as the covariate."""
+
+from dataclasses import dataclass, field
+from typing import final
+
+from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.contrast import Contrast
+from dfl.abtest.cross_fit import CrossFit
+from dfl.abtest.cuped import adjusted_difference
+from dfl.abtest.effect import Fit
+from dfl.abtest.linearise import Linearisation
+
+__all__ = ["Cupac"]
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cupac(AbstractEstimator):
+    """Difference in means of ``outcome - theta (g - mean g)``, ``g`` a prediction.
+
+    Args:
+        cross_fit: makes the prediction where the contrast has none.
+        linearisation: how a ratio becomes one number per row, see `linearise_arms`.
+
+    Source:
+        Tang et al. (2020), Control Using Predictions as Covariates in switchback experiments.
+    """
+
+    cross_fit: CrossFit = field(default_factory=CrossFit)
+    linearisation: Linearisation = "delta"
+
+    def fit(self, contrast: Contrast) -> Fit:
+        """Return the adjusted difference of the means.
+
+        Raises:
+            InvalidValueError: if there is neither prediction nor covariate, or the
+                prediction is constant.
+        """
+        prediction = contrast.required_prediction("cupac", self.cross_fit)
+        return adjusted_difference(contrast, contrast.outcome, prediction[:, None])

@@ -1,0 +1,81 @@
+"""`Huber`: regression on treatment and prediction by Huber's loss."""
+
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+
+from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.contrast import Contrast
+from dfl.abtest.cross_fit import CrossFit
+from dfl.abtest.effect import Fit
+from dfl.abtest.huber_regression import huber_regression
+from dfl.abtest.least_squares import solve
+from dfl.abtest.linearise import Linearisation
+from dfl.abtest.regressors import TREATMENT, regressors
+from dfl.errors import InvalidValueError
+
+__all__ = ["Huber"]
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Huber(AbstractEstimator):
+    """Coefficient of T in the regression on ``(1, T, g)`` by Huber's loss.
+
+    Sandwich errors, the scale taken as known. Like STATE, it measures the effect on the bulk
+    of users, and less of the tail's. Without prediction and covariates it regresses on T alone.
+
+    Args:
+        threshold: residuals above so many scales count less, > 0.
+        max_iter: largest number of steps.
+        cross_fit: makes the prediction where the contrast has covariates only.
+        linearisation: how a ratio becomes one number per row, see `linearise_arms`.
+
+    Raises:
+        InvalidValueError: if ``threshold`` is not positive.
+
+    Source:
+        Huber (1964), doi:10.1214/aoms/1177703732; in experiments: Wang and Burke (2019),
+        arXiv:1905.09252.
+    """
+
+    threshold: float = 1.345
+    max_iter: int = 200
+    cross_fit: CrossFit = field(default_factory=CrossFit)
+    linearisation: Linearisation = "pooled"
+
+    def __post_init__(self) -> None:
+        """Check the threshold."""
+        if not self.threshold > 0:
+            raise InvalidValueError(f"threshold must be > 0, got {self.threshold:g}.")
+
+    def fit(self, contrast: Contrast) -> Fit:
+        """Return the coefficient of the treatment.
+
+        Raises:
+            InvalidValueError: if half of the outcomes are the same, or the prediction is
+                constant.
+            NotConvergedError: if ``max_iter`` is reached.
+        """
+        rows = regressors(contrast, self.cross_fit)
+        found = huber_regression(
+            rows, contrast.outcome, threshold=self.threshold, max_iter=self.max_iter
+        )
+        limit = self.threshold * found.scale
+        residual = contrast.outcome - found.coefficients @ rows
+        inside = np.abs(residual) <= limit
+        bread = (rows * inside) @ rows.T
+        row = contrast.rows * solve(bread, np.eye(len(rows))[TREATMENT])
+        influence = (row @ rows) * np.clip(residual, -limit, limit)
+        return Fit(
+            estimate=float(found.coefficients[TREATMENT]),
+            standard_error=contrast.standard_error(influence),
+            influence=influence,
+            diagnostics={
+                "scale": found.scale,
+                "iterations": float(found.iterations),
+                "downweighted": 1 - float(inside.mean()),
+            },
+            caveat="Huber's loss measures the effect on the bulk of users; see state for a check.",
+        )

@@ -1,0 +1,236 @@
+"""`State`: regression with Student-t errors, for heavy-tailed metrics."""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Literal, final
+
+import numpy as np
+
+from dfl.abtest.arrays import Integers, Matrix, Vector
+from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.bulk_verdict import bulk_verdict
+from dfl.abtest.contrast import Contrast
+from dfl.abtest.cross_fit import CrossFit
+from dfl.abtest.effect import Fit
+from dfl.abtest.hausman import SameEffectCheck, same_effect_check
+from dfl.abtest.huber_regression import huber_regression
+from dfl.abtest.least_squares import LeastSquares, least_squares
+from dfl.abtest.linearise import Linearisation
+from dfl.abtest.regressors import TREATMENT, regressors
+from dfl.abtest.student_t import Nu, StudentTFit, TParameters, fit_t_rows, start_at
+from dfl.abtest.t_bootstrap import bootstrap_error
+from dfl.abtest.t_influence import fisher_errors, t_influence
+from dfl.abtest.weights import WeightSummary, summarise_weights
+from dfl.errors import InvalidValueError, UnsupportedProblemError
+
+__all__ = ["State"]
+
+_MANY = 400_000  # rows above which a sample of them is fitted first
+_SAMPLE = 50_000
+_TIE_ROWS = 2_001
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class State(AbstractEstimator):
+    """Coefficient of T in ``Y = a0 + a1 T + a2 g + e``, ``e`` Student-t, fitted by EM.
+
+    ``g`` is a cross-fitted prediction; without prediction and covariates it is left out. Rows
+    far from the line count less, ``w = (nu + 1) / (nu + r^2 / sigma^2)``, so the variance does
+    not explode with outliers. The price: ``a1`` is the effect on the bulk of users. It is the
+    mean effect if the treatment shifts everyone alike, and can miss most of it if the effect
+    sits in the tail. Every result therefore carries a check against the regression by least
+    squares, which measures the mean effect, and a verdict.
+
+    Args:
+        nu: degrees of freedom, > 0; small is more robust and farther from the mean effect.
+            ``"free"`` estimates it, which under contamination drifts to 2 to 6.
+        errors: ``"sandwich"``: holds whatever the law of the errors, scale estimated jointly;
+            ``"fisher"``: if the errors are Student-t; ``"bootstrap"``: units drawn again, arm
+            by arm, prediction held fixed.
+        draws: bootstrap draws, >= 2.
+        seed: of the bootstrap.
+        rtol: EM stops when the bound rises by at most ``rtol * (1 + |bound|)``.
+        max_iter: largest number of EM steps.
+        cross_fit: makes the prediction where the contrast has covariates only.
+        linearisation: how a ratio becomes one number per row, see `linearise_arms`.
+
+    Raises:
+        InvalidValueError: if an option is out of range.
+
+    Source:
+        Zhou et al. (2024), STATE, arXiv:2407.16337. Ours: the joint M-step, standard errors of
+        one experiment, the check and the linearisation of ratios.
+    """
+
+    nu: Nu = 10.0
+    errors: Literal["sandwich", "fisher", "bootstrap"] = "sandwich"
+    draws: int = 200
+    seed: int = 0
+    rtol: float = 1e-10
+    max_iter: int = 1000
+    cross_fit: CrossFit = field(default_factory=CrossFit)
+    linearisation: Linearisation = "pooled"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if self.nu != "free" and not 0 < self.nu < math.inf:
+            raise InvalidValueError(f"nu must be > 0 and finite, or 'free', got {self.nu!r}.")
+        if self.errors not in {"sandwich", "fisher", "bootstrap"}:
+            raise InvalidValueError(
+                f"errors must be 'sandwich', 'fisher' or 'bootstrap', got {self.errors!r}."
+            )
+        if self.draws < 2:
+            raise InvalidValueError(f"draws must be >= 2, got {self.draws}.")
+
+    def fit(self, contrast: Contrast) -> Fit:
+        """Return the coefficient of the treatment, the check and the verdict.
+
+        Raises:
+            InvalidValueError: if more than half of the outcomes are the same, the prediction is
+                constant, or the scale collapses.
+            UnsupportedProblemError: if Fisher errors are asked for clustered rows.
+            NotConvergedError: if ``max_iter`` is reached.
+        """
+        if self.errors == "fisher" and contrast.clusters is not None:
+            raise UnsupportedProblemError(
+                "errors='fisher' takes rows as independent, but they are clustered; use "
+                "'sandwich' or 'bootstrap'."
+            )
+        _refuse_ties(contrast.outcome)
+        problem = _Problem.of(contrast, regressors(contrast, self.cross_fit))
+        found = self._fit_problem(problem)
+        estimate = float(found.parameters.coefficients[TREATMENT]) * problem.scale
+        influence = t_influence(problem.rows, problem.outcome, found.parameters, TREATMENT)
+        influence *= problem.scale
+        check = same_effect_check(contrast, (estimate, influence), problem.mean_effect(contrast))
+        weights = summarise_weights(problem.rows, problem.outcome, found.parameters, TREATMENT)
+        return Fit(
+            estimate=estimate,
+            standard_error=self._error(contrast, problem, found, influence),
+            influence=influence,
+            diagnostics=_diagnostics(found, problem.scale, check, weights),
+            caveat=bulk_verdict(estimate, check, weights),
+        )
+
+    def _fit_problem(self, problem: "_Problem") -> StudentTFit:
+        """Run EM, from a fit of a sample where there are many rows."""
+        rows, outcome = problem.rows, problem.outcome
+        start = start_at(problem.scaled_fit, self.nu)
+        if self.nu == "free" or self.nu < 1:  # far from normal: least squares may mislead
+            robust = huber_regression(rows, outcome)
+            start = TParameters(robust.coefficients, robust.scale**2, start.nu)
+        if outcome.shape[0] > _MANY:
+            step = outcome.shape[0] // _SAMPLE
+            part, values = np.ascontiguousarray(rows[:, ::step]), outcome[::step].copy()
+            start = self._run(part, values, start).parameters
+        return self._run(rows, outcome, start)
+
+    def _run(self, rows: Matrix, outcome: Vector, start: TParameters) -> StudentTFit:
+        free = self.nu == "free"
+        return fit_t_rows(rows, outcome, start, free, rtol=self.rtol, max_iter=self.max_iter)
+
+    def _error(
+        self, contrast: Contrast, problem: "_Problem", found: StudentTFit, influence: Vector
+    ) -> float:
+        """Return the standard error that was asked for."""
+        if self.errors == "fisher":
+            errors = fisher_errors(problem.mean_fit.gram, found.parameters)
+            return float(errors[TREATMENT]) * problem.scale
+        if self.errors == "sandwich":
+            return contrast.standard_error(influence)
+
+        def estimate(picked: Integers) -> float:
+            rows = np.ascontiguousarray(problem.rows[:, picked])
+            drawn = self._run(rows, problem.outcome[picked], found.parameters)
+            return float(drawn.parameters.coefficients[TREATMENT])
+
+        return problem.scale * bootstrap_error(contrast, estimate, draws=self.draws, seed=self.seed)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """The regression in a unit of about one residual, and its fit by least squares."""
+
+    rows: Matrix  # (k, n)
+    outcome: Vector  # (n,), divided by the scale
+    scale: float
+    mean_fit: LeastSquares  # in the outcome's own unit
+
+    @classmethod
+    def of(cls, contrast: Contrast, rows: Matrix) -> "_Problem":
+        mean_fit = least_squares(rows, contrast.outcome)
+        scale = _robust_scale(rows, contrast.outcome, mean_fit)
+        return cls(rows, contrast.outcome / scale, scale, mean_fit)
+
+    @property
+    def scaled_fit(self) -> LeastSquares:
+        fit = self.mean_fit
+        return replace(
+            fit, coefficients=fit.coefficients / self.scale, variance=fit.variance / self.scale**2
+        )
+
+    def mean_effect(self, contrast: Contrast) -> tuple[float, Vector]:
+        """Return the estimate of the mean effect and its influences."""
+        influence = self.mean_fit.influence(self.rows, contrast.outcome, TREATMENT)
+        return float(self.mean_fit.coefficients[TREATMENT]), influence
+
+
+def _refuse_ties(outcome: Vector) -> None:
+    """Refuse an outcome of which more than half is one value, usually 0.
+
+    Such a value is, but for rare luck, among the two most frequent of a sample.
+
+    Raises:
+        InvalidValueError: if there is such a value.
+    """
+    sample = outcome
+    if len(outcome) > _TIE_ROWS:
+        sample = np.random.default_rng(0).choice(outcome, _TIE_ROWS)
+    values, counts = np.unique(sample, return_counts=True)
+    for value in values[np.argsort(counts)[-2:]]:
+        share = np.count_nonzero(outcome == value) / outcome.shape[0]
+        if share > 0.5:
+            raise InvalidValueError(
+                f"metric must not be the same in more than half of the rows for state, got "
+                f"{value:g} in {share:.1%}: its scale would shrink to 0. Use winsorised or "
+                "difference-in-means, or read only users who did something before the experiment."
+            )
+
+
+def _robust_scale(rows: Matrix, outcome: Vector, mean_fit: LeastSquares) -> float:
+    """Return the size of the residuals in the bulk, from a part of the rows.
+
+    It only sets the unit that EM calculates in.
+
+    Raises:
+        InvalidValueError: if there are no residuals.
+    """
+    step = max(outcome.shape[0] // _SAMPLE, 1)
+    residual = mean_fit.residual(np.ascontiguousarray(rows[:, ::step]), outcome[::step])
+    spread = float(outcome[::step].std())
+    scale = float(np.median(np.abs(residual))) or math.sqrt(mean_fit.variance)
+    if not scale > 1e-12 * spread:
+        raise InvalidValueError(
+            "metric must not be a copy of the covariates: the regression leaves no residuals."
+        )
+    return scale
+
+
+def _diagnostics(
+    found: StudentTFit, scale: float, check: SameEffectCheck, weights: WeightSummary
+) -> dict[str, float]:
+    return {
+        "nu": found.parameters.nu,
+        "sigma": math.sqrt(found.parameters.variance) * scale,
+        "iterations": float(len(found.elbo)),
+        "hardly_counted": weights.hardly_counted,
+        "mean_weight_treated": weights.mean_treated,
+        "mean_weight_control": weights.mean_control,
+        "mean_weight_z": weights.z,
+        "check_difference": check.difference,
+        "check_standard_error": check.standard_error,
+        "check_p_value": check.p_value,
+        "check_detectable": check.detectable,
+    }

@@ -1,0 +1,89 @@
+"""`Winsorised`: difference in means after capping the largest values."""
+
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+
+from dfl.abtest.arrays import Vector
+from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.contrast import Contrast, require_varying
+from dfl.abtest.cross_fit import CrossFit
+from dfl.abtest.cuped import adjusted_difference
+from dfl.abtest.effect import Fit
+from dfl.abtest.linearise import Linearisation
+from dfl.errors import InvalidValueError
+
+__all__ = ["Winsorised"]
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Winsorised(AbstractEstimator):
+    """Caps the outcome at quantiles of both arms together, then compares as CUPAC does.
+
+    One cap for both arms. What the treatment does above the cap is not seen. Without
+    prediction and covariates the capped means are compared as they are.
+
+    Args:
+        upper: quantile of the upper cap, in (0, 1].
+        lower: quantile of the lower cap, in [0, upper); 0: none. A linearised ratio has
+            outliers on both sides.
+        cross_fit: makes the prediction where the contrast has covariates only.
+        linearisation: how a ratio becomes one number per row, see `linearise_arms`.
+
+    Raises:
+        InvalidValueError: if the quantiles are out of range.
+    """
+
+    upper: float = 0.999
+    lower: float = 0.0
+    cross_fit: CrossFit = field(default_factory=CrossFit)
+    linearisation: Linearisation = "pooled"
+
+    def __post_init__(self) -> None:
+        """Check the quantiles."""
+        if not 0 <= self.lower < self.upper <= 1:
+            raise InvalidValueError(
+                f"0 <= lower < upper <= 1 must hold, got lower {self.lower:g}, "
+                f"upper {self.upper:g}."
+            )
+
+    def fit(self, contrast: Contrast) -> Fit:
+        """Return the difference of the capped and adjusted means.
+
+        Raises:
+            InvalidValueError: if all capped values are the same, or the prediction is constant.
+        """
+        low, high = map(float, np.quantile(contrast.outcome, [self.lower, self.upper]))
+        if not low < high:
+            raise InvalidValueError(
+                f"upper must leave values that differ, but all are {high:g} once capped at its "
+                f"quantile {self.upper:g}; raise upper."
+            )
+        capped = np.clip(contrast.outcome, low, high)
+        found = self._compare(contrast, capped)
+        changed = capped != contrast.outcome
+        shares = {
+            "cap": high,
+            "capped_treated": float(changed[contrast.treated].mean()),
+            "capped_control": float(changed[~contrast.treated].mean()),
+        }
+        return Fit(
+            estimate=found.estimate,
+            standard_error=found.standard_error,
+            influence=found.influence,
+            diagnostics={**found.diagnostics, **shares},
+            caveat="Effects above the cap are not seen.",
+        )
+
+    def _compare(self, contrast: Contrast, capped: Vector) -> Fit:
+        prediction = contrast.predicted(self.cross_fit)
+        if prediction is not None:
+            return adjusted_difference(contrast, capped, require_varying(prediction)[:, None])
+        estimate, influence = contrast.mean_difference(capped)
+        return Fit(
+            estimate=estimate,
+            standard_error=contrast.standard_error(influence),
+            influence=influence,
+        )

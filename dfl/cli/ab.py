@@ -1,0 +1,190 @@
+"""``dfl ab``."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast, final
+
+from dfl.abtest import (
+    ESTIMATORS,
+    AbstractEstimator,
+    CrossFit,
+    Experiment,
+    LeakWarning,
+    Reading,
+    ReadOut,
+    aa_test,
+    read_out,
+)
+from dfl.abtest.forest import forest_plot
+from dfl.abtest.leaks import describe_leaks
+from dfl.abtest.multiple_testing import Correction
+from dfl.abtest.sample_ratio import check_sample_ratio
+from dfl.cli.ab_columns import AbColumns, experiments_of
+from dfl.cli.changes import free_folder
+from dfl.cli.console import errors, results, show
+from dfl.data.reading import read_table
+from dfl.errors import DflError, WriteError
+from dfl.io import write_json, write_whole
+from dfl.report import Table
+
+__all__ = ["AbOptions", "ab_command"]
+
+_WITHOUT_COVARIATES = ("difference-in-means", "winsorised", "huber", "state")
+# All but aipw, which trains four models per metric and arm.
+_WITH_COVARIATES = ("difference-in-means", "cuped", "cupac", "mlrate", *_WITHOUT_COVARIATES[1:])
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class AbOptions:
+    """How an experiment is read.
+
+    Args:
+        control: label of the control, or None for 0.
+        shares: ``ARM=SHARE`` of each arm, or empty for equal shares.
+        estimators: names, or empty for those that suit the columns.
+        level: confidence level.
+        correction: of p-values.
+        splits: of the control in the A/A test; 0: none.
+        seed: of folds and splits.
+    """
+
+    control: str | None
+    shares: tuple[str, ...]
+    estimators: tuple[str, ...]
+    level: float
+    correction: str
+    splits: int
+    seed: int
+
+
+def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path | None) -> None:
+    """Read an experiment, print it, and write ``readout.json`` and ``forest.png``.
+
+    Args:
+        file: Parquet or CSV file.
+        columns: which column is what.
+        options: how it is read.
+        output: folder, or None for a new one.
+
+    Raises:
+        DflError: whatever reading and estimating raise.
+    """
+    experiments = experiments_of(
+        read_table(file, columns=columns.all()), columns, options.control, options.shares
+    )
+    names = options.estimators or (_WITH_COVARIATES if columns.covariates else _WITHOUT_COVARIATES)
+    estimators = {name: ESTIMATORS.load(name)() for name in names}
+    check_sample_ratio(next(iter(experiments.values())))  # before anything that takes long
+    if columns.covariates:
+        cross_fit = CrossFit(seed=options.seed)
+        experiments = {
+            metric: one.with_prediction(cross_fit) for metric, one in experiments.items()
+        }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeakWarning)  # shown below in our own way
+        found = read_out(
+            experiments,
+            estimators,
+            level=options.level,
+            correction=cast(Correction, options.correction),
+        )
+    splits = _aa(experiments, estimators, options)
+    _show(found, splits)
+    folder = free_folder(f"ab-{file.name.partition('.')[0]}") if output is None else output
+    _write(folder, found, splits, {"file": file.name, **asdict(columns), **asdict(options)})
+    results().print(f"Written: {folder / 'readout.json'}, {folder / 'forest.png'}", markup=False)
+
+
+def _aa(
+    experiments: Mapping[str, Experiment],
+    estimators: Mapping[str, AbstractEstimator],
+    options: AbOptions,
+) -> dict[str, dict[str, Any]]:
+    """Return metric to estimator to what it found on splits of the control, or why not."""
+    found: dict[str, dict[str, Any]] = {}
+    if options.splits:
+        for metric, experiment in experiments.items():
+            for name, estimator in estimators.items():
+                found.setdefault(metric, {})[name] = _aa_one(experiment, estimator, options)
+    return found
+
+
+def _aa_one(
+    experiment: Experiment, estimator: AbstractEstimator, options: AbOptions
+) -> dict[str, Any]:
+    try:
+        done = aa_test(
+            experiment, estimator, runs=options.splits, level=options.level, seed=options.seed
+        )
+    except DflError as error:
+        return {"refused": str(error)}
+    return asdict(done)
+
+
+def _show(found: ReadOut, splits: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [_row(reading) for reading in found.readings]
+    note = f"Adjusted p-values: {found.correction}, over everything that one estimator reads."
+    headings = ("metric", "segment", "estimator", "arm", "effect", "relative", "p", "adjusted p")
+    show(Table("Effects", headings, rows, note, words=4))
+    for reading in found.readings:
+        if reading.segment is None and reading.estimator == "state":
+            said = f"{reading.metric}, {reading.effect.arm}, state: {reading.effect.verdict}"
+            results().print(said, markup=False)
+    for one in found.refusals:
+        where = one.metric if one.segment is None else f"{one.metric} in {one.segment}"
+        results().print(f"{where}, {one.estimator}: not read, {one.reason}", markup=False)
+    if splits:
+        show(_aa_table(splits))
+    results().print(f"Sizes of the arms fit the plan: p = {found.sample_ratio.p_value:.2g}.")
+    if found.leaks:
+        errors().print(f"warning: {describe_leaks(found.leaks)}", markup=False)
+
+
+def _aa_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = []
+    for metric, by_name in splits.items():
+        for name, done in by_name.items():
+            if "refused" in done:
+                rows.append((metric, name, f"not read: {done['refused']}", ""))
+            else:
+                alarms = "{false_positive_rate:.1%} [{low:.1%}, {high:.1%}]".format(**done)
+                rows.append((metric, name, alarms, f"{done['error_ratio']:.3f}"))
+    headings = ("metric", "estimator", "false alarms", "stated over true error")
+    note = "The control split at random, again and again; an interval above the expected rate of "
+    note += "1 - level says that the errors are too small for this metric."
+    return Table("A/A test", headings, rows, note, words=2)
+
+
+def _row(reading: Reading) -> tuple[str, ...]:
+    effect = reading.effect
+    return (
+        reading.metric,
+        reading.segment or "all",
+        reading.estimator,
+        effect.arm,
+        f"{effect.estimate:.4g} [{effect.low:.4g}, {effect.high:.4g}]",
+        "" if effect.relative is None else f"{effect.relative:+.2%}",
+        f"{effect.p_value:.2g}",
+        f"{reading.adjusted_p_value:.2g}",
+    )
+
+
+def _write(
+    folder: Path, found: ReadOut, splits: Mapping[str, Any], asked: Mapping[str, Any]
+) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"could not make the folder {folder}: {error.strerror}; choose another one."
+        ) from error
+    picture = forest_plot(found)
+
+    def draw(path: Path) -> None:
+        path.write_bytes(picture)
+
+    write_whole(folder / "forest.png", draw)
+    write_json(folder / "readout.json", {"asked": asked, **found.content(), "aa": splits})

@@ -1,0 +1,58 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dfl.abtest import aa_test
+from dfl.abtest.difference_in_means import DifferenceInMeans
+from dfl.abtest.mlrate import Mlrate
+from dfl.errors import InvalidValueError
+from tests.abtest.data import Stubborn, experiment
+
+
+def test_sound_errors_pass_though_the_treatment_works() -> None:
+    data = experiment(800)
+    data = replace(data, prediction=data.covariates[:, 0], metric=data.metric + 5 * data.treatment)  # type: ignore[index]
+    found = aa_test(data, Mlrate(), runs=200)
+    assert found.low <= 0.05 <= found.high
+    assert found.error_ratio == pytest.approx(1, abs=0.12)
+    assert "No sign that the errors are wrong on this metric" in found.verdict
+
+
+def test_errors_that_are_too_small_are_caught() -> None:
+    found = aa_test(experiment(), Stubborn(error_given=0.1, estimate_given=1.0), runs=20, level=0.9)
+    assert found.false_positive_rate == 1
+    assert "20 of 20 random splits" in found.verdict
+    assert "Too many: do not trust these errors" in found.verdict
+
+
+def test_errors_that_are_too_large_are_said() -> None:
+    found = aa_test(experiment(), Stubborn(error_given=9, estimate_given=1.0), runs=200)
+    assert "Too few: the errors are too large" in found.verdict
+
+
+def test_rows_of_a_cluster_stay_together() -> None:
+    user = np.arange(800) // 20
+    noise = 3 * np.random.default_rng(0).standard_normal(40)[user]
+    base = experiment(800)
+    clustered = experiment(800, treatment=user % 2, clusters=user, metric=base.metric + noise)
+    ignored = replace(clustered, clusters=None)
+    assert aa_test(clustered, DifferenceInMeans(), runs=100).false_positive_rate < 0.2
+    by_row = aa_test(ignored, DifferenceInMeans(), runs=100)
+    assert by_row.error_ratio == pytest.approx(1, abs=0.2)  # rows drawn apart are no test of it
+
+
+def test_the_seed_decides() -> None:
+    first, again = (aa_test(experiment(), DifferenceInMeans(), runs=20, seed=3) for _ in range(2))
+    assert first == again
+    assert first != aa_test(experiment(), DifferenceInMeans(), runs=20, seed=4)
+
+
+def test_mistakes() -> None:
+    with pytest.raises(InvalidValueError, match="runs must be >= 2, got 1"):
+        aa_test(experiment(), DifferenceInMeans(), runs=1)
+    few = experiment(8, control=0, treatment=np.array([0, 0, 0, 1, 1, 1, 1, 1]))
+    with pytest.raises(
+        InvalidValueError, match="an A/A test needs at least 4 control units, got 3"
+    ):
+        aa_test(few, DifferenceInMeans())

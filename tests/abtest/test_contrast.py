@@ -1,0 +1,46 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dfl.abtest import Contrast
+from dfl.errors import InvalidValueError, ShapeError
+from tests.abtest.data import contrast
+
+
+def test_the_difference_in_means_has_the_textbook_error() -> None:
+    data = contrast(101)
+    estimate, influence = data.mean_difference(data.outcome)
+    one, two = data.outcome[data.treated], data.outcome[~data.treated]
+    assert estimate == pytest.approx(one.mean() - two.mean())
+    textbook = one.var(ddof=1) / len(one) + two.var(ddof=1) / len(two)
+    assert data.variance(influence) == pytest.approx(textbook)
+
+
+def test_clusters_count_once() -> None:
+    data = contrast(100)
+    rows = np.repeat(np.arange(100), 5)
+    repeated = Contrast(treated=data.treated[rows], outcome=data.outcome[rows], clusters=rows)
+    estimate, influence = repeated.mean_difference(repeated.outcome)
+    single, its_influence = data.mean_difference(data.outcome)
+    assert estimate == pytest.approx(single)
+    assert repeated.variance(influence) == pytest.approx(data.variance(its_influence), rel=0.02)
+    assert (repeated.treated_units, repeated.control_units) == (50, 50)
+
+
+def test_mistakes() -> None:
+    data = contrast()
+    with pytest.raises(ShapeError, match="prediction must have 400 rows, got 3"):
+        replace(data, prediction=np.ones(3))
+    with pytest.raises(
+        InvalidValueError, match="the treated arm must have at least 2 units, got 1"
+    ):
+        replace(data, treated=np.arange(400) == 0)
+    with pytest.raises(
+        InvalidValueError, match="the control arm must have at least 2 units, got 1"
+    ):
+        replace(data, clusters=np.where(data.treated, np.arange(400), 0))
+    with pytest.raises(InvalidValueError, match="metric must vary, got 1 in all 400 rows"):
+        replace(data, outcome=np.ones(400))
+    with pytest.raises(InvalidValueError, match="its difference has a standard error of 0"):
+        data.standard_error(np.zeros(400))

@@ -1,0 +1,47 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from dfl.abtest.huber import Huber
+from dfl.abtest.huber_regression import huber_regression
+from dfl.errors import InvalidValueError, NotConvergedError
+from tests.abtest.data import G2, contrast
+
+
+def test_the_fit_agrees_with_statsmodels() -> None:
+    data = contrast(1000, nu=2)
+    rows = np.stack([np.ones(1000), data.indicator, data.covariates[:, 0]])  # type: ignore[index]
+    found = huber_regression(rows, data.outcome)
+    model = sm.RLM(data.outcome, rows.T, M=sm.robust.norms.HuberT(t=1.345))
+    peer = model.fit(scale_est="mad", tol=1e-12)
+    assert found.coefficients == pytest.approx(peer.params, rel=1e-6)
+    assert found.scale == pytest.approx(peer.scale, rel=1e-6)
+    estimate = Huber().fit(data)
+    assert estimate.estimate == pytest.approx(peer.params[1], rel=1e-6)
+    assert estimate.standard_error == pytest.approx(peer.bse[1], rel=0.1)  # another formula
+
+
+def test_outliers_count_less() -> None:
+    found = Huber().fit(G2)
+    assert found.estimate == pytest.approx(1.0, abs=0.3)  # least squares: 4.67
+    assert found.diagnostics["downweighted"] >= 1 / 12
+    assert "bulk of users" in found.caveat
+
+
+def test_the_error_is_the_spread_over_samples() -> None:
+    found = [Huber().fit(contrast(400, seed=seed, nu=3)) for seed in range(2000, 2300)]
+    spread = float(np.std([one.estimate for one in found]))
+    assert float(np.mean([one.standard_error for one in found])) == pytest.approx(spread, rel=0.1)
+
+
+def test_mistakes() -> None:
+    with pytest.raises(InvalidValueError, match="threshold must be > 0, got 0"):
+        Huber(threshold=0)
+    with pytest.raises(NotConvergedError, match="Huber regression did not converge in 1 steps"):
+        Huber(max_iter=1).fit(contrast())
+    data = contrast()
+    flat = np.where(np.arange(400) < 20, data.outcome, 0)
+    with pytest.raises(InvalidValueError, match="the same in half of the rows: Huber's scale"):
+        Huber().fit(replace(data, outcome=flat, covariates=None, prediction=None))

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from dfl.abtest import SampleRatioError, sample_ratio
+from dfl.abtest.difference_in_means import DifferenceInMeans
+from tests.abtest.data import Stubborn, experiment
+
+SKEWED = (np.arange(400) % 8 < 3).astype(int)  # 150 against 250
+
+
+def test_a_mismatch_stops_every_estimate() -> None:
+    message = r"sample ratio mismatch \(p = 5.7e-07\), 0: 250 for 200 planned, 1: 150 for 200"
+    with pytest.raises(SampleRatioError, match=message):
+        DifferenceInMeans().estimate(experiment(treatment=SKEWED))
+    with pytest.raises(SampleRatioError, match="find out why before reading any metric"):
+        Stubborn().estimate(experiment(treatment=SKEWED))
+
+
+def test_the_plan_decides() -> None:
+    planned = experiment(treatment=SKEWED, shares={0: 5, 1: 3})
+    assert sample_ratio(planned).p_value == 1
+    assert DifferenceInMeans().estimate(planned)
+    with pytest.raises(SampleRatioError, match="by shares"):
+        DifferenceInMeans().estimate(experiment(shares={0: 5, 1: 3}))
+
+
+def test_it_is_the_chi_square_test_of_all_arms() -> None:
+    arms = np.resize([0, 1, 2, 1, 0, 0], 400)
+    found = sample_ratio(experiment(treatment=arms, shares={0: 0.4, 1: 0.3, 2: 0.3}))
+    counts = np.bincount(arms)
+    assert found.p_value == pytest.approx(
+        stats.chisquare(counts, 400 * np.array([0.4, 0.3, 0.3]))[1]
+    )
+    assert found.observed == {"0": counts[0], "1": counts[1], "2": counts[2]}
+
+
+def test_clusters_are_counted_not_rows() -> None:
+    clusters = np.minimum(np.arange(400) // 4, 50)  # the last one is large
+    found = sample_ratio(experiment(treatment=clusters % 2, clusters=clusters))
+    assert found.observed == {"0": 26, "1": 25}
+
+
+def test_false_alarms_are_rare() -> None:
+    draw = np.random.default_rng(0)
+    alarms = [
+        sample_ratio(experiment(treatment=draw.integers(0, 2, 400))).p_value < 5e-4
+        for _ in range(300)
+    ]
+    assert sum(alarms) <= 2

@@ -1,0 +1,135 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfl.abtest.simulators import HeavyTailedRatio
+from tests.cli.outcome import Dfl
+
+COLUMNS = ("--treatment", "arm", "--metric", "money")
+
+
+def write(path: Path, **changed: Any) -> Path:
+    draw = np.random.default_rng(2)
+    population = HeavyTailedRatio().draw(5000, generator=draw)
+    seen = population.experiment(2000, generator=draw)
+    table = pd.DataFrame(
+        {
+            "arm": np.where(seen.treatment == 1, "bonus", "control"),
+            "money": seen.metric,
+            "orders": seen.denominator,
+            "age": seen.covariates[:, 2],  # type: ignore[index]
+            "visits": seen.covariates[:, 3],  # type: ignore[index]
+            "city": draw.choice(["Rome", "Oslo"], 2000),
+            "flag": seen.treatment == 1,
+        }
+    )
+    table.assign(**changed).to_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("ab") / "trial.parquet")
+
+
+def test_table_plot_and_json(dfl: Dfl, file: Path, tmp_path: Path) -> None:
+    done = dfl(
+        *("ab", file, *COLUMNS, "--metric", "orders", "--denominator", "orders"),
+        *("--denominator", "-", "--covariates", "age,visits", "--segment", "city"),
+        *("--estimator", "state", "--estimator", "mlrate", "--aa", 20, "-o", tmp_path / "out"),
+    )
+    assert done.code == 0, done.text
+    for said in ("money/orders", "Rome", "STATE measures the effect on the bulk", "A/A test"):
+        assert said in done.text
+    content = json.loads((tmp_path / "out" / "readout.json").read_text())
+    assert len(content["readings"]) == 2 * 3 * 2
+    assert content["asked"]["denominators"] == ["orders", "-"]
+    assert set(content["aa"]) == {"money/orders", "orders"}
+    assert 0 <= content["aa"]["orders"]["state"]["false_positive_rate"] <= 0.5
+    assert (tmp_path / "out" / "forest.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "forest.png",
+        "readout.json",
+    ]
+
+
+def test_without_covariates_the_estimators_that_need_none(
+    dfl: Dfl, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = dfl("ab", file, *COLUMNS, "--treatment", "flag")
+    assert done.code == 0, done.text
+    readings = json.loads((tmp_path / "runs" / "ab-trial" / "readout.json").read_text())["readings"]
+    names = [one["estimator"] for one in readings]
+    assert names == ["difference-in-means", "winsorised", "huber", "state"]
+    assert readings[0]["effect"]["arm"] == "1"
+    assert dfl("ab", file, *COLUMNS).code == 0
+    assert (tmp_path / "runs" / "ab-trial-2").is_dir()
+
+
+def test_a_leak_is_warned_of(dfl: Dfl, tmp_path: Path) -> None:
+    file = write(tmp_path / "leak.parquet")
+    table = pd.read_parquet(file)
+    table["visits"] += 2 * table["flag"]
+    table.to_parquet(file)
+    done = dfl("ab", file, *COLUMNS, "--covariates", "visits", "-o", tmp_path / "out")
+    assert done.code == 0, done.text
+    assert "warning: these columns differ between the arms more than chance allows: visits" in (
+        done.text
+    )
+    content = json.loads((tmp_path / "out" / "readout.json").read_text())
+    assert {leak["column"] for leak in content["leaks"]} >= {"visits"}
+
+
+def test_what_cannot_be_read_is_said_with_its_reason(dfl: Dfl, tmp_path: Path) -> None:
+    money = np.where(np.arange(2000) % 3, 0, np.arange(2000))
+    file = write(tmp_path / "zeros.parquet", money=money)
+    done = dfl("ab", file, *COLUMNS, "--aa", 5, "-o", tmp_path / "out")
+    assert done.code == 0, done.text
+    assert "money, state: not read, metric must not be the same in more than half" in done.text
+    content = json.loads((tmp_path / "out" / "readout.json").read_text())
+    assert "more than half" in content["aa"]["money"]["state"]["refused"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--control", "none"), "control must be one of the arms, no row is in 'none'"),
+        (("--share", "control=0.9", "--share", "bonus=0.1"), "sample ratio mismatch"),
+        (("--share", "bonus=half"), "--share takes ARM=SHARE, such as 1=0.5, got 'bonus=half'"),
+        (("--denominator", "age", "--denominator", "city"), "--denominator takes one column for"),
+        (("--covariates", "city"), "column 'city' must hold numbers"),
+        (("--covariates", "height"), "must have the columns ['height']"),
+        (("--estimator", "stat"), "Did you mean 'state'?"),
+        (("--correction", "sidak"), "correction must be 'holm', 'bonferroni'"),
+        (("--level", "95"), "level must be in (0, 1), got 95"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    dfl: Dfl, file: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = dfl("ab", file, *COLUMNS, "-o", tmp_path / "out", *arguments)
+    assert (done.code, message in done.text) == (2, True), done.text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"arm": [None, *["control", "bonus"] * 999, "bonus"]}, "column 'arm' must be known in"),
+        ({"money": [np.nan] * 2000}, "metric must be finite, got 2000 NaN or infinite of 2000"),
+    ],
+)
+def test_missing_values(dfl: Dfl, tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    done = dfl("ab", write(tmp_path / "bad.parquet", **changed), *COLUMNS, "-o", tmp_path / "out")
+    assert (done.code, message in done.text) == (2, True), done.text
+
+
+def test_a_folder_that_cannot_be_made(dfl: Dfl, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    done = dfl("ab", file, *COLUMNS, "-o", tmp_path / "taken" / "out")
+    assert (done.code, "could not make the folder" in done.text) == (2, True)
