@@ -69,7 +69,8 @@ def _layer(layer: AbstractLayer) -> None:
     rows = shares.sum(dim=-1)
     _need(shares.shape == revenue.shape, f"its shares have shape {tuple(shares.shape)}")
     _need(torch.allclose(rows, torch.ones_like(rows)), "its shares do not add up to 1")
-    _moves((shares * batch.revenue[:, None]).sum(), revenue)
+    received = shares.gather(-1, batch.treatment[:, None])
+    _moves((received * batch.revenue[:, None]).sum(), revenue)
 
 
 def _loss(loss: AbstractDecisionLoss) -> None:
@@ -136,7 +137,10 @@ def _toy() -> tuple[Tensor, Tensor, LoggedBatch]:
     treatment = torch.arange(_ROWS) % _TREATMENTS
     seen = treatment[:, None]
     weight = torch.full((_ROWS,), float(_TREATMENTS), dtype=torch.float64)
-    logs = LoggedBatch(treatment, revenue.gather(1, seen)[:, 0], cost.gather(1, seen)[:, 0], weight)
+    # Outcomes differ from predictions: where those are right, a loss may have no gradient.
+    luck = 0.5 + torch.rand(_ROWS, generator=generator, dtype=torch.float64)
+    earned, paid = (luck * column.gather(1, seen)[:, 0] for column in (revenue, cost))
+    logs = LoggedBatch(treatment, earned, paid, weight, revenue.clone(), cost.clone())
     return revenue, cost, logs
 
 

@@ -67,10 +67,13 @@ def choose_part(config: Mapping[str, Any], section: str, name: str) -> dict[str,
     """Return the configuration with another part in a section.
 
     Its options are kept if the section names that part already, else they start from the
-    part's own defaults.
+    part's own defaults. Another loss comes with its own layer: choose a layer after it.
     """
     old = spec_of(config.get(section), section)
-    return {**config, section: old if old.get("name") == name else {"name": name}}
+    if old.get("name") == name:
+        return {**config, section: old}
+    kept = {key: value for key, value in config.items() if (section, key) != ("loss", "layer")}
+    return {**kept, section: {"name": name}}
 
 
 def choose_data(config: Mapping[str, Any], given: str) -> dict[str, Any]:

@@ -3,14 +3,52 @@
 if __name__ != "dfl.layers":
     raise ImportError("import dfl.layers, not layers: the root folder 'layers' is a signpost.")
 
+from dfl.layers.argmax import Argmax, each_row, one_hot_argmax
 from dfl.layers.base import AbstractLayer, SoftAllocation
+from dfl.layers.expected_choice import expected_choice, expected_maximum
+from dfl.layers.finite_difference import FiniteDifference
+from dfl.layers.implicit_mle import ImplicitMle, ImplicitMleDecision
+from dfl.layers.interpolation import InterpolatedDecision, Interpolation
+from dfl.layers.perturbed_argmax import PerturbedArgmax
+from dfl.layers.perturbed_decision import PerturbedDecision
+from dfl.layers.quadratic import Quadratic
 from dfl.layers.softmax import Softmax
-from dfl.registry import Registry
+from dfl.layers.straight_through import StraightThrough, StraightThroughDecision
+from dfl.registry import Entry, Registry
 
-__all__ = ["LAYERS", "AbstractLayer", "SoftAllocation", "Softmax"]
+__all__ = [
+    "LAYERS",
+    "AbstractLayer",
+    "Argmax",
+    "FiniteDifference",
+    "ImplicitMle",
+    "ImplicitMleDecision",
+    "InterpolatedDecision",
+    "Interpolation",
+    "PerturbedArgmax",
+    "PerturbedDecision",
+    "Quadratic",
+    "SoftAllocation",
+    "Softmax",
+    "StraightThrough",
+    "StraightThroughDecision",
+    "each_row",
+    "expected_choice",
+    "expected_maximum",
+    "one_hot_argmax",
+]
 
 LAYERS: Registry[AbstractLayer] = Registry(
     "layers",
     AbstractLayer,  # type: ignore[type-abstract]  # the interface itself, never instantiated
-    {"softmax": "dfl.layers.softmax:Softmax"},
+    {
+        "finite-difference": "dfl.layers.finite_difference:FiniteDifference",
+        "implicit-mle": "dfl.layers.implicit_mle:ImplicitMle",
+        "interpolation": "dfl.layers.interpolation:Interpolation",
+        "linear-program": Entry("dfl.layers.linear_program:LinearProgram", extra="cvxpy"),
+        "perturbed-argmax": "dfl.layers.perturbed_argmax:PerturbedArgmax",
+        "quadratic": "dfl.layers.quadratic:Quadratic",
+        "straight-through": "dfl.layers.straight_through:StraightThrough",
+        "softmax": "dfl.layers.softmax:Softmax",
+    },
 )

@@ -21,12 +21,17 @@ class LoggedBatch:
         revenue: observed revenue, in currency. Shape ``(..., N)``.
         cost: observed cost, in currency, >= 0. Shape ``(..., N)``.
         weight: inverse propensity of the treatment received. Shape ``(..., N)``.
+        baseline_revenue: revenue of every treatment as predicted by a model that did not learn
+            from these rows, in currency, or None. Shape ``(..., N, M)``.
+        baseline_cost: cost, likewise.
     """
 
     treatment: Tensor
     revenue: Tensor
     cost: Tensor
     weight: Tensor
+    baseline_revenue: Tensor | None = None
+    baseline_cost: Tensor | None = None
 
     @property
     def observed_cost(self) -> ObservedCost:
@@ -36,6 +41,11 @@ class LoggedBatch:
 
 class AbstractDecisionLoss(ABC):
     """Scores predictions by what the decisions they lead to would earn."""
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether batches must hold predictions of a model that did not learn from their rows."""
+        return False
 
     @abstractmethod
     def __call__(

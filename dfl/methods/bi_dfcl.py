@@ -1,25 +1,24 @@
 """`BiDfcl`: bi-level decision-focused causal learning."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 import torch
 
 from dfl.budget import Budget
-from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.hypergrad import AbstractHypergradient, GaussNewton
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import PseudoLabelGradient
 from dfl.losses.primal_policy import PrimalPolicy
 from dfl.methods.base import AbstractMethod, Part
+from dfl.methods.baseline import with_teacher_baseline
 from dfl.methods.bridge import Bridge, BridgeSettings
 from dfl.methods.cohort import Cohort
 from dfl.methods.decision_level import DecisionLevel
 from dfl.methods.distillation import LowerLevel
 from dfl.methods.monitor import Monitor
-from dfl.methods.rows import generator_for
+from dfl.methods.rows import RowPool, generator_for
 from dfl.methods.training import Training, TrainingSet
 from dfl.methods.tsm_sl import fit_factual
 from dfl.models import MLP, Parameters
@@ -39,7 +38,8 @@ class BiDfcl(AbstractMethod):
     the teacher. Only the target serves.
 
     Args:
-        loss: decision loss of the upper level.
+        loss: decision loss of the upper level. A doubly robust one takes the teacher's
+            predictions, which saw none of the upper rows.
         hypergrad: derivative of the upper level through the lower.
         budgets: the budgets to decide well at.
         bridge: how the gate is built and learned.
@@ -93,7 +93,11 @@ class BiDfcl(AbstractMethod):
         searching = replace(cohort, sets=[seen for seen, _ in halves])
         teachers = fit_factual("teacher", searching, "rct", self.training, monitor)
         lower = LowerLevel.of(searching, self.rows, teachers, self.pseudo_label_gradient)
-        bridge = self._bridge(cohort, lower, [held for _, held in halves])
+        upper = replace(cohort, sets=[held for _, held in halves])
+        pool = upper.pool(lambda one: one.rows("rct"))
+        if self.loss.needs_baseline:
+            pool = with_teacher_baseline(pool, searching, teachers)
+        bridge = self._bridge(lower, upper, pool)
         target = lower.train("target", bridge.gate, self.training, monitor, bridge)
         if not self.refit:
             return target
@@ -101,22 +105,11 @@ class BiDfcl(AbstractMethod):
         lower = LowerLevel.of(cohort, self.rows, teachers, self.pseudo_label_gradient)
         return lower.train("refit-target", bridge.gate, self.training, monitor)
 
-    def _bridge(self, cohort: Cohort, lower: LowerLevel, held_out: Sequence[UpliftData]) -> Bridge:
-        upper_cohort = replace(
-            cohort,
-            sets=[replace(one, rct=held) for one, held in zip(cohort.sets, held_out, strict=True)],
-        )
-        return Bridge(
-            cohort,
-            lower,
-            DecisionLevel.of(upper_cohort, self.loss, self.budgets),
-            upper_cohort.pool(lambda one: one.rows("rct")),
-            self.hypergrad,
-            self.bridge,
-            self.training,
-        )
+    def _bridge(self, lower: LowerLevel, upper: Cohort, pool: RowPool) -> Bridge:
+        decision = DecisionLevel.of(upper, self.loss, self.budgets)
+        return Bridge(upper, lower, decision, pool, self.hypergrad, self.bridge, self.training)
 
-    def _split(self, one: TrainingSet) -> tuple[TrainingSet, UpliftData]:
+    def _split(self, one: TrainingSet) -> tuple[TrainingSet, TrainingSet]:
         """Split a set's randomised rows: those the teacher sees, those held out."""
         assert one.rct is not None  # uses names rct
         generator = generator_for(one.seed, 1)
@@ -126,4 +119,4 @@ class BiDfcl(AbstractMethod):
         ids, group = torch.unique(groups.cpu(), return_inverse=True)
         held = torch.rand(ids.shape[0], generator=generator)[group] < self.held_out
         held = held.to(one.rct.features.device)
-        return replace(one, rct=one.rct.subset(~held)), one.rct.subset(held)
+        return replace(one, rct=one.rct.subset(~held)), replace(one, rct=one.rct.subset(held))

@@ -7,17 +7,19 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
+from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import factual_loss
 from dfl.losses.primal_policy import PrimalPolicy
 from dfl.methods.base import AbstractMethod, Part
+from dfl.methods.baseline import CrossFit
 from dfl.methods.cohort import Cohort
 from dfl.methods.decision_level import DecisionLevel
 from dfl.methods.monitor import Monitor
 from dfl.methods.rows import Batch
 from dfl.methods.stage import Stage
-from dfl.methods.training import Training
+from dfl.methods.training import Training, TrainingSet
 from dfl.methods.tsm_sl import fit_factual
 from dfl.models import MLP, Parameters
 
@@ -36,7 +38,8 @@ class Dfcl(AbstractMethod):
     the decision loss finds no gradient worth following.
 
     Args:
-        loss: the decision loss; ``dfcl-ppl`` is `PrimalPolicy`.
+        loss: the decision loss; ``dfcl-ppl`` is `PrimalPolicy`. For a doubly robust one, five
+            networks per set are cross-fitted first.
         budgets: the budgets to decide well at; the decision loss is their mean.
         prediction_weight: alpha of the papers, >= 0.
         decision_epochs: epochs of the second stage, >= 1. Kept is the epoch with the
@@ -86,7 +89,11 @@ class Dfcl(AbstractMethod):
             factual = factual_loss(outcomes, batch.treatment, batch.outcome)
             return self.prediction_weight * factual + decision(outcomes, batch)
 
-        held = cohort.validation_batch(_VALIDATION_ROWS)
+        held, pool = cohort.validation_batch(_VALIDATION_ROWS), cohort.pool(_randomised)
+        if self.loss.needs_baseline:
+            baseline = CrossFit.of(cohort, self.training, monitor)
+            pool = baseline.on_rows(pool)
+            held = None if held is None else baseline.on_unseen(held, cohort.plan.dataset)
 
         @torch.no_grad()
         def criterion(parameters: Parameters) -> Tensor | None:
@@ -101,10 +108,14 @@ class Dfcl(AbstractMethod):
         stage = Stage(
             name="decision",
             cohort=cohort,
-            pool=cohort.pool(lambda one: one.rows("rct")),
+            pool=pool,
             training=training,
             loss=loss,
             criterion=criterion,
             monitor=monitor,
         )
         return stage.run(start)
+
+
+def _randomised(one: TrainingSet) -> list[UpliftData]:
+    return one.rows("rct")

@@ -1,7 +1,7 @@
 """`RowPool`: training rows of one or many data sets, drawn in batches for many networks."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -46,6 +46,8 @@ class RowPool:
         treatment, revenue, cost, weight: columns, in currency where money. Shape ``(R,)``.
         outcome: revenue and cost in network units. Shape ``(R, 2)``.
         start, length: where each data set's rows begin and how many there are.
+        baseline: revenue and cost of every treatment as predicted by networks that did not
+            learn from the row, in currency, or None. Shape ``(R, 2, M)``.
     """
 
     features: Tensor
@@ -56,6 +58,7 @@ class RowPool:
     outcome: Tensor
     start: tuple[int, ...]
     length: tuple[int, ...]
+    baseline: Tensor | None = None
 
     @staticmethod
     def of(data: Sequence[Sequence[UpliftData]], scalings: Sequence[Scaling]) -> "RowPool":
@@ -83,6 +86,9 @@ class RowPool:
         """Return the rows ``index``, shape ``(K, B)``."""
         treatment = self.treatment[index]
         logged = LoggedBatch(treatment, self.revenue[index], self.cost[index], self.weight[index])
+        if self.baseline is not None:
+            revenue, cost = self.baseline[index].unbind(dim=-2)
+            logged = replace(logged, baseline_revenue=revenue, baseline_cost=cost)
         return Batch(index, self.features[index], treatment, self.outcome[index], logged)
 
     def epoch(

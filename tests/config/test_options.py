@@ -12,7 +12,14 @@ from tests.config.parts import Flat, Loose, Source
 
 
 def test_options_are_those_of_the_constructor_in_order() -> None:
-    assert list(options_of(Softmax)) == ["temperature", "scale", "multiplier", "solver"]
+    assert list(options_of(Softmax)) == [
+        "temperature",
+        "scale",
+        "multiplier",
+        "solver",
+        "met_by",
+        "multiplier_gradient",
+    ]
     assert list(options_of(Training))[:2] == ["epochs", "batch_size"]
 
 

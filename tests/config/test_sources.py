@@ -75,6 +75,14 @@ def test_choosing_a_part_keeps_the_options_of_the_same_part_alone() -> None:
     assert choose_part({}, "layer", "other") == {"layer": {"name": "other"}}
 
 
+def test_another_loss_comes_with_its_own_layer() -> None:
+    config = {"loss": "primal-policy", "layer": {"name": "softmax", "temperature": 0.5}}
+    assert choose_part(config, "loss", "primal-policy") == config | {
+        "loss": {"name": "primal-policy"}
+    }
+    assert choose_part(config, "loss", "other") == {"loss": {"name": "other"}}
+
+
 @pytest.mark.parametrize(
     ("given", "section"),
     [

@@ -1,8 +1,16 @@
-"""What every registered layer promises."""
+"""What every registered layer promises.
 
+The tables say which options a layer is also tested with and which promises it makes; a layer that
+is in none of them fails.
+"""
+
+import copy
 import inspect
+import pickle
 import pkgutil
+import re
 from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
@@ -10,15 +18,102 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import dfl.layers
-from dfl.errors import ShapeError
+from dfl.errors import DflError, ShapeError, UnsupportedProblemError
 from dfl.layers import LAYERS, AbstractLayer
+from dfl.problem import ObservedCost
+from dfl.solvers.decide import decide
+
+Options = dict[str, Any]
 
 NAMES = LAYERS.names()
 
+# More options that the general promises hold for, beside the defaults.
+VARIANTS: dict[str, list[Options]] = {
+    "finite-difference": [
+        {"temperature": None, "margins": "window", "width": 0.5, "opponents": "nearest"},
+        {"temperature": None, "margins": "largest", "perturbed": "outcomes"},
+    ],
+    "implicit-mle": [{"noise": "normal"}],
+    "perturbed-argmax": [{"noise": "gumbel"}],
+    "softmax": [{"met_by": "shares", "multiplier_gradient": True}],
+}
 
-def make(name: str) -> AbstractLayer:
-    """Build a layer with its defaults."""
-    layer = LAYERS.load(name)()
+# Options under which the shares are a differentiable function of revenue and cost, and their
+# derivative is exact. A layer whose backward is a stand-in for a derivative has none.
+EXACT: dict[str, list[Options]] = {
+    "finite-difference": [],
+    "implicit-mle": [],
+    "interpolation": [],
+    "linear-program": [],
+    "perturbed-argmax": [
+        {"noise": "normal", "scale": "absolute", "multiplier": 0.7},
+        {"noise": "gumbel", "scale": "absolute", "multiplier": 0.7},
+    ],
+    "quadratic": [{"scale": "absolute", "temperature": 2.0}],
+    "softmax": [
+        {"scale": "absolute", "multiplier": 0.7},
+        {"scale": "absolute", "met_by": "shares", "multiplier_gradient": True},
+    ],
+    "straight-through": [],
+}
+
+# Options that make a layer choose what the hard problem chooses at the same multiplier.
+HARD: dict[str, Options] = {
+    "finite-difference": {},
+    "implicit-mle": {"sigma": 1e-9},
+    "interpolation": {},
+    "linear-program": {"temperature": 1e-6},
+    "perturbed-argmax": {"sigma": 1e-9},
+    "quadratic": {"temperature": 1e-6},
+    "softmax": {"temperature": 1e-9},
+    "straight-through": {},
+}
+
+# Options under which the expected spend on predicted costs is within the budget.
+WITHIN_BUDGET: dict[str, Options] = {
+    "finite-difference": {},
+    "interpolation": {},
+    "linear-program": {},
+    "quadratic": {},
+    "softmax": {"met_by": "shares"},
+    "straight-through": {},
+}
+
+# Options under which a layer that samples gets its draws from the seed.
+SAMPLED: dict[str, Options] = {
+    "implicit-mle": {"samples": 4},
+    "perturbed-argmax": {"samples": 4},
+}
+
+# Layers that refuse a problem without people.
+NEEDS_PEOPLE = {"linear-program"}
+
+# Layers that `torch.func` refuses to transform, and say so.
+PLAIN_AUTOGRAD = {"linear-program"}
+
+# Forward mode reads its rules from a module of torch that still uses what torch has deprecated.
+forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+
+CASES = [(name, options) for name in NAMES for options in ({}, *VARIANTS.get(name, ()))]
+TRANSFORMED = [case for case in CASES if case[0] not in PLAIN_AUTOGRAD]
+EXACT_CASES = [(name, options) for name in NAMES for options in EXACT.get(name, ())]
+
+
+def called(case: object) -> str:
+    """Name a case after its options."""
+    if isinstance(case, dict):
+        return ",".join(f"{key}={value}" for key, value in case.items()) or "defaults"
+    return str(case)
+
+
+every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=called)
+every_transformed_case = pytest.mark.parametrize(("name", "options"), TRANSFORMED, ids=called)
+every_exact_case = pytest.mark.parametrize(("name", "options"), EXACT_CASES, ids=called)
+
+
+def make(name: str, options: Options | None = None) -> AbstractLayer:
+    """Build a layer."""
+    layer = LAYERS.load(name)(**(options or {}))
     assert isinstance(layer, AbstractLayer)
     return layer
 
@@ -30,12 +125,17 @@ def problem(dtype: torch.dtype, rows: int = 40, arms: int = 5) -> tuple[Tensor, 
     return revenue, cost, float(cost.amin(dim=1).sum()) + 0.15 * rows
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_every_layer_says_what_it_promises() -> None:
+    assert set(EXACT) == set(NAMES), "list the layer in EXACT, with [] if it has a stand-in"
+    assert set(HARD) == set(NAMES), "list the options that make the layer choose hard"
+
+
+@every_case
 def test_rows_lie_on_the_simplex_and_keep_dtype_and_device(
-    name: str, dtype: torch.dtype, device: torch.device
+    name: str, options: Options, dtype: torch.dtype, device: torch.device
 ) -> None:
     revenue, cost, budget = problem(dtype)
-    soft = make(name)(revenue.to(device), cost.to(device), budget)
+    soft = make(name, options)(revenue.to(device), cost.to(device), budget)
     assert soft.shares.dtype == dtype
     assert soft.shares.device.type == device.type
     assert bool((soft.shares >= 0).all())
@@ -44,38 +144,48 @@ def test_rows_lie_on_the_simplex_and_keep_dtype_and_device(
     assert float(soft.multiplier) >= 0
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gradients_reach_revenue_and_cost(name: str) -> None:
-    revenue, cost, budget = problem(torch.float64)
-    inputs = (revenue.requires_grad_(), cost.requires_grad_())
-    loss = make(name)(revenue, cost, budget).shares.square().sum()
+@every_case
+def test_gradients_reach_revenue_and_cost(
+    name: str, options: Options, dtype: torch.dtype, device: torch.device
+) -> None:
+    revenue, cost, budget = problem(dtype)
+    inputs = [column.to(device).requires_grad_() for column in (revenue, cost)]
+    loss = make(name, options)(*inputs, budget).shares.square().sum()
     for slope in torch.autograd.grad(loss, inputs):
+        assert slope.dtype == dtype
+        assert slope.device.type == device.type
         assert bool(slope.isfinite().all())
         assert float(slope.abs().max()) > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_order_of_people_and_treatments_does_not_matter(name: str) -> None:
+@every_case
+def test_order_of_people_and_treatments_does_not_matter(name: str, options: Options) -> None:
     revenue, cost, budget = problem(torch.float64)
     people, arms = torch.randperm(40, generator=torch.Generator().manual_seed(0)), [3, 0, 4, 1, 2]
-    layer = make(name)
+    layer = make(name, options)
     shuffled = layer(revenue[people][:, arms], cost[people][:, arms], budget).shares
     assert_close(shuffled, layer(revenue, cost, budget).shares[people][:, arms])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_case
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
-def test_currency_does_not_matter(name: str, factor: float) -> None:
+def test_currency_does_not_matter(name: str, options: Options, factor: float) -> None:
+    """Neither to the shares nor, but for its unit, to the gradient."""
     revenue, cost, budget = problem(torch.float64)
-    layer = make(name)
-    scaled = layer(factor * revenue, factor * cost, factor * budget).shares
-    assert_close(scaled, layer(revenue, cost, budget).shares)
+    target = torch.eye(5, dtype=torch.float64)[torch.arange(40) % 5]
+    layer, found = make(name, options), []
+    for unit in (1.0, factor):
+        inputs = [(unit * column).requires_grad_() for column in (revenue, cost)]
+        shares = layer(*inputs, unit * budget).shares
+        slopes = torch.autograd.grad((shares * target).sum(), inputs)
+        found.append((shares.detach(), *(unit * slope for slope in slopes)))
+    assert_close(found[1], found[0])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_leading_axes_are_separate_problems(name: str) -> None:
+@every_case
+def test_leading_axes_are_separate_problems(name: str, options: Options) -> None:
     revenue, cost, budget = problem(torch.float64)
-    layer = make(name)
+    layer = make(name, options)
     stacked = layer(
         torch.stack((revenue, 2 * revenue)),
         torch.stack((cost, cost)),
@@ -86,14 +196,46 @@ def test_leading_axes_are_separate_problems(name: str) -> None:
     assert_close(stacked.multiplier, torch.stack([one.multiplier for one in alone]))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_inputs_are_untouched_and_results_repeat(name: str) -> None:
+@every_case
+def test_observed_costs_set_the_multiplier(name: str, options: Options) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    treatment = torch.arange(40) % 5
+    paid = 3 * cost.gather(1, treatment[:, None])[:, 0]
+    logs = ObservedCost(treatment, paid, torch.full_like(paid, 5))
+    layer = make(name, options)
+    dear = layer(revenue, cost, budget, logs)
+    assert_close(dear.shares.sum(dim=1), torch.ones(40, dtype=torch.float64))
+    assert float(dear.multiplier) > float(layer(revenue, cost, budget).multiplier)
+
+
+@every_case
+def test_inputs_are_untouched_and_results_repeat(name: str, options: Options) -> None:
     revenue, cost, budget = problem(torch.float32)
     kept = revenue.clone(), cost.clone()
-    layer = make(name)
+    layer = make(name, options)
     first, second = layer(revenue, cost, budget), layer(revenue, cost, budget)
     assert_close((revenue, cost), kept, rtol=0, atol=0)
     assert_close(first.shares, second.shares, rtol=0, atol=0)
+
+
+@every_case
+def test_a_layer_can_be_copied_pickled_and_printed(name: str, options: Options) -> None:
+    revenue, cost, budget = problem(torch.float32)
+    layer = make(name, options)
+    first = layer(revenue, cost, budget)
+    for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert_close(again(revenue, cost, budget), first, rtol=0, atol=0)
+    assert not layer.state_dict()
+    assert repr(layer).startswith(f"{type(layer).__name__}(")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_kept_and_printed(name: str) -> None:
+    """Configurations read options back from the attributes of their names."""
+    layer = make(name)
+    for option in inspect.signature(type(layer)).parameters:
+        assert hasattr(layer, option)
+        assert re.search(rf"\b{option}=", repr(layer)), option
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,6 +243,157 @@ def test_shapes_that_do_not_fit_are_refused(name: str) -> None:
     revenue, cost, budget = problem(torch.float32)
     with pytest.raises(ShapeError, match="revenue and cost must share one shape"):
         make(name)(revenue, cost[:3], budget)
+
+
+@every_case
+def test_nobody_gets_nothing(name: str, options: Options) -> None:
+    layer, nothing = make(name, options), torch.zeros(0, 4)
+    if name in NEEDS_PEOPLE:
+        with pytest.raises(UnsupportedProblemError, match="got 0 people"):
+            layer(nothing, nothing, 0.0)
+        return
+    revenue = torch.zeros(0, 4, requires_grad=True)
+    shares, multiplier = layer(revenue, nothing, 0.0)
+    assert shares.shape == (0, 4)
+    assert float(multiplier.detach()) == 0
+    if shares.requires_grad:
+        (slope,) = torch.autograd.grad(shares.sum(), revenue)
+        assert slope.shape == (0, 4)
+
+
+# Limits and budget ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_the_limit_is_the_choice_at_the_multiplier(name: str) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    soft = make(name, HARD[name])(revenue, cost, budget)
+    split = soft.shares.amax(dim=1) < 0.999  # whom the multiplier leaves between two treatments
+    assert int(split.sum()) <= 1
+    hard = decide(revenue, cost, soft.multiplier)
+    assert_close(soft.shares.argmax(dim=1)[~split], hard[~split])
+
+
+@pytest.mark.parametrize("name", WITHIN_BUDGET)
+@pytest.mark.parametrize("richer", [1.0, 1.3, 3.0])
+def test_the_expected_spend_is_within_the_budget(name: str, richer: float) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    soft = make(name, WITHIN_BUDGET[name])(revenue, cost, richer * budget)
+    assert float((soft.shares * cost).sum()) <= richer * budget * (1 + 1e-6)
+
+
+# Derivatives ---------------------------------------------------------------------------------
+
+
+@every_exact_case
+@forward_mode
+def test_the_derivative_is_exact(name: str, options: Options) -> None:
+    """Reverse mode, forward mode and, by reverse over reverse, the second derivative."""
+    revenue, cost, budget = problem(torch.float64, rows=3, arms=3)
+    inputs = (revenue.requires_grad_(), cost.requires_grad_())
+    layer = make(name, options)
+
+    def shares(*columns: Tensor) -> Tensor:
+        found: Tensor = layer(*columns, budget).shares
+        return found
+
+    assert torch.autograd.gradcheck(shares, inputs, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(shares, inputs)
+
+
+def second_derivative(loss: Tensor, inputs: tuple[Tensor, Tensor]) -> None:
+    slope = torch.autograd.grad(loss, inputs, create_graph=True)[0]
+    torch.autograd.grad(slope.square().sum(), inputs)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in EXACT and not EXACT[name]])
+def test_a_stand_in_has_no_second_derivative_and_says_so(name: str) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    inputs = (revenue.requires_grad_(), cost.requires_grad_())
+    loss = make(name)(*inputs, budget).shares.square().sum()
+    with pytest.raises(DflError, match="derivative"):  # at the latest when it is asked for
+        second_derivative(loss, inputs)
+
+
+# Transforms ----------------------------------------------------------------------------------
+
+
+def of_everyone(layer: AbstractLayer, budget: float) -> Any:
+    """Return a loss in revenue, for transforms."""
+    target = torch.eye(5, dtype=torch.float64)[torch.arange(40) % 5]
+
+    def loss(revenue: Tensor, cost: Tensor) -> Tensor:
+        return (layer(revenue, cost, budget).shares - target).square().sum()
+
+    return loss
+
+
+@every_transformed_case
+def test_functional_gradients_are_those_of_autograd(name: str, options: Options) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    loss = of_everyone(make(name, options), budget)
+    inputs = (revenue.clone().requires_grad_(), cost.clone().requires_grad_())
+    expected = torch.autograd.grad(loss(*inputs), inputs)
+    assert_close(torch.func.grad(loss, argnums=(0, 1))(revenue, cost), expected)
+
+
+@every_transformed_case
+def test_a_mapped_gradient_is_the_loop(name: str, options: Options) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    loss = of_everyone(make(name, options), budget)
+    several = torch.stack((revenue, 2 * revenue, revenue.flip(0)))
+    slope = torch.func.grad(loss)
+    mapped = torch.func.vmap(slope, in_dims=(0, None))(several, cost)
+    assert_close(mapped, torch.stack([slope(one, cost) for one in several]))
+
+
+@pytest.mark.parametrize("name", sorted(PLAIN_AUTOGRAD))
+def test_a_layer_that_cannot_be_transformed_says_so(name: str) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    slope = torch.func.grad(of_everyone(make(name), budget))
+    with pytest.raises(UnsupportedProblemError, match=name):
+        slope(revenue, cost)
+    with pytest.raises(UnsupportedProblemError, match=name):
+        torch.func.vmap(slope, in_dims=(0, None))(revenue[None], cost)
+
+
+@every_case
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # at graph breaks
+def test_a_compiled_layer_gives_the_same(name: str, options: Options) -> None:
+    """With graph breaks where there is a solver or a rule of our own."""
+    revenue, cost, budget = problem(torch.float64)
+    loss = of_everyone(make(name, options), budget)
+    torch.compiler.reset()
+    compiled = torch.compile(loss, backend="eager")
+    for function in (loss, compiled):
+        given = revenue.clone().requires_grad_()
+        value = function(given, cost)
+        found = (value.detach(), *torch.autograd.grad(value, given))
+        if function is loss:
+            expected = found
+    assert_close(found, expected)
+
+
+# Draws ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_draws_come_from_the_seed(name: str) -> None:
+    revenue, cost, budget = problem(torch.float64)
+
+    def shares(**options: Any) -> Tensor:
+        found: Tensor = make(name, SAMPLED[name] | options)(revenue, cost, budget).shares
+        return found
+
+    state = torch.get_rng_state()
+    assert_close(shares(seed=3), shares(seed=3), rtol=0, atol=0)
+    assert not bool((shares(seed=3) == shares(seed=4)).all())
+    assert bool((torch.get_rng_state() == state).all())
+    layer = make(name, SAMPLED[name] | {"seed": None})
+    first, second = layer(revenue, cost, budget), layer(revenue, cost, budget)
+    assert not bool((first.shares == second.shares).all())
+    torch.set_rng_state(state)
+    assert_close(layer(revenue, cost, budget).shares, first.shares, rtol=0, atol=0)
 
 
 def test_the_table_is_complete() -> None:

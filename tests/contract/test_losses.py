@@ -15,7 +15,7 @@ from dfl.errors import InvalidValueError
 from dfl.losses import LOSSES, AbstractDecisionLoss, LoggedBatch
 
 NAMES = LOSSES.names()
-ROWS, ARMS, BUDGET = 200, 4, 40.0
+ROWS, ARMS, BUDGET = 200, 4, 80.0
 
 
 def make(name: str) -> AbstractDecisionLoss:
@@ -47,7 +47,10 @@ def test_the_loss_keeps_dtype_and_device_and_has_a_gradient(
     name: str, dtype: torch.dtype, device: torch.device
 ) -> None:
     revenue, cost, batch = problem(dtype)
-    inputs = [column.to(device).requires_grad_() for column in (revenue, cost)]
+    noise = 1 + 0.1 * torch.rand(revenue.shape, generator=torch.Generator().manual_seed(8)).to(
+        dtype
+    )
+    inputs = [(noise * column).to(device).requires_grad_() for column in (revenue, cost)]
     columns = (batch.treatment, batch.revenue, batch.cost, batch.weight)
     loss = make(name)(*inputs, LoggedBatch(*(one.to(device) for one in columns)), BUDGET)
     assert loss.shape == ()

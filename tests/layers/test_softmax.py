@@ -83,9 +83,73 @@ def test_equal_scores_give_equal_shares() -> None:
     assert_close(Softmax(multiplier=0.0)(same, same, 5.0).shares, torch.full((5, 4), 0.25))
 
 
+@pytest.mark.parametrize("scale", ["relative", "absolute"])
+def test_the_expected_spend_of_the_shares_meets_the_budget(scale: str) -> None:
+    revenue, cost, budget = problem()
+    layer = Softmax(met_by="shares", scale=scale)  # type: ignore[arg-type]
+    shares, multiplier = layer(revenue, cost, budget)
+    assert_close((shares * cost).sum(), torch.tensor(budget).double(), rtol=1e-12, atol=0)
+    assert float(multiplier) > 0
+    spare = layer(revenue, cost, 100 * budget)
+    assert float(spare.multiplier) == 0
+
+
+def test_the_decisions_multiplier_leaves_the_expected_spend_off_the_budget() -> None:
+    revenue, cost, budget = problem()
+    shares, _ = Softmax(temperature=2)(revenue, cost, budget)
+    assert float((shares * cost).sum()) > 1.2 * budget
+
+
+def test_through_its_multiplier_the_spend_cannot_move() -> None:
+    revenue, cost, budget = problem()
+    slopes = []
+    for through in (True, False):
+        layer = Softmax(met_by="shares", multiplier_gradient=through)
+        given = revenue.clone().requires_grad_()
+        spend = (layer(given, cost, budget).shares * cost).sum()
+        slopes.append(float(torch.autograd.grad(spend, given)[0].abs().max()))
+    assert slopes[0] < 1e-12
+    assert slopes[1] > 1e-2
+
+
+def test_the_multipliers_gradient_in_the_budget_is_that_of_finite_differences() -> None:
+    revenue, cost, _ = problem()
+    layer = Softmax(met_by="shares", multiplier_gradient=True, scale="absolute")
+    budget = torch.tensor(12.0, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(layer(revenue, cost, budget).multiplier, budget)
+    ahead, behind = (layer(revenue, cost, 12 + step).multiplier for step in (1e-5, -1e-5))
+    assert_close((ahead - behind) / 2e-5, slope, rtol=1e-6, atol=0)
+    assert float(slope) < 0  # the more money, the cheaper
+
+
+@pytest.mark.parametrize("options", [{}, {"met_by": "shares"}, {"multiplier": 0.4}])
+def test_received_shares_are_those_of_forward(options: dict[str, object]) -> None:
+    revenue, cost, budget = problem()
+    treatment = torch.arange(60) % 4
+    observed = ObservedCost(treatment, cost[:, 1], torch.full((60,), 4.0).double())
+    layer = Softmax(**options)  # type: ignore[arg-type]
+    found = []
+    for way in ("received", "forward"):
+        given = revenue.clone().requires_grad_()
+        if way == "received":
+            shares, multiplier = layer.received(given, cost, budget, observed)
+        else:
+            full, multiplier = layer(given, cost, budget, observed)
+            shares = full.gather(1, treatment[:, None])[:, 0]
+        slope = torch.autograd.grad(shares.square().sum(), given)
+        found.append((shares.detach(), multiplier.detach(), *slope))
+    assert_close(found[0], found[1])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"met_by": "nobody"}, "met_by must be 'decision' or 'shares', got 'nobody'"),
+        (
+            {"met_by": "shares", "multiplier": 1.0},
+            "multiplier must be None with met_by='shares', which finds it, got 1",
+        ),
+        ({"multiplier_gradient": True}, "multiplier_gradient needs met_by='shares'"),
         ({"temperature": 0.0}, "temperature must be > 0, got 0"),
         ({"multiplier": -1.0}, "multiplier must be >= 0, got -1"),
         ({"scale": "half"}, "scale must be 'relative' or 'absolute', got 'half'"),

@@ -1,0 +1,251 @@
+"""`ImplicitMle`, `ImplicitMleDecision`: perturb, decide; differentiated by a second mean."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from dfl.layers.argmax import Argmax, decide_rows, one_hot_argmax
+from dfl.layers.base import AbstractLayer, SoftAllocation
+from dfl.layers.expected_choice import expected_choice
+from dfl.layers.noise import Draws, Noise, SmoothNoise
+from dfl.layers.pricing import (
+    Scale,
+    check_multiplier,
+    check_option,
+    check_positive,
+    price_of_money,
+    scores,
+    spread,
+)
+from dfl.layers.step import Step
+from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
+from dfl.problem import ObservedCost
+from dfl.solvers.base import AbstractSolver
+
+__all__ = ["ImplicitMle", "ImplicitMleDecision"]
+
+_KEPT = 2**22  # numbers of noise that may wait for the backward pass
+
+
+@final
+class ImplicitMleDecision(nn.Module):
+    """Decides by any argmax on noisy values; its gradient compares two means over one noise.
+
+    ``decision = mean_s argmax(value + sigma * z_s)``. Backward, for an incoming gradient ``g``:
+    ``(mean_s argmax(value + sigma * z_s) - mean_s argmax(value - step * g + sigma * z_s)) /
+    step`` with the same draws. Memory is O(values) whatever the number of draws.
+
+    Args:
+        argmax: maximises ``value @ decision`` row by row; see `Argmax`.
+        sigma: size of the noise, in units of ``value``, > 0.
+        noise: ``"sum-of-gamma"``, for decisions that choose ``subset`` of the entries; the sum
+            over those entries is then nearly Gumbel. ``"gumbel"``, its case of one entry, or
+            ``"normal"``.
+        subset: how many entries a decision chooses; for the sum of gammas alone.
+        samples: number of draws, >= 1.
+        strength: length of the step, > 0; its unit depends on ``scale``, see `Step`.
+        scale: ``"relative"`` to the spread of values and gradient over the batch, or
+            ``"absolute"``.
+        seed: the same draws at each call for a number, new ones at each call for None.
+
+    Shapes:
+        value ``(..., D)`` -> decision ``(..., D)``.
+
+    Raises:
+        InvalidValueError: if an option is out of range.
+
+    Source:
+        Niepert, Minervini and Franceschi (2021), arXiv:2106.01798, Algorithm 1 and section 3.2
+        (sum of gammas). Deviation: divided by the step, as their code does; relative steps.
+    """
+
+    def __init__(
+        self,
+        argmax: Argmax,
+        *,
+        sigma: float = 1.0,
+        noise: Noise = "sum-of-gamma",
+        subset: int = 1,
+        samples: int = 1,
+        strength: float = 1.0,
+        scale: Scale = "relative",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive("sigma", sigma)
+        self.draws = Draws(noise=noise, samples=samples, antithetic=False, seed=seed, subset=subset)
+        self.step = Step(strength, scale)
+        self.argmax = argmax
+        self.sigma = sigma
+
+    def extra_repr(self) -> str:
+        """Return the options for printing."""
+        return (
+            f"sigma={self.sigma:g}, noise={self.draws.noise!r}, subset={self.draws.subset}, "
+            f"samples={self.draws.samples}, strength={self.step.strength:g}, "
+            f"scale={self.step.scale!r}, seed={self.draws.seed}"
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the mean decision ``(..., D)``, in the dtype of ``values``.
+
+        Args:
+            values: value of each entry. Shape ``(..., D)``.
+
+        Raises:
+            ShapeError: if the argmax returns another shape.
+            DTypeError: if the values are not floating point.
+            UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
+        """
+        mean = _SampledMean(self.argmax, self.draws, self.draws.fresh_seed())
+        sigma = values.new_full((), self.sigma)
+        return surrogate_decision(_Compare(mean, self.step), values, sigma)
+
+
+@final
+class ImplicitMle(AbstractLayer):
+    """The expected choice under noise; its gradient compares it with that of better scores.
+
+    With ``scores = revenue - multiplier * cost`` and ``mu`` the expected choice under noise of
+    size tau: ``shares = mu(scores)``. Backward, for an incoming gradient ``g`` and with the
+    multiplier held constant: ``d scores = (mu(scores) - mu(scores - step * g)) / step``. Without
+    ``samples`` both are exact (Gumbel: a softmax), the limit of infinitely many draws.
+
+    Args:
+        sigma: size of the noise, > 0: in currency with ``scale="absolute"``, in units of the
+            scores' spread with ``scale="relative"``.
+        noise: ``"gumbel"`` or ``"normal"``.
+        strength: length of the step, > 0; see `Step`.
+        scale: of both, noise and step.
+        samples: number of draws, or None for the exact expectation.
+        seed: for draws: the same ones at each call for a number, new ones for None.
+        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
+        solver: finds the multiplier from detached values; None for greedy-dual or, with
+            observed costs, dual-bisection which takes the multiplier of least spend where none
+            meets the budget.
+
+    Raises:
+        InvalidValueError: if an option is out of range.
+
+    Shapes:
+        revenue, cost ``(..., N, M)`` -> shares ``(..., N, M)``, multiplier ``(...)``.
+
+    Source:
+        Niepert, Minervini and Franceschi (2021), arXiv:2106.01798, equations 8 to 10, on the
+        Lagrangian of the budget. Deviations: exact expectations; the relative scale.
+    """
+
+    def __init__(
+        self,
+        *,
+        sigma: float = 0.3,
+        noise: SmoothNoise = "gumbel",
+        strength: float = 1.0,
+        scale: Scale = "relative",
+        samples: int | None = None,
+        seed: int | None = 0,
+        multiplier: float | None = None,
+        solver: AbstractSolver | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive("sigma", sigma)
+        check_option("noise", noise, ("gumbel", "normal"))
+        self.step = Step(strength, scale)
+        self.draws = None
+        if samples is not None:
+            self.draws = Draws(noise=noise, samples=samples, antithetic=False, seed=seed)
+        self.sigma = sigma
+        self.noise = noise
+        self.strength = strength
+        self.scale = scale
+        self.samples = samples
+        self.seed = seed
+        self.multiplier = check_multiplier(multiplier)
+        self.solver = solver
+
+    def extra_repr(self) -> str:
+        """Return the options for printing."""
+        return (
+            f"sigma={self.sigma:g}, noise={self.noise!r}, strength={self.strength:g}, "
+            f"scale={self.scale!r}, samples={self.samples}, seed={self.seed}, "
+            f"multiplier={self.multiplier}, solver={self.solver}"
+        )
+
+    def forward(
+        self,
+        revenue: Tensor,
+        cost: Tensor,
+        budget: float | Tensor,
+        observed: ObservedCost | None = None,
+    ) -> SoftAllocation:
+        """Return shares and multiplier; see the interface."""
+        source = self.solver if self.multiplier is None else self.multiplier
+        multiplier = price_of_money(revenue, cost, budget, observed, source)
+        priced = scores(revenue, cost, multiplier)
+        tau = torch.full_like(spread(priced), self.sigma)
+        if self.scale == "relative":
+            tau = tau * spread(priced)
+        mean: Callable[..., Tensor] = self._exact
+        if self.draws is not None:
+            mean = _SampledMean(one_hot_argmax, self.draws, self.draws.fresh_seed())
+        return SoftAllocation(
+            surrogate_decision(_Compare(mean, self.step), priced, tau), multiplier
+        )
+
+    def _exact(self, values: Tensor, tau: Tensor) -> Tensor:
+        return expected_choice(values / tau, self.noise)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Compare(AbstractSurrogate):
+    """See `ImplicitMleDecision`.
+
+    Args:
+        mean: the mean decision on values and context, over the same noise each time.
+        step: length of the step.
+    """
+
+    mean: Callable[..., Tensor]
+    step: Step
+
+    def decide(self, values: Tensor, *context: Tensor) -> Tensor:
+        return self.mean(values, *context)
+
+    def pull(self, values: Tensor, decision: Tensor, slope: Tensor, *context: Tensor) -> Tensor:
+        step = self.step.length(values, slope)
+        return (decision - self.mean(values - step * slope, *context)) / step
+
+
+@final
+@dataclass(eq=False)
+class _SampledMean:
+    """The mean decision over the same draws each time; a new one per call of the layer.
+
+    Args:
+        argmax: decides.
+        draws: the stream.
+        seed: where it starts.
+    """
+
+    argmax: Argmax
+    draws: Draws
+    seed: int
+    kept: tuple[torch.Size, list[Tensor]] | None = None
+
+    def __call__(self, values: Tensor, sigma: Tensor) -> Tensor:
+        total = torch.zeros_like(values)
+        for drawn in self._noise(values):
+            total += decide_rows(self.argmax, values + sigma * drawn).sum(dim=(0, 1))
+        return total / self.draws.samples
+
+    def _noise(self, values: Tensor) -> Iterable[Tensor]:
+        """Return the draws: those kept for the second mean, or drawn again where they are many."""
+        if self.draws.samples * values.numel() > _KEPT:
+            return self.draws.chunks(values, self.seed)
+        if self.kept is None or self.kept[0] != values.shape:
+            self.kept = values.shape, list(self.draws.chunks(values, self.seed))
+        return self.kept[1]

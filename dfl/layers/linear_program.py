@@ -1,0 +1,277 @@
+"""`LinearProgram`: the linear program of the budget through a general cone solver."""
+
+import warnings
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from dfl.errors import InvalidValueError, NotConvergedError, UnsupportedProblemError
+from dfl.layers.audit import Audit, audit
+from dfl.layers.base import AbstractLayer, SoftAllocation
+from dfl.layers.batching import budget_of_each, check_shapes
+from dfl.layers.conic_program import ConicProgram, Regularisation
+from dfl.layers.eager import eagerly
+from dfl.layers.hard_multiplier import hard_multiplier
+from dfl.layers.row_maps import AbstractRowMap, Projection, RowSoftmax
+from dfl.layers.soft_optimum import Money, soft_optimum
+from dfl.layers.softness import Scale, Softness
+from dfl.problem import BUDGET_SLACK, ObservedCost
+
+__all__ = ["LinearProgram", "ZeroGradientWarning"]
+
+_ROW_MAPS: dict[Regularisation, AbstractRowMap] = {
+    "quadratic": Projection(),
+    "entropic": RowSoftmax(),
+}
+
+
+_FINEST = 1e-11  # tolerance with exponential cones
+
+
+@final
+class ZeroGradientWarning(UserWarning):
+    """The gradient of what was asked for is 0 almost everywhere."""
+
+
+@final
+class LinearProgram(AbstractLayer):
+    """The regularised linear program, solved by Clarabel through cvxpylayers.
+
+    ``max_x sum_ij revenue_ij x_ij + tau * bonus(x)  s.t.  sum_ij cost_ij x_ij <= budget,
+    sum_j x_ij = 1, x >= 0``. With ``"quadratic"``, ``bonus = - sum x^2 / 2``: the optimum and
+    gradient of the layer `quadratic`, which finds them in closed form, hundreds of times
+    faster and at any size. With ``"entropic"``, ``bonus = - sum x log x``: those of
+    ``Softmax(met_by="shares", multiplier_gradient=True)``. So this layer is a check on those
+    two, and a pattern for programs that have no closed form.
+
+    Programs are built once per size. Every answer is audited: constraints, and the duality
+    gap at the multiplier found, computed in closed form; `audit` holds the last figures. One
+    derivative in reverse; no second one, no `torch.func`. Sums and solves are float64 on the
+    CPU, results in the dtype and on the device of ``revenue``.
+
+    Args:
+        regularisation: ``"quadratic"``, ``"entropic"``; ``"lpgd"``: the plain program, its
+            gradient the difference of the optima at ``revenue +- tau * slope / max |slope|``;
+            ``"none"``: the plain program; its gradient in revenue is 0 almost everywhere, and a
+            warning says so.
+        temperature: softness, > 0: of unit currency with ``scale="absolute"``, without unit
+            with ``scale="relative"``.
+        scale: ``"relative"``: tau is ``temperature`` times the standard deviation of the
+            scores around each person's mean score at the multiplier of the hard optimum;
+            held constant in the gradient. ``"absolute"``: tau is ``temperature``.
+        on_failure: what to do where an answer does not pass the audit. ``"raise"``.
+            ``"mask"``: everyone of that problem on the cheapest treatment, no gradient, and
+            `audit` says which. ``"fall-back"``: the closed form, with its gradient; only with
+            a regularisation that has one.
+        tolerance: of the solver, in units of tau, > 0; None for 1e-14 or, with ``"entropic"``,
+            1e-11. There it must not be finer: answers get so near to the boundary of the
+            exponential cone that diffcp's derivative is lost, without a sign of it.
+        audit_tolerance: largest infeasibility, as a share, and largest gap per person, in
+            units of tau, that pass, > 0.
+        max_iter: of the solver, >= 1.
+        max_size: largest ``N * M`` taken, >= 1.
+
+    With observed costs, the budget is first translated into predicted money: what the closed
+    form spends, by predicted costs, where its estimated observed spend meets the budget; the
+    gradient follows that too. It needs a regularisation.
+
+    Raises:
+        InvalidValueError: if an option is out of range or options do not fit together.
+
+    Shapes:
+        revenue, cost ``(..., N, M)`` -> shares ``(..., N, M)``, multiplier ``(...)``.
+
+    Source:
+        Agrawal et al. (2019), arXiv:1910.12430 (cvxpylayers); Wilder, Dilkina and Tambe
+        (2019), arXiv:1809.05504 (quadratic); Paulus, Martius and Musil (2024),
+        arXiv:2407.05920 (LPGD). Deviation: slopes are scaled before they reach the solver.
+    """
+
+    def __init__(
+        self,
+        *,
+        regularisation: Regularisation = "quadratic",
+        temperature: float = 1.0,
+        scale: Scale = "relative",
+        on_failure: Literal["raise", "mask", "fall-back"] = "raise",
+        tolerance: float | None = None,
+        audit_tolerance: float = 1e-6,
+        max_iter: int = 200,
+        max_size: int = 100_000,
+    ) -> None:
+        super().__init__()
+        Softness(temperature, scale)  # checks them
+        _check_choice("regularisation", regularisation, ("quadratic", "entropic", "lpgd", "none"))
+        _check_choice("on_failure", on_failure, ("raise", "mask", "fall-back"))
+        finest = _FINEST if regularisation == "entropic" else 0
+        if tolerance is not None and not (tolerance > 0 and tolerance >= finest):
+            raise InvalidValueError(
+                f"tolerance must be > 0, and >= {_FINEST:g} with 'entropic', got {tolerance:g}."
+            )
+        if not audit_tolerance > 0:
+            raise InvalidValueError(f"audit_tolerance must be > 0, got {audit_tolerance:g}.")
+        for name, count in (("max_iter", max_iter), ("max_size", max_size)):
+            if count < 1:
+                raise InvalidValueError(f"{name} must be >= 1, got {count}.")
+        if on_failure == "fall-back" and regularisation not in _ROW_MAPS:
+            raise InvalidValueError(
+                "on_failure='fall-back' needs regularisation 'quadratic' or 'entropic', which "
+                f"have a closed form, got {regularisation!r}; take 'mask' or 'raise'."
+            )
+        if regularisation == "none":
+            warnings.warn(
+                "regularisation='none': the shares of a linear program jump, so their gradient in "
+                "revenue is 0 almost everywhere; take 'quadratic', 'entropic' or 'lpgd' to train.",
+                ZeroGradientWarning,
+                stacklevel=2,
+            )
+        self.regularisation = regularisation
+        self.temperature = temperature
+        self.scale = scale
+        self.on_failure = on_failure
+        self.tolerance = tolerance
+        self.audit_tolerance = audit_tolerance
+        self.max_iter = max_iter
+        self.max_size = max_size
+        self.audit: Audit | None = None
+
+    def extra_repr(self) -> str:
+        """Return the options for printing."""
+        options = (
+            "regularisation",
+            "temperature",
+            "scale",
+            "on_failure",
+            "tolerance",
+            "audit_tolerance",
+            "max_iter",
+            "max_size",
+        )
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
+
+    def forward(
+        self,
+        revenue: Tensor,
+        cost: Tensor,
+        budget: float | Tensor,
+        observed: ObservedCost | None = None,
+    ) -> SoftAllocation:
+        """Return shares and multiplier; see the interface.
+
+        Raises:
+            ShapeError: if shapes do not fit.
+            DTypeError: if an input is not float32 or float64, or dtypes differ.
+            InvalidValueError: if an input is not finite or a cost is negative.
+            InfeasibleBudgetError: if the cheapest choice for everyone costs more than the
+                budget, unless ``on_failure="mask"``; not with observed costs.
+            NotConvergedError: if an answer does not pass the audit and ``on_failure="raise"``.
+            UnsupportedProblemError: if ``N * M`` is above ``max_size``, or costs are observed
+                and there is no regularisation.
+        """
+        check_shapes(revenue, cost)
+        self._check_supported(revenue, observed)
+        budgets = budget_of_each(budget, revenue)
+        cheapest = cost.detach().amin(dim=-1).sum(dim=-1, dtype=torch.float64)
+        refused = torch.zeros_like(budgets, dtype=torch.bool)
+        if self.on_failure == "mask" and observed is None:
+            refused = cheapest > budgets * (1 + BUDGET_SLACK)
+            budgets = torch.where(refused, cheapest, budgets)
+        start = hard_multiplier(None, revenue, cost, budgets, observed)
+        tau = Softness(self.temperature, self.scale).tau(revenue, cost, start)
+        if observed is not None:
+            money = Money(budgets, observed, start)
+            shares, _ = soft_optimum(self._row_map(), revenue, cost, tau, money)
+            budgets = (cost * shares).sum(dim=-1).sum(dim=-1, dtype=torch.float64)
+        return self._solve(revenue, cost, budgets, tau, refused)
+
+    def _check_supported(self, revenue: Tensor, observed: ObservedCost | None) -> None:
+        rows, treatments = revenue.shape[-2:]
+        if not 0 < rows * treatments <= self.max_size:
+            raise UnsupportedProblemError(
+                f"linear-program takes 1 to max_size={self.max_size} shares, got {rows} people x "
+                f"{treatments} treatments; use the layer quadratic, which takes any number, or "
+                "smaller batches."
+            )
+        if observed is not None and self.regularisation not in _ROW_MAPS:
+            raise UnsupportedProblemError(
+                "linear-program meets a budget by observed costs only with regularisation "
+                f"'quadratic' or 'entropic', got {self.regularisation!r}."
+            )
+
+    def _row_map(self) -> AbstractRowMap:
+        return _ROW_MAPS[self.regularisation]
+
+    def _solve(
+        self, revenue: Tensor, cost: Tensor, budget: Tensor, tau: Tensor, refused: Tensor
+    ) -> SoftAllocation:
+        """Solve in units of tau and of the mean cost; audit; put failures right; cast back."""
+        leading, (rows, arms) = revenue.shape[:-2], revenue.shape[-2:]
+        scale = tau.double().cpu().reshape(-1)
+        gain = revenue.double().cpu().reshape(-1, rows, arms) / scale[:, None, None]
+        gain = gain - gain.detach().amax(dim=-1, keepdim=True)
+        money = cost.double().cpu().reshape(-1, rows, arms)
+        unit = money.detach().mean(dim=(-2, -1))
+        unit = torch.where(unit > 0, unit, 1)
+        money, limit = money / unit[:, None, None], budget.cpu().reshape(-1) / unit
+        tolerance = self.tolerance
+        if tolerance is None:
+            tolerance = _FINEST if self.regularisation == "entropic" else 1e-14
+        program = ConicProgram(rows, arms, self.regularisation, tolerance, self.max_iter)
+        answer, price = program.solve(gain.flatten(1), money.flatten(1), limit)
+        shares = answer.reshape(-1, rows, arms)
+        check = eagerly(audit)
+        report = check(
+            _ROW_MAPS.get(self.regularisation),
+            gain,
+            money,
+            limit,
+            (shares, price),
+            self.audit_tolerance,
+        )
+        failed = (report.failed | refused.cpu().reshape(-1)).reshape(leading).to(revenue.device)
+        figures = (report.infeasibility, report.gap)
+        self.audit = Audit(failed, *(each.reshape(leading) for each in figures))
+        tidy = shares.detach().clamp_min(0)
+        tidy = tidy / tidy.sum(dim=-1, keepdim=True)
+        shares = tidy + (shares - shares.detach())  # the gradient is that of the answer itself
+        multiplier = price.clamp_min(0) * scale / unit
+        found = SoftAllocation(
+            shares.reshape(revenue.shape).to(revenue), multiplier.reshape(leading).to(revenue)
+        )
+        if not bool(failed.any()):
+            return found
+        return self._instead(found, (revenue, cost, budget, tau), self.audit)
+
+    def _instead(
+        self, found: SoftAllocation, given: tuple[Tensor, Tensor, Tensor, Tensor], report: Audit
+    ) -> SoftAllocation:
+        """Put something else in place of answers that failed, or raise."""
+        revenue, cost, budget, tau = given
+        failed = report.failed
+        if self.on_failure == "raise":
+            raise NotConvergedError(
+                f"linear-program: {int(failed.sum())} of {failed.numel()} answers failed the audit "
+                f"at {self.audit_tolerance:g}: infeasibility up to "
+                f"{float(report.infeasibility.max()):.2g}, gap up to "
+                f"{float(report.gap.abs().max()):.2g} after at most {self.max_iter} steps; raise "
+                "max_iter or audit_tolerance, set on_failure to 'mask' or 'fall-back', or use the "
+                "layer quadratic."
+            )
+        if self.on_failure == "fall-back":
+            other = SoftAllocation(
+                *soft_optimum(self._row_map(), revenue, cost, tau, Money(budget))
+            )
+        else:
+            cheapest = cost.detach().argmin(dim=-1, keepdim=True)
+            everyone = torch.zeros_like(found.shares).scatter(-1, cheapest, 1)
+            other = SoftAllocation(everyone, torch.zeros_like(found.multiplier))
+        return SoftAllocation(
+            torch.where(failed[..., None, None], other.shares, found.shares),
+            torch.where(failed, other.multiplier, found.multiplier),
+        )
+
+
+def _check_choice(name: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise InvalidValueError(f"{name} must be one of {', '.join(known)}, got {given!r}.")

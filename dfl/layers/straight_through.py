@@ -1,0 +1,160 @@
+"""`StraightThrough`, `StraightThroughDecision`: hard decisions that pass their gradient on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor, nn
+
+from dfl.layers.argmax import Argmax, decide_rows
+from dfl.layers.base import AbstractLayer, SoftAllocation
+from dfl.layers.pricing import (
+    Scale,
+    check_multiplier,
+    check_option,
+    check_positive,
+    decide_one_hot,
+    price_of_money,
+    priced_revenue,
+    scores,
+    spread,
+)
+from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
+from dfl.problem import ObservedCost
+from dfl.solvers.base import AbstractSolver
+
+__all__ = ["StraightThrough", "StraightThroughDecision"]
+
+
+@final
+class StraightThroughDecision(nn.Module):
+    """Decides by any argmax; hands the gradient through as if the decision were its values.
+
+    Backward, for an incoming gradient ``g``: ``g``. No extra solve, no option; blind to which
+    decisions are possible.
+
+    Args:
+        argmax: maximises ``value @ decision`` row by row; see `Argmax`.
+
+    Shapes:
+        value ``(..., D)`` -> decision ``(..., D)``.
+
+    Source:
+        Bengio et al. (2013), arXiv:1308.3432; Sahoo et al. (2023), arXiv:2205.15213, for
+        solvers (there without a sign, for they minimise).
+    """
+
+    def __init__(self, argmax: Argmax) -> None:
+        super().__init__()
+        self.argmax = argmax
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the best decision ``(..., D)``, in the dtype of ``values``.
+
+        Args:
+            values: value of each entry. Shape ``(..., D)``.
+
+        Raises:
+            ShapeError: if the argmax returns another shape.
+            DTypeError: if the values are not floating point.
+            UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
+        """
+        rule = _PassThrough(lambda given: decide_rows(self.argmax, given), lambda _, slope: slope)
+        return surrogate_decision(rule, values)
+
+
+@final
+class StraightThrough(AbstractLayer):
+    """The hard choice at a multiplier; its gradient is passed through to the scores.
+
+    Shares are 1 at everyone's ``argmax_j revenue_j - multiplier * cost_j``, ties to the cheaper.
+    Backward, for an incoming gradient ``g`` and with the multiplier held constant: ``d revenue =
+    (g - mean_j g) / tau`` and ``d cost = - multiplier * d revenue``; the mean is taken off
+    because shares add up to 1. With a multiplier found on predicted costs the spend is within
+    the budget.
+
+    Args:
+        temperature: what a unit of share is worth, > 0: in currency with ``scale="absolute"``,
+            in units of the scores' spread with ``scale="relative"``.
+        scale: ``"relative"``: tau is ``temperature`` times the standard deviation of the scores
+            around each person's mean. ``"absolute"``: tau is ``temperature``.
+        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
+        solver: finds the multiplier from detached values; None for greedy-dual or, with
+            observed costs, dual-bisection which takes the multiplier of least spend where none
+            meets the budget.
+
+    Raises:
+        InvalidValueError: if an option is out of range.
+
+    Shapes:
+        revenue, cost ``(..., N, M)`` -> shares ``(..., N, M)``, multiplier ``(...)``.
+
+    Source:
+        Sahoo et al. (2023), arXiv:2205.15213: identity with the projection that takes off what
+        cannot change the decision. Deviation: divided by tau, so that units fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 1.0,
+        scale: Scale = "relative",
+        multiplier: float | None = None,
+        solver: AbstractSolver | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive("temperature", temperature)
+        check_option("scale", scale, ("absolute", "relative"))
+        self.temperature = temperature
+        self.scale = scale
+        self.multiplier = check_multiplier(multiplier)
+        self.solver = solver
+
+    def extra_repr(self) -> str:
+        """Return the options for printing."""
+        return (
+            f"temperature={self.temperature:g}, scale={self.scale!r}, "
+            f"multiplier={self.multiplier}, solver={self.solver}"
+        )
+
+    def forward(
+        self,
+        revenue: Tensor,
+        cost: Tensor,
+        budget: float | Tensor,
+        observed: ObservedCost | None = None,
+    ) -> SoftAllocation:
+        """Return shares and multiplier; see the interface."""
+        source = self.solver if self.multiplier is None else self.multiplier
+        multiplier = price_of_money(revenue, cost, budget, observed, source)
+        rule = _PassThrough(decide_one_hot, self._pull)
+        priced = priced_revenue(revenue, cost, multiplier)
+        return SoftAllocation(
+            surrogate_decision(rule, priced, cost.detach(), multiplier), multiplier
+        )
+
+    def _pull(self, revenue: Tensor, slope: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
+        tau: float | Tensor = self.temperature
+        if self.scale == "relative":
+            tau = tau * spread(scores(revenue, cost, multiplier))
+        return (slope - slope.mean(dim=-1, keepdim=True)) / tau
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _PassThrough(AbstractSurrogate):
+    """See `StraightThroughDecision`.
+
+    Args:
+        solve: the decision on values and context.
+        through: values, gradient and context to what goes on.
+    """
+
+    solve: Callable[..., Tensor]
+    through: Callable[..., Tensor]
+
+    def decide(self, values: Tensor, *context: Tensor) -> Tensor:
+        return self.solve(values, *context)
+
+    def pull(self, values: Tensor, decision: Tensor, slope: Tensor, *context: Tensor) -> Tensor:
+        return self.through(values, slope, *context)

@@ -1,0 +1,135 @@
+"""`FenchelYoung` and `fenchel_young`: how far values are from deciding as a target does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.errors import ShapeError
+from dfl.layers.expected_choice import expected_maximum
+from dfl.layers.noise import SmoothNoise
+from dfl.layers.pricing import (
+    Scale,
+    check_multiplier,
+    check_option,
+    check_positive,
+    price_of_money,
+    scores,
+    spread,
+)
+from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
+from dfl.losses.policy_value import check_every_treatment_seen
+from dfl.solvers.base import AbstractSolver
+
+__all__ = ["FenchelYoung", "fenchel_young"]
+
+
+def fenchel_young(
+    values: Tensor,  # (..., D)
+    target: Tensor,  # (..., D)
+    maximum: Callable[[Tensor], Tensor],
+) -> Tensor:  # (...)
+    """Compute the Fenchel-Young loss of values against a target decision.
+
+    ``F(value) - value @ target`` with ``F`` a smoothed maximum; its gradient is the smoothed
+    decision minus the target. Convex in the values and, for a target that is itself a hard
+    decision, >= 0 under noise of mean 0. For mixtures the constant that would make the minimum
+    zero is left out.
+
+    Args:
+        values: value of each entry. Shape ``(..., D)``.
+        target: decision to imitate; no gradient goes there. Shape of ``values``.
+        maximum: values ``(..., D)`` to ``(...)``: the method ``maximum`` of a
+            `PerturbedDecision` over any argmax, or `expected_maximum` for a choice of one entry.
+
+    Returns:
+        Loss of each instance, in units of value. Shape ``(...)``.
+
+    Raises:
+        ShapeError: if shapes differ.
+
+    Source:
+        Blondel, Martins and Niculae (2020), arXiv:1901.02324, definition 2; Berthet et al.
+        (2020), arXiv:2002.08676, section 4.
+    """
+    if target.shape != values.shape:
+        raise ShapeError(
+            f"target must have the shape of values, {tuple(values.shape)}, got "
+            f"{tuple(target.shape)}."
+        )
+    return maximum(values) - (values * target.detach()).sum(dim=-1)
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FenchelYoung(AbstractDecisionLoss):
+    """Fenchel-Young losses against logged treatments, weighted by what those earned.
+
+    Nobody knows a logged person's best treatment, so the received one stands as the target, and
+    how well it did says whether to imitate or to avoid it. With scores ``v = revenue -
+    multiplier * cost``, ``L_j(v)`` the loss against treatment j, ``y_i`` the logged outcome's
+    score, ``m_i`` the person's mean predicted score, ``e_i = y_i - m_i`` and ``w_i`` the inverse
+    propensity::
+
+        sum_i w_i (e_i L_{t_i}(v_i)             if e_i > 0
+                   -e_i sum_{k != t_i} L_k(v_i) otherwise) / sum_i w_i |e_i|
+
+    On average over the randomised treatment, each ``L_j`` weighs ``E[e | j]`` plus what is the
+    same for all j. The minimiser's choice is therefore the treatment of the best true score,
+    whatever the propensities, and ``m`` only steers the noise. The softened decision itself is a
+    mixture: better treatments get larger shares, not all of it. The multiplier, ``m`` and the
+    size of the noise are held constant; with no multiplier given, it is the one that meets the
+    budget on the logs.
+
+    Args:
+        noise: ``"normal"`` or ``"gumbel"``, both exact. Gumbel: ``L_j`` is the cross-entropy.
+        sigma: size of the noise, > 0: in currency with ``scale="absolute"``, in units of the
+            scores' spread with ``scale="relative"``.
+        scale: ``"relative"`` or ``"absolute"``.
+        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
+        solver: finds the multiplier from detached values; None for dual-bisection which takes
+            the multiplier of least spend where none meets the budget on the logs.
+
+    Raises:
+        InvalidValueError: if an option is out of range.
+
+    Source:
+        Losses: Berthet et al. (2020), arXiv:2002.08676. Weights: outcome weighted learning,
+        Zhao et al. (2012), doi:10.1080/01621459.2012.695674; residuals, Zhou et al. (2017),
+        doi:10.1080/01621459.2015.1093947; the form for negative residuals and more than two
+        treatments is ours.
+    """
+
+    noise: SmoothNoise = "gumbel"
+    sigma: float = 0.3
+    scale: Scale = "relative"
+    multiplier: float | None = None
+    solver: AbstractSolver | None = None
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_option("noise", self.noise, ("gumbel", "normal"))
+        check_positive("sigma", self.sigma)
+        check_option("scale", self.scale, ("absolute", "relative"))
+        check_multiplier(self.multiplier)
+
+    def __call__(
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+    ) -> Tensor:
+        """Return the weighted mean loss per leading axis, in currency per head."""
+        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        source = self.solver if self.multiplier is None else self.multiplier
+        multiplier = price_of_money(revenue, cost, budget, batch.observed_cost, source)
+        values = scores(revenue, cost, multiplier)
+        tau = self.sigma * (spread(values) if self.scale == "relative" else 1)
+        smooth = tau * expected_maximum(values / tau, self.noise).unsqueeze(-1)
+        losses = smooth - values  # of every treatment as the target
+        outcome = batch.revenue - multiplier[..., None] * batch.cost
+        residual = outcome - values.detach().mean(dim=-1)
+        received = losses.gather(-1, batch.treatment.unsqueeze(-1)).squeeze(-1)
+        judged = torch.where(residual > 0, received, losses.sum(dim=-1) - received)
+        weight = batch.weight * residual.abs()
+        total = weight.sum(dim=-1).clamp_min(torch.finfo(values.dtype).tiny)
+        return (weight * judged).sum(dim=-1) / total

@@ -1,0 +1,92 @@
+"""`MarginalUtility`, `marginal_utility_loss`: learn what each step up in treatment gains (DPM)."""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+from dfl.layers.pricing import check_positive
+from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
+from dfl.losses.increments import arm_means, increment_score, shifted, width_of
+from dfl.losses.policy_value import check_every_treatment_seen
+
+__all__ = ["MarginalUtility", "marginal_utility_loss"]
+
+
+def marginal_utility_loss(
+    utility: Tensor,  # (..., N, M - 1)
+    treatment: Tensor,  # (..., N)
+    revenue: Tensor,  # (..., N)
+    cost: Tensor,  # (..., N)
+    weight: Tensor,  # (..., N)
+) -> Tensor:  # (...)
+    """Compute the loss whose best utility is half the marginal one of each step j to j + 1.
+
+    ``mean over treatments of the mean over their rows of cost (q_{t-1}^2 - q_t^2) - revenue
+    (q_{t-1} - q_t)``, a ``q`` beyond the ends being 0. On randomised rows that is, on average,
+    ``mean_j [q_j^2 * cost step_j - q_j * revenue step_j]``, smallest at ``q_j = revenue step /
+    (2 cost step)``.
+
+    Args:
+        utility: q of each step.
+        treatment: received, each of the M at least once.
+        revenue: observed, in currency.
+        cost: observed, in currency.
+        weight: inverse propensity of the treatment received; equal weights and arms give the
+            plain mean.
+
+    Returns:
+        Loss in currency per head.
+
+    Source:
+        The supplement of Zhou et al. (2023), arXiv:2211.15728, DPM, there for arms of equal
+        size.
+    """
+    ends = pad(utility, (1, 1))
+    received = treatment.unsqueeze(-1)
+    below = ends.gather(-1, received).squeeze(-1)
+    above = ends.gather(-1, received + 1).squeeze(-1)
+    each = cost * (below.square() - above.square()) - revenue * (below - above)
+    means = arm_means(each.unsqueeze(-1), treatment, weight, utility.shape[-1] + 1)
+    return means.mean(dim=(-2, -1))
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MarginalUtility(AbstractDecisionLoss):
+    """The marginal utility loss of the steps that predicted revenue and cost imply.
+
+    With predicted increments ``R`` and ``C`` from treatment j to j + 1, ``q = R / (2 (R + C))``,
+    and `marginal_utility_loss` gets revenue, and revenue plus cost: at its best, ``R / C`` is the
+    marginal utility itself, however large. Treatments must be in rising order of cost. The
+    budget is not used: the order by utility serves every budget.
+
+    Args:
+        softness: below this share of the mean logged cost, increments are kept positive
+            smoothly, > 0.
+
+    Raises:
+        InvalidValueError: if the softness is out of range.
+
+    Source:
+        The supplement of Zhou et al. (2023), arXiv:2211.15728, DPM. Deviations: utilities
+        beyond (0, 2), by the share of revenue; arms of any size; revenue is taken around its
+        mean, which changes nothing on average.
+    """
+
+    softness: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the option."""
+        check_positive("softness", self.softness)
+
+    def __call__(
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+    ) -> Tensor:
+        """Return the loss per leading axis, in currency per head; see the interface."""
+        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        steps = revenue.diff(dim=-1), cost.diff(dim=-1)
+        utility = increment_score(*steps, width_of(batch, self.softness)).sigmoid() / 2
+        gain, total = shifted(batch)
+        return marginal_utility_loss(utility, batch.treatment, gain, total, batch.weight)

@@ -1,0 +1,168 @@
+"""Which transforms of torch every registered decision loss works under, and which derivatives.
+
+Reverse mode, `torch.func.grad` and `torch.func.vmap` over predictions work for all; so does
+`torch.compile`, with graph breaks where a check or a solver runs. Second derivatives exist for the
+smooth ones; stand-ins refuse them, and the gradient of SPO+ is constant but for jumps, so torch
+finds no graph in it.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from dfl.errors import DflError, InvalidValueError
+from dfl.layers import LAYERS
+from dfl.losses import LOSSES, AbstractDecisionLoss, DualPolicy, LoggedBatch, PrimalPolicy
+from dfl.losses.policy_value import ESTIMATORS
+
+# Losses with second derivatives, the gradient of others stands in for a derivative.
+SMOOTH = {
+    "dual-policy": True,
+    "dual-finite-difference": False,
+    "fenchel-young": True,
+    "improved-finite-difference": False,
+    "marginal-utility": True,
+    "maximum-entropy": True,
+    "primal-finite-difference": False,
+    "primal-policy": True,
+    "roi": True,
+    "spo-plus": False,
+}
+# Losses of each kind; tracing takes seconds, and the others only put these together.
+COMPILED = ("fenchel-young", "improved-finite-difference", "primal-policy", "roi", "spo-plus")
+NAMES = LOSSES.names()
+BUDGET = 40.0
+
+
+def options_of(name: str) -> set[str]:
+    return set(inspect.signature(LOSSES.load(name)).parameters)
+
+
+def problem(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, LoggedBatch]:
+    """Return predictions, and logs with baselines."""
+    generator = torch.Generator().manual_seed(4)
+    revenue = torch.rand(90, 3, generator=generator, dtype=torch.float64).cumsum(dim=1)
+    cost = torch.rand(90, 3, generator=generator, dtype=torch.float64).cumsum(dim=1) / 2
+    noise = 0.3 * torch.rand(90, 3, generator=generator, dtype=torch.float64)
+    treatment = torch.arange(90) % 3
+    seen = [(one + noise).gather(1, treatment[:, None])[:, 0] for one in (revenue, cost)]
+    columns = (*seen, torch.full((90,), 3.0), revenue - noise, cost + noise)
+    batch = LoggedBatch(treatment, *(one.to(dtype) for one in columns))
+    return revenue.to(dtype), cost.to(dtype), batch
+
+
+def of_predictions(loss: AbstractDecisionLoss, batch: LoggedBatch) -> Callable[..., Tensor]:
+    def value(revenue: Tensor, cost: Tensor) -> Tensor:
+        return loss(revenue, cost, batch, BUDGET)
+
+    return value
+
+
+def test_every_loss_says_whether_it_is_smooth() -> None:
+    assert set(SMOOTH) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functional_gradients_are_those_of_autograd(name: str) -> None:
+    revenue, cost, batch = problem()
+    loss = of_predictions(LOSSES.load(name)(), batch)
+    given = (revenue.clone().requires_grad_(), cost.clone().requires_grad_())
+    expected = torch.autograd.grad(loss(*given), given)
+    assert_close(torch.func.grad(loss, argnums=(0, 1))(revenue, cost), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mapped_gradient_is_the_loop(name: str) -> None:
+    revenue, cost, batch = problem()
+    slope = torch.func.grad(of_predictions(LOSSES.load(name)(), batch))
+    several = torch.stack((revenue, 2 * revenue, revenue.flip(0)))
+    mapped = torch.func.vmap(slope, in_dims=(0, None))(several, cost)
+    assert_close(mapped, torch.stack([slope(one, cost) for one in several]))
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # at graph breaks
+def test_a_compiled_loss_gives_the_same(name: str) -> None:
+    revenue, cost, batch = problem()
+    loss = of_predictions(LOSSES.load(name)(), batch)
+    found = []
+    torch.compiler.reset()
+    for function in (loss, torch.compile(loss, backend="eager")):
+        given = revenue.clone().requires_grad_()
+        value = function(given, cost)
+        found.append((value.detach(), *torch.autograd.grad(value, given)))
+    assert_close(found[0], found[1])
+
+
+def second(loss: Callable[..., Tensor], revenue: Tensor, cost: Tensor) -> Tensor:
+    """Differentiate the square of the gradient."""
+    given = revenue.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(loss(given, cost), given, create_graph=True)
+    return torch.autograd.grad(slope.square().sum(), given)[0]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if SMOOTH[name]])
+def test_a_smooth_loss_has_second_derivatives(name: str) -> None:
+    revenue, cost, batch = problem()
+    found = second(of_predictions(LOSSES.load(name)(), batch), revenue, cost)
+    assert bool(found.isfinite().all())
+    assert float(found.abs().max()) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not SMOOTH[name]])
+def test_another_loss_refuses_second_derivatives(name: str) -> None:
+    revenue, cost, batch = problem()
+    with pytest.raises((DflError, RuntimeError), match=r"no derivative|does not require grad"):
+        second(of_predictions(LOSSES.load(name)(), batch), revenue, cost)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("layer", LAYERS.names())
+@pytest.mark.parametrize("kind", [PrimalPolicy, DualPolicy])
+def test_every_layer_and_every_estimator_make_a_loss(
+    kind: Any, layer: str, estimator: str, dtype: torch.dtype
+) -> None:
+    revenue, cost, batch = problem(dtype)
+    loss = kind(layer=LAYERS.load(layer)(), estimator=estimator)
+    given = (revenue.requires_grad_(), cost.requires_grad_())
+    value = loss(*given, batch, BUDGET)
+    assert value.dtype == dtype
+    for slope in torch.autograd.grad(value, given):
+        assert slope.dtype == dtype
+        assert bool(slope.isfinite().all())
+        assert float(slope.abs().max()) > 0
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("name", [name for name in NAMES if "estimator" in options_of(name)])
+def test_a_loss_asks_for_the_baselines_that_it_reads(name: str, estimator: str) -> None:
+    revenue, cost, batch = problem()
+    loss = LOSSES.load(name)(estimator=estimator)  # type: ignore[call-arg]
+    bare = replace(batch, baseline_revenue=None, baseline_cost=None)
+    assert loss.needs_baseline == (estimator == "doubly-robust")
+    if loss.needs_baseline:
+        with pytest.raises(InvalidValueError, match=r"needs batch\.baseline_revenue"):
+            loss(revenue, cost, bare, BUDGET)
+    else:
+        assert_close(loss(revenue, cost, bare, BUDGET), loss(revenue, cost, batch, BUDGET))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_estimators_keep_leading_axes_apart(estimator: Any) -> None:
+    revenue, cost, batch = problem()
+    fields = ("treatment", "revenue", "cost", "weight", "baseline_revenue", "baseline_cost")
+    back = replace(batch, **{name: getattr(batch, name).flip(0) for name in fields})
+    both = replace(
+        batch, **{name: torch.stack((getattr(batch, name), getattr(back, name))) for name in fields}
+    )
+    loss = PrimalPolicy(estimator=estimator)
+    found = loss(torch.stack((revenue, revenue)), torch.stack((cost, cost)), both, BUDGET)
+    alone = [loss(revenue, cost, one, BUDGET) for one in (batch, back)]
+    assert_close(found, torch.stack(alone))
