@@ -7,20 +7,17 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.layers.base import AbstractLayer, SoftAllocation
 from dfl.layers.pricing import (
+    AbstractPricedLayer,
     Scale,
-    check_multiplier,
     check_option,
     check_positive,
     decide_one_hot,
-    price_of_money,
     priced_revenue,
     scores,
     spread,
 )
 from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
-from dfl.problem import ObservedCost
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["FiniteDifference", "Margins", "Opponents"]
@@ -32,7 +29,7 @@ _STEP_OVER = 1e-6  # a step must pass the margin, not end on it; in units of the
 
 
 @final
-class FiniteDifference(AbstractLayer):
+class FiniteDifference(AbstractPricedLayer):
     """The hard choice at a multiplier; its gradient is a difference over the step that flips it.
 
     Shares are 1 at everyone's ``k = argmax_j a_j``, ``a = revenue - multiplier * cost``, ties to
@@ -95,7 +92,7 @@ class FiniteDifference(AbstractLayer):
         multiplier: float | None = None,
         solver: AbstractSolver | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(multiplier=multiplier, solver=solver)
         check_option("opponents", opponents, ("every", "nearest"))
         check_option("margins", margins, ("exact", "floor", "window", "largest"))
         check_positive("width", width)
@@ -114,8 +111,6 @@ class FiniteDifference(AbstractLayer):
         self.scale = scale
         self.temperature = temperature
         self.perturbed = perturbed
-        self.multiplier = check_multiplier(multiplier)
-        self.solver = solver
 
     def extra_repr(self) -> str:
         """Return the options for printing."""
@@ -125,23 +120,14 @@ class FiniteDifference(AbstractLayer):
             f"perturbed={self.perturbed!r}, multiplier={self.multiplier}, solver={self.solver}"
         )
 
-    def forward(
-        self,
-        revenue: Tensor,
-        cost: Tensor,
-        budget: float | Tensor,
-        observed: ObservedCost | None = None,
-    ) -> SoftAllocation:
-        """Return shares and multiplier; see the interface."""
-        source = self.solver if self.multiplier is None else self.multiplier
-        multiplier = price_of_money(revenue, cost, budget, observed, source)
+    def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
+        """Return the shares at a multiplier; see the interface."""
         if self.perturbed == "scores":
             priced = priced_revenue(revenue, cost, multiplier)
-            shares = surrogate_decision(_ByRevenue(self), priced, cost.detach(), multiplier)
-            return SoftAllocation(shares, multiplier)
+            return surrogate_decision(_ByRevenue(self), priced, cost.detach(), multiplier)
         shares = surrogate_decision(_ByRevenue(self), revenue, cost.detach(), multiplier)
         again = surrogate_decision(_ByCost(self), cost, revenue.detach(), multiplier)
-        return SoftAllocation(shares + (again - again.detach()), multiplier)
+        return shares + (again - again.detach())
 
     @torch.no_grad()
     def narrow(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:

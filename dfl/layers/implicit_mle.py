@@ -8,21 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from dfl.layers.argmax import Argmax, decide_rows, one_hot_argmax
-from dfl.layers.base import AbstractLayer, SoftAllocation
 from dfl.layers.expected_choice import expected_choice
 from dfl.layers.noise import Draws, Noise, SmoothNoise
 from dfl.layers.pricing import (
+    AbstractPricedLayer,
     Scale,
-    check_multiplier,
     check_option,
     check_positive,
-    price_of_money,
     scores,
     spread,
 )
 from dfl.layers.step import Step
 from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
-from dfl.problem import ObservedCost
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["ImplicitMle", "ImplicitMleDecision"]
@@ -106,7 +103,7 @@ class ImplicitMleDecision(nn.Module):
 
 
 @final
-class ImplicitMle(AbstractLayer):
+class ImplicitMle(AbstractPricedLayer):
     """The expected choice under noise; its gradient compares it with that of better scores.
 
     With ``scores = revenue - multiplier * cost`` and ``mu`` the expected choice under noise of
@@ -150,7 +147,7 @@ class ImplicitMle(AbstractLayer):
         multiplier: float | None = None,
         solver: AbstractSolver | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(multiplier=multiplier, solver=solver)
         check_positive("sigma", sigma)
         check_option("noise", noise, ("gumbel", "normal"))
         self.step = Step(strength, scale)
@@ -163,8 +160,6 @@ class ImplicitMle(AbstractLayer):
         self.scale = scale
         self.samples = samples
         self.seed = seed
-        self.multiplier = check_multiplier(multiplier)
-        self.solver = solver
 
     def extra_repr(self) -> str:
         """Return the options for printing."""
@@ -174,16 +169,8 @@ class ImplicitMle(AbstractLayer):
             f"multiplier={self.multiplier}, solver={self.solver}"
         )
 
-    def forward(
-        self,
-        revenue: Tensor,
-        cost: Tensor,
-        budget: float | Tensor,
-        observed: ObservedCost | None = None,
-    ) -> SoftAllocation:
-        """Return shares and multiplier; see the interface."""
-        source = self.solver if self.multiplier is None else self.multiplier
-        multiplier = price_of_money(revenue, cost, budget, observed, source)
+    def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
+        """Return the shares at a multiplier; see the interface."""
         priced = scores(revenue, cost, multiplier)
         tau = torch.full_like(spread(priced), self.sigma)
         if self.scale == "relative":
@@ -191,9 +178,7 @@ class ImplicitMle(AbstractLayer):
         mean: Callable[..., Tensor] = self._exact
         if self.draws is not None:
             mean = _SampledMean(one_hot_argmax, self.draws, self.draws.fresh_seed())
-        return SoftAllocation(
-            surrogate_decision(_Compare(mean, self.step), priced, tau), multiplier
-        )
+        return surrogate_decision(_Compare(mean, self.step), priced, tau)
 
     def _exact(self, values: Tensor, tau: Tensor) -> Tensor:
         return expected_choice(values / tau, self.noise)

@@ -7,18 +7,15 @@ from typing import final
 from torch import Tensor, nn
 
 from dfl.layers.argmax import Argmax, decide_rows
-from dfl.layers.base import AbstractLayer, SoftAllocation
 from dfl.layers.pricing import (
+    AbstractPricedLayer,
     Scale,
-    check_multiplier,
     decide_one_hot,
-    price_of_money,
     priced_revenue,
     scores,
 )
 from dfl.layers.step import Step
 from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
-from dfl.problem import ObservedCost
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["InterpolatedDecision", "Interpolation"]
@@ -75,7 +72,7 @@ class InterpolatedDecision(nn.Module):
 
 
 @final
-class Interpolation(AbstractLayer):
+class Interpolation(AbstractPricedLayer):
     """The hard choice at a multiplier; its gradient interpolates between two choices.
 
     Shares are 1 at everyone's ``argmax_j revenue_j - multiplier * cost_j``, ties to the cheaper.
@@ -110,12 +107,10 @@ class Interpolation(AbstractLayer):
         multiplier: float | None = None,
         solver: AbstractSolver | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(multiplier=multiplier, solver=solver)
         self.step = Step(strength, scale)
         self.strength = strength
         self.scale = scale
-        self.multiplier = check_multiplier(multiplier)
-        self.solver = solver
 
     def extra_repr(self) -> str:
         """Return the options for printing."""
@@ -124,21 +119,11 @@ class Interpolation(AbstractLayer):
             f"solver={self.solver}"
         )
 
-    def forward(
-        self,
-        revenue: Tensor,
-        cost: Tensor,
-        budget: float | Tensor,
-        observed: ObservedCost | None = None,
-    ) -> SoftAllocation:
-        """Return shares and multiplier; see the interface."""
-        source = self.solver if self.multiplier is None else self.multiplier
-        multiplier = price_of_money(revenue, cost, budget, observed, source)
+    def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
+        """Return the shares at a multiplier; see the interface."""
         rule = _Interpolate(decide_one_hot, scores, self.step)
         priced = priced_revenue(revenue, cost, multiplier)
-        return SoftAllocation(
-            surrogate_decision(rule, priced, cost.detach(), multiplier), multiplier
-        )
+        return surrogate_decision(rule, priced, cost.detach(), multiplier)
 
 
 @final

@@ -5,27 +5,24 @@ from typing import final
 from torch import Tensor
 
 from dfl.layers.argmax import one_hot_argmax
-from dfl.layers.base import AbstractLayer, SoftAllocation
 from dfl.layers.expected_choice import expected_choice
 from dfl.layers.noise import SmoothNoise
 from dfl.layers.perturbed_decision import PerturbedDecision
 from dfl.layers.pricing import (
+    AbstractPricedLayer,
     Scale,
-    check_multiplier,
     check_option,
     check_positive,
-    price_of_money,
     scores,
     spread,
 )
-from dfl.problem import ObservedCost
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["PerturbedArgmax"]
 
 
 @final
-class PerturbedArgmax(AbstractLayer):
+class PerturbedArgmax(AbstractPricedLayer):
     """The probability that each treatment has the best score after adding noise.
 
     ``shares_ij = P(j = argmax_k scores_ik + tau * Z_ik)``, ``scores = revenue - multiplier *
@@ -69,7 +66,7 @@ class PerturbedArgmax(AbstractLayer):
         multiplier: float | None = None,
         solver: AbstractSolver | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(multiplier=multiplier, solver=solver)
         check_option("noise", noise, ("normal", "gumbel"))
         check_positive("sigma", sigma)
         check_option("scale", scale, ("absolute", "relative"))
@@ -83,8 +80,6 @@ class PerturbedArgmax(AbstractLayer):
         self.scale = scale
         self.samples = samples
         self.seed = seed
-        self.multiplier = check_multiplier(multiplier)
-        self.solver = solver
 
     def extra_repr(self) -> str:
         """Return the options for printing."""
@@ -94,21 +89,14 @@ class PerturbedArgmax(AbstractLayer):
             f"solver={self.solver}"
         )
 
-    def forward(
-        self,
-        revenue: Tensor,
-        cost: Tensor,
-        budget: float | Tensor,
-        observed: ObservedCost | None = None,
-    ) -> SoftAllocation:
-        """Return shares and multiplier; see the interface."""
-        source = self.solver if self.multiplier is None else self.multiplier
-        multiplier = price_of_money(revenue, cost, budget, observed, source)
+    def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
+        """Return the shares at a multiplier; see the interface."""
         priced = scores(revenue, cost, multiplier)
         tau: float | Tensor = self.sigma
         if self.scale == "relative":
             tau = tau * spread(priced)
         values = priced / tau
-        if self.sampled is not None:
-            return SoftAllocation(self.sampled(values), multiplier)
-        return SoftAllocation(expected_choice(values, self.noise), multiplier)
+        if self.sampled is None:
+            return expected_choice(values, self.noise)
+        mean: Tensor = self.sampled(values)
+        return mean

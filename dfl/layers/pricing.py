@@ -1,5 +1,6 @@
 """What the layers that choose per person share: the price of money, scores, and their spread."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
+from dfl.layers.base import AbstractLayer, SoftAllocation
 from dfl.layers.batching import budget_of_each, check_shapes
 from dfl.layers.eager import eagerly
 from dfl.layers.hard_multiplier import hard_multiplier
@@ -15,6 +17,7 @@ from dfl.solvers.base import AbstractSolver
 from dfl.solvers.decide import decide
 
 __all__ = [
+    "AbstractPricedLayer",
     "Scale",
     "check_multiplier",
     "check_option",
@@ -27,6 +30,41 @@ __all__ = [
 ]
 
 Scale: TypeAlias = Literal["absolute", "relative"]
+
+
+class AbstractPricedLayer(AbstractLayer):
+    """A layer whose rows choose for themselves at a price of money, held constant in gradients.
+
+    Args:
+        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
+        solver: finds the multiplier from detached values; None for greedy-dual or, with
+            observed costs, dual-bisection which takes the multiplier of least spend where none
+            meets the budget.
+
+    Raises:
+        InvalidValueError: if the multiplier is negative or NaN.
+    """
+
+    def __init__(self, *, multiplier: float | None, solver: AbstractSolver | None) -> None:
+        super().__init__()
+        self.multiplier = check_multiplier(multiplier)
+        self.solver = solver
+
+    def forward(
+        self,
+        revenue: Tensor,
+        cost: Tensor,
+        budget: float | Tensor,
+        observed: ObservedCost | None = None,
+    ) -> SoftAllocation:
+        """Return shares and multiplier; see the interface."""
+        source = self.solver if self.multiplier is None else self.multiplier
+        multiplier = price_of_money(revenue, cost, budget, observed, source)
+        return SoftAllocation(self.shares(revenue, cost, multiplier), multiplier)
+
+    @abstractmethod
+    def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
+        """Return the shares at a multiplier ``(...)``. Shape ``(..., N, M)``, as both inputs."""
 
 
 def price_of_money(

@@ -7,20 +7,17 @@ from typing import final
 from torch import Tensor, nn
 
 from dfl.layers.argmax import Argmax, decide_rows
-from dfl.layers.base import AbstractLayer, SoftAllocation
 from dfl.layers.pricing import (
+    AbstractPricedLayer,
     Scale,
-    check_multiplier,
     check_option,
     check_positive,
     decide_one_hot,
-    price_of_money,
     priced_revenue,
     scores,
     spread,
 )
 from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
-from dfl.problem import ObservedCost
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["StraightThrough", "StraightThroughDecision"]
@@ -64,7 +61,7 @@ class StraightThroughDecision(nn.Module):
 
 
 @final
-class StraightThrough(AbstractLayer):
+class StraightThrough(AbstractPricedLayer):
     """The hard choice at a multiplier; its gradient is passed through to the scores.
 
     Shares are 1 at everyone's ``argmax_j revenue_j - multiplier * cost_j``, ties to the cheaper.
@@ -102,13 +99,11 @@ class StraightThrough(AbstractLayer):
         multiplier: float | None = None,
         solver: AbstractSolver | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(multiplier=multiplier, solver=solver)
         check_positive("temperature", temperature)
         check_option("scale", scale, ("absolute", "relative"))
         self.temperature = temperature
         self.scale = scale
-        self.multiplier = check_multiplier(multiplier)
-        self.solver = solver
 
     def extra_repr(self) -> str:
         """Return the options for printing."""
@@ -117,21 +112,11 @@ class StraightThrough(AbstractLayer):
             f"multiplier={self.multiplier}, solver={self.solver}"
         )
 
-    def forward(
-        self,
-        revenue: Tensor,
-        cost: Tensor,
-        budget: float | Tensor,
-        observed: ObservedCost | None = None,
-    ) -> SoftAllocation:
-        """Return shares and multiplier; see the interface."""
-        source = self.solver if self.multiplier is None else self.multiplier
-        multiplier = price_of_money(revenue, cost, budget, observed, source)
+    def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
+        """Return the shares at a multiplier; see the interface."""
         rule = _PassThrough(decide_one_hot, self._pull)
         priced = priced_revenue(revenue, cost, multiplier)
-        return SoftAllocation(
-            surrogate_decision(rule, priced, cost.detach(), multiplier), multiplier
-        )
+        return surrogate_decision(rule, priced, cost.detach(), multiplier)
 
     def _pull(self, revenue: Tensor, slope: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
         tau: float | Tensor = self.temperature
