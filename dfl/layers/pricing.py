@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from dfl.layers.base import AbstractLayer, SoftAllocation
 from dfl.layers.batching import budget_of_each, check_shapes
 from dfl.layers.eager import eagerly
 from dfl.layers.hard_multiplier import hard_multiplier
+from dfl.layers.softness import Scale, spread
 from dfl.problem import ObservedCost
 from dfl.solvers.base import AbstractSolver
 from dfl.solvers.decide import decide
@@ -28,8 +28,6 @@ __all__ = [
     "scores",
     "spread",
 ]
-
-Scale: TypeAlias = Literal["absolute", "relative"]
 
 
 class AbstractPricedLayer(AbstractLayer):
@@ -114,19 +112,6 @@ def decide_one_hot(revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
     """Return the hard choice at a multiplier as shares ``(..., N, M)``; ties as in `decide`."""
     choice = decide(revenue, cost, multiplier).unsqueeze(-1)
     return torch.zeros_like(revenue).scatter_(-1, choice, 1)
-
-
-def spread(values: Tensor) -> Tensor:  # (..., N, M) -> (..., 1, 1), (M,) -> (1,)
-    """Compute the standard deviation of values around each row's mean, without a gradient.
-
-    Over all rows of a problem together, over the one row of values ``(M,)``. At least the
-    smallest normal number.
-    """
-    values = values.detach()
-    around = values - values.mean(dim=-1, keepdim=True)
-    axes = (-2, -1) if values.ndim > 1 else (-1,)
-    size = around.square().mean(dim=axes, keepdim=True).sqrt()
-    return size.clamp_min(torch.finfo(values.dtype).tiny)
 
 
 def check_positive(name: str, value: float) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dfl.errors import InvalidValueError
 
-__all__ = ["Scale", "Softness"]
+__all__ = ["Scale", "Softness", "spread"]
 
 Scale: TypeAlias = Literal["relative", "absolute"]
 
@@ -48,7 +48,18 @@ class Softness:
         """
         if multiplier is None or self.scale == "absolute":
             return revenue.new_full(revenue.shape[:-2], self.temperature)
-        scores = (revenue - multiplier[..., None, None] * cost).detach()
-        around = scores - scores.mean(dim=-1, keepdim=True)
-        spread = around.square().mean(dim=(-2, -1)).sqrt()
-        return self.temperature * spread.clamp_min(torch.finfo(scores.dtype).tiny)
+        size = spread(revenue - multiplier[..., None, None] * cost)
+        return self.temperature * size[..., 0, 0]
+
+
+def spread(values: Tensor) -> Tensor:  # (..., N, M) -> (..., 1, 1), (M,) -> (1,)
+    """Compute the standard deviation of values around each row's mean, without a gradient.
+
+    Over all rows of a problem together, over the one row of values ``(M,)``. At least the
+    smallest normal number.
+    """
+    values = values.detach()
+    around = values - values.mean(dim=-1, keepdim=True)
+    axes = (-2, -1) if values.ndim > 1 else (-1,)
+    size = around.square().mean(dim=axes, keepdim=True).sqrt()
+    return size.clamp_min(torch.finfo(values.dtype).tiny)
