@@ -96,7 +96,7 @@ def _bracket(
 ) -> tuple[float, float]:
     """Return two multipliers between which a sample says that the critical one lies."""
     rows = revenue.shape[0]
-    size = min(max(rows // 128, _SMALL // 2), 2 * _SMALL)
+    size = min(max(rows // 256, _SMALL // 2), 2 * _SMALL)
     draw = torch.randint(rows, (size,), generator=torch.Generator().manual_seed(rows))
     sample = draw.to(revenue.device)
     path = budget_path(revenue.index_select(0, sample), cost.index_select(0, sample), passes)
