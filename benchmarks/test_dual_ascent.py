@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dfl.problem import AllocationProblem
 from dfl.solvers import DualAscent, PricedAllocation
-from dfl.solvers.lagrangian import Lagrangian
+from dfl.solvers.prices.lagrangian import Lagrangian
 
 TREATMENTS, BUDGETS = 5, 3
 SIZES = (10_000, 100_000, 1_000_000)

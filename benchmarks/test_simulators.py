@@ -13,7 +13,7 @@ from dfl.data import (
     PartSizes,
     to_hybrid,
 )
-from dfl.data.streams import stream
+from dfl.seeds import stream
 
 SIMULATORS: dict[str, type[AbstractSimulator]] = {
     "coupon": CouponSimulator,

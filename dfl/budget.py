@@ -3,6 +3,9 @@
 from dataclasses import dataclass, fields
 from typing import final
 
+import torch
+from torch import Tensor
+
 from dfl.errors import InvalidValueError
 
 __all__ = ["Budget"]
@@ -65,3 +68,13 @@ class Budget:
             return self.per_head * rows
         assert self.share is not None  # __post_init__ leaves no other case
         return cheapest + self.share * (dearest - cheapest)
+
+    def total_of(self, cost: Tensor) -> float:
+        """Return the budget in currency for people whose costs are known or predicted.
+
+        Args:
+            cost: of every treatment, in currency. Shape ``(N, M)``.
+        """
+        cheapest = float(cost.amin(dim=1).sum(dtype=torch.float64))
+        dearest = float(cost.amax(dim=1).sum(dtype=torch.float64))
+        return self.total_for(cost.shape[0], cheapest, dearest)

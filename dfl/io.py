@@ -7,9 +7,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from safetensors.torch import save
+from torch import Tensor
+
 from dfl.errors import WriteError
 
-__all__ = ["write_json", "write_whole"]
+__all__ = ["write_json", "write_tensors", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -53,3 +56,18 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors as safetensors, whole or not at all.
+
+    Raises:
+        WriteError: if the file could not be written.
+    """
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    # Not save_file: the file it makes can be read by its owner alone.
+    write_whole(path, lambda temporary: _write_bytes(temporary, content))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

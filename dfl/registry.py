@@ -5,14 +5,14 @@ In Python, use the classes. Names serve configuration files and the command line
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 from dfl.errors import DuplicateNameError, MissingExtraError, UnknownNameError
 
-__all__ = ["Entry", "Registry", "unknown_name"]
+__all__ = ["Entry", "Registry", "lazy", "unknown_name"]
 
 T = TypeVar("T")
 
@@ -25,10 +25,13 @@ class Entry:
     Args:
         target: ``"package.module:ClassName"``.
         extra: the optional dependency group the module needs, or None.
+        options: keyword arguments that the name stands for; whoever uses the name may
+            replace them. Empty for a class under its own name.
     """
 
     target: str
     extra: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 def unknown_name(table: str, name: str, known: Iterable[str]) -> str:
@@ -44,6 +47,25 @@ def unknown_name(table: str, name: str, known: Iterable[str]) -> str:
     hint = f" Did you mean {near[0]!r}?" if near else ""
     listing = ", ".join(known) or "none"
     return f"{name!r} is not among the {table}.{hint} Known: {listing}."
+
+
+def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
+    """Return a package's ``__getattr__`` that imports some of its names on first use.
+
+    Args:
+        package: name of the package.
+        modules: module of each name, below the package; empty where the name is itself a
+            module of the package.
+    """
+
+    def __getattr__(name: str) -> object:  # noqa: N807  # it becomes the package's own
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if not modules[name]:
+            return importlib.import_module(f"{package}.{name}")
+        return getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
+
+    return __getattr__
 
 
 @final
@@ -69,6 +91,14 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         """Say whether ``name`` is registered."""
         return name in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over every registered name, sorted."""
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        """Return how many names are registered."""
+        return len(self._all())
 
     def names(self) -> tuple[str, ...]:
         """Return every registered name, sorted."""
@@ -96,10 +126,7 @@ class Registry(Generic[T]):
             ModuleNotFoundError: likewise, where no extra brings that package.
             TypeError: if the target does not implement the family's interface.
         """
-        entries = self._all()
-        if name not in entries:
-            raise UnknownNameError(unknown_name(self.family, name, entries))
-        entry = entries[name]
+        entry = self.entry(name)
         module, _, attribute = entry.target.partition(":")
         try:
             loaded = getattr(importlib.import_module(module), attribute)
@@ -114,15 +141,43 @@ class Registry(Generic[T]):
             raise TypeError(f"{entry.target} must be a class that implements {self.base.__name__}.")
         return loaded
 
+    def entry(self, name: str) -> Entry:
+        """Return what is registered under ``name``; nothing is imported.
+
+        Raises:
+            UnknownNameError: if the name is not registered.
+        """
+        entries = self._all()
+        if name not in entries:
+            raise UnknownNameError(unknown_name(self.family, name, entries))
+        return entries[name]
+
+    def make(self, name: str, **options: Any) -> T:
+        """Build the part registered under ``name``.
+
+        Args:
+            name: of the part.
+            options: of its constructor; they replace those that the name itself stands for.
+
+        Raises:
+            UnknownNameError: as in `load`.
+            MissingExtraError: as in `load`.
+            ModuleNotFoundError: as in `load`.
+            TypeError: as in `load`, or if an option is unknown.
+        """
+        return self.load(name)(**{**self.entry(name).options, **options})
+
     def name_of(self, cls: type) -> str:
-        """Return the name under which a class is registered; nothing is imported.
+        """Return the name under which a class is registered without options of its own.
+
+        Nothing is imported.
 
         Raises:
             UnknownNameError: if no entry points to the module and name of the class.
         """
         target = f"{cls.__module__}:{cls.__qualname__}"
         for name, entry in self._all().items():
-            if entry.target == target:
+            if entry.target == target and not entry.options:
                 return name
         raise UnknownNameError(
             f"{target} is not among the {self.family}; register it to name it in a configuration."

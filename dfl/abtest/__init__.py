@@ -1,33 +1,47 @@
 """Reading experiments: estimators of the effect, and what must hold before any is believed."""
 
-from dfl.abtest.aa import AaResult, aa_test
+from dfl.abtest.aipw import Aipw
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.checks import check_experiment
-from dfl.abtest.contrast import Contrast
-from dfl.abtest.cross_fit import CrossFit, Regressor
-from dfl.abtest.effect import Effect, Fit
-from dfl.abtest.experiment import Experiment
-from dfl.abtest.hausman import SameEffectCheck, same_effect_check
-from dfl.abtest.leaks import Leak, LeakWarning, find_leaks
-from dfl.abtest.linearise import linearise
-from dfl.abtest.multiple_testing import adjust_p_values
-from dfl.abtest.power import PowerPlan
-from dfl.abtest.read_out import Reading, ReadOut, Refusal, read_out
-from dfl.abtest.sample_ratio import SampleRatio, SampleRatioError, sample_ratio
-from dfl.abtest.student_t import StudentTFit, TParameters, fit_t_regression
+from dfl.abtest.checks.aa import AaResult, aa_test
+from dfl.abtest.checks.before_reading import check_experiment
+from dfl.abtest.checks.leaks import Leak, LeakWarning, find_leaks
+from dfl.abtest.checks.power import PowerPlan
+from dfl.abtest.checks.sample_ratio import SampleRatio, SampleRatioError, sample_ratio
+from dfl.abtest.cupac import Cupac
+from dfl.abtest.cuped import Cuped
+from dfl.abtest.difference_in_means import DifferenceInMeans
+from dfl.abtest.huber import Huber
+from dfl.abtest.mlrate import Mlrate
+from dfl.abtest.reading.read_out import Reading, ReadOut, Refusal, read_out
+from dfl.abtest.regression.cross_fit import CrossFit, Regressor
+from dfl.abtest.robust.hausman import SameEffectCheck, same_effect_check
+from dfl.abtest.robust.student_t import StudentTFit, TParameters, fit_t_regression
+from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.effect import Effect, Fit
+from dfl.abtest.rows.experiment import Experiment
+from dfl.abtest.rows.linearise import linearise
+from dfl.abtest.state import State
+from dfl.abtest.winsorised import Winsorised
 from dfl.registry import Registry
+from dfl.stats.multiple_testing import adjust_p_values
 
 __all__ = [
     "ESTIMATORS",
     "AaResult",
     "AbstractEstimator",
+    "Aipw",
     "Contrast",
     "CrossFit",
+    "Cupac",
+    "Cuped",
+    "DifferenceInMeans",
     "Effect",
     "Experiment",
     "Fit",
+    "Huber",
     "Leak",
     "LeakWarning",
+    "Mlrate",
     "PowerPlan",
     "ReadOut",
     "Reading",
@@ -36,8 +50,10 @@ __all__ = [
     "SameEffectCheck",
     "SampleRatio",
     "SampleRatioError",
+    "State",
     "StudentTFit",
     "TParameters",
+    "Winsorised",
     "aa_test",
     "adjust_p_values",
     "check_experiment",

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 
-from dfl.abtest.checks import check_experiment
-from dfl.abtest.contrast import Contrast
-from dfl.abtest.effect import Effect, Fit, interval_factor, two_sided_p_value
-from dfl.abtest.experiment import Experiment
-from dfl.abtest.linearise import Linearisation
+from dfl.abtest.checks.before_reading import check_experiment
+from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.effect import Effect, Fit
+from dfl.abtest.rows.experiment import Experiment
+from dfl.abtest.rows.linearise import Linearisation
+from dfl.stats.intervals import interval_factor, two_sided_p_value
 
 __all__ = ["AbstractEstimator"]
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import final
 
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.contrast import Contrast
-from dfl.abtest.cross_fit import CrossFit
 from dfl.abtest.cuped import adjusted_difference
-from dfl.abtest.effect import Fit
-from dfl.abtest.linearise import Linearisation
+from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.effect import Fit
+from dfl.abtest.rows.linearise import Linearisation
 
 __all__ = ["Cupac"]
 

@@ -5,12 +5,12 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.arrays import Matrix, Vector
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.contrast import Contrast
-from dfl.abtest.effect import Fit
-from dfl.abtest.linearise import Linearisation
+from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.effect import Fit
+from dfl.abtest.rows.linearise import Linearisation
 from dfl.errors import InvalidValueError
+from dfl.stats.arrays import Matrix, Vector
 
 __all__ = ["Cuped", "adjusted_difference", "cuped_adjust"]
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import final
 
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.contrast import Contrast
-from dfl.abtest.effect import Fit
-from dfl.abtest.linearise import Linearisation
+from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.effect import Fit
+from dfl.abtest.rows.linearise import Linearisation
 
 __all__ = ["DifferenceInMeans"]
 

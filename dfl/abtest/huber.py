@@ -6,13 +6,13 @@ from typing import final
 import numpy as np
 
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.contrast import Contrast
-from dfl.abtest.cross_fit import CrossFit
-from dfl.abtest.effect import Fit
-from dfl.abtest.huber_regression import huber_regression
-from dfl.abtest.least_squares import solve
-from dfl.abtest.linearise import Linearisation
-from dfl.abtest.regressors import TREATMENT, regressors
+from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.abtest.regression.huber_regression import huber_regression
+from dfl.abtest.regression.least_squares import solve
+from dfl.abtest.regression.regressors import TREATMENT, regressors
+from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.effect import Fit
+from dfl.abtest.rows.linearise import Linearisation
 from dfl.errors import InvalidValueError
 
 __all__ = ["Huber"]

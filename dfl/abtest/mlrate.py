@@ -6,11 +6,11 @@ from typing import final
 import numpy as np
 
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.contrast import Contrast
-from dfl.abtest.cross_fit import CrossFit
-from dfl.abtest.effect import Fit
-from dfl.abtest.least_squares import least_squares
-from dfl.abtest.linearise import Linearisation
+from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.abtest.regression.least_squares import least_squares
+from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.effect import Fit
+from dfl.abtest.rows.linearise import Linearisation
 
 __all__ = ["Mlrate"]
 

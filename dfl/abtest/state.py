@@ -6,22 +6,22 @@ from typing import Literal, final
 
 import numpy as np
 
-from dfl.abtest.arrays import Integers, Matrix, Vector
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.bulk_verdict import bulk_verdict
-from dfl.abtest.contrast import Contrast
-from dfl.abtest.cross_fit import CrossFit
-from dfl.abtest.effect import Fit
-from dfl.abtest.hausman import SameEffectCheck, same_effect_check
-from dfl.abtest.huber_regression import huber_regression
-from dfl.abtest.least_squares import LeastSquares, least_squares
-from dfl.abtest.linearise import Linearisation
-from dfl.abtest.regressors import TREATMENT, regressors
-from dfl.abtest.student_t import Nu, StudentTFit, TParameters, fit_t_rows, start_at
-from dfl.abtest.t_bootstrap import bootstrap_error
-from dfl.abtest.t_influence import fisher_errors, t_influence
-from dfl.abtest.weights import WeightSummary, summarise_weights
+from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.abtest.regression.huber_regression import huber_regression
+from dfl.abtest.regression.least_squares import LeastSquares, least_squares
+from dfl.abtest.regression.regressors import TREATMENT, regressors
+from dfl.abtest.robust.bulk_verdict import bulk_verdict
+from dfl.abtest.robust.hausman import SameEffectCheck, same_effect_check
+from dfl.abtest.robust.student_t import Nu, StudentTFit, TParameters, fit_t_rows, start_at
+from dfl.abtest.robust.t_bootstrap import bootstrap_error
+from dfl.abtest.robust.t_influence import fisher_errors, t_influence
+from dfl.abtest.robust.weights import WeightSummary, summarise_weights
+from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.effect import Fit
+from dfl.abtest.rows.linearise import Linearisation
 from dfl.errors import InvalidValueError, UnsupportedProblemError
+from dfl.stats.arrays import Integers, Matrix, Vector
 
 __all__ = ["State"]
 

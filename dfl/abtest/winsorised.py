@@ -5,14 +5,14 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.arrays import Vector
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.contrast import Contrast, require_varying
-from dfl.abtest.cross_fit import CrossFit
 from dfl.abtest.cuped import adjusted_difference
-from dfl.abtest.effect import Fit
-from dfl.abtest.linearise import Linearisation
+from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.abtest.rows.contrast import Contrast, require_varying
+from dfl.abtest.rows.effect import Fit
+from dfl.abtest.rows.linearise import Linearisation
 from dfl.errors import InvalidValueError
+from dfl.stats.arrays import Vector
 
 __all__ = ["Winsorised"]
 

@@ -17,17 +17,17 @@ from dfl.abtest import (
     aa_test,
     read_out,
 )
-from dfl.abtest.forest import forest_plot
-from dfl.abtest.leaks import describe_leaks
-from dfl.abtest.multiple_testing import Correction
-from dfl.abtest.sample_ratio import check_sample_ratio
+from dfl.abtest.checks.leaks import describe_leaks
+from dfl.abtest.checks.sample_ratio import check_sample_ratio
+from dfl.abtest.reading.forest import forest_plot
 from dfl.cli.ab_columns import AbColumns, experiments_of
 from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, results, show
-from dfl.data.reading import read_table
+from dfl.data.sources.reading import read_table
 from dfl.errors import DflError, WriteError
 from dfl.io import write_json, write_whole
 from dfl.report import Table
+from dfl.stats.multiple_testing import Correction
 
 __all__ = ["AbOptions", "ab_command"]
 

@@ -1,7 +1,7 @@
 """Configurations: from YAML to parts that fit, and back."""
 
 from dfl.config.comparison import Comparison, read_comparison
-from dfl.config.fit import Check
+from dfl.config.dry_run import Check
 from dfl.config.sources import (
     change,
     choose_data,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from dfl.budget import Budget
 from dfl.config.assembly import Assembly, check_names, describe, spec_of
-from dfl.config.fit import Check, check_allocation, check_parts
+from dfl.config.dry_run import Check, check_allocation, check_parts
 from dfl.config.options import DATA, METHOD, SOLVER, PartType, Section
 from dfl.data import AbstractDataSource, Columns, recognise
 from dfl.errors import ConfigError

@@ -7,12 +7,12 @@ from typing import TypeAlias, final
 import torch
 from torch import Tensor
 
-from dfl.data.old_policy import RidgePolicy
-from dfl.data.source import HybridData
+from dfl.data.simulators.old_policy import RidgePolicy
+from dfl.data.sources.source import HybridData
 from dfl.data.split import split
-from dfl.data.streams import stream
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
+from dfl.seeds import stream
 
 __all__ = ["HybridRecipe", "Policy", "pair_hybrid", "roi", "roi_lift", "to_hybrid"]
 

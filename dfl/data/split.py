@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dfl.data.streams import stream
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
+from dfl.seeds import stream
 
 __all__ = ["split", "split_rows"]
 

@@ -3,18 +3,24 @@
 if __name__ != "dfl.layers":
     raise ImportError("import dfl.layers, not layers: the root folder 'layers' is a signpost.")
 
-from dfl.layers.argmax import Argmax, each_row, one_hot_argmax
+from typing import TYPE_CHECKING
+
 from dfl.layers.base import AbstractLayer, SoftAllocation
-from dfl.layers.expected_choice import expected_choice, expected_maximum
 from dfl.layers.finite_difference import FiniteDifference
 from dfl.layers.implicit_mle import ImplicitMle, ImplicitMleDecision
 from dfl.layers.interpolation import InterpolatedDecision, Interpolation
+from dfl.layers.perturbed.argmax import Argmax, each_row, one_hot_argmax
+from dfl.layers.perturbed.expected_choice import expected_choice, expected_maximum
+from dfl.layers.perturbed.perturbed_decision import PerturbedDecision
 from dfl.layers.perturbed_argmax import PerturbedArgmax
-from dfl.layers.perturbed_decision import PerturbedDecision
 from dfl.layers.quadratic import Quadratic
 from dfl.layers.softmax import Softmax
 from dfl.layers.straight_through import StraightThrough, StraightThroughDecision
-from dfl.registry import Entry, Registry
+from dfl.registry import Entry, Registry, lazy
+
+if TYPE_CHECKING:
+    from dfl.layers.linear_program import LinearProgram
+
 
 __all__ = [
     "LAYERS",
@@ -25,6 +31,7 @@ __all__ = [
     "ImplicitMleDecision",
     "InterpolatedDecision",
     "Interpolation",
+    "LinearProgram",
     "PerturbedArgmax",
     "PerturbedDecision",
     "Quadratic",
@@ -52,3 +59,6 @@ LAYERS: Registry[AbstractLayer] = Registry(
         "softmax": "dfl.layers.softmax:Softmax",
     },
 )
+
+# Imported on first use: it needs an extra.
+__getattr__ = lazy(__name__, {"LinearProgram": "linear_program"})

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.layers.pricing import (
+from dfl.layers.pricing.pricing import (
     AbstractPricedLayer,
     Scale,
     check_option,
@@ -17,7 +17,7 @@ from dfl.layers.pricing import (
     scores,
     spread,
 )
-from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
+from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["FiniteDifference", "Margins", "Opponents"]

@@ -7,10 +7,10 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from dfl.layers.argmax import Argmax, decide_rows, one_hot_argmax
-from dfl.layers.expected_choice import expected_choice
-from dfl.layers.noise import Draws, Noise, SmoothNoise
-from dfl.layers.pricing import (
+from dfl.layers.perturbed.argmax import Argmax, decide_rows, one_hot_argmax
+from dfl.layers.perturbed.expected_choice import expected_choice
+from dfl.layers.perturbed.noise import Draws, Noise, SmoothNoise
+from dfl.layers.pricing.pricing import (
     AbstractPricedLayer,
     Scale,
     check_option,
@@ -18,8 +18,8 @@ from dfl.layers.pricing import (
     scores,
     spread,
 )
-from dfl.layers.step import Step
-from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
+from dfl.layers.pricing.step import Step
+from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["ImplicitMle", "ImplicitMleDecision"]

@@ -6,16 +6,16 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.layers.argmax import Argmax, decide_rows
-from dfl.layers.pricing import (
+from dfl.layers.perturbed.argmax import Argmax, decide_rows
+from dfl.layers.pricing.pricing import (
     AbstractPricedLayer,
     Scale,
     decide_one_hot,
     priced_revenue,
     scores,
 )
-from dfl.layers.step import Step
-from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
+from dfl.layers.pricing.step import Step
+from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["InterpolatedDecision", "Interpolation"]

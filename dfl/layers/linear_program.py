@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError, NotConvergedError, UnsupportedProblemError
-from dfl.layers.audit import Audit, audit
 from dfl.layers.base import AbstractLayer, SoftAllocation
-from dfl.layers.batching import budget_of_each, check_shapes
-from dfl.layers.conic_program import ConicProgram, Regularisation
-from dfl.layers.eager import eagerly
-from dfl.layers.hard_multiplier import hard_multiplier
-from dfl.layers.row_maps import AbstractRowMap, Projection, RowSoftmax
-from dfl.layers.soft_optimum import Money, soft_optimum
-from dfl.layers.softness import Scale, Softness
+from dfl.layers.pricing.batching import budget_of_each, check_shapes
+from dfl.layers.pricing.eager import eagerly
+from dfl.layers.pricing.hard_multiplier import hard_multiplier
+from dfl.layers.pricing.softness import Scale, Softness
+from dfl.layers.regularised.audit import Audit, audit
+from dfl.layers.regularised.conic_program import ConicProgram, Regularisation
+from dfl.layers.regularised.row_maps import AbstractRowMap, Projection, RowSoftmax
+from dfl.layers.regularised.soft_optimum import Money, soft_optimum
 from dfl.problem import BUDGET_SLACK, ObservedCost
 
 __all__ = ["LinearProgram", "ZeroGradientWarning"]

@@ -4,11 +4,11 @@ from typing import final
 
 from torch import Tensor
 
-from dfl.layers.argmax import one_hot_argmax
-from dfl.layers.expected_choice import expected_choice
-from dfl.layers.noise import SmoothNoise
-from dfl.layers.perturbed_decision import PerturbedDecision
-from dfl.layers.pricing import (
+from dfl.layers.perturbed.argmax import one_hot_argmax
+from dfl.layers.perturbed.expected_choice import expected_choice
+from dfl.layers.perturbed.noise import SmoothNoise
+from dfl.layers.perturbed.perturbed_decision import PerturbedDecision
+from dfl.layers.pricing.pricing import (
     AbstractPricedLayer,
     Scale,
     check_option,

@@ -5,11 +5,11 @@ from typing import final
 from torch import Tensor
 
 from dfl.layers.base import AbstractLayer, SoftAllocation
-from dfl.layers.batching import budget_of_each, check_shapes
-from dfl.layers.hard_multiplier import hard_multiplier
-from dfl.layers.row_maps import Projection
-from dfl.layers.soft_optimum import Money, soft_optimum
-from dfl.layers.softness import Scale, Softness
+from dfl.layers.pricing.batching import budget_of_each, check_shapes
+from dfl.layers.pricing.hard_multiplier import hard_multiplier
+from dfl.layers.pricing.softness import Scale, Softness
+from dfl.layers.regularised.row_maps import Projection
+from dfl.layers.regularised.soft_optimum import Money, soft_optimum
 from dfl.problem import ObservedCost
 from dfl.solvers.base import AbstractSolver
 

@@ -5,14 +5,14 @@ from typing import Literal, final
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.layers.arms_first import arms_first
 from dfl.layers.base import AbstractLayer, SoftAllocation
-from dfl.layers.batching import budget_of_each, check_shapes
-from dfl.layers.hard_multiplier import hard_multiplier
-from dfl.layers.received_share import received_share
-from dfl.layers.row_maps import RowSoftmax
-from dfl.layers.soft_optimum import Money, soft_optimum
-from dfl.layers.softness import Scale, Softness
+from dfl.layers.pricing.arms_first import arms_first
+from dfl.layers.pricing.batching import budget_of_each, check_shapes
+from dfl.layers.pricing.hard_multiplier import hard_multiplier
+from dfl.layers.pricing.softness import Scale, Softness
+from dfl.layers.regularised.received_share import received_share
+from dfl.layers.regularised.row_maps import RowSoftmax
+from dfl.layers.regularised.soft_optimum import Money, soft_optimum
 from dfl.problem import ObservedCost
 from dfl.solvers.base import AbstractSolver
 from dfl.solvers.dual_bisection import DualBisection

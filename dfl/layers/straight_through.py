@@ -6,8 +6,8 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.layers.argmax import Argmax, decide_rows
-from dfl.layers.pricing import (
+from dfl.layers.perturbed.argmax import Argmax, decide_rows
+from dfl.layers.pricing.pricing import (
     AbstractPricedLayer,
     Scale,
     check_option,
@@ -17,7 +17,7 @@ from dfl.layers.pricing import (
     scores,
     spread,
 )
-from dfl.layers.surrogate import AbstractSurrogate, surrogate_decision
+from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["StraightThrough", "StraightThroughDecision"]

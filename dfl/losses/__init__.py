@@ -3,12 +3,12 @@
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.dual_finite_difference import DualFiniteDifference
 from dfl.losses.dual_policy import DualPolicy
+from dfl.losses.estimators.flip_value import flip_value
+from dfl.losses.estimators.policy_value import policy_value
 from dfl.losses.fenchel_young import FenchelYoung, fenchel_young
-from dfl.losses.flip_value import flip_value
 from dfl.losses.improved_finite_difference import ImprovedFiniteDifference
 from dfl.losses.marginal_utility import MarginalUtility, marginal_utility_loss
 from dfl.losses.maximum_entropy import MaximumEntropy
-from dfl.losses.policy_value import policy_value
 from dfl.losses.prediction import factual_loss, full_surface_weight, pseudo_label_loss
 from dfl.losses.primal_finite_difference import PrimalFiniteDifference
 from dfl.losses.primal_policy import PrimalPolicy

@@ -9,7 +9,7 @@ from dfl.layers.base import AbstractLayer
 from dfl.layers.finite_difference import FiniteDifference
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.dual_policy import DualPolicy
-from dfl.losses.policy_value import Estimator
+from dfl.losses.estimators.policy_value import Estimator
 
 __all__ = ["DualFiniteDifference"]
 

@@ -10,7 +10,7 @@ from dfl.errors import InvalidValueError
 from dfl.layers.base import AbstractLayer
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.policy_value import Estimator
+from dfl.losses.estimators.policy_value import Estimator
 from dfl.losses.primal_policy import PrimalPolicy
 
 __all__ = ["DualPolicy", "check_multipliers"]

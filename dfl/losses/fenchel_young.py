@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dfl.errors import ShapeError
-from dfl.layers.expected_choice import expected_maximum
-from dfl.layers.noise import SmoothNoise
-from dfl.layers.pricing import (
+from dfl.layers.perturbed.expected_choice import expected_maximum
+from dfl.layers.perturbed.noise import SmoothNoise
+from dfl.layers.pricing.pricing import (
     Scale,
     check_multiplier,
     check_option,
@@ -20,7 +20,7 @@ from dfl.layers.pricing import (
     spread,
 )
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.policy_value import check_every_treatment_seen
+from dfl.losses.estimators.policy_value import check_every_treatment_seen
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["FenchelYoung", "fenchel_young"]

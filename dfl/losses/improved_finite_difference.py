@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from dfl.layers.finite_difference import FiniteDifference, Margins
-from dfl.layers.pricing import Scale, check_option
+from dfl.layers.pricing.pricing import Scale, check_option
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.dual_policy import check_multipliers
-from dfl.losses.flip_value import flip_value
-from dfl.losses.policy_value import (
+from dfl.losses.estimators.flip_value import flip_value
+from dfl.losses.estimators.policy_value import (
     ESTIMATORS,
     Estimator,
     check_every_treatment_seen,

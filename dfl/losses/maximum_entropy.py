@@ -5,11 +5,11 @@ from typing import final
 
 from torch import Tensor
 
-from dfl.layers.pricing import Scale
+from dfl.layers.pricing.pricing import Scale
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.dual_policy import DualPolicy
-from dfl.losses.policy_value import Estimator
+from dfl.losses.estimators.policy_value import Estimator
 
 __all__ = ["MaximumEntropy"]
 

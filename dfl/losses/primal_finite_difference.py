@@ -8,7 +8,7 @@ from torch import Tensor
 from dfl.layers.base import AbstractLayer
 from dfl.layers.finite_difference import FiniteDifference
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.policy_value import Estimator
+from dfl.losses.estimators.policy_value import Estimator
 from dfl.losses.primal_policy import Objective, PrimalPolicy
 
 __all__ = ["PrimalFiniteDifference"]

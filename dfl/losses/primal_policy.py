@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from dfl.layers.base import AbstractLayer
-from dfl.layers.pricing import check_option
+from dfl.layers.pricing.pricing import check_option
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.policy_value import (
+from dfl.losses.estimators.policy_value import (
     ESTIMATORS,
     Estimator,
     check_every_treatment_seen,

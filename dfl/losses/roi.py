@@ -6,10 +6,10 @@ from typing import final
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from dfl.layers.pricing import check_positive
+from dfl.layers.pricing.pricing import check_positive
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.increments import arm_means, increment_score, shifted, width_of
-from dfl.losses.policy_value import check_every_treatment_seen
+from dfl.losses.estimators.increments import arm_means, increment_score, shifted, width_of
+from dfl.losses.estimators.policy_value import check_every_treatment_seen
 
 __all__ = ["Roi", "direct_roi_loss"]
 

@@ -6,11 +6,11 @@ from typing import final
 from torch import Tensor
 
 from dfl.errors import ShapeError
-from dfl.layers.argmax import Argmax, hard_decision, one_hot_argmax
-from dfl.layers.pricing import check_multiplier, check_option, price_of_money, scores
+from dfl.layers.perturbed.argmax import Argmax, hard_decision, one_hot_argmax
+from dfl.layers.pricing.pricing import check_multiplier, check_option, price_of_money, scores
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.policy_value import check_every_treatment_seen
-from dfl.losses.pseudo_scores import PseudoOutcome, pseudo_scores
+from dfl.losses.estimators.policy_value import check_every_treatment_seen
+from dfl.losses.estimators.pseudo_scores import PseudoOutcome, pseudo_scores
 from dfl.solvers.base import AbstractSolver
 
 __all__ = ["SpoPlus", "regret", "spo_plus"]

@@ -2,14 +2,14 @@
 
 from dfl.methods.base import AbstractMethod
 from dfl.methods.bi_dfcl import BiDfcl
-from dfl.methods.bridge import BridgeSettings
 from dfl.methods.dfcl import Dfcl
-from dfl.methods.fitted import FittedModel, Prediction
 from dfl.methods.kd_label import KdLabel
-from dfl.methods.monitor import Monitor, Progress
-from dfl.methods.training import Training, TrainingSet
 from dfl.methods.tsm_sl import TsmSl
+from dfl.models.ensemble import FittedModel, Prediction
 from dfl.registry import Registry
+from dfl.training.bilevel import BridgeSettings
+from dfl.training.monitor import Monitor, Progress
+from dfl.training.settings import Training, TrainingSet
 
 __all__ = [
     "METHODS",

@@ -6,11 +6,11 @@ from typing import Literal, TypeAlias
 
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError
-from dfl.methods.cohort import Cohort, Plan
-from dfl.methods.fitted import FittedModel
-from dfl.methods.monitor import Monitor
-from dfl.methods.training import Training, TrainingSet
 from dfl.models import MLP, Parameters, Scaling
+from dfl.models.ensemble import FittedModel
+from dfl.training.monitor import Monitor
+from dfl.training.networks import Cohort, Plan
+from dfl.training.settings import Training, TrainingSet
 
 __all__ = ["AbstractMethod", "Part"]
 

@@ -12,16 +12,16 @@ from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import PseudoLabelGradient
 from dfl.losses.primal_policy import PrimalPolicy
 from dfl.methods.base import AbstractMethod, Part
-from dfl.methods.baseline import with_teacher_baseline
-from dfl.methods.bridge import Bridge, BridgeSettings
-from dfl.methods.cohort import Cohort
-from dfl.methods.decision_level import DecisionLevel
-from dfl.methods.distillation import LowerLevel
-from dfl.methods.monitor import Monitor
-from dfl.methods.rows import RowPool, generator_for
-from dfl.methods.training import Training, TrainingSet
-from dfl.methods.tsm_sl import fit_factual
 from dfl.models import MLP, Parameters
+from dfl.training.bilevel import Bridge, BridgeSettings
+from dfl.training.decision_level import DecisionLevel
+from dfl.training.factual import fit_factual
+from dfl.training.levels import LowerLevel
+from dfl.training.monitor import Monitor
+from dfl.training.networks import Cohort
+from dfl.training.nuisance import with_teacher_baseline
+from dfl.training.rows import RowPool, generator_for
+from dfl.training.settings import Training, TrainingSet
 
 __all__ = ["BiDfcl"]
 

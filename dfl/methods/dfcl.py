@@ -13,15 +13,15 @@ from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import factual_loss
 from dfl.losses.primal_policy import PrimalPolicy
 from dfl.methods.base import AbstractMethod, Part
-from dfl.methods.baseline import CrossFit
-from dfl.methods.cohort import Cohort
-from dfl.methods.decision_level import DecisionLevel
-from dfl.methods.monitor import Monitor
-from dfl.methods.rows import Batch
-from dfl.methods.stage import Stage
-from dfl.methods.training import Training, TrainingSet
-from dfl.methods.tsm_sl import fit_factual
 from dfl.models import MLP, Parameters
+from dfl.training.decision_level import DecisionLevel
+from dfl.training.factual import fit_factual
+from dfl.training.loop import Stage
+from dfl.training.monitor import Monitor
+from dfl.training.networks import Cohort
+from dfl.training.nuisance import CrossFit
+from dfl.training.rows import Batch
+from dfl.training.settings import Training, TrainingSet
 
 __all__ = ["Dfcl"]
 

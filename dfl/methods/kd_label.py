@@ -6,12 +6,12 @@ from typing import Literal, final
 from dfl.errors import InvalidValueError
 from dfl.losses.prediction import PseudoLabelGradient
 from dfl.methods.base import AbstractMethod, Part
-from dfl.methods.cohort import Cohort
-from dfl.methods.distillation import LowerLevel
-from dfl.methods.monitor import Monitor
-from dfl.methods.training import Training
-from dfl.methods.tsm_sl import fit_factual
 from dfl.models import MLP, Parameters
+from dfl.training.factual import fit_factual
+from dfl.training.levels import LowerLevel
+from dfl.training.monitor import Monitor
+from dfl.training.networks import Cohort
+from dfl.training.settings import Training
 
 __all__ = ["KdLabel"]
 

@@ -3,18 +3,14 @@
 from dataclasses import dataclass, field
 from typing import final
 
-from torch import Tensor
-
-from dfl.losses.prediction import factual_loss
 from dfl.methods.base import AbstractMethod, Part
-from dfl.methods.cohort import Cohort
-from dfl.methods.monitor import Monitor
-from dfl.methods.rows import Batch
-from dfl.methods.stage import Stage, purpose_of
-from dfl.methods.training import Rows, Training
 from dfl.models import MLP, Parameters
+from dfl.training.factual import fit_factual
+from dfl.training.monitor import Monitor
+from dfl.training.networks import Cohort
+from dfl.training.settings import Rows, Training
 
-__all__ = ["TsmSl", "fit_factual"]
+__all__ = ["TsmSl"]
 
 
 @final
@@ -45,32 +41,3 @@ class TsmSl(AbstractMethod):
     def train(self, cohort: Cohort, monitor: Monitor) -> Parameters:
         """Minimise the factual loss."""
         return fit_factual("target", cohort, self.rows, self.training, monitor)
-
-
-def fit_factual(
-    name: str, cohort: Cohort, rows: Rows, training: Training, monitor: Monitor
-) -> Parameters:
-    """Train a cohort's networks on the factual loss; the stage every method begins with.
-
-    Args:
-        name: of the stage.
-        cohort: the networks.
-        rows: which training rows.
-        training: settings of training.
-        monitor: watches.
-    """
-    network = cohort.network
-
-    def loss(parameters: Parameters, batch: Batch) -> Tensor:
-        return factual_loss(network(parameters, batch.features), batch.treatment, batch.outcome)
-
-    stage = Stage(
-        name=name,
-        cohort=cohort,
-        pool=cohort.pool(lambda one: one.rows(rows)),
-        training=training,
-        loss=loss,
-        criterion=cohort.validation_error,
-        monitor=monitor,
-    )
-    return stage.run(cohort.initial(network, purpose_of(name)))

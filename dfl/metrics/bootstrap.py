@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import final
 
 import numpy as np
@@ -13,21 +12,11 @@ from torch import Tensor
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.metrics.arrays import Counts, Integers
+from dfl.stats.intervals import interval_factor
 
-__all__ = ["DEFAULT_BOOTSTRAP", "Bootstrap", "Estimate", "interval_factor", "summarise"]
+__all__ = ["DEFAULT_BOOTSTRAP", "Bootstrap", "Estimate", "summarise"]
 
 _NEVER_MISSED = 50  # a treatment in so many units misses a draw with probability below 1e-21
-
-
-def interval_factor(level: float) -> float:
-    """Return ``z`` such that a standard normal lies in ``[-z, z]`` with probability ``level``.
-
-    Raises:
-        InvalidValueError: if ``level`` is not in (0, 1).
-    """
-    if not 0 < level < 1:
-        raise InvalidValueError(f"level must be in (0, 1), got {level:g}.")
-    return NormalDist().inv_cdf(0.5 + level / 2)
 
 
 @final

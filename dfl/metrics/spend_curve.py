@@ -13,7 +13,7 @@ from dfl.metrics.arrays import Numbers
 from dfl.metrics.matched_rows import MatchedRows
 from dfl.metrics.plateaus import Events, Plateaus
 from dfl.metrics.randomised_rows import check_predictions
-from dfl.solvers.hull import hull_steps
+from dfl.solvers.passes.hull import hull_steps
 
 __all__ = ["CurvePoint", "SpendCurve", "observed_curve", "true_curve"]
 

@@ -3,7 +3,7 @@
 from dfl.pipeline.allocating import CustomerAllocation, allocate_file
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
-from dfl.pipeline.training import report_of, resume, run
+from dfl.pipeline.run import report_of, resume, run
 from dfl.pipeline.watcher import Silent, Watcher
 
 __all__ = [

@@ -8,7 +8,7 @@ from dfl.config import Comparison, Study, read_comparison
 from dfl.data import AbstractTable, HybridData
 from dfl.pipeline.differences import summary
 from dfl.pipeline.folder import RunFolder
-from dfl.pipeline.training import finish, fit, on_device, predict
+from dfl.pipeline.run import finish, fit, on_device, predict
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick
 from dfl.report.report import Report, comparison_report

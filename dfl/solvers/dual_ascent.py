@@ -14,12 +14,12 @@ from dfl.errors import (
 )
 from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem
 from dfl.solvers.base import AbstractSolver
-from dfl.solvers.cutting_planes import CuttingPlanes, DualMinimum
-from dfl.solvers.dual_prices import DualPrices, PricedAllocation
 from dfl.solvers.greedy_dual import GreedyDual
-from dfl.solvers.lagrangian import Extremes, Lagrangian
 from dfl.solvers.one_budget import require_predicted_cost
-from dfl.solvers.repair import repaired
+from dfl.solvers.prices.cutting_planes import CuttingPlanes, DualMinimum
+from dfl.solvers.prices.dual_prices import DualPrices, PricedAllocation
+from dfl.solvers.prices.lagrangian import Extremes, Lagrangian
+from dfl.solvers.prices.repair import repaired
 
 __all__ = ["DualAscent"]
 

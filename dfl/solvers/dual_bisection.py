@@ -10,11 +10,11 @@ from torch import Tensor
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
 from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem, ObservedCost
 from dfl.solvers.base import AbstractSolver
-from dfl.solvers.decide import decide
-from dfl.solvers.hull import hull_steps
-from dfl.solvers.match_intervals import match_intervals
 from dfl.solvers.one_budget import require_one_budget, without_banned
 from dfl.solvers.passes import cheapest
+from dfl.solvers.passes.decide import decide
+from dfl.solvers.passes.hull import hull_steps
+from dfl.solvers.prices.match_intervals import match_intervals
 
 __all__ = ["DualBisection"]
 

@@ -9,12 +9,12 @@ import torch
 from dfl.errors import InvalidValueError, NotConvergedError
 from dfl.problem import Allocation, AllocationProblem, Split
 from dfl.solvers.base import AbstractSolver
-from dfl.solvers.highs import Highs
 from dfl.solvers.one_budget import require_predicted_cost
-from dfl.solvers.pdlp import Pdlp
-from dfl.solvers.relaxation import Engine, relax
-from dfl.solvers.rounding import WHOLE, round_whole
-from dfl.solvers.sparse_model import Floats, SparseModel, sparse_model, written_out
+from dfl.solvers.sparse.highs import Highs
+from dfl.solvers.sparse.pdlp import Pdlp
+from dfl.solvers.sparse.relaxation import Engine, relax
+from dfl.solvers.sparse.rounding import WHOLE, round_whole
+from dfl.solvers.sparse.sparse_model import Floats, SparseModel, sparse_model, written_out
 
 __all__ = ["LinearProgram", "check_time_limit"]
 

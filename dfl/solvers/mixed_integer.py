@@ -11,13 +11,13 @@ import torch
 from dfl.errors import InvalidValueError, NotConvergedError
 from dfl.problem import Allocation, AllocationProblem
 from dfl.solvers.base import AbstractSolver
-from dfl.solvers.branch_and_bound import Incumbent, branch_and_bound
-from dfl.solvers.highs import Highs
 from dfl.solvers.linear_program import check_time_limit
 from dfl.solvers.one_budget import require_predicted_cost
-from dfl.solvers.relaxation import relax
-from dfl.solvers.rounding import round_whole
-from dfl.solvers.sparse_model import Bools, Floats, SparseModel, sparse_model, written_out
+from dfl.solvers.sparse.branch_and_bound import Incumbent, branch_and_bound
+from dfl.solvers.sparse.highs import Highs
+from dfl.solvers.sparse.relaxation import relax
+from dfl.solvers.sparse.rounding import round_whole
+from dfl.solvers.sparse.sparse_model import Bools, Floats, SparseModel, sparse_model, written_out
 
 __all__ = ["MixedInteger"]
 

@@ -8,10 +8,10 @@ from dfl.config.options import METHOD, PartType, Section
 from dfl.data import AbstractDataSource
 from dfl.errors import ConfigError, MissingExtraError
 from dfl.methods import BiDfcl, Dfcl, TsmSl
-from dfl.methods.bridge import BridgeSettings
 from dfl.models import MLP
 from dfl.registry import Entry, Registry
 from dfl.solvers import GreedyDual
+from dfl.training.bilevel import BridgeSettings
 from tests.config.parts import Forgetful, Inner, Source
 
 SOURCES: Registry[Any] = Registry(

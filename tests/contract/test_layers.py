@@ -21,7 +21,7 @@ import dfl.layers
 from dfl.errors import DflError, ShapeError, UnsupportedProblemError
 from dfl.layers import LAYERS, AbstractLayer
 from dfl.problem import ObservedCost
-from dfl.solvers.decide import decide
+from dfl.solvers.passes.decide import decide
 
 Options = dict[str, Any]
 

@@ -19,7 +19,7 @@ from torch.testing import assert_close
 from dfl.errors import DflError, InvalidValueError
 from dfl.layers import LAYERS
 from dfl.losses import LOSSES, AbstractDecisionLoss, DualPolicy, LoggedBatch, PrimalPolicy
-from dfl.losses.policy_value import ESTIMATORS
+from dfl.losses.estimators.policy_value import ESTIMATORS
 
 # Losses with second derivatives, the gradient of others stands in for a derivative.
 SMOOTH = {

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
 from dfl.layers import ImplicitMle, ImplicitMleDecision, expected_choice, one_hot_argmax
-from dfl.layers.noise import Draws
+from dfl.layers.perturbed.noise import Draws
 from tests.layers.problems import TopK
 
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.layers import InterpolatedDecision, Interpolation
-from dfl.layers.pricing import decide_one_hot
+from dfl.layers.pricing.pricing import decide_one_hot
 from tests.layers.problems import GridPath, TopK
 
 

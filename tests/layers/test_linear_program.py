@@ -17,8 +17,8 @@ from dfl.errors import (
     UnsupportedProblemError,
 )
 from dfl.layers import AbstractLayer, Quadratic, Softmax
-from dfl.layers.conic_program import ConicProgram, _layer
 from dfl.layers.linear_program import LinearProgram, ZeroGradientWarning
+from dfl.layers.regularised.conic_program import ConicProgram, _layer
 from dfl.problem import AllocationProblem, ObservedCost
 from dfl.solvers.greedy_dual import GreedyDual
 from tests.layers.instances import Instance, instance
@@ -160,7 +160,7 @@ def test_a_problem_on_which_the_solver_gives_up_is_tried_alone(
             raise SolverError("gave up")
         return real(*tensors, solver_args=solver_args)
 
-    monkeypatch.setattr("dfl.layers.conic_program._layer", lambda *_: failing)
+    monkeypatch.setattr("dfl.layers.regularised.conic_program._layer", lambda *_: failing)
     stacked = [torch.stack([each] * 2) for each in (one.revenue, one.cost)]
     budgets = torch.stack([one.budget, one.budget + 1e4])
     layer = LinearProgram(on_failure="fall-back")

@@ -7,9 +7,9 @@ from torch.testing import assert_close
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.layers import Softmax
 from dfl.problem import AllocationProblem, ObservedCost
-from dfl.solvers.decide import decide
 from dfl.solvers.dual_bisection import DualBisection
 from dfl.solvers.greedy_dual import GreedyDual
+from dfl.solvers.passes.decide import decide
 
 
 def problem(rows: int = 60, arms: int = 4) -> tuple[torch.Tensor, torch.Tensor, float]:

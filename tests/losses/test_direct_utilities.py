@@ -18,7 +18,7 @@ from dfl.losses import (
     direct_roi_loss,
     marginal_utility_loss,
 )
-from dfl.losses.increments import increment_score
+from dfl.losses.estimators.increments import increment_score
 from tests.losses.toy import three_arms
 
 

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
 from dfl.losses import ImprovedFiniteDifference
-from dfl.losses.policy_value import Estimator
+from dfl.losses.estimators.policy_value import Estimator
 from tests.losses.toy import three_arms, toy_a
 
 PUBLISHED: dict[str, Any] = {"scale": "absolute", "multipliers": (0.5,)}

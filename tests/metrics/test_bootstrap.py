@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from dfl.errors import InvalidValueError
-from dfl.metrics.bootstrap import Bootstrap, interval_factor, summarise
+from dfl.metrics.bootstrap import Bootstrap, summarise
+from dfl.stats.intervals import interval_factor
 
 
 def test_each_draw_has_as_many_rows_as_the_data(simulate) -> None:

@@ -10,7 +10,7 @@ from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.bootstrap import Bootstrap
 from dfl.metrics.eom import eom_curve, expected_outcome
 from dfl.metrics.spend_curve import observed_curve
-from dfl.solvers.decide import decide
+from dfl.solvers.passes.decide import decide
 
 FEW = Bootstrap(draws=20)
 PLENTY = [Budget(per_head=1e6)]

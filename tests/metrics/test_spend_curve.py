@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.spend_curve import SpendCurve, observed_curve, true_curve
-from dfl.solvers.decide import decide
+from dfl.solvers.passes.decide import decide
 
 
 def brute_force(

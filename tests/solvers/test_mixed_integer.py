@@ -6,9 +6,9 @@ import torch
 from dfl.errors import InfeasibleProblemError, InvalidValueError, NotConvergedError
 from dfl.problem import BUDGET_SLACK, AllocationProblem
 from dfl.solvers import mixed_integer
-from dfl.solvers.branch_and_bound import Incumbent
 from dfl.solvers.linear_program import LinearProgram
 from dfl.solvers.mixed_integer import MixedInteger
+from dfl.solvers.sparse.branch_and_bound import Incumbent
 from tests.solvers.instances import FEATURES, KINDS, brute_force, constrained, meets, problem
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dfl.abtest.arrays import Booleans, Matrix, Vector
 from dfl.abtest.simulators.population import Pair, Population
 from dfl.errors import InvalidValueError
+from dfl.stats.arrays import Booleans, Matrix, Vector
 
 __all__ = [
     "CENTRES",

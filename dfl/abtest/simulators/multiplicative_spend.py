@@ -5,8 +5,8 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.arrays import Vector
 from dfl.abtest.simulators.population import AbstractDesign, Population
+from dfl.stats.arrays import Vector
 
 __all__ = ["MultiplicativeSpend"]
 

@@ -7,9 +7,9 @@ from typing import TypeAlias, final
 
 import numpy as np
 
-from dfl.abtest.arrays import Booleans, Matrix, Vector
-from dfl.abtest.experiment import Experiment
+from dfl.abtest.rows.experiment import Experiment
 from dfl.errors import InvalidValueError
+from dfl.stats.arrays import Booleans, Matrix, Vector
 
 __all__ = ["AbstractDesign", "Pair", "Population"]
 

@@ -1,0 +1,145 @@
+"""`find_leaks`: covariates and segments that the treatment has touched."""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from scipy import stats
+
+from dfl.abtest.rows.experiment import Experiment
+from dfl.stats.arrays import Booleans, Integers, Vector
+from dfl.stats.intervals import two_sided_p_value
+
+__all__ = ["Leak", "LeakWarning", "describe_leaks", "find_leaks", "warn_of_leaks"]
+
+_ALARM = 1e-3  # chance that a sound experiment is warned about, over all tests together
+_SORTED = 100_000  # units of each arm whose distributions are compared
+
+
+@final
+class LeakWarning(UserWarning):
+    """Something that should have been known before the experiment differs between the arms."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """A column that differs between the arms more than chance allows.
+
+    Args:
+        column: name of the covariate, or "prediction" or "segments".
+        arm: the arm that differs from the control; "all" for segments.
+        difference: of the means, in standard deviations; 0 for segments.
+        p_value: of a difference this large by chance.
+    """
+
+    column: str
+    arm: str
+    difference: float
+    p_value: float
+
+
+def find_leaks(experiment: Experiment) -> tuple[Leak, ...]:
+    """Compare every covariate, the prediction and the segments between the arms.
+
+    Random assignment makes all of them alike. Means are compared by Welch's test,
+    distributions by that of Kolmogorov and Smirnov (on up to 100,000 units per arm), segments
+    by chi-square; clusters count once, by their mean. A column is reported where ``p < 0.001 /
+    number of tests``.
+
+    Args:
+        experiment: its covariates, prediction and segments are compared.
+    """
+    columns = _columns(experiment)
+    arms = experiment.treated_arms
+    tests = 2 * len(columns) * len(arms) + (experiment.segments is not None)
+    control = experiment.unit_arms == experiment.arms.index(experiment.control_arm)
+    found = list(_segment_leak(experiment))
+    for arm in arms:
+        treated = experiment.unit_arms == experiment.arms.index(arm)
+        for name, values in columns.items():
+            difference, p_value = _compare(values, treated, control)
+            found.append(Leak(column=name, arm=str(arm), difference=difference, p_value=p_value))
+    return tuple(leak for leak in found if leak.p_value < _ALARM / tests)
+
+
+def warn_of_leaks(experiment: Experiment) -> tuple[Leak, ...]:
+    """Return the leaks, after warning of them.
+
+    Warns:
+        LeakWarning: if there are any; names the columns.
+    """
+    leaks = find_leaks(experiment)
+    if leaks:
+        warnings.warn(describe_leaks(leaks), LeakWarning, stacklevel=4)
+    return leaks
+
+
+def describe_leaks(leaks: Sequence[Leak]) -> str:
+    """Say which columns leak, and what to do."""
+    named = ", ".join(
+        f"{leak.column} ({leak.arm}: {leak.difference:+.2f} sd, p = {leak.p_value:.0e})"
+        for leak in leaks
+    )
+    return (
+        f"these columns differ between the arms more than chance allows: {named}. Measured after "
+        "the treatment began, they take part of its effect away; leave them out, or measure them "
+        "before."
+    )
+
+
+def _columns(experiment: Experiment) -> dict[str, Vector]:
+    """Return covariates and prediction by name, one value per randomised unit."""
+    columns: dict[str, Vector] = {}
+    if experiment.covariates is not None:
+        for index in range(experiment.covariates.shape[1]):
+            columns[experiment.covariate_name(index)] = experiment.covariates[:, index]
+    if experiment.prediction is not None:
+        columns["prediction"] = experiment.prediction
+    if experiment.clusters is None:
+        return columns
+    cluster = experiment.cluster_of_rows
+    rows = np.bincount(cluster)
+    return {name: np.bincount(cluster, weights=values) / rows for name, values in columns.items()}
+
+
+def _compare(values: Vector, treated: Booleans, control: Booleans) -> tuple[float, float]:
+    """Return the difference in standard deviations and the smaller p-value of the two tests."""
+    one, two = values[treated], values[control]
+    spread = float(np.concatenate([one, two]).std())
+    if spread == 0:
+        return 0.0, 1.0
+    gap = float(one.mean() - two.mean())
+    error = math.sqrt(one.var() / len(one) + two.var() / len(two))
+    if error == 0:  # each arm has one value of its own
+        return gap / spread, 0.0
+    of_means = two_sided_p_value(gap / error)
+    of_shapes = stats.ks_2samp(_thin(one), _thin(two), method="asymp").pvalue
+    return gap / spread, min(of_means, float(of_shapes))
+
+
+def _thin(values: Vector) -> Vector:
+    """Return at most so many values as are sorted, evenly over the rows."""
+    return values[:: -(-len(values) // _SORTED)]
+
+
+def _segment_leak(experiment: Experiment) -> Iterator[Leak]:
+    """Test whether segments and arms are independent."""
+    if experiment.segments is None:
+        return
+    _, segment = np.unique(experiment.segments, return_inverse=True)
+    counts = _counts(segment, experiment)
+    if counts.shape[0] > 1:
+        p_value = float(stats.chi2_contingency(counts).pvalue)
+        yield Leak(column="segments", arm="all", difference=0.0, p_value=p_value)
+
+
+def _counts(segment: Integers, experiment: Experiment) -> Any:
+    """Return randomised units by segment and arm; a unit in two segments counts in both."""
+    arms = len(experiment.arms)
+    pairs = np.unique(np.stack([segment, experiment.cluster_of_rows]), axis=1)
+    cell = pairs[0] * arms + experiment.unit_arms[pairs[1]]
+    return np.bincount(cell, minlength=(int(segment.max()) + 1) * arms).reshape(-1, arms)

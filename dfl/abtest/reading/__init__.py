@@ -1,0 +1,3 @@
+"""Reading a whole experiment: many metrics, corrections, plots."""
+
+__all__: list[str] = []

@@ -1,0 +1,182 @@
+"""`read_out`: every metric, segment and estimator of an experiment at once."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.checks.before_reading import check_experiment
+from dfl.abtest.checks.leaks import Leak
+from dfl.abtest.checks.sample_ratio import SampleRatio
+from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.abtest.rows.effect import Effect
+from dfl.abtest.rows.experiment import Experiment
+from dfl.errors import DflError, InvalidValueError
+from dfl.stats.multiple_testing import Correction, adjust_p_values
+
+__all__ = ["ReadOut", "Reading", "Refusal", "read_out"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One effect, and where it was read.
+
+    Args:
+        metric: name of the metric.
+        segment: label of the segment, or None for all rows.
+        estimator: name of the estimator.
+        effect: what it found.
+        adjusted_p_value: the p-value after the correction for reading many.
+    """
+
+    metric: str
+    segment: str | None
+    estimator: str
+    effect: Effect
+    adjusted_p_value: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the adjusted p-value is below ``1 - level``."""
+        return self.adjusted_p_value < 1 - self.effect.level
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """An estimator that could not read a metric, and why.
+
+    Args:
+        metric: name of the metric.
+        segment: label of the segment, or None for all rows.
+        estimator: name of the estimator.
+        reason: what it said.
+    """
+
+    metric: str
+    segment: str | None
+    estimator: str
+    reason: str
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReadOut:
+    """Everything that was read.
+
+    Args:
+        readings: effects, metric by metric.
+        refusals: what could not be read, and why.
+        sample_ratio: sizes of the arms beside the plan.
+        leaks: covariates that differ between the arms.
+        correction: how p-values were adjusted, over metrics, arms and segments of one
+            estimator.
+    """
+
+    readings: tuple[Reading, ...]
+    refusals: tuple[Refusal, ...]
+    sample_ratio: SampleRatio
+    leaks: tuple[Leak, ...]
+    correction: Correction
+
+    def content(self) -> dict[str, Any]:
+        """Return everything as plain values, to be written as JSON."""
+        content = asdict(self)
+        for written, reading in zip(content["readings"], self.readings, strict=True):
+            written["effect"]["relative"] = reading.effect.relative
+        return content
+
+
+def read_out(
+    experiments: Mapping[str, Experiment],
+    estimators: Mapping[str, AbstractEstimator],
+    *,
+    level: float = 0.95,
+    correction: Correction = "holm",
+    cross_fit: CrossFit | None = None,
+) -> ReadOut:
+    """Read several metrics of one experiment by several estimators, overall and by segment.
+
+    The assignment is checked once. Covariates are turned into a prediction once per metric, for
+    all estimators, arms and segments. An estimator that refuses a metric is noted with its
+    reason, unless nothing at all can be read.
+
+    Args:
+        experiments: metric name to the experiment with that metric; all else alike.
+        estimators: name to estimator.
+        level: confidence level of the intervals, in (0, 1).
+        correction: see `adjust_p_values`; over all metrics, arms and segments that one
+            estimator reads.
+        cross_fit: makes the predictions; None: two folds of histogram gradient boosting.
+
+    Raises:
+        InvalidValueError: if there is no metric or no estimator.
+        DflError: if the assignment fails its check, or no estimator can read anything.
+    """
+    if not experiments or not estimators:
+        raise InvalidValueError("read_out needs at least one metric and one estimator.")
+    ratio, leaks = check_experiment(next(iter(experiments.values())))
+    found: list[_Found] = []
+    refusals: list[Refusal] = []
+    failure: DflError | None = None
+    for metric, experiment in experiments.items():
+        for segment, part in _parts(experiment, cross_fit):
+            for name, estimator in estimators.items():
+                try:
+                    effects = estimator.effects(part, level=level)
+                except DflError as error:
+                    failure = failure or error
+                    refused = Refusal(
+                        metric=metric, segment=segment, estimator=name, reason=str(error)
+                    )
+                    refusals.append(refused)
+                else:
+                    found += [(metric, segment, name, effect) for effect in effects]
+    if not found and failure is not None:
+        raise failure
+    return ReadOut(
+        readings=_adjusted(found, tuple(estimators), correction),
+        refusals=tuple(refusals),
+        sample_ratio=ratio,
+        leaks=leaks,
+        correction=correction,
+    )
+
+
+_Found = tuple[str, str | None, str, Effect]
+
+
+def _parts(
+    experiment: Experiment, cross_fit: CrossFit | None
+) -> Iterator[tuple[str | None, Experiment]]:
+    """Yield all rows, then each segment."""
+    if experiment.covariates is not None and experiment.prediction is None:
+        experiment = experiment.with_prediction(cross_fit)
+    yield None, experiment
+    if experiment.segments is not None:
+        for segment, part in experiment.by_segment():
+            yield str(segment), part
+
+
+def _adjusted(
+    found: list[_Found], estimators: tuple[str, ...], correction: Correction
+) -> tuple[Reading, ...]:
+    """Adjust the p-values of each estimator; order is kept."""
+    adjusted: dict[int, float] = {}
+    for name in estimators:
+        own = [index for index, (_, _, estimator, _) in enumerate(found) if estimator == name]
+        if own:
+            p_values = [found[index][3].p_value for index in own]
+            values = adjust_p_values(p_values, correction=correction)
+            adjusted.update(zip(own, values.tolist(), strict=True))
+    return tuple(
+        Reading(
+            metric=metric,
+            segment=segment,
+            estimator=name,
+            effect=effect,
+            adjusted_p_value=adjusted[index],
+        )
+        for index, (metric, segment, name, effect) in enumerate(found)
+    )

@@ -1,0 +1,3 @@
+"""Regressions that adjust a metric for covariates."""
+
+__all__: list[str] = []

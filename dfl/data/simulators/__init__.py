@@ -1,0 +1,3 @@
+"""Simulated worlds with known truth."""
+
+__all__: list[str] = []

@@ -1,0 +1,215 @@
+"""The regularised linear program of one budget as a cone program, built once per size."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, cast, final
+
+import cvxpy
+import numpy
+import torch
+from cvxpylayers.torch import CvxpyLayer  # type: ignore[attr-defined]  # not in an __all__
+from diffcp import SolverError  # type: ignore[import-untyped]  # ships no types
+from scipy import sparse
+from torch import Tensor
+from torch.autograd import Function
+
+from dfl.errors import NotConvergedError, UnsupportedProblemError
+from dfl.layers.pricing.eager import eagerly
+
+__all__ = ["ConicProgram", "Regularisation"]
+
+Regularisation: TypeAlias = Literal["quadratic", "entropic", "lpgd", "none"]
+
+_CACHED = 8  # programs kept; a program of 20,000 x 5 takes some hundred megabytes
+
+
+@final
+@dataclass(frozen=True)
+class ConicProgram:
+    """Solves ``max_x gain . x + bonus(x)  s.t.  cost . x <= budget``, rows on the simplex.
+
+    ``bonus`` is ``- |x|^2 / 2`` (quadratic), ``- sum x log x`` (entropic) or 0. Clarabel
+    solves; diffcp differentiates, by least squares in the cone program's optimality conditions
+    or, for ``"lpgd"``, from the optima at ``gain +- slope / max |slope|``.
+
+    Args:
+        rows: people, N.
+        treatments: M.
+        regularisation: the bonus, or how the gradient is made without one.
+        tolerance: of Clarabel, on gap and feasibility alike.
+        max_iter: of Clarabel.
+    """
+
+    rows: int
+    treatments: int
+    regularisation: Regularisation
+    tolerance: float
+    max_iter: int
+
+    def solve(self, gain: Tensor, cost: Tensor, budget: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the solver's answers as they are; NaN for problems on which it gave up.
+
+        Args:
+            gain: float64, on the CPU. Shape ``(K, N * M)``.
+            cost: likewise. Shape ``(K, N * M)``.
+            budget: likewise. Shape ``(K,)``.
+
+        Returns:
+            ``x (K, N * M)`` and the multiplier of the budget ``(K,)``, once differentiable.
+        """
+        needed = torch.is_grad_enabled() and any(
+            each.requires_grad for each in (gain, cost, budget)
+        )
+        find = eagerly(_Solve.apply)
+        found = find(gain, cost, budget, self, _Tape(needed))  # type: ignore[no-untyped-call]
+        return cast("tuple[Tensor, Tensor]", found)
+
+    def options(self, *, differentiate: bool) -> dict[str, Any]:
+        """Return what cvxpylayers hands to diffcp, and diffcp to Clarabel.
+
+        Args:
+            differentiate: a backward pass may follow; without one, diffcp hands every option
+                to Clarabel, which knows none of the derivative's.
+        """
+        names = ("tol_gap_abs", "tol_gap_rel", "tol_feas")
+        solve = {
+            "solve_method": "Clarabel",
+            "max_iter": self.max_iter,
+            **dict.fromkeys(names, self.tolerance),
+        }
+        if not differentiate:
+            return solve
+        alone = {"n_jobs_forward": 1, "n_jobs_backward": 1}
+        if self.regularisation == "lpgd":
+            return solve | alone | {"mode": "lpgd", "derivative_kwargs": {"tau": 1.0, "rho": 0.0}}
+        return solve | alone | {"mode": "lsmr"}  # lsqr, the default, is a thousand times cruder
+
+
+@lru_cache(maxsize=_CACHED)
+def _layer(rows: int, treatments: int, regularisation: Regularisation) -> CvxpyLayer:
+    """Build the program flat: matrix variables with matrix parameters take N^2 memory."""
+    size = rows * treatments
+    atoms: Any = cvxpy  # mypy does not see the functions that it exports
+    shares = cvxpy.Variable(size)
+    gain, cost, budget = cvxpy.Parameter(size), cvxpy.Parameter(size), cvxpy.Parameter()
+    groups = cvxpy.Constant(
+        sparse.kron(sparse.eye(rows), numpy.ones((1, treatments)), format="csr")
+    )
+    objective = gain @ shares
+    if regularisation == "quadratic":
+        # Term by term: one cone over all people loses two digits.
+        objective = objective - atoms.sum(atoms.square(shares)) / 2
+    if regularisation == "entropic":
+        objective = objective + atoms.sum(atoms.entr(shares))
+    within = cost @ shares <= budget
+    problem = cvxpy.Problem(cvxpy.Maximize(objective), [within, groups @ shares == 1, shares >= 0])
+    return CvxpyLayer(problem, [gain, cost, budget], [shares, within.dual_variables[0]])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide one warning of cvxpylayers, about how it makes arrays of tensors; it is harmless."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="__array__ implementation doesn't", category=DeprecationWarning
+        )
+        yield
+
+
+@final
+class _Tape:
+    """What a forward pass leaves for the backward pass: graphs of cvxpylayers, by problems."""
+
+    def __init__(self, needed: bool) -> None:
+        self.needed = needed
+        self.graphs: list[tuple[slice, list[Tensor], tuple[Tensor, ...]]] = []
+
+
+@final
+class _Solve(Function):
+    """Keeps cvxpylayers out of the caller's graph, and says plainly what it cannot do."""
+
+    @staticmethod
+    def forward(
+        gain: Tensor, cost: Tensor, budget: Tensor, program: ConicProgram, tape: _Tape
+    ) -> tuple[Tensor, Tensor]:
+        shares, multiplier = torch.full_like(gain, torch.nan), torch.full_like(budget, torch.nan)
+        given = (gain, cost, budget)
+        for some, leaves, outputs in _attempts(given, program, tape.needed):
+            shares[some], multiplier[some] = (each.detach() for each in outputs)
+            tape.graphs.append((some, leaves, outputs))
+        return shares, multiplier
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.tape = inputs[4]
+        ctx.save_for_backward(*inputs[:3])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise UnsupportedProblemError(
+                "linear-program has one derivative, by plain backward: no create_graph=True and "
+                "no torch.func; use the layer quadratic, which has them, or softmax."
+            )
+        found = [torch.zeros_like(each) for each in ctx.saved_tensors]
+        for some, leaves, outputs in ctx.tape.graphs:
+            given = [slope[some] for slope in slopes]
+            # diffcp takes slopes below 1e-8 for 0, so it is given slopes around 1.
+            size = torch.maximum(given[0].abs().amax(dim=1), given[1].abs())
+            unit = torch.where(size > 0, size, 1)
+            try:
+                with torch.enable_grad(), _quiet():
+                    parts = torch.autograd.grad(
+                        outputs, leaves, [given[0] / unit[:, None], given[1] / unit]
+                    )
+            except SolverError as error:
+                raise NotConvergedError(
+                    f"linear-program: the derivative's own solve failed ({error}); take another "
+                    "temperature, or the layer quadratic."
+                ) from error
+            for into, part in zip(found, parts, strict=True):
+                into[some] = part * (unit if part.ndim == 1 else unit[:, None])
+        return *found, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> None:
+        raise UnsupportedProblemError(
+            "linear-program has no forward-mode derivative; use the layer quadratic or softmax."
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> None:
+        raise UnsupportedProblemError(
+            "linear-program cannot be mapped by torch.func.vmap; give it problems in leading "
+            "axes, or use the layer quadratic or softmax."
+        )
+
+
+def _attempts(
+    given: tuple[Tensor, ...], program: ConicProgram, needed: bool
+) -> Iterator[tuple[slice, list[Tensor], tuple[Tensor, ...]]]:
+    """Solve all problems at once; one by one where one of them makes the batch fail."""
+    try:
+        everything = slice(None)
+        yield everything, *_attempt(given, everything, program, needed)
+    except SolverError:
+        for index in range(given[0].shape[0]):
+            some = slice(index, index + 1)
+            try:
+                yield some, *_attempt(given, some, program, needed)
+            except SolverError:
+                continue  # stays NaN, which no audit passes
+
+
+def _attempt(
+    given: tuple[Tensor, ...], some: slice, program: ConicProgram, needed: bool
+) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    leaves = [each[some].detach().clone().requires_grad_(needed) for each in given]
+    layer = _layer(program.rows, program.treatments, program.regularisation)
+    with torch.set_grad_enabled(needed), _quiet():
+        outputs = layer(*leaves, solver_args=program.options(differentiate=needed))
+    return leaves, outputs

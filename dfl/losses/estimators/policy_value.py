@@ -1,0 +1,140 @@
+"""Estimators of what a soft policy would earn, from randomised logs."""
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from dfl.errors import InvalidValueError, ShapeError
+from dfl.layers.pricing.pricing import scores
+from dfl.losses.base import LoggedBatch
+from dfl.losses.estimators.matched_weight import matched_weight
+from dfl.losses.estimators.pseudo_scores import pseudo_scores
+
+__all__ = [
+    "ESTIMATORS",
+    "Estimator",
+    "check_every_treatment_seen",
+    "policy_value",
+    "received_value",
+]
+
+Estimator: TypeAlias = Literal["horvitz-thompson", "self-normalised", "doubly-robust"]
+ESTIMATORS: tuple[Estimator, ...] = ("horvitz-thompson", "self-normalised", "doubly-robust")
+
+
+def policy_value(
+    allocation: Tensor,  # (..., N, M)
+    batch: LoggedBatch,
+    multiplier: Tensor,  # (...)
+    estimator: Estimator,
+) -> Tensor:  # (...)
+    """Estimate the mean of ``revenue - multiplier * cost`` per head under a soft policy.
+
+    With ``y`` that outcome, ``w`` the inverse propensity, ``z`` the shares, ``t`` the treatment
+    received and ``m_j`` the outcome that a model predicts for treatment j:
+
+    - horvitz-thompson: ``mean_i w_i z_it y_i``, unbiased, noisy.
+    - self-normalised: ``sum_i w_i z_it y_i / sum_i w_i z_it``, slightly biased, less noisy,
+      unmoved by a constant added to every outcome.
+    - doubly-robust: ``mean_i [sum_j z_ij m_ij + w_i z_it (y_i - m_it)]``, unbiased whatever the
+      model, if that did not learn from these rows; as noisy as the model leaves the outcomes.
+
+    Args:
+        allocation: share of each treatment, rows on the simplex. Shape ``(..., N, M)``.
+        batch: randomised rows; doubly-robust reads their baselines.
+        multiplier: price of money, held constant; 0 values the revenue. Shape ``(...)``.
+        estimator: which of the three.
+
+    Returns:
+        Value in currency per head. Shape ``(...)``.
+
+    Raises:
+        InvalidValueError: if doubly-robust finds no baselines; if self-normalised finds nobody
+            who received what the policy chooses.
+
+    Source:
+        arXiv:2510.19517, ``L_DL`` (horvitz-thompson); the authors' code of arXiv:2407.13664
+        (self-normalised); Dudik, Langford and Li (2011), arXiv:1103.4601 (doubly-robust).
+    """
+    multiplier = multiplier.detach()
+    if estimator == "doubly-robust":
+        return _doubly_robust(allocation, batch, multiplier)
+    received = allocation.gather(-1, batch.treatment.unsqueeze(-1)).squeeze(-1)
+    outcome = batch.revenue - multiplier[..., None] * batch.cost
+    return received_value(received, outcome, batch.weight, estimator)
+
+
+def received_value(
+    received: Tensor,  # (..., N)
+    outcome: Tensor,  # (..., N)
+    weight: Tensor,  # (..., N)
+    estimator: Literal["horvitz-thompson", "self-normalised"],
+) -> Tensor:  # (...)
+    """Estimate a policy's value from its shares of the treatments received alone.
+
+    Args:
+        received: share of the treatment received. Shape ``(..., N)``.
+        outcome: logged outcome, in currency. Shape ``(..., N)``.
+        weight: inverse propensity of the treatment received. Shape ``(..., N)``.
+        estimator: see `policy_value`.
+
+    Returns:
+        Value in currency per head. Shape ``(...)``.
+
+    Raises:
+        InvalidValueError: as in `policy_value`.
+    """
+    weighted = weight * received
+    total = (weighted * outcome).sum(dim=-1)
+    if estimator == "self-normalised":
+        return total / matched_weight(weighted)
+    return total / outcome.shape[-1]
+
+
+def check_every_treatment_seen(treatment: Tensor, treatments: int, expected: torch.Size) -> None:
+    """Refuse a batch in which a treatment has no row: its value could not be estimated.
+
+    Args:
+        treatment: treatment received. Shape ``(..., N)``.
+        treatments: number of treatments M.
+        expected: the shape that ``treatment`` should have.
+
+    Raises:
+        ShapeError: if the shape is another.
+        InvalidValueError: if a treatment does not occur in a batch.
+    """
+    if treatment.shape != expected:
+        raise ShapeError(
+            f"batch.treatment must be {tuple(expected)}, got {tuple(treatment.shape)}."
+        )
+    seen = torch.zeros(*treatment.shape[:-1], treatments, dtype=torch.bool, device=treatment.device)
+    seen = seen.scatter(-1, treatment, True)
+    if not bool(seen.all()):
+        missing = int((~seen).reshape(-1, treatments).any(dim=0).nonzero()[0])
+        raise InvalidValueError(
+            f"every treatment must occur in a batch, got {treatment.shape[-1]} rows without "
+            f"treatment {missing}; take larger batches, or leave the treatment out."
+        )
+
+
+def _doubly_robust(allocation: Tensor, batch: LoggedBatch, multiplier: Tensor) -> Tensor:
+    revenue, cost = batch.baseline_revenue, batch.baseline_cost
+    if revenue is None or cost is None:
+        raise InvalidValueError(
+            "estimator 'doubly-robust' needs batch.baseline_revenue and batch.baseline_cost, "
+            "outcomes predicted by a model that did not learn from these rows, got none; the "
+            "methods make them by cross-fitting, in your own loop pass them to LoggedBatch."
+        )
+    expected = allocation.shape
+    if revenue.shape != expected or cost.shape != expected:
+        raise ShapeError(
+            f"batch.baseline_revenue and batch.baseline_cost must be {tuple(expected)}, got "
+            f"{tuple(revenue.shape)} and {tuple(cost.shape)}."
+        )
+    values = pseudo_scores(scores(revenue, cost, multiplier), batch, multiplier, "doubly-robust")
+    # Shares add up to 1, so the policy's own value may be taken off each row's slopes: layers
+    # whose gradient stands in for a derivative then see what a change of treatment gains.
+    own = (allocation.detach() * values).sum(dim=-1, keepdim=True)
+    gains = (allocation * (values - own)).sum(dim=-1)
+    return (gains + own.squeeze(-1)).mean(dim=-1)

@@ -1,0 +1,3 @@
+"""Solving by prices: one multiplier per constraint, then repair."""
+
+__all__: list[str] = []

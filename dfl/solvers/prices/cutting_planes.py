@@ -1,0 +1,242 @@
+"""Minimises the dual over the few prices by cutting planes, people near a tie kept in detail."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+from scipy.sparse import coo_array, csc_array, eye_array, hstack, vstack
+from torch import Tensor
+
+from dfl.solvers.prices.lagrangian import Evaluation, Lagrangian
+from dfl.solvers.prices.moves import Moves
+
+__all__ = ["CuttingPlanes", "DualMinimum"]
+
+_Plane = tuple[float, Tensor]  # revenue and usage of an earlier choice
+_CUTS = 40  # planes kept; older ones have long been far from the minimum
+_SAMPLE = 2**14  # people from whom those who stand for others are taken
+_FAR = 1e24  # growth of the box at which prices have left what floating point can tell apart
+_STALLS = 6  # steps without progress after which the arithmetic has no more to give
+_TOLERANCES = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DualMinimum:
+    """Where the dual was least.
+
+    Args:
+        best: evaluation at the prices found.
+        choice: ``best.choice``, except that people who are tied follow the primal solution
+            of the last model. int64, shape ``(N,)``.
+        converged: the models show that no prices are better by more than the tolerance.
+        infeasible: the dual fell below every allocation: none meets the constraints.
+        iterations: evaluations of the dual, one pass over the data each.
+    """
+
+    best: Evaluation
+    choice: Tensor
+    converged: bool
+    infeasible: bool
+    iterations: int
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CuttingPlanes:
+    """Minimises ``g(prices) = prices . limit + sum_i max_j score_ij`` over ``prices >= 0``.
+
+    Each step minimises a model that is nowhere above ``g``, within a box around the best
+    prices so far: the ``detail`` people nearest to a tie have their whole ``max_j`` in it, all
+    others the treatment chosen at the best prices, and every earlier evaluation adds a plane.
+    With no more than ``detail`` people the model is ``g`` itself. The box grows while it holds
+    good steps back and shrinks where the model misleads.
+
+    Args:
+        detail: people in detail, >= 1.
+        max_iter: evaluations of ``g``, >= 1.
+        tolerance: stop when ``g`` at the best prices is within this of the minimum, in
+            currency.
+        least: no allocation earns less than this, in currency.
+    """
+
+    detail: int
+    max_iter: int
+    tolerance: float
+    least: float
+
+    def minimise(self, lagrangian: Lagrangian, best: Evaluation, box: Tensor) -> DualMinimum:
+        """Return the minimum.
+
+        Args:
+            lagrangian: what to evaluate.
+            best: evaluation at the prices to start from; it counts as the first.
+            box: how far the first step may move each price, > 0, shape ``(C,)``.
+        """
+        model = _Model(lagrangian, best, self.detail)
+        cuts: list[_Plane] = []
+        iterations, stalls, far = 1, 0, _FAR * float(box.max())
+        while True:
+            step = model.minimise(cuts, box)
+            if step.guessed and best.value - step.value <= self.tolerance:
+                step = model.minimise(cuts, box, guess=False)
+            gain = best.value - step.value
+            converged = gain <= self.tolerance and not step.boxed
+            lost = stalls > _STALLS or float(box.max()) > far
+            if converged or lost or iterations >= self.max_iter:
+                break
+            if gain <= self.tolerance:
+                box, stalls = 64 * box, stalls + 1
+                continue
+            if step.prices.equal(best.prices):
+                break  # the gain promised is rounding
+            new = lagrangian.evaluate(step.prices)
+            iterations += 1
+            if new.value < self.least:
+                return DualMinimum(new, new.choice, False, True, iterations)
+            if model.exact and not step.boxed and new.value - step.value <= self.tolerance:
+                return DualMinimum(new, model.choice(step), True, False, iterations)
+            share = (best.value - new.value) / gain
+            if share > 0.5 and step.boxed:
+                box = 8 * box
+            elif share < 0.1:
+                box = box * (float(((new.prices - best.prices).abs() / box).max()) / 4)
+            stalls = 0 if share > 1e-6 else stalls + (gain < 1e3 * self.tolerance)
+            worse = best if new.value < best.value else new
+            cuts = [*cuts, (worse.revenue, worse.usage)][-_CUTS:]
+            if worse is best:
+                best = new
+                model = _Model(lagrangian, best, self.detail)
+        return DualMinimum(best, model.choice(step), converged, False, iterations)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """Minimum of a model.
+
+    Args:
+        prices: where it is, shape ``(C,)``.
+        value: the model there.
+        boxed: the box held it.
+        guessed: it leans on people who stand for others; else ``value`` is nowhere above
+            ``g`` within the box.
+        moves: treatment of the people in detail in the model's primal solution.
+    """
+
+    prices: Tensor
+    value: float
+    boxed: bool
+    guessed: bool
+    moves: Tensor
+
+
+@final
+class _Model:
+    """Linear program whose columns are the moves away from the choice at the best prices."""
+
+    def __init__(self, lagrangian: Lagrangian, best: Evaluation, detail: int) -> None:
+        self.lagrangian, self.best = lagrangian, best
+        self.active = lagrangian.active
+        self.rows, self.weight = _representatives(best.margin, detail)
+        self.exact = detail >= best.margin.shape[0]
+        self.moves = Moves(lagrangian, self.rows, best.choice)
+
+    def minimise(self, cuts: list[_Plane], box: Tensor, *, guess: bool = True) -> _Step:
+        """Minimise over prices within ``box`` of the best, given further planes."""
+        prices = self.best.prices[self.active].numpy()
+        reach = box[self.active].numpy()
+        scale = self.moves.units / self.moves.currency
+        high, low = (prices + reach) * scale, (prices - reach).clip(min=0) * scale
+        weight = self.weight if guess else self.weight * (self.weight == 1)
+        solution = self._solve(cuts, high, low, weight)
+        stay = self.best.choice[self.rows]
+        if solution is None:
+            return _Step(self.best.prices, self.best.value, True, False, stay)
+        count = self.active.shape[0]
+        marginal = -np.asarray(solution.ineqlin.marginals)[:count]
+        new = torch.zeros_like(self.best.prices)
+        new[self.active] = torch.from_numpy(marginal.clip(low, high) / scale)
+        moves, held = solution.x[: self.moves.gain.shape[0]], solution.x[-2 * count :]
+        value = self.best.revenue - float(solution.fun) * self.moves.currency
+        guessed = bool((moves[(self.weight > 1)[self.moves.person.numpy()]] > 1e-9).any())
+        return _Step(new, value, bool((held > 1e-9).any()), guessed, self._majority(moves))
+
+    def choice(self, step: _Step) -> Tensor:
+        """Return everyone's treatment after a step of this model."""
+        choice = self.best.choice.clone()
+        choice[self.rows] = step.moves
+        return choice
+
+    def _solve(
+        self,
+        cuts: list[_Plane],
+        high: NDArray[np.float64],
+        low: NDArray[np.float64],
+        weight: NDArray[np.float64],
+    ) -> Any:
+        """Solve for the weights of moves, planes, and the two walls of the box.
+
+        A person's moves, and that person's share of every plane, make up at most the weight;
+        buying room at the price ``high``, or selling it at ``low``, holds the prices between.
+        """
+        active, best, moves = self.active, self.best, self.moves
+        shape = (len(cuts), active.shape[0])
+        planes = [(usage - best.usage)[active].numpy() / moves.units for _, usage in cuts]
+        plane = coo_array(np.array(planes).reshape(shape).T)
+        gains = [(revenue - best.revenue) / moves.currency for revenue, _ in cuts]
+        wall = eye_array(active.shape[0])
+        use = hstack([coo_array((moves.extra / moves.units).T), plane, -wall, wall])
+        walls = coo_array((moves.people + 1, 2 * active.shape[0]))
+        shares = coo_array(np.repeat(np.append(weight, 1.0)[:, None], len(cuts), axis=1))
+        nobody = coo_array((1, moves.gain.shape[0]))
+        once = hstack([vstack([moves.by_person(), nobody]), shares, walls])
+        left = (self.lagrangian.limit - best.usage)[active].numpy() / moves.units
+        solution = linprog(  # type: ignore[call-overload]  # sparse is taken, untold by the stubs
+            -np.concatenate([moves.gain / moves.currency, gains, -high, low]),
+            A_ub=csc_array(vstack([use, once])),
+            b_ub=np.concatenate([left, weight, [1.0]]),
+            method="highs-ds",
+            options=_TOLERANCES,
+        )
+        return solution if solution.status == 0 else None
+
+    def _majority(self, moves: NDArray[np.float64]) -> Tensor:
+        """Give each person in detail the treatment of most weight, staying included."""
+        stay = self.best.choice[self.rows].clone()
+        weight = torch.zeros((stay.shape[0], self.lagrangian.revenue.shape[1]), dtype=torch.float64)
+        weight[self.moves.person, self.moves.treatment] = torch.from_numpy(moves)
+        top, treatment = weight.max(dim=1)
+        alone = torch.from_numpy(self.weight == 1)
+        moved = (alone & (top > 1 - weight.sum(dim=1))).to(stay.device)
+        stay[moved] = treatment.to(stay.device)[moved]
+        return stay
+
+
+def _representatives(margin: Tensor, detail: int) -> tuple[Tensor, NDArray[np.float64]]:
+    """Return people to model, and how many each of them stands for.
+
+    The nearest to a tie stand for themselves. Of the others, the farther from a tie the fewer
+    are taken: people who may change their treatment only at far prices need less detail.
+    """
+    near = margin.topk(min(detail, margin.shape[0]), largest=False)
+    rows, weight = [near.indices], [torch.ones(near.indices.shape[0])]
+    if margin.shape[0] > detail:
+        some = torch.randint(
+            margin.shape[0], (_SAMPLE,), generator=torch.Generator().manual_seed(0)
+        ).to(margin.device)
+        others = some[margin[some] > near.values[-1]]
+        others = others[margin[others].argsort()]
+        stands = margin.shape[0] / _SAMPLE
+        size, step, start = detail // 2, 1, 0
+        while start < others.shape[0]:
+            part = others[start : start + size * step : step]
+            rows.append(part)
+            weight.append(torch.full((part.shape[0],), max(stands * step, 1.5)))
+            start, step = start + size * step, step * 4
+    every, share = torch.cat(rows), torch.cat(weight)
+    possible = margin[every].isfinite()
+    return every[possible], share[possible.cpu()].double().numpy()

@@ -1,0 +1,100 @@
+"""The moves of a few people away from a choice, and their best combination."""
+
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_array, csc_array
+from torch import Tensor
+
+from dfl.solvers.prices.lagrangian import Lagrangian
+
+__all__ = ["Moves", "searched"]
+
+_NODES = 1000  # of the search tree: a limit in nodes and not in seconds gives equal answers
+
+
+@final
+class Moves:
+    """Every move of some people away from a choice: who, where to, what it brings and uses.
+
+    Args:
+        lagrangian: the constraints.
+        rows: the people, int64, shape ``(n,)``.
+        choice: treatment of everyone, int64, shape ``(N,)``.
+
+    Attributes:
+        person: position in ``rows`` of each move, int64 on the CPU, shape ``(moves,)``.
+        treatment: where it leads, int64 on the CPU.
+        gain: revenue it adds, float64.
+        extra: what it uses more of each active constraint, shape ``(moves, active)``.
+    """
+
+    def __init__(self, lagrangian: Lagrangian, rows: Tensor, choice: Tensor) -> None:
+        revenue, use = lagrangian.uses(rows)
+        stay = choice[rows, None]
+        gain = revenue - revenue.gather(1, stay)
+        extra = use - use.gather(1, stay[..., None].expand(-1, -1, use.shape[2]))
+        possible = gain.isfinite() & (torch.arange(gain.shape[1], device=gain.device) != stay)
+        self.person, self.treatment = possible.cpu().nonzero(as_tuple=True)
+        self.gain: NDArray[np.float64] = gain[possible].cpu().numpy()
+        self.extra: NDArray[np.float64] = extra[possible].cpu()[:, lagrangian.active].numpy()
+        self.people = rows.shape[0]
+
+    @property
+    def units(self) -> NDArray[np.float64]:
+        """Size of the uses of each active constraint, a power of two, shape ``(active,)``."""
+        return np.array([_power_of_two(column) for column in self.extra.T])
+
+    @property
+    def currency(self) -> float:
+        """Size of the gains, a power of two: scaling by it rounds nothing."""
+        return _power_of_two(self.gain)
+
+    def by_person(self) -> coo_array[np.float64, tuple[int, int]]:
+        """Return the matrix that adds up the moves of each person, ``(n, moves)``."""
+        moves = np.arange(self.gain.shape[0])
+        return coo_array(
+            (np.ones(moves.size), (self.person.numpy(), moves)), shape=(self.people, moves.size)
+        )
+
+
+def searched(lagrangian: Lagrangian, rows: Tensor, choice: Tensor) -> Tensor:
+    """Find the best feasible choices of a few people by branch and bound.
+
+    Args:
+        lagrangian: the constraints.
+        rows: the people who may move, int64, shape ``(n,)``.
+        choice: treatment of everyone, int64, shape ``(N,)``.
+
+    Returns:
+        The new choice of everyone; the old one where none was found within the limit of nodes.
+    """
+    moves = Moves(lagrangian, rows, choice)
+    if moves.gain.shape[0] == 0:
+        return choice
+    usage = lagrangian.totals(choice)[1]
+    left = (lagrangian.limit - usage)[lagrangian.active].numpy()
+    found = milp(
+        -moves.gain / moves.currency,
+        constraints=[
+            LinearConstraint((moves.extra / moves.units).T, -np.inf, left / moves.units),
+            LinearConstraint(csc_array(moves.by_person()), -np.inf, 1),
+        ],
+        bounds=Bounds(0, 1),
+        integrality=np.ones(moves.gain.shape[0], dtype=np.int64),
+        options={"node_limit": _NODES},
+    )
+    if found.x is None:
+        return choice
+    made = torch.from_numpy(np.asarray(found.x) > 0.5)
+    choice = choice.clone()
+    choice[rows[moves.person[made].to(rows.device)]] = moves.treatment[made].to(choice.device)
+    return choice
+
+
+def _power_of_two(amount: NDArray[np.float64]) -> float:
+    size = float(np.abs(amount).max(initial=0.0))
+    return float(2.0 ** np.clip(np.round(np.log2(size)), -400, 400)) if size > 0 else 1.0

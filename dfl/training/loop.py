@@ -1,0 +1,166 @@
+"""One stage of training: epochs, the best network of each kept, checkpoints, progress."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from dfl.errors import NotConvergedError
+from dfl.models import Logs, Parameters
+from dfl.training.monitor import Monitor
+from dfl.training.networks import Cohort
+from dfl.training.optimiser import StackedAdam
+from dfl.training.rows import Batch, RowPool
+from dfl.training.settings import Training
+
+__all__ = ["Companion", "Stage", "purpose_of"]
+
+
+class Companion(Protocol):
+    """Something that learns beside the networks: the bridge of a bilevel method."""
+
+    optimiser: StackedAdam
+
+    def start_epoch(self, epoch: int) -> None:
+        """Prepare an epoch, counted from 0."""
+
+    def before_step(self, step: int, parameters: Parameters, batch: Batch) -> None:
+        """Learn, if it is time to, before the networks take step number ``step``."""
+
+    def logs(self) -> Logs:
+        """Return averages over the epoch."""
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stage:
+    """Trains a cohort's networks on a pool of rows with one loss.
+
+    Args:
+        name: of the stage, in logs and checkpoints.
+        cohort: the networks.
+        pool: their training rows.
+        training: settings of the optimiser.
+        loss: ``(parameters, batch) -> (K,)``.
+        criterion: ``parameters -> (K,)``, smaller is better, taken at the start and after
+            each epoch; each network keeps its best. None, or a None from it, keeps the last.
+        companion: learns beside the networks, or None.
+    """
+
+    name: str
+    cohort: Cohort
+    pool: RowPool
+    training: Training
+    loss: Callable[[Parameters, Batch], Tensor]
+    criterion: Callable[[Parameters], Tensor | None] | None = None
+    companion: Companion | None = None
+    monitor: Monitor = field(default_factory=Monitor)
+
+    def run(self, initial: Parameters) -> Parameters:
+        """Train from ``initial``, or from the monitor's checkpoint, and return the best.
+
+        Raises:
+            NotConvergedError: if the loss stops being finite.
+            WriteError: if a checkpoint could not be written.
+        """
+        optimiser = StackedAdam(
+            initial,
+            learning_rate=self.training.learning_rate,
+            weight_decay=self.cohort.weight_decay,
+        )
+        best = _Best(optimiser.frozen(), self.cohort.size)
+        done = self._restore(optimiser, best)
+        if done == 0:
+            best.offer(optimiser.frozen(), self._score(optimiser))
+        for epoch in range(done, self.training.epochs):
+            logs = self._epoch(epoch, optimiser)
+            score = self._score(optimiser)
+            best.offer(optimiser.frozen(), score)
+            if score is not None:
+                logs["validation"] = float(score.mean())
+            name = self.cohort.name + self.name
+            tensors = self._tensors(optimiser, best)
+            self.monitor.record(name, epoch + 1, self.training.epochs, tensors, logs)
+        return best.parameters
+
+    def _score(self, optimiser: StackedAdam) -> Tensor | None:
+        return None if self.criterion is None else self.criterion(optimiser.parameters)
+
+    def _epoch(self, epoch: int, optimiser: StackedAdam) -> Logs:
+        purpose = purpose_of(self.name)
+        generators = self.cohort.generators(purpose, epoch)
+        if self.companion is not None:
+            self.companion.start_epoch(epoch)
+        total, steps = self.cohort.weight_decay.new_zeros(self.cohort.size), 0
+        batches = self.pool.epoch(
+            self.cohort.plan.dataset,
+            generators,
+            batch_size=self.training.batch_size,
+            min_steps=self.training.min_steps_per_epoch,
+        )
+        for step, batch in enumerate(batches):
+            if self.companion is not None:
+                self.companion.before_step(step, optimiser.parameters, batch)
+            loss = self.loss(optimiser.parameters, batch)
+            optimiser.step(loss)
+            total, steps = total + loss.detach(), steps + 1
+        if not bool(total.isfinite().all()):
+            raise NotConvergedError(
+                f"training of {self.name!r} diverged in epoch {epoch + 1}: the loss is not "
+                f"finite. Lower learning_rate (now {self.training.learning_rate:g}), or check "
+                "the outcomes for extreme values."
+            )
+        logs = {"loss": float(total.mean() / steps)}
+        return logs if self.companion is None else logs | self.companion.logs()
+
+    def _tensors(self, optimiser: StackedAdam, best: "_Best") -> dict[str, Tensor]:
+        tensors = {f"networks/{key}": value for key, value in optimiser.state().items()}
+        tensors |= {f"best/{key}": value for key, value in best.parameters.items()}
+        if self.companion is not None:
+            state = self.companion.optimiser.state()
+            tensors |= {f"companion/{key}": value for key, value in state.items()}
+        return {**tensors, "score": best.score}
+
+    def _restore(self, optimiser: StackedAdam, best: "_Best") -> int:
+        found = self.monitor.restore(self.cohort.name + self.name)
+        if found is None:
+            return 0
+        done, tensors = found
+        optimiser.restore(_below(tensors, "networks/"))
+        kept = _below(tensors, "best/")
+        best.parameters = {n: kept[n].to(v.device) for n, v in optimiser.parameters.items()}
+        best.score = tensors["score"]
+        if self.companion is not None:
+            self.companion.optimiser.restore(_below(tensors, "companion/"))
+        return done
+
+
+@final
+class _Best:
+    """The best parameters so far, per network; infinite score while there is no criterion."""
+
+    def __init__(self, parameters: Parameters, size: int) -> None:
+        self.parameters = parameters
+        self.score = torch.full((size,), float("inf"))
+
+    def offer(self, parameters: Parameters, score: Tensor | None) -> None:
+        """Take the networks whose score is smaller than before; all, without a score."""
+        if score is None:
+            self.parameters = parameters
+            return
+        better = score.cpu() < self.score
+        self.score = torch.where(better, score.cpu(), self.score)
+        for name, value in parameters.items():
+            mask = better.to(value.device).reshape(-1, *(1,) * (value.ndim - 1))
+            self.parameters[name] = torch.where(mask, value, self.parameters[name])
+
+
+def purpose_of(stage: str) -> int:
+    """Return a number for a stage's name, the same on every machine."""
+    return int.from_bytes(stage.encode()[-7:], "little")
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

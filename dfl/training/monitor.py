@@ -1,0 +1,87 @@
+"""`Monitor`: reports progress, and keeps checkpoints from which training goes on."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from dfl.errors import DataError
+from dfl.io import write_tensors
+from dfl.models import Logs
+
+__all__ = ["Monitor", "Progress"]
+
+
+@final
+@dataclass(frozen=True)
+class Progress:
+    """One finished epoch.
+
+    Args:
+        stage: what is being trained: ``"teacher"``, ``"target"``.
+        epoch: epochs done.
+        epochs: epochs in all.
+        logs: averages of the epoch.
+    """
+
+    stage: str
+    epoch: int
+    epochs: int
+    logs: Mapping[str, float]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Monitor:
+    """Watches training; by default it stays silent and keeps nothing.
+
+    Args:
+        report: called after each epoch, or None.
+        folder: where checkpoints are kept, one file per stage, or None.
+    """
+
+    report: Callable[[Progress], None] | None = None
+    folder: Path | None = None
+    history: dict[str, list[Logs]] = field(default_factory=dict)
+
+    def restore(self, stage: str) -> tuple[int, dict[str, Tensor]] | None:
+        """Return epochs done and tensors of a stage, or None where there is no checkpoint.
+
+        Raises:
+            DataError: if the checkpoint is unreadable.
+        """
+        if self.folder is None or not (path := self._path(stage)).exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self.history[stage] = json.loads(metadata["history"])
+            return int(metadata["epoch"]), tensors
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"checkpoint {path} is unreadable ({error}); delete it to train this stage anew."
+            ) from error
+
+    def record(
+        self, stage: str, epoch: int, epochs: int, tensors: Mapping[str, Tensor], logs: Logs
+    ) -> None:
+        """Keep a checkpoint of a finished epoch and report it.
+
+        Raises:
+            WriteError: if the checkpoint could not be written; the one before stays.
+        """
+        self.history.setdefault(stage, []).append(logs)
+        if self.folder is not None:
+            metadata = {"epoch": str(epoch), "history": json.dumps(self.history[stage])}
+            write_tensors(self._path(stage), tensors, metadata)
+        if self.report is not None:
+            self.report(Progress(stage, epoch, epochs, logs))
+
+    def _path(self, stage: str) -> Path:
+        assert self.folder is not None  # both callers have looked
+        return self.folder / f"{stage}.safetensors"

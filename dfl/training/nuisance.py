@@ -1,0 +1,131 @@
+"""`CrossFit`: outcomes predicted for logged rows by networks that did not learn from them."""
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.data.uplift_data import UpliftData
+from dfl.models import Parameters
+from dfl.training.factual import fit_factual
+from dfl.training.monitor import Monitor
+from dfl.training.networks import Cohort, Plan
+from dfl.training.rows import Batch, RowPool, generator_for
+from dfl.training.settings import Training, TrainingSet
+
+__all__ = ["CrossFit", "folds_of", "with_teacher_baseline"]
+
+_FOLDS = 5
+_PURPOSE = 3  # of the seed: which fold a person is in
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """Networks of the factual loss, one per training set and fold, each without its fold.
+
+    What the doubly robust estimator subtracts: it stays unbiased, for no person's outcome went
+    into that person's prediction.
+
+    Args:
+        cohort: one network per set and fold.
+        parameters: theirs.
+        folds: of each set's randomised rows, ``(N,)`` each.
+    """
+
+    cohort: Cohort
+    parameters: Parameters
+    folds: tuple[Tensor, ...]
+
+    @staticmethod
+    def of(cohort: Cohort, training: Training, monitor: Monitor) -> "CrossFit":
+        """Train the networks on each set's randomised rows.
+
+        Args:
+            cohort: whose sets they learn, under the same units and weight decay.
+            training: settings of training; the last epoch is kept.
+            monitor: watches.
+        """
+        randomised = [one.rct for one in cohort.sets if one.rct is not None]
+        folds = tuple(
+            folds_of(rct, one.seed) for rct, one in zip(randomised, cohort.sets, strict=True)
+        )
+        sets = [
+            TrainingSet(rct=rct.subset(fold != number), seed=one.seed + number)
+            for rct, fold, one in zip(randomised, folds, cohort.sets, strict=True)
+            for number in range(_FOLDS)
+        ]
+        decays = [
+            (cohort.plan.weight_decay[cohort.networks_of(index)[0]],)
+            for index in range(len(cohort.sets))
+            for _ in range(_FOLDS)
+        ]
+        scalings = [scaling for scaling in cohort.scalings for _ in range(_FOLDS)]
+        fitted = Cohort(sets, scalings, Plan.of(sets, 1, decays), cohort.mlp, cohort.name)
+        parameters = fit_factual("baseline", fitted, "rct", training, monitor)
+        return CrossFit(fitted, parameters, folds)
+
+    @torch.no_grad()
+    def on_rows(self, pool: RowPool) -> RowPool:
+        """Return a pool of the sets' randomised rows, with each row's baseline."""
+        parts = []
+        for index, fold in enumerate(self.folds):
+            for rows in pool.chunks(index):
+                outcomes = self._predict(index, pool.features[rows])
+                own = fold[rows.start - pool.start[index] : rows.stop - pool.start[index]]
+                parts.append(outcomes[own, torch.arange(own.shape[0], device=own.device)])
+        return replace(pool, baseline=torch.cat(parts))
+
+    @torch.no_grad()
+    def on_unseen(self, batch: Batch, dataset: tuple[int, ...]) -> Batch:
+        """Return a batch of rows that no network has seen, with the folds' mean as baseline.
+
+        Args:
+            batch: rows ``(K, B)``.
+            dataset: training set of each of its K entries.
+        """
+        found = [
+            self._predict(index, features).mean(dim=0)
+            for index, features in zip(dataset, batch.features, strict=True)
+        ]
+        revenue, cost = torch.stack(found).unbind(dim=-2)
+        logged = replace(batch.logged, baseline_revenue=revenue, baseline_cost=cost)
+        return replace(batch, logged=logged)
+
+    def _predict(self, index: int, features: Tensor) -> Tensor:
+        """Return what a set's networks predict in currency, ``(folds, rows, 2, M)``."""
+        own = self.cohort.networks_of(index * _FOLDS)
+        own = list(range(own[0], own[0] + _FOLDS))
+        parameters = {name: value[own] for name, value in self.parameters.items()}
+        outcomes = self.cohort.network(parameters, features)
+        return torch.stack(self.cohort.scalings[own[0]].currency(outcomes), dim=-2)
+
+
+def with_teacher_baseline(pool: RowPool, teacher: Cohort, parameters: Parameters) -> RowPool:
+    """Return a pool with the baselines of teachers that did not learn from its rows.
+
+    Args:
+        pool: rows of each of the teachers' sets.
+        teacher: the teachers; a set's baseline is the mean of its networks.
+        parameters: theirs.
+    """
+    outcomes = teacher.ensemble_outcomes(parameters, pool)
+    parts = [
+        torch.stack(scaling.currency(outcomes[start : start + length]), dim=-2)
+        for scaling, start, length in zip(teacher.scalings, pool.start, pool.length, strict=True)
+    ]
+    return replace(pool, baseline=torch.cat(parts))
+
+
+def folds_of(rct: UpliftData, seed: int) -> Tensor:
+    """Return each row's fold; rows of one person, or another group, share theirs.
+
+    Args:
+        rct: randomised rows.
+        seed: of the training set.
+    """
+    groups = torch.arange(len(rct)) if rct.groups is None else rct.groups.cpu()
+    ids, group = torch.unique(groups, return_inverse=True)
+    order = torch.randperm(ids.shape[0], generator=generator_for(seed, _PURPOSE))
+    return (order % _FOLDS)[group].to(rct.features.device)

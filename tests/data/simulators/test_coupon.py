@@ -1,0 +1,118 @@
+import pytest
+import torch
+from torch import Tensor
+
+from dfl.data import CouponSimulator, PotentialOutcomes, UpliftData
+from dfl.seeds import stream
+
+
+def draw(rows: int, **options: float) -> UpliftData:
+    simulator = CouponSimulator(**options)  # type: ignore[arg-type]
+    return simulator.draw(rows, generator=stream(0, "coupon"))
+
+
+def observational(rows: int, **options: float) -> UpliftData:
+    simulator = CouponSimulator(**options)  # type: ignore[arg-type]
+    return simulator.draw(rows, generator=stream(0, "coupon"), source="obs")
+
+
+def truth_of(data: UpliftData) -> PotentialOutcomes:
+    assert data.truth is not None
+    return data.truth
+
+
+@pytest.fixture(scope="module")
+def people() -> UpliftData:
+    return draw(40_000)
+
+
+def test_nothing_costs_nothing_and_response_is_concave_in_the_discount(people: UpliftData) -> None:
+    revenue, cost = truth_of(people).revenue.double(), truth_of(people).cost.double()
+    assert float(cost[:, 0].max()) == 0
+    assert float(people.cost[people.treatment == 0].max()) == 0
+    steps = revenue.diff(dim=1)
+    assert float(steps.min()) > 0
+    assert float(steps.diff(dim=1).max()) < 1e-5
+    assert float(cost.diff(dim=1).min()) > 0
+
+
+def test_spend_has_many_zeros_and_a_heavy_tail(people: UpliftData) -> None:
+    assert 0.7 < float((people.revenue == 0).float().mean()) < 0.95
+    assert float(people.revenue.max()) > 8 * float(people.revenue.std())
+    effect = truth_of(people).revenue[:, 4].mean() - truth_of(people).revenue[:, 0].mean()
+    assert float(people.revenue.std()) > 3 * float(effect)
+    redeemed = people.cost[(people.treatment > 0) & (people.revenue > 0)] > 0
+    assert 0.4 < float(redeemed.float().mean()) < 0.9
+
+
+def oracle(revenue: Tensor, cost: Tensor, budget: float) -> tuple[float, Tensor]:
+    """Mean revenue and choices of the best policy, by bisection of the multiplier."""
+
+    def choices(multiplier: float) -> tuple[Tensor, float]:
+        chosen = (revenue - multiplier * cost).argmax(dim=1, keepdim=True)
+        return chosen, float(cost.gather(1, chosen).mean())
+
+    low, high = 0.0, 1000.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if choices(middle)[1] <= budget else (middle, high)
+    chosen, spent = choices(high)
+    assert spent <= budget
+    return float(revenue.gather(1, chosen).mean()), chosen.squeeze(1)
+
+
+def best_mix(revenue: Tensor, cost: Tensor, budget: float) -> float:
+    """Mean revenue of the best mix of two treatments for everyone."""
+    value, price = revenue.mean(dim=0), cost.mean(dim=0)
+    mixes = []
+    for low in range(len(value)):
+        for high in range(low + 1, len(value)):
+            if price[low] <= budget <= price[high]:
+                share = (budget - price[low]) / (price[high] - price[low])
+                mixes.append(float(value[low] + share * (value[high] - value[low])))
+    return max(mixes)
+
+
+def test_targeting_pays_and_people_need_different_treatments(people: UpliftData) -> None:
+    revenue, cost = truth_of(people).revenue.double(), truth_of(people).cost.double()
+    budget = 0.3 * float(cost.amax(dim=1).mean())
+    best, chosen = oracle(revenue, cost, budget)
+    mix = best_mix(revenue, cost, budget)
+    gain = (best - mix) / (mix - float(revenue[:, 0].mean()))
+    assert 0.15 < gain < 0.40
+    assert float((chosen.bincount(minlength=5) / len(chosen)).min()) > 0.03
+
+
+def test_the_old_policy_overstates_deep_discounts() -> None:
+    data = observational(100_000)
+    received = [float(data.revenue[data.treatment == arm].mean()) for arm in (0, 4)]
+    true = truth_of(data).revenue.mean(dim=0)
+    assert received[1] - received[0] > 1.3 * float(true[4] - true[0])
+
+
+def test_hidden_confounding_misleads_about_the_loyal_and_the_persuadable() -> None:
+    loyal = 0.3
+
+    def surplus(hidden: float, sign: float) -> float:
+        """How far the effect of 20 % is overstated among people whom the mood concerns."""
+        data = observational(150_000, hidden_confounding=hidden)
+        concerned = sign * (loyal + data.features[:, 0] - data.features[:, 4]) > 1
+        excess = []
+        for arm in (0, 4):
+            rows = concerned & (data.treatment == arm)
+            expected = truth_of(data).revenue[rows, arm]
+            excess.append(float((data.revenue[rows] - expected).mean() / expected.mean()))
+        return excess[1] - excess[0]
+
+    assert abs(surplus(0.0, 1)) < 0.15
+    assert abs(surplus(0.0, -1)) < 0.15
+    assert surplus(1.0, 1) > 0.5
+    assert surplus(1.0, -1) < -0.5
+
+
+def test_two_features_do_nothing() -> None:
+    revenue = truth_of(people := draw(20_000)).revenue[:, 4].double()
+    features = people.features.double()
+    correlation = torch.corrcoef(torch.cat([features, revenue[:, None]], dim=1).T)[-1, :-1].abs()
+    assert float(correlation[[14, 15]].max()) < 0.03
+    assert float(correlation[[4, 10, 18]].min()) > 0.1

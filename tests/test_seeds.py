@@ -1,0 +1,15 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfl.seeds import stream
+
+
+@given(st.integers(-(2**70), 2**70))
+def test_a_stream_depends_on_seed_and_purpose_alone(seed: int) -> None:
+    first, second = stream(seed, "test"), stream(seed, "test")
+    assert torch.equal(torch.rand(4, generator=first), torch.rand(4, generator=second))
+    other = torch.rand(4, generator=stream(seed, "rct"))
+    assert not torch.equal(torch.rand(4, generator=stream(seed, "test")), other)
+    later = torch.rand(4, generator=stream(seed + 1, "test"))
+    assert not torch.equal(torch.rand(4, generator=stream(seed, "test")), later)
