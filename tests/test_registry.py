@@ -147,7 +147,10 @@ def test_a_registry_is_iterated_by_name() -> None:
     assert len(table) == 2
 
 
-def test_a_name_may_stand_for_options_that_the_caller_replaces() -> None:
+def test_a_name_may_stand_for_options_that_the_caller_replaces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Square, "__module__", "parts")
     table = shapes(square="parts:Square", large=Entry("parts:Square", options={"side": 9.0}))
     assert table.make("square").area() == 1.0
     assert table.make("large").area() == 81.0
