@@ -12,6 +12,7 @@ from dfl.cli.console import results
 from dfl.config import Study, read_study
 from dfl.config.assembly import describe
 from dfl.config.options import METHOD
+from dfl.methods import AbstractNetworkMethod
 
 __all__ = ["explain_command"]
 
@@ -51,7 +52,8 @@ def _needs(study: Study) -> str:
     """Say which rows the method trains on."""
     parts = {"rct": "randomised", "obs": "observational"}
     needs = " and ".join(parts[part] for part in study.method.uses) + " training rows"
-    if len(study.method.training.weight_decay) > 1:
+    method = study.method
+    if isinstance(method, AbstractNetworkMethod) and len(method.training.weight_decay) > 1:
         needs += "; randomised validation rows, to choose among weight_decay values and epochs"
     return needs + "; randomised test rows"
 

@@ -18,7 +18,7 @@ from dfl.hypergrad import HYPERGRADIENTS, AbstractHypergradient
 from dfl.layers import LAYERS, AbstractLayer
 from dfl.losses import LOSSES, AbstractDecisionLoss
 from dfl.methods import METHODS, AbstractMethod, Training
-from dfl.models import MLP
+from dfl.models import ARCHITECTURES, AbstractArchitecture
 from dfl.registry import Registry
 from dfl.solvers import SOLVERS, AbstractSolver
 
@@ -111,7 +111,7 @@ _KINDS: tuple[PartType, ...] = (
     PartType(AbstractLayer, LAYERS, "layer"),
     PartType(AbstractDecisionLoss, LOSSES, "loss"),
     PartType(AbstractHypergradient, HYPERGRADIENTS, "hypergrad"),
-    PartType(MLP, None, "network"),
+    PartType(AbstractArchitecture, ARCHITECTURES, "network"),
     PartType(Training, None, "training"),
     PartType(Budget, None, "budgets"),
 )

@@ -4,7 +4,13 @@ from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["PseudoLabelGradient", "factual_loss", "full_surface_weight", "pseudo_label_loss"]
+__all__ = [
+    "PseudoLabelGradient",
+    "at_treatment",
+    "factual_loss",
+    "full_surface_weight",
+    "pseudo_label_loss",
+]
 
 PseudoLabelGradient = Literal["stopped", "flowing"]
 
@@ -32,7 +38,7 @@ def factual_loss(
         arXiv:2510.19517, ``L_PL`` without its counterfactual terms; with
         `full_surface_weight`, arXiv:2407.13664, equation 5 divided by N / M.
     """
-    error = (outcome - _at_treatment(prediction, treatment)).square().sum(dim=-1)
+    error = (outcome - at_treatment(prediction, treatment)).square().sum(dim=-1)
     return (error if weight is None else weight * error).mean(dim=-1)
 
 
@@ -88,7 +94,7 @@ def pseudo_label_loss(
     return factual_loss(prediction, treatment, outcome) + unseen.mean(dim=-1)
 
 
-def _at_treatment(prediction: Tensor, treatment: Tensor) -> Tensor:
+def at_treatment(prediction: Tensor, treatment: Tensor) -> Tensor:
     """Pick ``prediction[..., t]``: (..., N, 2, M) and (..., N) give (..., N, 2)."""
     index = treatment[..., None, None].expand(*prediction.shape[:-1], 1)
     return prediction.gather(-1, index).squeeze(-1)

@@ -1,24 +1,29 @@
 """Methods: from randomised and observational logs to a model that allocates a budget."""
 
-from dfl.methods.base import AbstractMethod
+from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
 from dfl.methods.bi_dfcl import BiDfcl
 from dfl.methods.dfcl import Dfcl
+from dfl.methods.dragonnet import DragonNet
 from dfl.methods.kd_label import KdLabel
+from dfl.methods.ltd_dr import LtdDr
 from dfl.methods.tsm_sl import TsmSl
-from dfl.models.ensemble import FittedModel, Prediction
+from dfl.models import AbstractModel, Prediction
 from dfl.registry import Registry
-from dfl.training.bilevel import BridgeSettings
+from dfl.training.bilevel import BilevelSettings
 from dfl.training.monitor import Monitor, Progress
 from dfl.training.settings import Training, TrainingSet
 
 __all__ = [
     "METHODS",
     "AbstractMethod",
+    "AbstractModel",
+    "AbstractNetworkMethod",
     "BiDfcl",
-    "BridgeSettings",
+    "BilevelSettings",
     "Dfcl",
-    "FittedModel",
+    "DragonNet",
     "KdLabel",
+    "LtdDr",
     "Monitor",
     "Prediction",
     "Progress",
@@ -33,7 +38,9 @@ METHODS: Registry[AbstractMethod] = Registry(
     {
         "bi-dfcl": "dfl.methods.bi_dfcl:BiDfcl",
         "dfcl": "dfl.methods.dfcl:Dfcl",
+        "dragonnet": "dfl.methods.dragonnet:DragonNet",
         "kd-label": "dfl.methods.kd_label:KdLabel",
+        "ltd-dr": "dfl.methods.ltd_dr:LtdDr",
         "tsm-sl": "dfl.methods.tsm_sl:TsmSl",
     },
 )

@@ -16,7 +16,7 @@ from dfl.config import read_solver
 from dfl.data import FeatureEncoder
 from dfl.errors import DataError, DataNotFoundError, DflError, InvalidValueError
 from dfl.io import write_whole
-from dfl.methods import FittedModel
+from dfl.models import AbstractModel, load_model
 from dfl.pipeline.folder import RunFolder
 from dfl.problem import Allocation, AllocationProblem
 
@@ -80,7 +80,7 @@ def allocate_file(
     encoded = folder.read_json("encoder.json")
     encoder, names = FeatureEncoder.from_dict(encoded), encoded["treatment_names"]
     chosen = read_solver(folder.config["solver"] if solver is None else solver)
-    model = FittedModel.load(folder.path / "model.safetensors")
+    model = load_model(folder.path / "model.safetensors")
     _check_names(customers, output, keep)
     with _opened(customers) as file:
         features = [column.name for column in encoder.columns]
@@ -97,7 +97,7 @@ def allocate_file(
 
 
 def _predict(
-    model: FittedModel,
+    model: AbstractModel,
     encoder: FeatureEncoder,
     file: pq.ParquetFile,
     features: list[str],

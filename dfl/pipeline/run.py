@@ -8,7 +8,8 @@ from typing import Any
 
 from dfl.config import Study, read_study
 from dfl.data import HybridData, UpliftData
-from dfl.methods import FittedModel, Monitor, Prediction, TrainingSet
+from dfl.methods import Monitor, TrainingSet
+from dfl.models import AbstractModel, Prediction, load_model
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
@@ -80,7 +81,7 @@ def finish(
             folder.write_json("encoder.json", data.encoder.to_dict() | names)
         model.save(folder.path / "model.safetensors")
     watcher.say(f"Evaluating {study.name}")
-    model = FittedModel.load(folder.path / "model.safetensors")
+    model = load_model(folder.path / "model.safetensors")
     evaluation = yardstick.measure(predict(model, data.test), study.solver)
     if not folder.finished:
         folder.write_json("metrics.json", _metrics(study, data, evaluation))
@@ -100,7 +101,7 @@ def report_of(folder: RunFolder) -> Report:
     return run_report(metrics, history, folder.config_text)
 
 
-def predict(model: FittedModel, rows: UpliftData) -> Prediction:
+def predict(model: AbstractModel, rows: UpliftData) -> Prediction:
     """Return a model's predictions for logged rows, on the CPU."""
     found = model.predict(rows.features.cpu())
     return Prediction(found.revenue.cpu(), found.cost.cpu())
@@ -114,7 +115,7 @@ def on_device(study: Study, data: HybridData, seed: int) -> TrainingSet:
 
 def fit(
     study: Study, sets: Sequence[TrainingSet], folder: RunFolder, watcher: Watcher
-) -> list[FittedModel]:
+) -> list[AbstractModel]:
     """Fit one model per training set, all at once, with checkpoints in the folder.
 
     Writes ``timing.json`` and, of the first model, ``history.json``.

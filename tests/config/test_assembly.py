@@ -11,7 +11,7 @@ from dfl.methods import BiDfcl, Dfcl, TsmSl
 from dfl.models import MLP
 from dfl.registry import Entry, Registry
 from dfl.solvers import GreedyDual
-from dfl.training.bilevel import BridgeSettings
+from dfl.training.bilevel import BilevelSettings
 from tests.config.parts import Forgetful, Inner, Source
 
 SOURCES: Registry[Any] = Registry(
@@ -63,7 +63,7 @@ def test_sections_go_to_whoever_asks_for_their_kind_however_deep() -> None:
 def test_a_section_goes_to_the_outermost_option_on_a_path() -> None:
     method = build("bi-dfcl", network={"hidden": [5]})
     assert method.network == MLP((5,))
-    assert method.bridge.network == BridgeSettings().network
+    assert method.upper.hidden == BilevelSettings().hidden
 
 
 def test_a_network_given_inside_does_not_send_the_section_deeper() -> None:
@@ -71,7 +71,7 @@ def test_a_network_given_inside_does_not_send_the_section_deeper() -> None:
     given = {"name": "bi-dfcl", "network": {"hidden": [2]}}
     method = assembly.build(METHOD, given, "method")
     assert method.network == MLP((2,))
-    assert method.bridge.network == BridgeSettings().network
+    assert method.upper.hidden == BilevelSettings().hidden
     assert assembly.taken == {}
 
 
@@ -138,7 +138,7 @@ def test_solvers_inside_layers() -> None:
         ("dfcl", {"training": {"epoch": 1}}, r"method.training: 'epoch'.*Did you mean 'epochs'"),
         ("dfcl", {"training": {"epochs": 0}}, "method.training: epochs must be >= 1, got 0"),
         ({"name": "dfcl", "budgets": {"share": 0.3}}, {}, "method.budgets must be a list"),
-        ({"name": "dfcl", "budgets": []}, {}, "budgets must hold at least one"),
+        ({"name": "dfcl", "budgets": []}, {}, "number of budgets must be >= 1, got 0"),
         ("dfcl", {"budgets": {"share": 2}}, r"budgets\[0\]: budget share must be in \[0, 1\]"),
     ],
 )
@@ -165,8 +165,8 @@ def test_a_description_builds_an_equal_part() -> None:
     made = source(count=2, label="x", many=[{"size": 1}, {}], maybe={"network": {"hidden": []}})
     spec = describe(made, SOURCE, "data")
     assert spec["many"] == [
-        {"network": {"hidden": [7]}, "size": 1},
-        {"network": {"hidden": [7]}, "size": 3},
+        {"network": {"name": "mlp", "hidden": [7]}, "size": 1},
+        {"network": {"name": "mlp", "hidden": [7]}, "size": 3},
     ]
     again = Assembly({}).build(SOURCE, spec, "data")
     assert describe(again, SOURCE, "data") == spec
@@ -186,7 +186,7 @@ def test_a_description_lifts_what_sections_would_hand_back() -> None:
     method = build("bi-dfcl", layer={"name": "softmax", "temperature": 2.0})
     spec = describe(method, METHOD, "method", sections=sections)
     assert {"loss", "hypergrad", "network", "training", "budgets"}.isdisjoint(spec)
-    assert spec["bridge"] == describe(method.bridge, PartType(BridgeSettings), "bridge")
+    assert spec["upper"] == describe(method.upper, PartType(BilevelSettings), "upper")
     again = build(spec, **sections)
     assert describe(again, METHOD, "method") == describe(method, METHOD, "method")
 

@@ -4,10 +4,12 @@ import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import Source, UpliftData
+from dfl.training.settings import Training, TrainingSet
 
-__all__ = ["logs"]
+__all__ = ["ARMS", "SMALL", "logs", "outcomes", "training_set"]
 
 ARMS = 3
+SMALL = Training(epochs=3, batch_size=64, min_steps=1, members=2, weight_decay=(0.1,))
 
 
 def outcomes(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,3 +35,13 @@ def logs(
     )
     noise = torch.randn(rows, generator=generator, dtype=torch.float64).to(dtype)
     return UpliftData(features, treatment, revenue + noise, cost, ARMS, source)
+
+
+def training_set(seed: int, dtype: torch.dtype = torch.float64) -> TrainingSet:
+    """Draw randomised, observational and validation rows, different for each seed."""
+    return TrainingSet(
+        rct=logs(256, seed=10 * seed + 1, dtype=dtype),
+        obs=logs(512, source="obs", seed=10 * seed + 2, dtype=dtype),
+        validation=logs(256, seed=10 * seed + 3, dtype=dtype),
+        seed=seed,
+    )

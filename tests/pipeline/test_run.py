@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from dfl.errors import ConfigError, InfeasibleBudgetError, RunFolderError, WriteError
-from dfl.methods import FittedModel
+from dfl.models import load_model
 from dfl.pipeline import RunFolder, Silent, report_of, resume, run
 from dfl.pipeline.run import predict
 from dfl.pipeline.yardstick import Yardstick
 from tests.pipeline.tiny import Noting, tiny_study, write_shop
 
 # Epochs of every stage, and the gate learned from the first step on.
-BRIDGE = {"warm_epochs": 0, "every": 1, "batch_size": 64, "network": {"hidden": [3]}}
+BRIDGE = {"warm_epochs": 0, "every": 1, "batch_size": 64, "hidden": [3]}
 METHODS: dict[str, Any] = {
     "tsm-sl": "tsm-sl",
     "kd-label": "kd-label",
     "dfcl": {"name": "dfcl", "decision_epochs": 1},
-    "bi-dfcl": {"name": "bi-dfcl", "bridge": BRIDGE},
+    "bi-dfcl": {"name": "bi-dfcl", "upper": BRIDGE},
 }
 SAME = ("config.yaml", "encoder.json", "history.json", "metrics.json", "report.html")
 
@@ -65,7 +65,7 @@ def test_metrics_are_those_of_the_saved_model(tmp_path: Path) -> None:
     metrics = folder.read_json("metrics.json")
     assert metrics["rows"] == {"rct": 120, "obs": 150, "validation": 100, "test": 160}
     assert (metrics["name"], metrics["data"], metrics["seed"]) == ("tsm-sl", "coupon", 0)
-    model = FittedModel.load(folder.path / "model.safetensors")
+    model = load_model(folder.path / "model.safetensors")
     assert model.members == 2
     test = study.data.hybrid(0).test
     predicted = predict(model, test)
@@ -179,7 +179,7 @@ def test_a_run_reports_on_every_device_what_its_file_gives(
 ) -> None:
     study = tiny_study(device=str(device))
     folder = run(study, tmp_path / "run", Silent())
-    model = FittedModel.load(folder.path / "model.safetensors")
+    model = load_model(folder.path / "model.safetensors")
     yardstick = Yardstick.of(study.data.hybrid(0).test, study.budgets, study.evaluation)
     again = yardstick.measure(predict(model, yardstick.test), study.solver)
     assert (

@@ -1,0 +1,77 @@
+"""`LtdDr`: learning to debias, doubly robust: weights and labels of the logs, learned by an RCT."""
+
+from dataclasses import dataclass, field
+from typing import final
+
+from torch import Tensor
+
+from dfl.hypergrad import AbstractHypergradient
+from dfl.losses.prediction import at_treatment, factual_loss, full_surface_weight
+from dfl.methods.base import AbstractNetworkMethod
+from dfl.models import Parameters
+from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
+from dfl.training.fit import fit_factual
+from dfl.training.levels import LowerLevel
+from dfl.training.monitor import Monitor
+from dfl.training.networks import Networks
+from dfl.training.rows import Batch
+from dfl.training.settings import Part
+
+__all__ = ["LtdDr"]
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LtdDr(AbstractNetworkMethod):
+    """``min_phi factual(theta*(phi); RCT)``, ``theta*`` optimal for a doubly robust loss on logs.
+
+    ``mean_i [sum_j (m_ij - f_ij)^2 / M + w_i ((y_i - f_it)^2 - (m_it - f_it)^2)]`` over both
+    outcomes, ``m`` imputed outcomes, ``w`` weights of rows: ``phi`` moves both.
+
+    Args:
+        hypergrad: derivative of the upper level through the lower.
+        upper: how ``phi`` is built and learned.
+        network: architecture of imputation and target.
+        training: settings of training.
+
+    Source:
+        Wang, Zhang, Sun and Qi (2021), WSDM, LTD-DR. Left open there, decided here: ``phi`` starts
+        at ``w = N / (M N_t)`` and at outcomes imputed by networks of the factual loss on the
+        logs; it multiplies the weights and adds to the imputed outcomes.
+    """
+
+    hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
+    upper: BilevelSettings = field(default_factory=BilevelSettings)
+
+    @property
+    def uses(self) -> tuple[Part, ...]:
+        """Both parts."""
+        return ("rct", "obs")
+
+    def train(self, networks: Networks, monitor: Monitor) -> Parameters:
+        """Impute, then train the target and ``phi`` together."""
+        logs = networks.pool(lambda one: one.rows("obs"))
+        imputation = fit_factual("imputation", networks, "obs", self.training, monitor)
+        imputed = networks.ensemble_outcomes(imputation, logs)
+        weight = full_surface_weight(logs.treatment.bincount(minlength=networks.treatments))
+
+        def doubly_robust(outcomes: Tensor, batch: Batch, phi: Tensor) -> Tensor:
+            moved = imputed[batch.index] + phi[..., 1:, :]
+            factor = at_treatment(phi[..., :1, :], batch.treatment).squeeze(-1).clamp(-3, 3).exp()
+            error = (moved - outcomes).square()
+            own = at_treatment(error, batch.treatment).sum(dim=-1)
+            row = weight[batch.treatment] * factor
+            everywhere = error.sum(dim=-2).mean(dim=-1)
+            seen = factual_loss(outcomes, batch.treatment, batch.outcome, row)
+            return (everywhere - row * own).mean(dim=-1) + seen
+
+        problem = Bilevel(
+            lower=LowerLevel(networks, logs, doubly_robust),
+            upper=lambda found, rows: factual_loss(found, rows.treatment, rows.outcome),
+            rows=networks.pool(lambda one: one.rows("rct")),
+            outer=Outer(channels=3, reading=lambda phi: phi, bias=0.0, flat=True),
+            hypergrad=self.hypergrad,
+            settings=self.upper,
+            training=self.training,
+        )
+        return problem.run("target", monitor)[0]
