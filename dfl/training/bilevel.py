@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.hypergrad import AbstractHypergradient, AssumedSteps, ComposedLoss
+from dfl.hypergrad import AbstractHypergradient, ComposedLoss, LookAhead
 from dfl.models import MLP, GateNetwork, Logs, Parameters, StackedNetwork
 from dfl.training.decision_level import DecisionLevel
 from dfl.training.levels import LowerLevel
@@ -102,7 +102,7 @@ class Bridge:
         )
         self._epoch = 0
         self._batches: Iterator[Batch] = iter(())
-        self._ahead = AssumedSteps(settings.steps)
+        self._ahead = LookAhead(settings.steps)
         self._seen: list[Logs] = []
 
     @torch.no_grad()
