@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_number
-from dfl.hypergrad import AbstractHypergradient, AssumedSteps, ComposedLoss, GaussNewton
+from dfl.hypergrad import AbstractHypergradient, ComposedLoss, GaussNewton, LookAhead
 from dfl.models import Logs, OuterNetwork, Parameters, StackedNetwork
 from dfl.training.levels import LowerLevel, Reading, UpperLevel
 from dfl.training.loop import purpose_of
@@ -142,7 +142,7 @@ class OuterLearner:
         )
         self._epoch = 0
         self._batches: Iterator[Batch] = iter(())
-        self._ahead = AssumedSteps(settings.steps)
+        self._ahead = LookAhead(settings.steps)
         self._seen: list[Logs] = []
 
     @torch.no_grad()

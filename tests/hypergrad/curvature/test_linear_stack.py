@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from dfl.errors import ShapeError, UnsupportedProblemError
 from dfl.hypergrad import ComposedLoss, LinearStack, Parameters
-from dfl.hypergrad.curvature import gauss_newton, hessian
-from dfl.hypergrad.linear_stack import ACTIVATIONS
-from dfl.hypergrad.point import Point
+from dfl.hypergrad.curvature.linear_stack import ACTIVATIONS
+from dfl.hypergrad.curvature.point import Point
+from dfl.hypergrad.curvature.products import gauss_newton, hessian
 
 ROWS, SIZES = 7, (3, 5, 4, 2)
 
@@ -103,3 +104,28 @@ def test_frozen_parameters_have_no_direction(
 def test_the_order_of_the_dict_is_kept() -> None:
     written, automatic, inner, outer = stacked(nn.GELU())
     same_everywhere(written, automatic, dict(reversed(inner.items())), outer, hessian)
+
+
+@pytest.mark.parametrize(
+    ("layers", "match"),
+    [
+        ((nn.Linear(3, 2), nn.Dropout(), nn.Linear(2, 1)), "alternate .* got Dropout at 1"),
+        ((nn.ReLU(), nn.Linear(3, 2)), "alternate .* got ReLU at 0"),
+        ((nn.Linear(3, 2), nn.ReLU()), "must end with a Linear layer, got 2 layers"),
+        ((), "must end with a Linear layer, got 0 layers"),
+    ],
+)
+def test_other_networks_are_refused(layers: tuple[nn.Module, ...], match: str) -> None:
+    with pytest.raises(UnsupportedProblemError, match=match):
+        LinearStack(nn.Sequential(*layers), torch.ones(5, 3))
+
+
+def test_features_must_fit() -> None:
+    with pytest.raises(ShapeError, match=r"features must be \(rows, 3\) .* got \(5, 4\)"):
+        LinearStack(nn.Sequential(nn.Linear(3, 1)), torch.ones(5, 4))
+
+
+def test_it_computes_what_the_network_computes() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.ELU(), nn.Linear(4, 2, bias=False))
+    features = torch.linspace(-1, 1, 15).reshape(5, 3)
+    torch.testing.assert_close(LinearStack(network, features)({}, {}), network(features))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dfl.errors import InvalidValueError
 from dfl.hypergrad import Parameters, Unrolled
-from dfl.hypergrad.update_rule import State, UpdateRule
+from dfl.hypergrad.steps.update_rule import State, UpdateRule
 from tests.hypergrad.problems import Ridge, ridge
 
 TORCH: dict[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
@@ -78,7 +78,7 @@ def test_adam_has_a_finite_derivative_where_the_gradient_is_zero() -> None:
 @pytest.mark.parametrize(
     ("build", "match"),
     [
-        (lambda: Unrolled(optimiser="lion"), "optimiser must be 'sgd', 'momentum' or 'adam'"),  # type: ignore[arg-type]
+        (lambda: Unrolled(optimiser="lion"), "optimiser must be one of 'sgd', 'momentum', 'adam'"),  # type: ignore[arg-type]
         (lambda: Unrolled(momentum=1.0), r"momentum must be in \[0, 1\), got 1"),
         (lambda: Unrolled(second_momentum=-0.1), r"second_momentum must be in \[0, 1\), got -0.1"),
         (lambda: Unrolled(optimiser="adam"), "step_size must be a number for optimiser 'adam'"),

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Tensor
 
-from dfl.errors import InvalidValueError
+from dfl.checks import check_choice, check_number
 
 __all__ = ["Optimiser", "State", "UpdateRule"]
 
@@ -64,13 +64,9 @@ class UpdateRule:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.optimiser not in ("sgd", "momentum", "adam"):
-            raise InvalidValueError(
-                f"optimiser must be 'sgd', 'momentum' or 'adam', got {self.optimiser!r}."
-            )
+        check_choice("optimiser", self.optimiser, ("sgd", "momentum", "adam"))
         for name in ("momentum", "second_momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidValueError(f"{name} must be in [0, 1), got {getattr(self, name):g}.")
+            check_number(name, getattr(self, name), at_least=0, below=1)
 
     def __call__(self, slopes: Sequence[Tensor], state: State) -> tuple[Sequence[Tensor], State]:
         """Return directions for these gradients, and what to remember.

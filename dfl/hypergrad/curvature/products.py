@@ -1,19 +1,77 @@
-"""`gauss_newton`: curvature of the criterion alone, never negative where that is convex."""
+"""`curvature_of`: second derivatives of an inner loss, exact or Gauss-Newton, as products."""
+
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.hypergrad.base import Loss, Parameters
-from dfl.hypergrad.composed_loss import ComposedLoss, Outputs
-from dfl.hypergrad.curvature.base import Curvature
-from dfl.hypergrad.curvature.linear_stack import linear_stack_curvature
-from dfl.hypergrad.layout import Layout
-from dfl.hypergrad.linear_stack import LinearStack
-from dfl.hypergrad.point import Point, gradient, members_of
-from dfl.hypergrad.repeatable import Repeatable
+from dfl.hypergrad.base import ComposedLoss, Loss, Outputs, Parameters
+from dfl.hypergrad.curvature.base import Curvature, Layout
+from dfl.hypergrad.curvature.linear_stack import LinearStack, linear_stack_curvature
+from dfl.hypergrad.curvature.point import Point, Repeatable, gradient, members_of
+from dfl.scale import over_ranks
 
-__all__ = ["gauss_newton"]
+__all__ = ["CURVATURES", "CurvatureName", "curvature_of", "gauss_newton", "hessian"]
+
+CurvatureName: TypeAlias = Literal["hessian", "gauss-newton"]
+
+
+def curvature_of(name: CurvatureName, loss: Loss, point: Point) -> Curvature:
+    """Return the named second derivatives of ``loss`` at ``point``, summed over ranks.
+
+    Raises:
+        ShapeError: if the loss returns neither a scalar nor one value per member.
+        InvalidValueError: if the loss is not finite, or no `ComposedLoss` where
+            Gauss-Newton needs one.
+    """
+    own = CURVATURES[name](loss, point)
+
+    def product(vector: Tensor) -> Tensor:
+        return over_ranks(own.product(vector))
+
+    def mixed(vector: Tensor) -> Parameters:
+        return {key: over_ranks(value) for key, value in own.mixed(vector).items()}
+
+    return Curvature(own.layout, over_ranks(own.inner_gradient), product, mixed)
+
+
+def hessian(loss: Loss, point: Point) -> Curvature:
+    """Return the exact Hessian of ``loss`` in the inner parameters, as products.
+
+    ``H v = d (v . df/d inner) / d inner``: the gradient's graph is built once, a product is
+    one backward pass through it, about two plain gradients of work. A `LinearStack` has
+    products of its own, at about one.
+
+    Args:
+        loss: inner loss.
+        point: where to differentiate.
+
+    Raises:
+        ShapeError: if the loss returns neither a scalar nor one value per member.
+        InvalidValueError: if the loss is not finite.
+
+    Source:
+        Pearlmutter (1994), Fast exact multiplication by the Hessian,
+        doi:10.1162/neco.1994.6.1.147; reverse over reverse instead of forward over reverse.
+    """
+    if isinstance(loss, ComposedLoss) and isinstance(loss.outputs, LinearStack):
+        return linear_stack_curvature(loss, loss.outputs, point, exact=True)
+    value = point.value(loss)
+    layout = Layout.of(point.inner, members_of(value, point.inner))
+    inner, outer = list(point.inner.values()), list(point.outer.values())
+    slopes = gradient([value.sum()], inner, create_graph=True)
+
+    def product(vector: Tensor) -> Tensor:
+        parts = layout.unflatten(vector)
+        return layout.flatten(gradient(slopes, inner, parts, retain_graph=True))
+
+    def mixed(vector: Tensor) -> Parameters:
+        parts = layout.unflatten(vector)
+        found = gradient(slopes, outer, parts, retain_graph=True)
+        return dict(zip(point.outer, found, strict=True))
+
+    return Curvature(layout, layout.flatten(slopes).detach(), product, mixed)
 
 
 def gauss_newton(loss: Loss, point: Point) -> Curvature:
@@ -77,6 +135,9 @@ def gauss_newton(loss: Loss, point: Point) -> Curvature:
 
     inner_gradient = layout.flatten(gradient(outputs, inner, slopes, retain_graph=True))
     return Curvature(layout, inner_gradient, product, mixed)
+
+
+CURVATURES = {"hessian": hessian, "gauss-newton": gauss_newton}
 
 
 def _composed(loss: Loss) -> ComposedLoss:

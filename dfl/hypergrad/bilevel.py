@@ -1,19 +1,36 @@
-"""`BilevelTrainer`: alternates lower and upper steps, with any hypergradient."""
+"""`BilevelTrainer` and what else uses any hypergradient: several at once, and a warning."""
 
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
+from dfl.checks import check_number
 from dfl.errors import InvalidValueError
-from dfl.hypergrad.assumed_steps import AssumedSteps
-from dfl.hypergrad.base import AbstractHypergradient, Diagnostics, Hypergradient, Loss, Parameters
-from dfl.hypergrad.optimality import warn_unless_optimal
-from dfl.hypergrad.point import Point, gradient
+from dfl.hypergrad.base import (
+    AbstractHypergradient,
+    ComposedLoss,
+    Diagnostics,
+    Hypergradient,
+    Loss,
+    Parameters,
+)
+from dfl.hypergrad.curvature.point import Point, gradient
+from dfl.hypergrad.steps.look_ahead import LookAhead
 
-__all__ = ["BilevelResult", "BilevelTrainer", "MakeOptimiser", "UpperStep"]
+__all__ = [
+    "BilevelResult",
+    "BilevelTrainer",
+    "MakeOptimiser",
+    "NotAtOptimumWarning",
+    "UpperStep",
+    "several_hypergradients",
+    "warn_unless_optimal",
+]
 
 MakeOptimiser: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 
@@ -93,11 +110,10 @@ class BilevelTrainer:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, least in (("every", 1), ("assumed_steps", 0)):
-            if getattr(self, name) < least:
-                raise InvalidValueError(f"{name} must be >= {least}, got {getattr(self, name)}.")
-        if self.warn_above is not None and not self.warn_above >= 0:
-            raise InvalidValueError(f"warn_above must be >= 0, got {self.warn_above:g}.")
+        check_number("every", self.every, at_least=1)
+        check_number("assumed_steps", self.assumed_steps, at_least=0)
+        if self.warn_above is not None:
+            check_number("warn_above", self.warn_above, at_least=0, finite=False)
 
     def fit(
         self,
@@ -132,6 +148,82 @@ class BilevelTrainer:
 
 
 @final
+class NotAtOptimumWarning(UserWarning):
+    """An implicit hypergradient was taken where the inner gradient is not near zero."""
+
+
+def warn_unless_optimal(diagnostics: Diagnostics, *, atol: float) -> None:
+    """Warn where a hypergradient was not taken at an optimum of the inner loss.
+
+    The implicit function theorem is about the optimum. Its error elsewhere is about the
+    distance to the optimum, at most ``inner_gradient / smallest curvature``, times what the
+    losses' second derivatives change per unit of it. Training methods that stop the inner
+    problem early on purpose need no such warning, so hypergradients never give it by
+    themselves.
+
+    Args:
+        diagnostics: of a hypergradient.
+        atol: largest norm of the inner gradient that counts as zero, >= 0, in inner loss per
+            unit of parameter.
+    """
+    worst = float(diagnostics.inner_gradient.max())
+    if not worst <= atol:
+        warnings.warn(
+            f"the inner gradient has norm {worst:.3g} where the hypergradient was taken, above "
+            f"{atol:.3g}: inner is no optimum of inner_loss, so the implicit function theorem "
+            "holds only roughly. Train inner longer, or use Unrolled, which needs no optimum.",
+            NotAtOptimumWarning,
+            stacklevel=2,
+        )
+
+
+def several_hypergradients(
+    method: AbstractHypergradient,
+    inner_loss: Loss,
+    outer_losses: Sequence[Loss],
+    inner: Parameters,
+    outer: Parameters,
+) -> Hypergradient:
+    """Return the hypergradients of several outer losses at one inner optimum.
+
+    The inner problem is repeated along a member axis, one copy per outer loss, so that all
+    right-hand sides share each product. Each product costs as much as there are outer
+    losses; fewer, wider operations are what is saved.
+
+    Args:
+        method: any hypergradient.
+        inner_loss: ``f(inner, outer)``, a scalar, of operations that `torch.func.vmap` knows.
+        outer_losses: at least one ``F(inner, outer)``, a scalar each.
+        inner: inner parameters, without a member axis.
+        outer: outer parameters, likewise.
+
+    Returns:
+        Everything with a leading axis of outer losses: ``outer_grad[name][k]`` is the
+        derivative of outer loss ``k``, the rows of a Jacobian.
+
+    Raises:
+        InvalidValueError: if there is no outer loss, and as ``method`` does.
+        ShapeError: if a loss is not a scalar.
+    """
+    if not outer_losses:
+        raise InvalidValueError("outer_losses must hold at least one loss, got none.")
+    count = len(outer_losses)
+
+    def all_losses(inners: Parameters, outers: Parameters) -> Tensor:
+        values = [
+            loss(_member(inners, index), _member(outers, index))
+            for index, loss in enumerate(outer_losses)
+        ]
+        return torch.stack(values)
+
+    inners, outers = (
+        {name: value.detach().expand(count, *value.shape) for name, value in each.items()}
+        for each in (inner, outer)
+    )
+    return method(_repeated(inner_loss), all_losses, inners, outers)
+
+
+@final
 class _Run:
     """State of one training."""
 
@@ -144,7 +236,7 @@ class _Run:
         self._start = _free(copies.inner)
         self._lower = trainer.inner_optimiser(list(self.inner.values()))
         self._upper = trainer.outer_optimiser(list(self.outer.values()))
-        self._assumed = AssumedSteps(trainer.assumed_steps)
+        self._ahead = LookAhead(trainer.assumed_steps)
         self._first_slope: float | None = None
         self._warned = False
         self.history: list[UpperStep] = []
@@ -161,11 +253,10 @@ class _Run:
 
     def upper_step(self, step: int, value: Tensor, inner_loss: Loss, outer_loss: Loss) -> None:
         """Move the outer parameters along the hypergradient."""
-        method, at = self.trainer.hypergradient, _free(self.inner)
-        if method.needs_optimum:
-            self._assumed.measure_anew(torch.Generator().manual_seed(step))
-            at = self._assumed(inner_loss, at, self.outer)
-        found = method(inner_loss, outer_loss, at, self.outer)
+        self._ahead.measure_anew(torch.Generator().manual_seed(step))
+        found = self._ahead.hypergradient(
+            self.trainer.hypergradient, inner_loss, outer_loss, _free(self.inner), self.outer
+        )
         self._judge(found)
         _step(self._upper, self.outer, list(found.outer_grad.values()))
         self.history.append(UpperStep(step, value, found.outer_value, found.diagnostics))
@@ -207,3 +298,14 @@ def _following(losses: Iterator[Loss], step: int) -> Loss:
             "repeat them with itertools.cycle."
         )
     return found
+
+
+def _repeated(loss: Loss) -> Loss:
+    if isinstance(loss, ComposedLoss):
+        return ComposedLoss(vmap(loss.outputs), vmap(loss.criterion))
+    repeated: Loss = vmap(loss)
+    return repeated
+
+
+def _member(parameters: Parameters, index: int) -> Parameters:
+    return {name: value[index] for name, value in parameters.items()}

@@ -3,10 +3,11 @@ import torch
 from torch import Tensor
 
 from dfl.errors import DflError, InvalidValueError, NotConvergedError, ShapeError
-from dfl.hypergrad import ComposedLoss, Parameters, largest_eigenvalue, look_ahead
-from dfl.hypergrad.curvature import gauss_newton, hessian
-from dfl.hypergrad.point import Point
-from tests.hypergrad.curvature.test_hessian import dense
+from dfl.hypergrad import ComposedLoss, LookAhead, Loss, Parameters, largest_eigenvalue
+from dfl.hypergrad.curvature.point import Point
+from dfl.hypergrad.curvature.products import gauss_newton, hessian
+from dfl.hypergrad.steps.look_ahead import moved, rose
+from tests.hypergrad.curvature.test_products import matrix_of
 from tests.hypergrad.problems import member, network, ridge
 
 CURVATURES = torch.tensor([1.0, 10.0, 100.0])
@@ -18,57 +19,54 @@ def bowls(inner: Parameters, outer: Parameters) -> Tensor:
     return CURVATURES / 2 * ((inner["w"] - outer["center"][:, None]) ** 2).sum(-1)
 
 
+def ahead(
+    loss: Loss = bowls, inner: Parameters = INNER, outer: Parameters = OUTER, **options: object
+) -> Parameters:
+    return LookAhead(**options)(loss, inner, outer)  # type: ignore[arg-type]
+
+
 def test_steps_are_plain_descent_and_nothing_given_is_changed() -> None:
     before = INNER["w"].clone()
-    found = look_ahead(bowls, INNER, OUTER, steps=3, step_size=0.01)
+    found = ahead(steps=3, step_size=0.01)
     factor = (1 - 0.01 * CURVATURES) ** 3
-    torch.testing.assert_close(found.inner["w"], factor[:, None] * torch.ones(3, 2))
-    torch.testing.assert_close(found.loss_before, CURVATURES)
-    torch.testing.assert_close(found.loss_after, CURVATURES * factor**2)
-    assert found.halvings.tolist() == [0, 0, 0]
-    assert found.halvings.dtype == torch.int64
+    torch.testing.assert_close(found["w"], factor[:, None] * torch.ones(3, 2))
     assert torch.equal(INNER["w"], before)
-    assert not found.inner["w"].requires_grad
-    assert not found.loss_after.requires_grad
+    assert not found["w"].requires_grad
 
 
 def test_only_a_member_whose_loss_rose_steps_again_with_half_the_step() -> None:
-    found = look_ahead(bowls, INNER, OUTER, steps=4, step_size=0.15)
-    assert found.halvings.tolist() == [0, 0, 3]
-    torch.testing.assert_close(found.inner["w"][1], torch.full((2,), (1 - 1.5) ** 4))
-    torch.testing.assert_close(found.inner["w"][2], torch.full((2,), (1 - 1.875) ** 4))
-    assert bool((found.loss_after < found.loss_before).all())
+    found = ahead(steps=4, step_size=0.15)
+    expected = torch.tensor([1 - 0.15, 1 - 1.5, 1 - 15 / 2**3]) ** 4  # three halvings
+    torch.testing.assert_close(found["w"], expected[:, None].expand(3, 2))
+    assert bool((bowls(found, OUTER) < bowls(INNER, OUTER)).all())
 
 
 def test_members_may_have_steps_of_their_own() -> None:
-    found = look_ahead(bowls, INNER, OUTER, steps=1, step_size=1 / CURVATURES)
-    torch.testing.assert_close(found.inner["w"], torch.zeros(3, 2))
+    found = ahead(steps=1, step_size=1 / CURVATURES)
+    torch.testing.assert_close(found["w"], torch.zeros(3, 2))
 
 
-def test_a_scalar_loss_has_scalar_results() -> None:
-    found = look_ahead(
-        lambda inner, outer: bowls(inner, outer).sum(), INNER, OUTER, steps=1, step_size=0.001
-    )
-    assert found.loss_before.shape == found.loss_after.shape == found.halvings.shape == ()
+def test_a_scalar_loss_has_one_step_for_all() -> None:
+    found = ahead(lambda inner, outer: bowls(inner, outer).sum(), steps=1, step_size=0.015)
+    torch.testing.assert_close(found["w"], (1 - 0.015 * CURVATURES)[:, None].expand(3, 2))
 
 
 def test_overflow_counts_as_a_rise() -> None:
-    found = look_ahead(bowls, INNER, OUTER, steps=60, step_size=5.0, max_halvings=20)
-    assert bool(found.loss_after.isfinite().all())
-    assert found.halvings.tolist() == [2, 5, 8]
+    found = ahead(steps=60, step_size=5.0, max_halvings=20)
+    halved = torch.tensor([2, 5, 8])
+    expected = (1 - 5 / 2**halved * CURVATURES) ** 60
+    torch.testing.assert_close(found["w"], expected[:, None].expand(3, 2))
 
 
 def test_at_the_minimum_nothing_happens() -> None:
     inner = {"w": torch.zeros(3, 2)}
-    found = look_ahead(bowls, inner, OUTER, steps=2, step_size=10.0)
-    assert torch.equal(found.inner["w"], inner["w"])
-    assert found.halvings.tolist() == [0, 0, 0]
+    assert torch.equal(ahead(inner=inner, steps=2, step_size=10.0)["w"], inner["w"])
 
 
 def test_it_works_without_gradients_switched_on() -> None:
     with torch.no_grad():
-        found = look_ahead(bowls, INNER, OUTER, steps=1, step_size=0.01)
-    assert bool((found.loss_after < found.loss_before).all())
+        found = ahead(steps=1, step_size=0.01)
+    assert bool((bowls(found, OUTER) < bowls(INNER, OUTER)).all())
 
 
 def shrinking(inner: Parameters, outer: Parameters) -> Tensor:
@@ -80,7 +78,8 @@ def shrinking(inner: Parameters, outer: Parameters) -> Tensor:
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"steps": 0}, InvalidValueError, "steps must be >= 1, got 0"),
+        ({"steps": -1}, InvalidValueError, "steps must be >= 0, got -1"),
+        ({"step_size": "big"}, InvalidValueError, "step_size must be a number or 'stable', got"),
         ({"max_halvings": -1}, InvalidValueError, "max_halvings must be >= 0, got -1"),
         ({"step_size": 0.0}, InvalidValueError, "step_size must be > 0 and finite, got 0.0"),
         (
@@ -111,7 +110,7 @@ def test_bad_calls_are_refused(
 ) -> None:
     good = {"loss": bowls, "inner": INNER, "outer": OUTER, "steps": 2, "step_size": 0.01}
     with pytest.raises(error, match=match):
-        look_ahead(**(good | options))  # type: ignore[arg-type]
+        ahead(**(good | options))  # type: ignore[arg-type]
 
 
 def test_the_largest_eigenvalue_is_that_of_the_gauss_newton_matrix_or_the_hessian(
@@ -123,7 +122,7 @@ def test_the_largest_eigenvalue_is_that_of_the_gauss_newton_matrix_or_the_hessia
         (problem.composed, gauss_newton(problem.composed, point)),
         (problem.composed.__call__, hessian(problem.composed, point)),
     ):
-        exact = torch.linalg.eigvalsh(dense(curvature, 32)).abs().amax(-1)
+        exact = torch.linalg.eigvalsh(matrix_of(curvature, 32)).abs().amax(-1)
         found = largest_eigenvalue(
             loss, problem.inner, problem.outer, iterations=200, generator=generator
         )
@@ -136,7 +135,7 @@ def test_few_iterations_bound_it_from_below_well_enough_for_a_step(
     for seed in range(5):
         problem = network(4, seed=seed)
         curvature = gauss_newton(problem.composed, Point.at(problem.inner, problem.outer))
-        exact = torch.linalg.eigvalsh(dense(curvature, 32)).amax(-1)
+        exact = torch.linalg.eigvalsh(matrix_of(curvature, 32)).amax(-1)
         found = largest_eigenvalue(
             problem.composed, problem.inner, problem.outer, iterations=10, generator=generator
         )
@@ -194,6 +193,55 @@ def test_a_stable_step_from_it_descends_on_ridge(generator: torch.Generator) -> 
     start = {name: torch.zeros_like(value) for name, value in problem.inner.items()}
     loss: ComposedLoss = problem.composed
     largest = largest_eigenvalue(loss, start, problem.outer, iterations=10, generator=generator)
-    found = look_ahead(loss, start, problem.outer, steps=5, step_size=1 / largest)
-    assert found.halvings.tolist() == [0, 0, 0]
-    assert bool((found.loss_after < found.loss_before).all())
+    found = LookAhead(5, step_size=1 / largest)(loss, start, problem.outer)
+    assert bool((loss(found, problem.outer) < loss(start, problem.outer)).all())
+    slope = torch.func.grad(lambda inner: loss(inner, problem.outer).sum())
+    expected = start
+    for _ in range(5):  # no halvings: these are the steps
+        slopes = slope(expected)
+        expected = {n: v - (slopes[n].T / largest).T for n, v in expected.items()}
+    torch.testing.assert_close(found, expected)
+
+
+def test_it_takes_look_ahead_steps_as_long_as_the_curvature_allows() -> None:
+    problem = network(2)
+    call = (problem.composed, problem.inner, problem.outer)
+    measured = LookAhead(3)
+    measured.measure_anew(torch.Generator().manual_seed(5))
+    largest = largest_eigenvalue(*call, iterations=10, generator=torch.Generator().manual_seed(5))
+    expected = LookAhead(3, step_size=1 / largest)(*call)
+    torch.testing.assert_close(measured(*call), expected, rtol=0, atol=0)
+
+
+def test_the_length_is_kept_until_it_is_measured_anew() -> None:
+    measured, inner = LookAhead(1), {"a": torch.tensor(1.0)}
+    steep, flat = (lambda i, o, k=k: k * i["a"] ** 2 / 2 for k in (10.0, 1.0))
+    assert float(measured(steep, inner, {"b": inner["a"]})["a"]) == 0
+    assert float(measured(flat, inner, {"b": inner["a"]})["a"]) == pytest.approx(0.9)
+    measured.measure_anew(torch.Generator())
+    assert float(measured(flat, inner, {"b": inner["a"]})["a"]) == 0
+
+
+def test_no_steps_leave_everything_as_it_is() -> None:
+    inner = {"a": torch.ones(2, requires_grad=True)}
+    found = LookAhead(0)(lambda i, o: i["a"].sum(), inner, inner)
+    assert torch.equal(found["a"], inner["a"])
+    assert not found["a"].requires_grad
+    with pytest.raises(InvalidValueError, match="steps must be >= 0, got -1"):
+        LookAhead(-1)
+
+
+def test_a_step_has_a_length_per_member() -> None:
+    parameters = {"a": torch.ones(2, 3), "b": torch.ones(2)}
+    slopes = [torch.ones(2, 3), torch.ones(2)]
+    found = moved(parameters, slopes, torch.tensor([0.5, 2.0]))
+    assert found["a"].tolist() == [[0.5] * 3, [-1.0] * 3]
+    assert found["b"].tolist() == [0.5, -1.0]
+    shared = moved(parameters, slopes, torch.tensor(1.0))
+    assert not bool(shared["a"].any())
+
+
+def test_rounding_is_no_rise_and_nan_is_one() -> None:
+    before = torch.tensor([1.0, 1.0, -1.0, 1.0, 1.0])
+    after = torch.tensor([1.0 + 2e-7, 0.5, -0.9, float("nan"), float("inf")])
+    assert rose(before, after).tolist() == [False, False, True, True, True]

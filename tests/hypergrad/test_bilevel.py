@@ -5,18 +5,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfl.errors import InvalidValueError
+from dfl.errors import InvalidValueError, ShapeError
 from dfl.hypergrad import (
     HYPERGRADIENTS,
     AbstractHypergradient,
     BilevelResult,
     BilevelTrainer,
     ConjugateGradient,
+    Loss,
     NotAtOptimumWarning,
     Parameters,
     Unrolled,
+    several_hypergradients,
+    warn_unless_optimal,
 )
-from tests.contract.test_hypergrad import SHORT
+from tests.contract.test_hypergrad import PROMISES
+from tests.hypergrad.problems import member, network, ridge
 
 GOAL = torch.tensor([3.0, -1.0])
 
@@ -56,9 +60,9 @@ def test_it_finds_the_bilevel_optimum() -> None:
     assert not found.outer["b"].requires_grad
 
 
-@pytest.mark.parametrize("name", sorted({*SHORT} - {"gauss-newton"}))
+@pytest.mark.parametrize("name", sorted({*PROMISES} - {"gauss-newton"}))
 def test_every_hypergradient_lowers_the_outer_loss(name: str) -> None:
-    options = SHORT[name] | ({"curvature": "hessian"} if name == "nystrom" else {})
+    options = PROMISES[name].short | ({"curvature": "hessian"} if name == "nystrom" else {})
     found = fit(trainer(HYPERGRADIENTS.load(name)(**options), every=5, warn_above=None), 100)
     assert float(found.history[-1].outer_value) < 0.01 * float(found.history[0].outer_value)
 
@@ -119,3 +123,64 @@ def test_outer_losses_must_last() -> None:
 def test_bad_options_are_refused(options: dict[str, object], match: str) -> None:
     with pytest.raises(InvalidValueError, match=match):
         trainer(**options)  # type: ignore[arg-type]
+
+
+def test_at_the_optimum_nothing_is_said() -> None:
+    problem = ridge()
+    found = ConjugateGradient()(
+        problem.inner_loss, problem.outer_loss, problem.inner, problem.outer
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_unless_optimal(found.diagnostics, atol=1e-10)
+    assert "inner gradient of norm" in found.diagnostics.describe()
+
+
+def test_elsewhere_it_is_said_on_request_alone() -> None:
+    problem = network(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = ConjugateGradient(max_iter=2, on_failure="return")(
+            problem.composed, problem.outer_loss, problem.inner, problem.outer
+        )
+    with pytest.warns(NotAtOptimumWarning, match=r"norm .* above 0\.001: inner is no optimum"):
+        warn_unless_optimal(found.diagnostics, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_several_outer_losses_at_once_equal_a_loop(name: str) -> None:
+    method, problem = HYPERGRADIENTS.load(name)(**PROMISES[name].short), network()
+
+    def size(inner: Parameters, outer: Parameters) -> Tensor:
+        return (inner["0.weight"] ** 4).sum() + outer["0.bias"] ** 2
+
+    losses: list[Loss] = [problem.outer_loss, size]
+    found = several_hypergradients(method, problem.composed, losses, problem.inner, problem.outer)
+    assert found.outer_value.shape == (2,)
+    for index, loss in enumerate(losses):
+        alone = method(problem.composed, loss, problem.inner, problem.outer)
+        torch.testing.assert_close(
+            member(found.outer_grad, index), alone.outer_grad, rtol=1e-8, atol=1e-11
+        )
+
+
+def test_a_plain_inner_loss_will_do() -> None:
+    problem = ridge()
+    found = several_hypergradients(
+        ConjugateGradient(rtol=1e-12),
+        problem.inner_loss,
+        [problem.outer_loss] * 2,
+        problem.inner,
+        problem.outer,
+    )
+    for row in found.outer_grad["log_penalty"]:
+        torch.testing.assert_close(row, problem.truth["log_penalty"])
+
+
+def test_bad_calls_are_refused() -> None:
+    problem = ridge(3)
+    call = (problem.inner, problem.outer)
+    with pytest.raises(InvalidValueError, match="outer_losses must hold at least one loss"):
+        several_hypergradients(ConjugateGradient(), problem.composed, [], *call)
+    with pytest.raises(ShapeError, match="inner_loss must return a scalar"):
+        several_hypergradients(ConjugateGradient(), problem.composed, [problem.outer_loss], *call)

@@ -1,17 +1,17 @@
-"""`Point`: where derivatives are taken, and the losses and first derivatives there."""
+"""`Point`: where derivatives are taken; losses and first derivatives there, checked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from dfl.errors import DTypeError, InvalidValueError, ShapeError
+from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.hypergrad.base import Loss, Parameters
-from dfl.hypergrad.repeatable import Repeatable
 
-__all__ = ["Point", "check_finite", "gradient", "members_of"]
+__all__ = ["Point", "Repeatable", "check_finite", "gradient", "members_of"]
 
 
 @final
@@ -182,5 +182,69 @@ def check_finite(value: Tensor, name: str) -> None:
     )
 
 
+@final
+class Repeatable(TorchFunctionMode):
+    """Watches one evaluation of a loss; losses are evaluated several times per hypergradient.
+
+    Args:
+        name: the argument that the loss came as, for messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call the function, unless it is one that must not be repeated.
+
+        Raises:
+            UnsupportedProblemError: at dropout, or batch normalisation that updates its
+                running averages.
+        """
+        options = dict(kwargs or {})
+        kind = getattr(func, "__name__", "")
+        if _is_dropout(kind, args, options):
+            raise UnsupportedProblemError(
+                f"{self._name} must give the same value at every call, but it uses dropout: call "
+                "network.eval(), which switches it off, or multiply by a mask that you drew once."
+            )
+        if _updates_averages(kind, args, options):
+            raise UnsupportedProblemError(
+                f"{self._name} must change nothing, but its {kind} updates running averages at "
+                "every call: call network.eval(), or build the layer with "
+                "track_running_stats=False, which normalises by the rows given."
+            )
+        return func(*args, **options)
+
+
 def _leaves(parameters: Parameters) -> Parameters:
     return {name: value.detach().requires_grad_() for name, value in parameters.items()}
+
+
+def _is_dropout(kind: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    if kind == "scaled_dot_product_attention":
+        return float(options.get("dropout_p", args[4] if len(args) > 4 else 0.0)) > 0
+    if "dropout" not in kind:
+        return False
+    share, training = options.get("p", 0.5), options.get("training", True)
+    if len(args) > 1:
+        share = args[1]
+    if len(args) > 2:
+        training = args[2]
+    return bool(training) and float(share) > 0
+
+
+def _updates_averages(kind: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    """Say so for functional batch and instance normalisation with averages, while training."""
+    if kind not in ("batch_norm", "instance_norm"):
+        return False
+    averages = options.get("running_mean", args[1] if len(args) > 1 else None)
+    flag = {"batch_norm": "training", "instance_norm": "use_input_stats"}[kind]
+    on = args[5] if len(args) > 5 else options.get(flag, kind == "instance_norm")
+    return averages is not None and bool(on)
