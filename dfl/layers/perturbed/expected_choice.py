@@ -1,4 +1,4 @@
-"""What an argmax over a row's entries is under independent noise: exact, without sampling."""
+"""Chance of each entry to be largest under independent noise, and the expected maximum: exact."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Around the arithmetic of a layer: problems in leading axes, their layout, functions of our own.
+"""Problems in leading axes: checks and layout; services for autograd functions of our own.
 
 Arithmetic over a few treatments runs along the many people: a reduction over an innermost axis
 of 5 or 8 treatments cannot use vector instructions; the same reduction over ``(..., M, N)`` can,

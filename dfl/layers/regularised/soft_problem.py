@@ -1,7 +1,4 @@
-"""What the root-find of a regularised optimum evaluates, block of people by block, and the search.
-
-The multiplier at which the expected spend of soft shares meets the budget.
-"""
+"""The search for the multiplier at which soft shares meet a budget, block of people by block."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What predicted outcomes say about the share of revenue in an increment, and means per arm."""
+"""Log-odds of revenue in revenue plus cost of an increment, and weighted means per arm."""
 
 import torch
 from torch import Tensor
