@@ -46,4 +46,8 @@ def _summary(registry: Registry[Any], name: str) -> str:
         text = inspect.getdoc(registry.load(name)) or ""
     except MissingExtraError as error:
         return str(error)
-    return text.partition("\n\n")[0].replace("\n", " ")
+    options = registry.entry(name).options
+    preset = (
+        f" With {', '.join(f'{key}={one}' for key, one in options.items())}." if options else ""
+    )
+    return text.partition("\n\n")[0].replace("\n", " ") + preset

@@ -7,20 +7,19 @@ from typing import final
 from torch import Tensor, nn
 
 from dfl.layers.perturbed.argmax import Argmax, decide_rows
-from dfl.layers.pricing.pricing import (
+from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
-    Scale,
-    check_option,
-    check_positive,
     decide_one_hot,
     priced_revenue,
     scores,
-    spread,
 )
 from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
-from dfl.solvers.base import AbstractSolver
 
 __all__ = ["StraightThrough", "StraightThroughDecision"]
+
+_SOFTNESS = Softness(1.0)
+_PRICE = Price()
 
 
 @final
@@ -71,14 +70,8 @@ class StraightThrough(AbstractPricedLayer):
     the budget.
 
     Args:
-        temperature: what a unit of share is worth, > 0: in currency with ``scale="absolute"``,
-            in units of the scores' spread with ``scale="relative"``.
-        scale: ``"relative"``: tau is ``temperature`` times the standard deviation of the scores
-            around each person's mean. ``"absolute"``: tau is ``temperature``.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier from detached values; None for greedy-dual or, with
-            observed costs, dual-bisection which takes the multiplier of least spend where none
-            meets the budget.
+        softness: tau, what a unit of share is worth.
+        price: of money, fixed or met by the decision.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -94,23 +87,11 @@ class StraightThrough(AbstractPricedLayer):
     def __init__(
         self,
         *,
-        temperature: float = 1.0,
-        scale: Scale = "relative",
-        multiplier: float | None = None,
-        solver: AbstractSolver | None = None,
+        softness: Softness = _SOFTNESS,
+        price: Price = _PRICE,
     ) -> None:
-        super().__init__(multiplier=multiplier, solver=solver)
-        check_positive("temperature", temperature)
-        check_option("scale", scale, ("absolute", "relative"))
-        self.temperature = temperature
-        self.scale = scale
-
-    def extra_repr(self) -> str:
-        """Return the options for printing."""
-        return (
-            f"temperature={self.temperature:g}, scale={self.scale!r}, "
-            f"multiplier={self.multiplier}, solver={self.solver}"
-        )
+        super().__init__(price)
+        self.softness = softness
 
     def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
         """Return the shares at a multiplier; see the interface."""
@@ -119,9 +100,7 @@ class StraightThrough(AbstractPricedLayer):
         return surrogate_decision(rule, priced, cost.detach(), multiplier)
 
     def _pull(self, revenue: Tensor, slope: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
-        tau: float | Tensor = self.temperature
-        if self.scale == "relative":
-            tau = tau * spread(scores(revenue, cost, multiplier))
+        tau = self.softness.of(scores(revenue, cost, multiplier))
         return (slope - slope.mean(dim=-1, keepdim=True)) / tau
 
 

@@ -1,17 +1,22 @@
 """`SpoPlus` and `spo_plus`: a convex bound of the regret that predicted values cause."""
 
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, field
+from typing import final, get_args
 
 from torch import Tensor
 
+from dfl.checks import check_choice
 from dfl.errors import ShapeError
+from dfl.layers.base import BudgetLike
 from dfl.layers.perturbed.argmax import Argmax, hard_decision, one_hot_argmax
-from dfl.layers.pricing.pricing import check_multiplier, check_option, price_of_money, scores
+from dfl.layers.pricing.options import Price
+from dfl.layers.pricing.priced import check_decided, scores
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.estimators.policy_value import check_every_treatment_seen
-from dfl.losses.estimators.pseudo_scores import PseudoOutcome, pseudo_scores
-from dfl.solvers.base import AbstractSolver
+from dfl.losses.estimators.policy_value import (
+    PseudoOutcome,
+    check_every_treatment_seen,
+    pseudo_scores,
+)
 
 __all__ = ["SpoPlus", "regret", "spo_plus"]
 
@@ -98,9 +103,7 @@ class SpoPlus(AbstractDecisionLoss):
         pseudo_outcome: ``"doubly-robust"``: the batch's baseline or, without one, the prediction
             itself, held constant, corrected by its weighted residual at the treatment received.
             ``"horvitz-thompson"``: the weighted outcome at the treatment received, 0 elsewhere.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier from detached values; None for dual-bisection which takes
-            the multiplier of least spend where none meets the budget on the logs.
+        price: of money, fixed or met by the decision.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -111,21 +114,19 @@ class SpoPlus(AbstractDecisionLoss):
     """
 
     pseudo_outcome: PseudoOutcome = "doubly-robust"
-    multiplier: float | None = None
-    solver: AbstractSolver | None = None
+    price: Price = field(default_factory=Price)
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_option("pseudo_outcome", self.pseudo_outcome, ("doubly-robust", "horvitz-thompson"))
-        check_multiplier(self.multiplier)
+        check_choice("pseudo_outcome", self.pseudo_outcome, get_args(PseudoOutcome))
+        check_decided(self.price)
 
     def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return a bound of the regret per leading axis, in currency per head."""
         check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
-        source = self.solver if self.multiplier is None else self.multiplier
-        multiplier = price_of_money(revenue, cost, budget, batch.observed_cost, source)
+        multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         predicted = scores(revenue, cost, multiplier)
         truth = pseudo_scores(predicted.detach(), batch, multiplier, self.pseudo_outcome)
         return spo_plus(predicted, truth, one_hot_argmax).mean(dim=-1)

@@ -5,7 +5,9 @@ from tests.cli.outcome import Dfl
 
 
 def test_everything_that_is_put_together_is_shown(dfl: Dfl) -> None:
-    done = dfl("explain", "bi-dfcl", "--data", "criteo-like", "--set", "layer.temperature=0.7")
+    done = dfl(
+        "explain", "bi-dfcl", "--data", "criteo-like", "--set", "layer.softness.temperature=0.7"
+    )
     assert done.code == 0, done.text
     for part in (
         "data: criteo-like",

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dfl.config.dry_run import check_allocation, check_parts
 from dfl.config.options import METHOD
-from dfl.layers import AbstractLayer
+from dfl.layers import AbstractLayer, Price
 from dfl.losses import PrimalPolicy
 from dfl.methods import METHODS, BiDfcl, Dfcl
 from dfl.solvers import SOLVERS, DualBisection
@@ -60,8 +60,8 @@ def test_a_layer_that_does_not_fit(layer: AbstractLayer, problem: str) -> None:
 
 def test_a_layer_whose_solver_needs_predicted_costs() -> None:
     layer = Dfcl().loss.layer  # type: ignore[attr-defined]
-    assert isinstance(layer.solver, DualBisection)
-    greedy = type(layer)(solver=SOLVERS.load("greedy-dual")())
+    assert isinstance(layer.price.solver, DualBisection)
+    greedy = type(layer)(price=Price(solver=SOLVERS.load("greedy-dual")()))
     checks = check_parts(Dfcl(loss=PrimalPolicy(layer=greedy)), METHOD)
     problems = [one.problem for one in checks if one.problem is not None]
     assert problems

@@ -1,7 +1,7 @@
 """What every registered layer promises.
 
-The tables say which options a layer is also tested with and which promises it makes; a layer that
-is in none of them fails.
+`PROMISES` says which promises a layer makes beside the general ones, and which options it is also
+tested with; a layer that is not in it fails.
 """
 
 import copy
@@ -9,6 +9,7 @@ import inspect
 import pickle
 import pkgutil
 import re
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -18,85 +19,97 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import dfl.layers
+from dfl.budget import Budget
 from dfl.errors import DflError, ShapeError, UnsupportedProblemError
-from dfl.layers import LAYERS, AbstractLayer
+from dfl.layers import LAYERS, AbstractLayer, Price, Softness
 from dfl.problem import ObservedCost
 from dfl.solvers.passes.decide import decide
 
 Options = dict[str, Any]
 
 NAMES = LAYERS.names()
+HARDEST = Softness(1e-9)
 
-# More options that the general promises hold for, beside the defaults.
-VARIANTS: dict[str, list[Options]] = {
-    "finite-difference": [
-        {"temperature": None, "margins": "window", "width": 0.5, "opponents": "nearest"},
-        {"temperature": None, "margins": "largest", "perturbed": "outcomes"},
-    ],
-    "implicit-mle": [{"noise": "normal"}],
-    "perturbed-argmax": [{"noise": "gumbel"}],
-    "softmax": [{"met_by": "shares", "multiplier_gradient": True}],
+
+@dataclass(frozen=True, kw_only=True)
+class Promises:
+    """What a layer promises beside what all do, and the options under which it does.
+
+    Args:
+        hard: options that make it choose what the hard problem chooses at the same multiplier.
+        variants: more options that the general promises hold for, beside the defaults.
+        exact: options under which the shares are a differentiable function of revenue and cost,
+            and their derivative is exact; none where the backward is a stand-in.
+        within_budget: options under which the expected spend on predicted costs is within the
+            budget, None where there are none.
+        sampled: options under which it draws from a seed, None where it never does.
+        needs_people: a problem without people is refused.
+        transformed: `torch.func` can transform it; else it says that it cannot.
+    """
+
+    hard: Options
+    variants: tuple[Options, ...] = ()
+    exact: tuple[Options, ...] = ()
+    within_budget: Options | None = None
+    sampled: Options | None = None
+    needs_people: bool = False
+    transformed: bool = True
+
+
+FIXED = Price(multiplier=0.7)
+BY_SHARES: Options = {"price": Price(met_by="shares"), "multiplier_gradient": True}
+
+PROMISES = {
+    "finite-difference": Promises(
+        hard={},
+        within_budget={},
+        variants=(
+            {"perturbed": "scores", "margins": "window", "width": 0.5, "opponents": "nearest"},
+            {"perturbed": "outcomes", "margins": "largest"},
+        ),
+    ),
+    "implicit-mle": Promises(
+        hard={"softness": HARDEST}, variants=({"noise": "normal"},), sampled={"samples": 4}
+    ),
+    "interpolation": Promises(hard={}, within_budget={}),
+    "linear-program": Promises(
+        hard={"softness": Softness(1e-6)}, within_budget={}, needs_people=True, transformed=False
+    ),
+    "perturbed-argmax": Promises(
+        hard={"softness": HARDEST},
+        variants=({"noise": "gumbel"},),
+        exact=tuple(
+            {"noise": noise, "softness": Softness(0.5, "absolute"), "price": FIXED}
+            for noise in ("normal", "gumbel")
+        ),
+        sampled={"samples": 4},
+    ),
+    "quadratic": Promises(
+        hard={"softness": Softness(1e-6)},
+        exact=({"softness": Softness(2.0, "absolute")},),
+        within_budget={},
+    ),
+    "softmax": Promises(
+        hard={"softness": HARDEST},
+        variants=(BY_SHARES,),
+        exact=(
+            {"softness": Softness(0.3, "absolute"), "price": FIXED},
+            {"softness": Softness(0.3, "absolute"), **BY_SHARES},
+        ),
+        within_budget={"price": Price(met_by="shares")},
+    ),
+    "straight-through": Promises(hard={}, within_budget={}),
 }
-
-# Options under which the shares are a differentiable function of revenue and cost, and their
-# derivative is exact. A layer whose backward is a stand-in for a derivative has none.
-EXACT: dict[str, list[Options]] = {
-    "finite-difference": [],
-    "implicit-mle": [],
-    "interpolation": [],
-    "linear-program": [],
-    "perturbed-argmax": [
-        {"noise": "normal", "scale": "absolute", "multiplier": 0.7},
-        {"noise": "gumbel", "scale": "absolute", "multiplier": 0.7},
-    ],
-    "quadratic": [{"scale": "absolute", "temperature": 2.0}],
-    "softmax": [
-        {"scale": "absolute", "multiplier": 0.7},
-        {"scale": "absolute", "met_by": "shares", "multiplier_gradient": True},
-    ],
-    "straight-through": [],
-}
-
-# Options that make a layer choose what the hard problem chooses at the same multiplier.
-HARD: dict[str, Options] = {
-    "finite-difference": {},
-    "implicit-mle": {"sigma": 1e-9},
-    "interpolation": {},
-    "linear-program": {"temperature": 1e-6},
-    "perturbed-argmax": {"sigma": 1e-9},
-    "quadratic": {"temperature": 1e-6},
-    "softmax": {"temperature": 1e-9},
-    "straight-through": {},
-}
-
-# Options under which the expected spend on predicted costs is within the budget.
-WITHIN_BUDGET: dict[str, Options] = {
-    "finite-difference": {},
-    "interpolation": {},
-    "linear-program": {},
-    "quadratic": {},
-    "softmax": {"met_by": "shares"},
-    "straight-through": {},
-}
-
-# Options under which a layer that samples gets its draws from the seed.
-SAMPLED: dict[str, Options] = {
-    "implicit-mle": {"samples": 4},
-    "perturbed-argmax": {"samples": 4},
-}
-
-# Layers that refuse a problem without people.
-NEEDS_PEOPLE = {"linear-program"}
-
-# Layers that `torch.func` refuses to transform, and say so.
-PLAIN_AUTOGRAD = {"linear-program"}
 
 # Forward mode reads its rules from a module of torch that still uses what torch has deprecated.
 forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
-CASES = [(name, options) for name in NAMES for options in ({}, *VARIANTS.get(name, ()))]
-TRANSFORMED = [case for case in CASES if case[0] not in PLAIN_AUTOGRAD]
-EXACT_CASES = [(name, options) for name in NAMES for options in EXACT.get(name, ())]
+CASES = [(name, options) for name in PROMISES for options in ({}, *PROMISES[name].variants)]
+TRANSFORMED = [case for case in CASES if PROMISES[case[0]].transformed]
+EXACT_CASES = [(name, options) for name in PROMISES for options in PROMISES[name].exact]
+STAND_INS = [name for name in PROMISES if not PROMISES[name].exact]
+WITHIN_BUDGET = {n: p.within_budget for n, p in PROMISES.items() if p.within_budget is not None}
+SAMPLED = {n: p.sampled for n, p in PROMISES.items() if p.sampled is not None}
 
 
 def called(case: object) -> str:
@@ -113,7 +126,7 @@ every_exact_case = pytest.mark.parametrize(("name", "options"), EXACT_CASES, ids
 
 def make(name: str, options: Options | None = None) -> AbstractLayer:
     """Build a layer."""
-    layer = LAYERS.load(name)(**(options or {}))
+    layer = LAYERS.make(name, **(options or {}))
     assert isinstance(layer, AbstractLayer)
     return layer
 
@@ -126,8 +139,7 @@ def problem(dtype: torch.dtype, rows: int = 40, arms: int = 5) -> tuple[Tensor, 
 
 
 def test_every_layer_says_what_it_promises() -> None:
-    assert set(EXACT) == set(NAMES), "list the layer in EXACT, with [] if it has a stand-in"
-    assert set(HARD) == set(NAMES), "list the options that make the layer choose hard"
+    assert set(PROMISES) == set(NAMES)
 
 
 @every_case
@@ -197,6 +209,30 @@ def test_leading_axes_are_separate_problems(name: str, options: Options) -> None
 
 
 @every_case
+def test_a_budget_is_its_money_at_the_predicted_costs(name: str, options: Options) -> None:
+    revenue, cost, _ = problem(torch.float64)
+    layer = make(name, options)
+    for budget in (Budget(share=0.3), Budget(per_head=0.5), Budget(total=20.0)):
+        expected = layer(revenue, cost, budget.total_of(cost))
+        assert_close(layer(revenue, cost, budget), expected)
+    several = torch.stack((cost, 2 * cost))
+    shares = layer(torch.stack((revenue, revenue)), several, Budget(share=0.3)).shares
+    assert_close(shares[1], layer(revenue, 2 * cost, Budget(share=0.3)).shares)
+
+
+@every_case
+def test_received_shares_are_gathered_shares(name: str, options: Options) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    treatment = torch.arange(40) % 5
+    paid = cost.gather(1, treatment[:, None])[:, 0]
+    logs = ObservedCost(treatment, paid, torch.full_like(paid, 5))
+    layer = make(name, options)
+    shares, multiplier = layer(revenue, cost, budget, logs)
+    expected = shares.gather(1, treatment[:, None])[:, 0]
+    assert_close(layer.received(revenue, cost, budget, logs), (expected, multiplier))
+
+
+@every_case
 def test_observed_costs_set_the_multiplier(name: str, options: Options) -> None:
     revenue, cost, budget = problem(torch.float64)
     treatment = torch.arange(40) % 5
@@ -248,7 +284,7 @@ def test_shapes_that_do_not_fit_are_refused(name: str) -> None:
 @every_case
 def test_nobody_gets_nothing(name: str, options: Options) -> None:
     layer, nothing = make(name, options), torch.zeros(0, 4)
-    if name in NEEDS_PEOPLE:
+    if PROMISES[name].needs_people:
         with pytest.raises(UnsupportedProblemError, match="got 0 people"):
             layer(nothing, nothing, 0.0)
         return
@@ -264,10 +300,10 @@ def test_nobody_gets_nothing(name: str, options: Options) -> None:
 # Limits and budget ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_limit_is_the_choice_at_the_multiplier(name: str) -> None:
     revenue, cost, budget = problem(torch.float64)
-    soft = make(name, HARD[name])(revenue, cost, budget)
+    soft = make(name, PROMISES[name].hard)(revenue, cost, budget)
     split = soft.shares.amax(dim=1) < 0.999  # whom the multiplier leaves between two treatments
     assert int(split.sum()) <= 1
     hard = decide(revenue, cost, soft.multiplier)
@@ -306,7 +342,7 @@ def second_derivative(loss: Tensor, inputs: tuple[Tensor, Tensor]) -> None:
     torch.autograd.grad(slope.square().sum(), inputs)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name in EXACT and not EXACT[name]])
+@pytest.mark.parametrize("name", STAND_INS)
 def test_a_stand_in_has_no_second_derivative_and_says_so(name: str) -> None:
     revenue, cost, budget = problem(torch.float64)
     inputs = (revenue.requires_grad_(), cost.requires_grad_())
@@ -347,7 +383,7 @@ def test_a_mapped_gradient_is_the_loop(name: str, options: Options) -> None:
     assert_close(mapped, torch.stack([slope(one, cost) for one in several]))
 
 
-@pytest.mark.parametrize("name", sorted(PLAIN_AUTOGRAD))
+@pytest.mark.parametrize("name", [name for name in NAMES if not PROMISES[name].transformed])
 def test_a_layer_that_cannot_be_transformed_says_so(name: str) -> None:
     revenue, cost, budget = problem(torch.float64)
     slope = torch.func.grad(of_everyone(make(name), budget))

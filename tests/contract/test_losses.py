@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import dfl.losses
+from dfl.budget import Budget
 from dfl.errors import InvalidValueError
 from dfl.losses import LOSSES, AbstractDecisionLoss, LoggedBatch
 
@@ -20,7 +21,7 @@ ROWS, ARMS, BUDGET = 200, 4, 80.0
 
 def make(name: str) -> AbstractDecisionLoss:
     """Build a loss with its defaults."""
-    loss = LOSSES.load(name)()
+    loss = LOSSES.make(name)
     assert isinstance(loss, AbstractDecisionLoss)
     return loss
 
@@ -92,6 +93,14 @@ def test_leading_axes_are_separate_batches(name: str) -> None:
     )
     second = make(name)(2 * revenue[back], cost[back], changed(batch, back), 1.5 * BUDGET)
     assert_close(both, torch.stack((make(name)(revenue, cost, batch, BUDGET), second)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_budget_is_its_money_at_the_predicted_costs(name: str) -> None:
+    revenue, cost, batch = problem()
+    share = Budget(share=0.3)
+    expected = make(name)(revenue, cost, batch, share.total_of(cost))
+    assert_close(make(name)(revenue, cost, batch, share), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfl.errors import DTypeError, ShapeError
-from dfl.layers.pricing.eager import eagerly, signed
+from dfl.layers.pricing.problems import eagerly, signed
 
 __all__ = ["Argmax", "decide_rows", "each_row", "hard_decision", "one_hot_argmax"]
 

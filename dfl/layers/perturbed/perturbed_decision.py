@@ -7,11 +7,11 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from dfl.checks import check_choice, check_number
 from dfl.errors import UnsupportedProblemError
 from dfl.layers.perturbed.argmax import Argmax, decide_rows
 from dfl.layers.perturbed.noise import Draws, SmoothNoise, score
-from dfl.layers.pricing.eager import eagerly, signed
-from dfl.layers.pricing.pricing import check_option, check_positive
+from dfl.layers.pricing.problems import eagerly, signed
 
 __all__ = ["PerturbedDecision", "Sampler"]
 
@@ -65,8 +65,8 @@ class PerturbedDecision(nn.Module):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        check_positive("sigma", sigma)
-        check_option("noise", noise, ("normal", "gumbel"))
+        check_number("sigma", sigma, above=0)
+        check_choice("noise", noise, ("normal", "gumbel"))
         draws = Draws(noise=noise, samples=samples, antithetic=antithetic, seed=seed)
         self.argmax = argmax
         self.sigma = sigma

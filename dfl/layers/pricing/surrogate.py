@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.errors import UnsupportedProblemError
-from dfl.layers.pricing.eager import eagerly, signed
+from dfl.layers.pricing.problems import eagerly, signed
 
 __all__ = ["AbstractSurrogate", "surrogate_decision"]
 

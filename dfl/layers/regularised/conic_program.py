@@ -1,4 +1,4 @@
-"""The regularised linear program of one budget as a cone program, built once per size."""
+"""The regularised linear program of one budget as a cone program, and the audit of its answers."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dfl.errors import NotConvergedError, UnsupportedProblemError
-from dfl.layers.pricing.eager import eagerly
+from dfl.layers.pricing.problems import eagerly
+from dfl.layers.regularised.regulariser import AbstractRegulariser
 
-__all__ = ["ConicProgram", "Regularisation"]
+__all__ = ["Audit", "ConicProgram", "Regularisation", "audit"]
 
 Regularisation: TypeAlias = Literal["quadratic", "entropic", "lpgd", "none"]
 
@@ -86,6 +87,71 @@ class ConicProgram:
         if self.regularisation == "lpgd":
             return solve | alone | {"mode": "lpgd", "derivative_kwargs": {"tau": 1.0, "rho": 0.0}}
         return solve | alone | {"mode": "lsmr"}  # lsqr, the default, is a thousand times cruder
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """How good the answers are, problem by problem.
+
+    Args:
+        failed: whether the answer was not taken. bool, shape ``(...)``.
+        infeasibility: largest violation of a constraint, as a share of 1 or of the budget.
+            Shape ``(...)``.
+        gap: dual minus primal objective per person, in units of the temperature. ``(...)``.
+    """
+
+    failed: Tensor
+    infeasibility: Tensor
+    gap: Tensor
+
+
+@torch.no_grad()
+def audit(
+    regulariser: AbstractRegulariser | None,
+    gain: Tensor,
+    cost: Tensor,
+    budget: Tensor,
+    answer: tuple[Tensor, Tensor],
+    tolerance: float,
+) -> Audit:
+    """Check answers by the constraints and by the duality gap at the multiplier found.
+
+    ``dual = multiplier * budget + sum_i max_x ((gain_i - multiplier * cost_i) . x + bonus(x))``
+    in closed form, whatever the solver said about itself.
+
+    Args:
+        regulariser: the regulariser, None for a plain linear program.
+        gain: revenue / temperature. Shape ``(K, N, M)``.
+        cost: shape ``(K, N, M)``.
+        budget: shape ``(K,)``.
+        answer: shares ``(K, N, M)`` and multiplier ``(K,)``; NaN never passes.
+        tolerance: largest infeasibility and gap that pass.
+    """
+    shares, multiplier = answer[0].mT, answer[1].clamp_min(0)
+    spent = (cost.mT * shares).sum(dim=(-2, -1))
+    violations = torch.stack(
+        [
+            -shares.amin(dim=(-2, -1)),
+            (shares.sum(dim=-2) - 1).abs().amax(dim=-1),
+            (spent - budget) / torch.where(budget > 0, budget, 1),
+            torch.zeros_like(budget),
+        ]
+    )
+    infeasibility = violations.amax(dim=0)
+    kept = shares.clamp_min(0)
+    scores = (gain - multiplier[..., None, None] * cost).mT
+    if regulariser is None:
+        best, bonus = scores.amax(dim=-2), torch.zeros_like(scores[..., 0, :])
+    else:
+        optimum = regulariser.shares(scores)
+        best = (scores * optimum).sum(dim=-2) + regulariser.bonus(optimum)
+        bonus = regulariser.bonus(kept)
+    dual = multiplier * budget + best.sum(dim=-1)
+    primal = ((gain.mT * kept).sum(dim=-2) + bonus).sum(dim=-1)
+    gap = (dual - primal) / max(shares.shape[-1], 1)
+    passed = (infeasibility <= tolerance) & (gap.abs() <= tolerance)
+    return Audit(~passed, infeasibility, gap)
 
 
 @lru_cache(maxsize=_CACHED)

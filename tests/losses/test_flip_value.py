@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.losses import flip_value
-from dfl.losses.estimators.matched_weight import matched_weight
+from dfl.losses.estimators.policy_value import matched_weight
 
 
 def test_the_gradient_is_what_a_flip_does() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.layers.perturbed.normal_choice import normal_choice, normal_maximum
+from dfl.layers.perturbed.expected_choice import normal_choice, normal_maximum
 
 forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
@@ -121,6 +121,6 @@ def test_any_leading_axes_even_empty_ones(shape: tuple[int, ...]) -> None:
 def test_rows_cut_into_parts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     values, vector = draw(37, 5), draw(37, 5).flip(0)
     whole = torch.func.vjp(normal_choice, values)[1](vector)[0], normal_maximum(values)
-    monkeypatch.setattr("dfl.layers.perturbed.normal_choice._ON_CPU", 20)
+    monkeypatch.setattr("dfl.layers.perturbed.expected_choice._ON_CPU", 20)
     parts = torch.func.vjp(normal_choice, values)[1](vector)[0], normal_maximum(values)
     assert_close(parts, whole)

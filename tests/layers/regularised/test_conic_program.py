@@ -4,16 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfl.layers.regularised.audit import Audit, audit
-from dfl.layers.regularised.row_maps import Projection
-from dfl.layers.regularised.soft_optimum import Money, soft_optimum
+from dfl.layers.regularised.conic_program import Audit, audit
+from dfl.layers.regularised.regulariser import SquaredNorm
+from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
 from tests.layers.instances import instance
 
 
 def audited(change: str) -> Audit:
     one = instance(3)
     tau = torch.tensor(one.temperature).double()
-    shares, multiplier = soft_optimum(Projection(), one.revenue, one.cost, tau, Money(one.budget))
+    shares, multiplier = soft_optimum(
+        SquaredNorm(), one.revenue, one.cost, tau, BudgetConstraint(one.budget)
+    )
     price = multiplier / tau
     if change == "spent":
         shares = shares.roll(1, dims=1)
@@ -29,7 +31,7 @@ def audited(change: str) -> Audit:
         shares, price = 0 * shares, 40 + 0 * price
     given: list[Tensor] = [one.revenue / tau, one.cost, one.budget, shares, price]
     gain, cost, budget, answer, at = (each[None] for each in given)
-    return audit(Projection(), gain, cost, budget, (answer, at), 1e-6)
+    return audit(SquaredNorm(), gain, cost, budget, (answer, at), 1e-6)
 
 
 def test_the_optimum_passes() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.layers.regularised.received_share import received_share
+from dfl.layers.softmax import received_share
 
 forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
@@ -32,7 +32,7 @@ def plainly(revenue: Tensor, cost: Tensor, *rest: Tensor) -> Tensor:
 def test_it_is_the_gathered_softmax_and_so_is_its_gradient(
     shape: tuple[int, ...], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dfl.layers.pricing.arms_first._BLOCK", block)
+    monkeypatch.setattr("dfl.layers.pricing.problems._BLOCK", block)
     revenue, cost, *rest = problem(*shape)
     weight = torch.rand(shape[:-1], generator=torch.Generator().manual_seed(1)).double()
     found = []

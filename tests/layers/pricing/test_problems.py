@@ -5,11 +5,11 @@ import torch
 from torch.testing import assert_close
 
 from dfl.errors import ShapeError
-from dfl.layers.pricing.batching import (
+from dfl.layers.pricing.problems import (
     budget_of_each,
+    charge_of,
     check_shapes,
     columns_of,
-    price_of,
     problems_of,
 )
 from dfl.problem import ObservedCost
@@ -42,9 +42,9 @@ def test_the_price_is_what_was_paid_times_its_weight_where_it_was_received() -> 
         torch.tensor([2, 0]), torch.tensor([3.0, 5.0]), torch.tensor([2.0, 4.0])
     )
     cost = torch.ones(2, 3)
-    price = price_of(columns_of(observed, cost), cost)
+    price = charge_of(columns_of(observed, cost), cost)
     assert_close(price, torch.tensor([[0.0, 0.0, 6.0], [20.0, 0.0, 0.0]]))
-    assert price_of(columns_of(None, cost), cost) is None
+    assert charge_of(columns_of(None, cost), cost) is None
 
 
 def test_problems_are_taken_apart_in_order() -> None:

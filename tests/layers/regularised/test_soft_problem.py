@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.layers.regularised.find_multiplier import find_multiplier
+from dfl.layers.regularised.soft_problem import find_multiplier
 
 
 def solve(

@@ -1,0 +1,209 @@
+"""`Price` and `Softness`: at what price of money a layer or loss decides, and how softly."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast, final
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from dfl.checks import check_choice, check_number
+from dfl.errors import InvalidValueError
+from dfl.layers.base import BudgetLike
+from dfl.layers.pricing.problems import (
+    ObservedColumns,
+    budget_of_each,
+    check_shapes,
+    columns_of,
+    eagerly,
+    lift,
+    problems_of,
+    signed,
+)
+from dfl.problem import ObservedCost
+from dfl.solvers.base import AbstractSolver
+from dfl.solvers.dual_bisection import DualBisection
+from dfl.solvers.greedy_dual import GreedyDual
+
+__all__ = ["MetBy", "Price", "Scale", "Softness", "score_scale"]
+
+Scale: TypeAlias = Literal["relative", "absolute"]
+MetBy: TypeAlias = Literal["decision", "shares"]
+
+
+@final
+@dataclass(frozen=True)
+class Price:
+    """The price of money, revenue per unit of cost: fixed, or where something meets the budget.
+
+    Args:
+        multiplier: a fixed price >= 0, or None to find the one that meets the budget.
+        solver: finds the multiplier from detached values; None for greedy-dual or, with
+            observed costs, dual-bisection which takes the multiplier of least spend where none
+            meets the budget.
+        met_by: what meets the budget: the hard ``"decision"``, whose multiplier the solver
+            finds, or the expected spend ``sum_ij cost_ij shares_ij`` of the ``"shares"``; the
+            solver's multiplier is then where the search starts and what relative scales refer
+            to. Not every layer knows both.
+
+    Raises:
+        InvalidValueError: if the multiplier is negative or not finite, or is given beside
+            ``met_by="shares"``.
+    """
+
+    multiplier: float | None = None
+    solver: AbstractSolver | None = None
+    met_by: MetBy = "decision"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_choice("met_by", self.met_by, ("decision", "shares"))
+        if self.multiplier is None:
+            return
+        check_number("multiplier", self.multiplier, at_least=0)
+        if self.met_by == "shares":
+            raise InvalidValueError(
+                "multiplier must be None with met_by='shares', which finds it, got "
+                f"{self.multiplier:g}; leave one of the two out."
+            )
+
+    def find(
+        self,
+        revenue: Tensor,  # (..., N, M)
+        cost: Tensor,  # (..., N, M)
+        budget: BudgetLike,
+        observed: ObservedCost | None,
+    ) -> Tensor:  # (...)
+        """Return the multiplier, fixed or as the solver finds it, held constant in gradients.
+
+        Args:
+            revenue: predicted revenue, in currency. Shape ``(..., N, M)``.
+            cost: predicted cost, in currency. Shape of ``revenue``.
+            budget: money for the N people together.
+            observed: logged costs ``(..., N)``, or None.
+
+        Returns:
+            Multiplier in the dtype of ``revenue``. Shape ``(...)``.
+
+        Raises:
+            ShapeError: if shapes do not fit.
+        """
+        check_shapes(revenue, cost)
+        if self.multiplier is not None:
+            return revenue.new_full(revenue.shape[:-2], self.multiplier)
+        solver = self.solver
+        if solver is None:
+            least = DualBisection(on_infeasible="least-spend")
+            solver = GreedyDual() if observed is None else least
+        plain = (each.detach() for each in (revenue, cost, budget_of_each(budget, cost)))
+        find = eagerly(_HardMultiplier.apply)
+        found = find(*plain, *columns_of(observed, revenue), solver)  # type: ignore[no-untyped-call]
+        return cast("Tensor", found)
+
+
+@final
+@signed
+class _HardMultiplier(Function):
+    """Solves one problem after another; a function, so that `torch.func.vmap` can map it."""
+
+    @staticmethod
+    def forward(
+        revenue: Tensor,
+        cost: Tensor,
+        budget: Tensor,
+        treatment: Tensor | None,
+        paid: Tensor | None,
+        weight: Tensor | None,
+        solver: AbstractSolver,
+    ) -> Tensor:
+        columns: ObservedColumns = (treatment, paid, weight)
+        found = [
+            solver.solve(problem).multiplier
+            for problem in problems_of(revenue, cost, budget, columns)
+        ]
+        return torch.stack(found).to(revenue).reshape(budget.shape)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
+        moved = lift(info.batch_size, in_dims, inputs)
+        return _HardMultiplier.apply(*moved), 0  # type: ignore[no-untyped-call]
+
+
+@final
+@dataclass(frozen=True)
+class Softness:
+    """A temperature, the size of a noise, or the length of a step, and its unit.
+
+    Args:
+        temperature: how soft, > 0: in currency with ``scale="absolute"``, without unit with
+            ``scale="relative"``.
+        scale: ``"relative"``: times the standard deviation of the scores ``revenue - multiplier *
+            cost`` around each person's mean score, so that neither currency nor data set
+            matters; held constant in gradients. ``"absolute"``: the temperature as it is.
+
+    Raises:
+        InvalidValueError: if the temperature is not > 0 and finite, or the scale is unknown.
+    """
+
+    temperature: float
+    scale: Scale = "relative"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_number("temperature", self.temperature, above=0)
+        check_choice("scale", self.scale, ("relative", "absolute"))
+
+    def of(self, values: Tensor) -> Tensor:
+        """Return the temperature in the unit of values ``(..., N, M)``. Shape ``(..., 1, 1)``."""
+        if self.scale == "absolute":
+            return values.new_full((*values.shape[:-2], 1, 1), self.temperature)
+        return self.temperature * score_scale(values)
+
+    def tau(self, revenue: Tensor, cost: Tensor, multiplier: Tensor | None) -> Tensor:
+        """Return the temperature in currency, > 0. Shape ``(...)``.
+
+        Args:
+            revenue: shape ``(..., N, M)``.
+            cost: shape ``(..., N, M)``.
+            multiplier: price of money at which scores are taken; an absolute scale needs none.
+        """
+        if multiplier is None or self.scale == "absolute":
+            return revenue.new_full(revenue.shape[:-2], self.temperature)
+        return self.of(revenue - multiplier[..., None, None] * cost)[..., 0, 0]
+
+    def step(self, values: Tensor, slope: Tensor) -> float | Tensor:
+        """Return the length of a step from values along minus a gradient.
+
+        In units of value per unit of gradient: with ``"absolute"`` the temperature itself, with
+        ``"relative"`` ``temperature * scale(values) / scale(gradient)``, the scale of both being
+        the standard deviation around each row's mean over the rows of a problem. The typical
+        move is then ``temperature`` times the scale of the values, whatever the unit of values
+        and loss.
+
+        Source:
+            Relative: as in Minervini et al. (2023), arXiv:2209.04862, whose target distribution
+            is at a distance relative to the norm of the values; the deviation instead of the
+            norm is ours.
+        """
+        if self.scale == "absolute":
+            return self.temperature
+        length = self.temperature * score_scale(values) / score_scale(slope)
+        # Values or a gradient without any spread decide nothing: any length will do.
+        return length.where((length > 0) & length.isfinite(), 1)
+
+
+def score_scale(values: Tensor) -> Tensor:  # (..., N, M) -> (..., 1, 1), (M,) -> (1,)
+    """Compute the standard deviation of values around each row's mean, without a gradient.
+
+    Over all rows of a problem together, over the one row of values ``(M,)``. At least the
+    smallest normal number.
+    """
+    values = values.detach()
+    around = values - values.mean(dim=-1, keepdim=True)
+    axes = (-2, -1) if values.ndim > 1 else (-1,)
+    size = around.square().mean(dim=axes, keepdim=True).sqrt()
+    return size.clamp_min(torch.finfo(values.dtype).tiny)
