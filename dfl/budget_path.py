@@ -1,6 +1,5 @@
 """`BudgetPath`: the best revenue for every budget at once."""
 
-import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import final
@@ -8,7 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.errors import InfeasibleBudgetError, InvalidValueError
+from dfl.checks import check_number
+from dfl.errors import InfeasibleBudgetError
 from dfl.problem import BUDGET_SLACK, Allocation, Split
 
 __all__ = ["BudgetPath", "HullSteps"]
@@ -129,8 +129,7 @@ class BudgetPath:
         return self.steps.choice_after(self._taken(point))
 
     def _point_below(self, budget: float) -> int:
-        if not math.isfinite(budget):
-            raise InvalidValueError(f"budget must be finite, got {budget:g}.")
+        check_number("budget", budget)
         lowest, limit = float(self.costs[0]), budget * (1 + BUDGET_SLACK)
         if lowest > limit:
             raise InfeasibleBudgetError(

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dfl.checks import check_number
 from dfl.errors import (
     DTypeError,
     InfeasibleBudgetError,
@@ -135,8 +136,8 @@ class AllocationProblem:
             _check_pinned(self.pinned, self.allowed, self.revenue)
         if self.capacity is not None:
             _check_capacity(self.capacity, self.pinned, self.revenue)
-        if self.min_return is not None and not 0 <= self.min_return < math.inf:
-            raise InvalidValueError(f"min_return must be >= 0 and finite, got {self.min_return}.")
+        if self.min_return is not None:
+            check_number("min_return", self.min_return, at_least=0)
         if self.observed is None:
             self._check_cheapest()
         else:

@@ -11,7 +11,7 @@ from dfl.data.uplift_data import UpliftData
 from dfl.metrics.arrays import Counts, Integers, Numbers
 from dfl.metrics.plateaus import Events, Plateaus
 from dfl.metrics.randomised_rows import RandomisedRows, check_predictions
-from dfl.solvers.prices.match_intervals import match_intervals
+from dfl.solvers.passes.match_intervals import match_intervals
 
 __all__ = ["MatchedRows"]
 

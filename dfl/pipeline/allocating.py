@@ -86,9 +86,7 @@ def allocate_file(
         features = [column.name for column in encoder.columns]
         _check_columns(customers, file.schema_arrow.names, features, keep)
         revenue, cost = _predict(model, encoder, file, features, customers)
-        cheapest = float(cost.amin(dim=1).sum(dtype=torch.float64))
-        dearest = float(cost.amax(dim=1).sum(dtype=torch.float64))
-        total = budget.total_for(len(revenue), cheapest, dearest)
+        total = budget.total_of(cost)
         found = chosen.solve(AllocationProblem(revenue, cost, total))
         columns = _Columns(found.choice, revenue, cost, names)
         write_whole(output, lambda path: _write(path, file, columns, keep))

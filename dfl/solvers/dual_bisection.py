@@ -7,14 +7,15 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from dfl.errors import InfeasibleBudgetError, InvalidValueError
+from dfl.checks import check_choice
+from dfl.errors import InfeasibleBudgetError
 from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem, ObservedCost
-from dfl.solvers.base import AbstractSolver
-from dfl.solvers.one_budget import require_one_budget, without_banned
+from dfl.scale import over_ranks
+from dfl.solvers.base import AbstractSolver, require_one_budget, without_banned
 from dfl.solvers.passes import cheapest
 from dfl.solvers.passes.decide import decide
 from dfl.solvers.passes.hull import hull_steps
-from dfl.solvers.prices.match_intervals import match_intervals
+from dfl.solvers.passes.match_intervals import match_intervals
 
 __all__ = ["DualBisection"]
 
@@ -63,10 +64,7 @@ class DualBisection(AbstractSolver):
 
     def __post_init__(self) -> None:
         """Check the option."""
-        if self.on_infeasible not in ("raise", "least-spend"):
-            raise InvalidValueError(
-                f"on_infeasible must be 'raise' or 'least-spend', got {self.on_infeasible!r}."
-            )
+        check_choice("on_infeasible", self.on_infeasible, ("raise", "least-spend"))
 
     @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:
@@ -100,7 +98,7 @@ class DualBisection(AbstractSolver):
         amount = (observed.weight.double() * observed.cost.double())[matched]
 
         def spend(multiplier: Tensor) -> Tensor:
-            return (amount * ((starts <= multiplier) & (multiplier < ends))).sum()
+            return over_ranks((amount * ((starts <= multiplier) & (multiplier < ends))).sum())
 
         multiplier = _bisect(spend, torch.cat([starts, ends[ends.isfinite()]]), budget)
         spent = spend(multiplier)
@@ -132,11 +130,13 @@ def _solve_predicted(problem: AllocationProblem, budget: float) -> Allocation:
     cheapest_cost = _total(problem.cost, steps.base)
 
     def spend(multiplier: Tensor) -> Tensor:
-        return cheapest_cost + (steps.added_cost * (steps.multiplier > multiplier)).sum()
+        taken = steps.multiplier > multiplier
+        return over_ranks(cheapest_cost + (steps.added_cost * taken).sum())
 
     multiplier = _bisect(spend, steps.multiplier, budget)
     taken = steps.multiplier > multiplier
-    earned = _total(problem.revenue, steps.base) + steps.added_revenue[taken].sum()
+    start = _total(problem.revenue, steps.base)
+    earned = over_ranks(start + steps.added_revenue[taken].sum())
     spent = spend(multiplier)
     return Allocation(
         choice=steps.choice(multiplier),

@@ -6,19 +6,17 @@ from typing import Literal, final
 import numpy as np
 import torch
 
-from dfl.errors import InvalidValueError, NotConvergedError
+from dfl.checks import check_choice, check_number
+from dfl.errors import NotConvergedError
 from dfl.problem import Allocation, AllocationProblem, Split
-from dfl.solvers.base import AbstractSolver
-from dfl.solvers.one_budget import require_predicted_cost
+from dfl.solvers.base import AbstractSolver, require_predicted_cost
 from dfl.solvers.sparse.highs import Highs
 from dfl.solvers.sparse.pdlp import Pdlp
 from dfl.solvers.sparse.relaxation import Engine, relax
 from dfl.solvers.sparse.rounding import WHOLE, round_whole
 from dfl.solvers.sparse.sparse_model import Floats, SparseModel, sparse_model, written_out
 
-__all__ = ["LinearProgram", "check_time_limit"]
-
-_TOLERANCES = (1e-10, 1e-2)
+__all__ = ["LinearProgram"]
 
 
 @final
@@ -59,14 +57,10 @@ class LinearProgram(AbstractSolver):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.engine not in ("highs", "pdlp"):
-            raise InvalidValueError(f"engine must be 'highs' or 'pdlp', got {self.engine!r}.")
-        check_time_limit(self.time_limit)
-        lowest, highest = _TOLERANCES
-        if not lowest <= self.tolerance <= highest:
-            raise InvalidValueError(
-                f"tolerance must lie in {lowest:g} .. {highest:g}, got {self.tolerance}."
-            )
+        check_choice("engine", self.engine, ("highs", "pdlp"))
+        check_number("tolerance", self.tolerance, at_least=1e-10, at_most=1e-2)
+        if self.time_limit is not None:
+            check_number("time_limit", self.time_limit, above=0, finite=False)
 
     @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:
@@ -101,21 +95,6 @@ class LinearProgram(AbstractSolver):
     def _engine(self) -> Engine:
         chosen = Highs if self.engine == "highs" else Pdlp
         return chosen(tolerance=self.tolerance, time_limit=self.time_limit)
-
-
-def check_time_limit(time_limit: float | None) -> None:
-    """Refuse a limit that is not a positive number.
-
-    Args:
-        time_limit: seconds, or None.
-
-    Raises:
-        InvalidValueError: if it is not.
-    """
-    if time_limit is not None and not time_limit > 0:
-        raise InvalidValueError(
-            f"time_limit must be > 0 seconds, or None for no limit, got {time_limit}."
-        )
 
 
 def _split(problem: AllocationProblem, model: SparseModel, weight: Floats) -> Split | None:

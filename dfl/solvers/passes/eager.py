@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
+from dfl.scale import Chunks
 from dfl.solvers.passes.base import AbstractPasses, Along, Sifted, most_others
 
 __all__ = ["TorchPasses"]
 
 # On the CPU, so many numbers at a time: they stay in cache, and torch, which starts threads from
 # 32,768 on, works on them alone; waiting for threads costs more where other programs run.
-_CHUNK_NUMBERS = 30_000
+_IN_CACHE = Chunks(30_000)
 
 
 @final
@@ -49,10 +50,9 @@ class TorchPasses(AbstractPasses):
 
 def chunks(revenue: Tensor) -> list[slice]:
     """Cut the rows of ``(N, M)`` into pieces to work on one after another, at least one."""
-    everyone = max(revenue.shape[0], 1)
-    on_cpu = revenue.device.type == "cpu"
-    size = max(_CHUNK_NUMBERS // revenue.shape[1], 1) if on_cpu else everyone
-    return [slice(start, start + size) for start in range(0, everyone, size)]
+    if revenue.device.type != "cpu" or not revenue.shape[0]:
+        return [slice(None)]
+    return list(_IN_CACHE.of(*revenue.shape))
 
 
 def sifted(

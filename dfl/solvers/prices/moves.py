@@ -9,6 +9,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csc_array
 from torch import Tensor
 
+from dfl.scale import power_of_two
 from dfl.solvers.prices.lagrangian import Lagrangian
 
 __all__ = ["Moves", "searched"]
@@ -46,12 +47,12 @@ class Moves:
     @property
     def units(self) -> NDArray[np.float64]:
         """Size of the uses of each active constraint, a power of two, shape ``(active,)``."""
-        return np.array([_power_of_two(column) for column in self.extra.T])
+        return _units(self.extra)
 
     @property
     def currency(self) -> float:
         """Size of the gains, a power of two: scaling by it rounds nothing."""
-        return _power_of_two(self.gain)
+        return float(_units(self.gain[:, None])[0])
 
     def by_person(self) -> coo_array[np.float64, tuple[int, int]]:
         """Return the matrix that adds up the moves of each person, ``(n, moves)``."""
@@ -95,6 +96,7 @@ def searched(lagrangian: Lagrangian, rows: Tensor, choice: Tensor) -> Tensor:
     return choice
 
 
-def _power_of_two(amount: NDArray[np.float64]) -> float:
-    size = float(np.abs(amount).max(initial=0.0))
-    return float(2.0 ** np.clip(np.round(np.log2(size)), -400, 400)) if size > 0 else 1.0
+def _units(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a unit for each column, kept within what quotients can bear."""
+    sizes = torch.from_numpy(np.abs(amounts).max(axis=0, initial=0.0))
+    return power_of_two(sizes).clip(2.0**-400, 2.0**400).numpy()

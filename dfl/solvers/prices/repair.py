@@ -10,7 +10,7 @@ from torch import Tensor
 from dfl.solvers.prices.lagrangian import Evaluation, Lagrangian
 from dfl.solvers.prices.moves import searched
 
-__all__ = ["repaired"]
+__all__ = ["repair_at_prices"]
 
 _POOL = 2048  # people looked at together, nearest to a tie first
 _ROUNDS = 256
@@ -18,7 +18,7 @@ _ENOUGH = 1e-5  # gap below which no more people are looked at
 _SEARCHED = 48  # people whose moves are searched exactly where single moves do not suffice
 
 
-def repaired(
+def repair_at_prices(
     lagrangian: Lagrangian, limit: Tensor, best: Evaluation, choice: Tensor
 ) -> tuple[Tensor, bool]:
     """Move people until every constraint holds, then to more revenue while it fits.

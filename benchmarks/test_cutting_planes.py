@@ -1,6 +1,6 @@
-"""`DualAscent` beside HiGHS and beside the smoothed, accelerated ascent of DuaLip.
+"""`CuttingPlanes` beside HiGHS and beside the smoothed, accelerated ascent of DuaLip.
 
-Off by default. Run with ``pytest benchmarks/test_dual_ascent.py --benchmark-only``; inputs are
+Off by default. Run with ``pytest benchmarks/test_cutting_planes.py --benchmark-only``; inputs are
 float32, M = 5, K = 3, with capacities or without. ``extra_info`` of the saved JSON holds the
 certified gap, the passes over the data and the distance of the bound from the best one known.
 """
@@ -17,7 +17,7 @@ from scipy.sparse import coo_array, csc_array
 from torch import Tensor
 
 from dfl.problem import AllocationProblem
-from dfl.solvers import DualAscent, PricedAllocation
+from dfl.solvers import CuttingPlanes, PricedAllocation
 from dfl.solvers.prices.lagrangian import Lagrangian
 
 TREATMENTS, BUDGETS = 5, 3
@@ -49,7 +49,7 @@ def capacities(request: pytest.FixtureRequest) -> bool:
 def describe(benchmark: BenchmarkFixture, rows: int, capacities: bool) -> None:
     """Name the group of the table and what was run."""
     kind = "budgets and capacities" if capacities else "budgets"
-    benchmark.group = f"dual-ascent N={rows} M={TREATMENTS} K={BUDGETS} {kind}"
+    benchmark.group = f"cutting-planes N={rows} M={TREATMENTS} K={BUDGETS} {kind}"
     benchmark.extra_info.update(
         rows=rows, device="cpu", threads=torch.get_num_threads(), torch=torch.__version__
     )
@@ -70,7 +70,7 @@ def record(benchmark: BenchmarkFixture, found: PricedAllocation) -> None:
 def test_cold(benchmark: BenchmarkFixture, rows: int, capacities: bool) -> None:
     describe(benchmark, rows, capacities)
     problem = market(rows, capacities)
-    found = benchmark.pedantic(DualAscent().solve_from, (problem,), rounds=3, warmup_rounds=1)
+    found = benchmark.pedantic(CuttingPlanes().solve_from, (problem,), rounds=3, warmup_rounds=1)
     record(benchmark, found)
 
 
@@ -80,9 +80,9 @@ def test_warm_after_three_percent_more_budget(
 ) -> None:
     describe(benchmark, rows, capacities)
     problem = market(rows, capacities)
-    start = DualAscent().solve_from(problem).prices
+    start = CuttingPlanes().solve_from(problem).prices
     more = replace(problem, budget=1.03 * problem.budgets)
-    found = benchmark.pedantic(DualAscent().solve_from, (more, start), rounds=3, warmup_rounds=1)
+    found = benchmark.pedantic(CuttingPlanes().solve_from, (more, start), rounds=3, warmup_rounds=1)
     record(benchmark, found)
 
 
@@ -103,7 +103,7 @@ def test_highs(benchmark: BenchmarkFixture, capacities: bool) -> None:
         "method": "highs-ipm",
     }
     found = benchmark.pedantic(linprog, kwargs=inputs, rounds=1)
-    bound = float(DualAscent().solve(problem).upper_bound)
+    bound = float(CuttingPlanes().solve(problem).upper_bound)
     benchmark.extra_info.update(optimum=-found.fun, distance=abs(bound / -found.fun - 1))
 
 
@@ -155,5 +155,5 @@ def test_smoothed_accelerated_ascent(
     lagrangian = Lagrangian.of(problem)
     inputs = (lagrangian, steps, 0.01)
     prices = benchmark.pedantic(smoothed_ascent, inputs, rounds=1, warmup_rounds=0)
-    best = float(DualAscent().solve(problem).upper_bound)
+    best = float(CuttingPlanes().solve(problem).upper_bound)
     benchmark.extra_info["distance"] = lagrangian.evaluate(prices).value / best - 1

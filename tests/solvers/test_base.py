@@ -6,7 +6,7 @@ from torch import Tensor
 from dfl.errors import UnsupportedProblemError
 from dfl.problem import AllocationProblem, ObservedCost
 from dfl.solvers import decide
-from dfl.solvers.one_budget import require_one_budget, require_predicted_cost, without_banned
+from dfl.solvers.base import require_one_budget, require_predicted_cost, without_banned
 from tests.solvers.instances import brute_force, magnitude, masked_problems
 
 REVENUE = torch.tensor([[1.0, 5.0, 9.0], [0.0, 3.0, 4.0]])
@@ -72,7 +72,7 @@ def test_constraints_that_need_more_prices_are_refused(name: str, value: Tensor 
     constrained = AllocationProblem(REVENUE, COST, 9.0, **{name: value})
     with pytest.raises(
         UnsupportedProblemError,
-        match=f"some-solver does not take {name}; use dual-ascent, linear-program or mixed-int",
+        match=f"some-solver does not take {name}; use cutting-planes, linear-program or mixed-int",
     ):
         require_one_budget("some-solver", constrained)
 

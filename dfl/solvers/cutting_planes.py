@@ -1,4 +1,4 @@
-"""`DualAscent`: several budgets, capacities and a least return, through their prices."""
+"""`CuttingPlanes`: several budgets, capacities and a least return, through their prices."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,21 +7,17 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.errors import (
-    InfeasibleProblemError,
-    InvalidValueError,
-    NotConvergedError,
-)
+from dfl.checks import check_number
+from dfl.errors import InfeasibleProblemError, NotConvergedError
 from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem
-from dfl.solvers.base import AbstractSolver
+from dfl.solvers.base import AbstractSolver, require_predicted_cost
 from dfl.solvers.greedy_dual import GreedyDual
-from dfl.solvers.one_budget import require_predicted_cost
-from dfl.solvers.prices.cutting_planes import CuttingPlanes, DualMinimum
+from dfl.solvers.prices.dual_minimiser import DualMinimiser, DualMinimum
 from dfl.solvers.prices.dual_prices import DualPrices, PricedAllocation
 from dfl.solvers.prices.lagrangian import Extremes, Lagrangian
-from dfl.solvers.prices.repair import repaired
+from dfl.solvers.prices.repair import repair_at_prices
 
-__all__ = ["DualAscent"]
+__all__ = ["CuttingPlanes"]
 
 _GROWTH = 16  # each sample of the people is so many times the one before
 _LARGEST_SAMPLE = 2**16
@@ -33,24 +29,18 @@ _FIRST_BOX = 1e4  # in typical prices; the first sample is solved exactly, howev
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DualAscent(AbstractSolver):
-    """Finds a price for each constraint, lets everyone choose at these prices, and repairs.
+class CuttingPlanes(AbstractSolver):
+    """Finds a price for each constraint by Kelley's cutting planes; choices follow, repaired.
 
-    ``max_z sum_ij z_ij revenue_ij`` with one treatment per person, within K budgets, with at
-    most ``capacity_j`` people on treatment j, and with a total revenue of at least
-    ``min_return`` times the total cost. Every vector of prices ``p >= 0`` gives a bound,
-
-    ``g(p) = p . limit + sum_i max_j (revenue_ij - sum_c p_c use_ijc) >= optimum``,
-
-    and the least bound is the optimum of the LP relaxation. It is found by `CuttingPlanes`,
-    first on small samples of the people, then on all. ``upper_bound`` is ``g`` at the prices
-    found: a true bound however far the prices have converged. The choice follows the primal
-    solution of the last model, in which at most C people are split between treatments; it is
-    repaired to meet every constraint and improved with what is left (`repaired`), so the gap
+    Every vector of prices ``p >= 0`` of budgets, capacities and least return gives a bound,
+    ``g(p) = p . limit + sum_i max_j (revenue_ij - sum_c p_c use_ijc) >= optimum``; the least
+    bound is the optimum of the LP relaxation. `DualMinimiser` finds it, first on small samples
+    of the people, then on all. ``upper_bound`` is ``g`` at the prices found: a true bound however
+    far they have converged. The choice follows the primal solution of the last model, in which
+    at most C people are split between treatments, and is mended by `repair_at_prices`: the gap
     is about C steps of single people. Where nothing but one budget binds, `GreedyDual` answers.
 
-    Arithmetic is float64 whatever the inputs are, on chunks of rows: some 50 bytes per
-    person are held beside the inputs.
+    Arithmetic is float64 whatever the inputs are; some 50 bytes per person are held beside them.
 
     Args:
         rtol: stop when ``upper_bound`` is within ``rtol * sum_i max_j |revenue_ij|`` of the
@@ -78,11 +68,9 @@ class DualAscent(AbstractSolver):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if not 0 < self.rtol < 1:
-            raise InvalidValueError(f"rtol must lie in (0, 1), got {self.rtol:g}.")
-        for name in ("max_iter", "detail"):
-            if getattr(self, name) < 1:
-                raise InvalidValueError(f"{name} must be >= 1, got {getattr(self, name)}.")
+        check_number("rtol", self.rtol, above=0, below=1)
+        check_number("max_iter", self.max_iter, at_least=1)
+        check_number("detail", self.detail, at_least=1)
 
     @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:
@@ -124,7 +112,7 @@ class DualAscent(AbstractSolver):
             InfeasibleProblemError: if the prices prove that no allocation meets the constraints.
             NotConvergedError: if none was found that does, though there may be one.
         """
-        require_predicted_cost("dual-ascent", problem)
+        require_predicted_cost("cutting-planes", problem)
         exact = Lagrangian.of(problem)
         if exact.active.tolist() == [0]:
             return _one_budget(problem)
@@ -140,7 +128,7 @@ class DualAscent(AbstractSolver):
         found, more = self._minimise(lagrangian, extremes, prices, box)
         if found.infeasible:
             raise InfeasibleProblemError(_clash(lagrangian, extremes, found.best.prices))
-        choice, feasible = repaired(lagrangian, exact.limit, found.best, found.choice)
+        choice, feasible = repair_at_prices(lagrangian, exact.limit, found.best, found.choice)
         if not feasible:
             raise NotConvergedError(_not_repaired(lagrangian, choice, found))
         bound = found.best.value - float(found.best.prices @ slack)
@@ -161,7 +149,7 @@ class DualAscent(AbstractSolver):
         are set so that it asks for the same change as all people do at the start: what a
         sample gets wrong is then a share of the change, not of the prices.
         """
-        planes = CuttingPlanes(
+        planes = DualMinimiser(
             self.detail, self.max_iter, self.rtol * extremes.size, extremes.least
         )
         first = lagrangian.evaluate(prices)
@@ -175,7 +163,7 @@ class DualAscent(AbstractSolver):
         at = sample.evaluate(prices)
         change = size / lagrangian.rows * (lagrangian.limit - first.usage)
         sample = replace(sample, limit=at.usage + change)
-        rough = CuttingPlanes(self.detail, _SAMPLE_ITER, 1e-8 * extremes.size, -math.inf)
+        rough = DualMinimiser(self.detail, _SAMPLE_ITER, 1e-8 * extremes.size, -math.inf)
         nearer = rough.minimise(sample, sample.evaluate(prices), box)
         better = lagrangian.evaluate(nearer.best.prices)
         best = min(first, better, key=lambda evaluation: evaluation.value)
@@ -194,7 +182,7 @@ class DualAscent(AbstractSolver):
             within = sample.extremes()
             room = (lagrangian.limit - extremes.floor).clamp_min(0)
             sample = replace(sample, limit=within.floor + room * size / lagrangian.rows)
-            planes = CuttingPlanes(self.detail, _SAMPLE_ITER, 1e-6 * within.size, within.least)
+            planes = DualMinimiser(self.detail, _SAMPLE_ITER, 1e-6 * within.size, within.least)
             found = planes.minimise(sample, sample.evaluate(prices), box)
             sampled += found.iterations
             if not found.infeasible:

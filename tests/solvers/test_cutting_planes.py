@@ -1,4 +1,4 @@
-"""`DualAscent` against HiGHS on every kind of constraint."""
+"""`CuttingPlanes` against HiGHS on every kind of constraint."""
 
 import math
 from dataclasses import replace
@@ -21,11 +21,11 @@ from dfl.errors import (
     UnsupportedProblemError,
 )
 from dfl.problem import BUDGET_SLACK, AllocationProblem
-from dfl.solvers import DualAscent, DualPrices, GreedyDual
+from dfl.solvers import CuttingPlanes, DualPrices, GreedyDual
 from tests.solvers.instances import KINDS, observed_problem, problem, problems
 
 CONSTRAINTS = ("budgets", "capacity", "return", "masks", "all")
-SOLVER = DualAscent()
+SOLVER = CuttingPlanes()
 
 
 def constrained(
@@ -150,7 +150,7 @@ def test_the_bound_is_the_optimum_of_the_relaxation_and_the_choice_is_feasible(
 def test_larger_problems_reach_the_relaxation_with_few_people_in_detail(constraint: str) -> None:
     random = constrained(1, constraint, rows=1500, treatments=4)
     optimum = highs(random, whole=False)
-    found = DualAscent(detail=16).solve_from(random)
+    found = CuttingPlanes(detail=16).solve_from(random)
     assert found.converged
     assert float(found.allocation.upper_bound) == pytest.approx(optimum, rel=1e-9)
     assert is_feasible(random, found.allocation.choice)
@@ -317,7 +317,7 @@ def test_the_budgets_are_spent_where_everyone_is_tied() -> None:
 def test_stopping_early_keeps_a_feasible_choice_and_a_true_bound() -> None:
     random = constrained(3, "all", rows=400, treatments=4)
     optimum = highs(random, whole=False)
-    found = DualAscent(max_iter=1, detail=8).solve_from(random)
+    found = CuttingPlanes(max_iter=1, detail=8).solve_from(random)
     assert not found.converged
     assert optimum is not None
     assert float(found.allocation.upper_bound) >= optimum * (1 - 1e-12)
@@ -371,7 +371,7 @@ def test_observed_costs_are_refused() -> None:
 )
 def test_options_out_of_range_are_refused(option: dict[str, float], message: str) -> None:
     with pytest.raises(InvalidValueError, match=f"{message} must"):
-        DualAscent(**option)
+        CuttingPlanes(**option)
 
 
 def test_a_start_must_fit() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dfl.solvers.prices.lagrangian import Evaluation, Lagrangian
 from dfl.solvers.prices.moves import Moves
 
-__all__ = ["CuttingPlanes", "DualMinimum"]
+__all__ = ["DualMinimiser", "DualMinimum"]
 
 _Plane = tuple[float, Tensor]  # revenue and usage of an earlier choice
 _CUTS = 40  # planes kept; older ones have long been far from the minimum
@@ -46,7 +46,7 @@ class DualMinimum:
 
 @final
 @dataclass(frozen=True, eq=False)
-class CuttingPlanes:
+class DualMinimiser:
     """Minimises ``g(prices) = prices . limit + sum_i max_j score_ij`` over ``prices >= 0``.
 
     Each step minimises a model that is nowhere above ``g``, within a box around the best
