@@ -5,10 +5,8 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Fit
-from dfl.abtest.rows.linearise import Linearisation
+from dfl.abtest.base import AbstractEstimator, Fit
+from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Matrix, Vector
 

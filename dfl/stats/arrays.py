@@ -1,6 +1,5 @@
-"""Arrays of experiments: their types, the checks of what comes in, and reading them in parts."""
+"""Arrays of experiments: their types, the checks of what comes in."""
 
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +13,6 @@ __all__ = [
     "Labels",
     "Matrix",
     "Vector",
-    "chunks",
     "labels",
     "matrix",
     "vector",
@@ -25,14 +23,6 @@ Matrix: TypeAlias = NDArray[np.float64]
 Booleans: TypeAlias = NDArray[np.bool_]
 Integers: TypeAlias = NDArray[np.int64]
 Labels: TypeAlias = NDArray[Any]
-
-_CHUNK = 1 << 14  # rows; a few columns of them stay in the processor's cache
-
-
-def chunks(rows: int) -> Iterator[slice]:
-    """Yield slices that cover ``range(rows)`` in order."""
-    for start in range(0, rows, _CHUNK):
-        yield slice(start, min(start + _CHUNK, rows))
 
 
 def vector(name: str, values: object, rows: int | None = None) -> Vector:

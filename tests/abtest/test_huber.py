@@ -5,7 +5,7 @@ import pytest
 import statsmodels.api as sm
 
 from dfl.abtest.huber import Huber
-from dfl.abtest.regression.huber_regression import huber_regression
+from dfl.abtest.regression.linear import huber_regression
 from dfl.errors import InvalidValueError, NotConvergedError
 from tests.abtest.data import G2, contrast
 

@@ -9,6 +9,7 @@ from scipy import stats
 
 from dfl.abtest.base import AbstractEstimator
 from dfl.abtest.rows.experiment import Experiment
+from dfl.checks import check_number
 from dfl.errors import InvalidValueError
 from dfl.stats.intervals import interval_factor
 
@@ -65,8 +66,7 @@ def aa_test(
             small, or the estimator cannot read it.
         NotConvergedError: if an iteration does not reach its tolerance.
     """
-    if runs < 2:
-        raise InvalidValueError(f"runs must be >= 2, got {runs}.")
+    check_number("runs", runs, at_least=2)
     factor = interval_factor(level)
     generator = np.random.default_rng(seed)
     found = np.array([_read(split, estimator) for split in _splits(experiment, runs, generator)])

@@ -1,15 +1,13 @@
 """`read_out`: every metric, segment and estimator of an experiment at once."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
-from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.checks.before_reading import check_experiment
-from dfl.abtest.checks.leaks import Leak
-from dfl.abtest.checks.sample_ratio import SampleRatio
+from dfl.abtest.base import AbstractEstimator, Effect
+from dfl.abtest.checks.aa import AaResult, aa_test
+from dfl.abtest.checks.assignment import Leak, SampleRatio, check_experiment
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.effect import Effect
 from dfl.abtest.rows.experiment import Experiment
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.multiple_testing import Correction, adjust_p_values
@@ -72,6 +70,8 @@ class ReadOut:
         leaks: covariates that differ between the arms.
         correction: how p-values were adjusted, over metrics, arms and segments of one
             estimator.
+        splits: metric to estimator to its A/A test, or to why it could not be made; empty
+            without.
     """
 
     readings: tuple[Reading, ...]
@@ -79,10 +79,17 @@ class ReadOut:
     sample_ratio: SampleRatio
     leaks: tuple[Leak, ...]
     correction: Correction
+    splits: Mapping[str, Mapping[str, AaResult | str]] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """Return everything as plain values, to be written as JSON."""
         content = asdict(self)
+        content["aa"] = {
+            metric: {
+                name: {"refused": one} if isinstance(one, str) else one for name, one in by.items()
+            }
+            for metric, by in content.pop("splits").items()
+        }
         for written, reading in zip(content["readings"], self.readings, strict=True):
             written["effect"]["relative"] = reading.effect.relative
         return content
@@ -95,12 +102,14 @@ def read_out(
     level: float = 0.95,
     correction: Correction = "holm",
     cross_fit: CrossFit | None = None,
+    splits: int = 0,
+    seed: int = 0,
 ) -> ReadOut:
     """Read several metrics of one experiment by several estimators, overall and by segment.
 
-    The assignment is checked once. Covariates are turned into a prediction once per metric, for
-    all estimators, arms and segments. An estimator that refuses a metric is noted with its
-    reason, unless nothing at all can be read.
+    The assignment is checked once, before anything that takes long. Covariates are turned into a
+    prediction once per metric, for all estimators, arms, segments and A/A tests. An estimator that
+    refuses a metric is noted with its reason, unless nothing at all can be read.
 
     Args:
         experiments: metric name to the experiment with that metric; all else alike.
@@ -109,19 +118,25 @@ def read_out(
         correction: see `adjust_p_values`; over all metrics, arms and segments that one
             estimator reads.
         cross_fit: makes the predictions; None: two folds of histogram gradient boosting.
+        splits: of the control, in an A/A test of each estimator on each metric; 0: none.
+        seed: of the A/A tests.
 
     Raises:
-        InvalidValueError: if there is no metric or no estimator.
+        InvalidValueError: if there is no metric or no estimator, or a number is out of range.
         DflError: if the assignment fails its check, or no estimator can read anything.
+
+    Warns:
+        LeakWarning: if a covariate differs between the arms more than chance allows.
     """
     if not experiments or not estimators:
         raise InvalidValueError("read_out needs at least one metric and one estimator.")
     ratio, leaks = check_experiment(next(iter(experiments.values())))
+    predicted = {metric: _predicted(one, cross_fit) for metric, one in experiments.items()}
     found: list[_Found] = []
     refusals: list[Refusal] = []
     failure: DflError | None = None
-    for metric, experiment in experiments.items():
-        for segment, part in _parts(experiment, cross_fit):
+    for metric, experiment in predicted.items():
+        for segment, part in _parts(experiment):
             for name, estimator in estimators.items():
                 try:
                     effects = estimator.effects(part, level=level)
@@ -141,22 +156,43 @@ def read_out(
         sample_ratio=ratio,
         leaks=leaks,
         correction=correction,
+        splits={
+            metric: {
+                name: _split(experiment, estimator, runs=splits, level=level, seed=seed)
+                for name, estimator in estimators.items()
+            }
+            for metric, experiment in predicted.items()
+            if splits
+        },
     )
 
 
 _Found = tuple[str, str | None, str, Effect]
 
 
-def _parts(
-    experiment: Experiment, cross_fit: CrossFit | None
-) -> Iterator[tuple[str | None, Experiment]]:
+def _predicted(experiment: Experiment, cross_fit: CrossFit | None) -> Experiment:
+    """Give the experiment a prediction where it has covariates only."""
+    if experiment.covariates is None or experiment.prediction is not None:
+        return experiment
+    return experiment.with_prediction(cross_fit)
+
+
+def _parts(experiment: Experiment) -> Iterator[tuple[str | None, Experiment]]:
     """Yield all rows, then each segment."""
-    if experiment.covariates is not None and experiment.prediction is None:
-        experiment = experiment.with_prediction(cross_fit)
     yield None, experiment
     if experiment.segments is not None:
         for segment, part in experiment.by_segment():
             yield str(segment), part
+
+
+def _split(
+    experiment: Experiment, estimator: AbstractEstimator, *, runs: int, level: float, seed: int
+) -> AaResult | str:
+    """Return the A/A test, or why it could not be made."""
+    try:
+        return aa_test(experiment, estimator, runs=runs, level=level, seed=seed)
+    except DflError as error:
+        return str(error)
 
 
 def _adjusted(

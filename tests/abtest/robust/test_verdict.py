@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from dfl.abtest import SameEffectCheck, same_effect_check
-from dfl.abtest.robust.bulk_verdict import bulk_verdict
-from dfl.abtest.robust.weights import WeightSummary
+from dfl.abtest.robust.verdict import WeightSummary, bulk_verdict
 from dfl.abtest.simulators import AbstractDesign, HeavyTailedCount, SparseEffect
 from dfl.abtest.state import State
 from dfl.errors import InvalidValueError

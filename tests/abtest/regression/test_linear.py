@@ -3,7 +3,7 @@ import pytest
 import statsmodels.api as sm
 
 from dfl.abtest import Contrast
-from dfl.abtest.regression.least_squares import least_squares
+from dfl.abtest.regression.linear import least_squares
 from dfl.errors import InvalidValueError
 from tests.abtest.data import G2, G5, contrast
 

@@ -1,8 +1,8 @@
-"""`find_leaks`: covariates and segments that the treatment has touched."""
+"""`check_experiment`: was the assignment random as planned, and the past untouched by it?"""
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -10,13 +10,89 @@ import numpy as np
 from scipy import stats
 
 from dfl.abtest.rows.experiment import Experiment
+from dfl.errors import DflError
 from dfl.stats.arrays import Booleans, Integers, Vector
 from dfl.stats.intervals import two_sided_p_value
 
-__all__ = ["Leak", "LeakWarning", "describe_leaks", "find_leaks", "warn_of_leaks"]
+__all__ = [
+    "Leak",
+    "LeakWarning",
+    "SampleRatio",
+    "SampleRatioError",
+    "check_experiment",
+    "check_sample_ratio",
+    "describe_leaks",
+    "find_leaks",
+    "sample_ratio",
+    "warn_of_leaks",
+]
 
-_ALARM = 1e-3  # chance that a sound experiment is warned about, over all tests together
+_MISMATCH = 5e-4  # one false alarm in 2,000 sound experiments
+_LEAK = 1e-3  # chance that a sound experiment is warned about, over all tests together
 _SORTED = 100_000  # units of each arm whose distributions are compared
+
+
+@final
+class SampleRatioError(DflError, ValueError):
+    """The sizes of the arms contradict the plan: the assignment was not random as planned."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SampleRatio:
+    """Sizes of the arms beside the plan.
+
+    Args:
+        observed: arm to its number of randomised units.
+        expected: arm to the number that the plan expects.
+        p_value: of sizes this far from the plan, if the plan was followed.
+    """
+
+    observed: Mapping[str, int]
+    expected: Mapping[str, float]
+    p_value: float
+
+
+def sample_ratio(experiment: Experiment) -> SampleRatio:
+    """Test the sizes of the arms against the planned shares by Pearson's chi-square.
+
+    Args:
+        experiment: its randomised units (clusters where there are any) are counted.
+
+    Source:
+        Fabijan et al. (2019), doi:10.1145/3292500.3330722.
+    """
+    observed = experiment.unit_counts
+    shares = experiment.shares or dict.fromkeys(experiment.arms, 1.0)
+    total, units = sum(shares.values()), sum(observed.values())
+    expected = {arm: units * shares[arm] / total for arm in observed}
+    p_value = stats.chisquare(list(observed.values()), list(expected.values())).pvalue
+    return SampleRatio(
+        observed={str(arm): count for arm, count in observed.items()},
+        expected={str(arm): count for arm, count in expected.items()},
+        p_value=float(p_value),
+    )
+
+
+def check_sample_ratio(experiment: Experiment) -> SampleRatio:
+    """Return the sample ratio, or fail where it cannot be chance.
+
+    Raises:
+        SampleRatioError: if the p-value is below 0.0005.
+    """
+    found = sample_ratio(experiment)
+    if found.p_value < _MISMATCH:
+        sizes = ", ".join(
+            f"{arm}: {count:,} for {found.expected[arm]:,.0f} planned"
+            for arm, count in found.observed.items()
+        )
+        plan = "by shares" if experiment.shares else "as equal shares were assumed"
+        raise SampleRatioError(
+            f"sample ratio mismatch (p = {found.p_value:.1e}), {sizes}, {plan}. Units were lost or "
+            "assigned otherwise than planned, and no estimate can repair that: find out why "
+            "before reading any metric. If the plan was another one, say so by shares."
+        )
+    return found
 
 
 @final
@@ -63,7 +139,7 @@ def find_leaks(experiment: Experiment) -> tuple[Leak, ...]:
         for name, values in columns.items():
             difference, p_value = _compare(values, treated, control)
             found.append(Leak(column=name, arm=str(arm), difference=difference, p_value=p_value))
-    return tuple(leak for leak in found if leak.p_value < _ALARM / tests)
+    return tuple(leak for leak in found if leak.p_value < _LEAK / tests)
 
 
 def warn_of_leaks(experiment: Experiment) -> tuple[Leak, ...]:
@@ -91,15 +167,31 @@ def describe_leaks(leaks: Sequence[Leak]) -> str:
     )
 
 
+def check_experiment(experiment: Experiment) -> tuple[SampleRatio, tuple[Leak, ...]]:
+    """Check that the assignment was random as planned, and the covariates untouched by it.
+
+    Args:
+        experiment: rows of all arms.
+
+    Raises:
+        SampleRatioError: if the arms' sizes contradict the plan.
+
+    Warns:
+        LeakWarning: if a covariate differs between the arms more than chance allows.
+    """
+    return check_sample_ratio(experiment), warn_of_leaks(experiment)
+
+
 def _columns(experiment: Experiment) -> dict[str, Vector]:
     """Return covariates and prediction by name, one value per randomised unit."""
     columns: dict[str, Vector] = {}
-    if experiment.covariates is not None:
-        for index in range(experiment.covariates.shape[1]):
-            columns[experiment.covariate_name(index)] = experiment.covariates[:, index]
-    if experiment.prediction is not None:
-        columns["prediction"] = experiment.prediction
-    if experiment.clusters is None:
+    given = experiment.columns
+    if given.covariates is not None:
+        for index, values in enumerate(given.covariates.T):
+            columns[experiment.covariate_name(index)] = values
+    if given.prediction is not None:
+        columns["prediction"] = given.prediction
+    if given.clusters is None:
         return columns
     cluster = experiment.cluster_of_rows
     rows = np.bincount(cluster)
@@ -128,9 +220,10 @@ def _thin(values: Vector) -> Vector:
 
 def _segment_leak(experiment: Experiment) -> Iterator[Leak]:
     """Test whether segments and arms are independent."""
-    if experiment.segments is None:
+    segments = experiment.columns.segments
+    if segments is None:
         return
-    _, segment = np.unique(experiment.segments, return_inverse=True)
+    _, segment = np.unique(segments, return_inverse=True)
     counts = _counts(segment, experiment)
     if counts.shape[0] > 1:
         p_value = float(stats.chi2_contingency(counts).pvalue)
