@@ -78,7 +78,7 @@ def test_every_card_is_complete_and_adds_up(card: DataCard) -> None:
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_the_page_of_data_cards_says_what_the_cards_say(card: DataCard) -> None:
-    page = " ".join((Path(__file__).parents[2] / "docs" / "data.md").read_text().split())
+    page = " ".join((Path(__file__).parents[3] / "docs" / "data.md").read_text().split())
     for text in (card.name, card.title, card.citation, card.licence, card.where, card.unverified):
         assert text in page
     for option in card.options:
