@@ -1,4 +1,4 @@
-"""`to_hybrid`: randomised and biased rows made from one randomised experiment."""
+"""The four parts that a study needs, and how one experiment, or a pair, becomes them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,17 +7,41 @@ from typing import TypeAlias, final
 import torch
 from torch import Tensor
 
+from dfl.checks import check_number
+from dfl.data.encoder import FeatureEncoder
 from dfl.data.simulators.old_policy import RidgePolicy
-from dfl.data.sources.source import HybridData
+from dfl.data.sources.card import DataCard
 from dfl.data.split import split
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.seeds import stream
 
-__all__ = ["HybridRecipe", "Policy", "pair_hybrid", "roi", "roi_lift", "to_hybrid"]
+__all__ = ["HybridData", "HybridRecipe", "Policy", "pair_hybrid", "roi", "roi_lift", "to_hybrid"]
 
 Policy: TypeAlias = Callable[[Tensor], Tensor]
 """From features ``(N, F)`` to treatments ``(N,)``, int64."""
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HybridData:
+    """The four parts that every study needs; no person is in two of them.
+
+    Args:
+        rct: few randomised rows to train on.
+        obs: many observational rows to train on.
+        validation: randomised rows that choose between models.
+        test: randomised rows that report.
+        encoder: how tables become features, where the rows came from a table or a simulator.
+        card: the published data set behind the rows, if there is one.
+    """
+
+    rct: UpliftData
+    obs: UpliftData
+    validation: UpliftData
+    test: UpliftData
+    encoder: FeatureEncoder | None = None
+    card: DataCard | None = None
 
 
 @final
@@ -60,8 +84,7 @@ class HybridRecipe:
                 f"most 1, got {fractions} with sum {sum(fractions):g}."
             )
         for name in ("epsilon", "share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidValueError(f"{name} must lie in [0, 1], got {getattr(self, name):g}.")
+            check_number(name, getattr(self, name), at_least=0, at_most=1)
 
     @property
     def fractions(self) -> tuple[float, float, float, float, float]:

@@ -19,10 +19,10 @@ from dfl.io import write_whole
 from dfl.models import AbstractModel, load_model
 from dfl.pipeline.folder import RunFolder
 from dfl.problem import Allocation, AllocationProblem
+from dfl.scale import STREAMED
 
 __all__ = ["CustomerAllocation", "allocate_file"]
 
-_CHUNK = 65_536  # rows read, predicted or written at once
 _OURS = ("row", "treatment", "treatment_name", "predicted_revenue", "predicted_cost")
 
 
@@ -106,7 +106,7 @@ def _predict(
     revenue = torch.empty(rows, model.treatments)
     cost = torch.empty_like(revenue)
     start = 0
-    for batch in file.iter_batches(batch_size=_CHUNK, columns=features):
+    for batch in file.iter_batches(batch_size=STREAMED.numbers, columns=features):
         stop = start + batch.num_rows
         try:
             predicted = model.predict(encoder.encode(batch.to_pandas()))
@@ -130,7 +130,8 @@ class _Columns:
     def rows(self, start: int, stop: int) -> dict[str, Any]:
         """Return these columns for some rows, as Arrow arrays."""
         choice = self.choice[start:stop]
-        picked = [part[start:stop].gather(1, choice[:, None])[:, 0] for part in self.amounts]
+        amounts = (self.revenue, self.cost)
+        picked = [part[start:stop].gather(1, choice[:, None])[:, 0] for part in amounts]
         codes = pa.array(choice.numpy().astype("int32"))
         return {
             "treatment": pa.array(choice.numpy()),
@@ -138,11 +139,6 @@ class _Columns:
             "predicted_revenue": pa.array(picked[0].numpy()),
             "predicted_cost": pa.array(picked[1].numpy()),
         }
-
-    @property
-    def amounts(self) -> tuple[Tensor, Tensor]:
-        """Predicted revenue and cost."""
-        return self.revenue, self.cost
 
 
 def _write(path: Path, file: pq.ParquetFile, columns: _Columns, keep: Sequence[str]) -> None:
@@ -162,10 +158,10 @@ def _kept_chunks(
 ) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """Yield where each chunk starts and stops, and its kept columns."""
     if not keep:
-        yield from ((start, min(start + _CHUNK, rows), {}) for start in range(0, rows, _CHUNK))
+        yield from ((part.start, part.stop, {}) for part in STREAMED.of(rows))
         return
     start = 0
-    for batch in file.iter_batches(batch_size=_CHUNK, columns=list(keep)):
+    for batch in file.iter_batches(batch_size=STREAMED.numbers, columns=list(keep)):
         stop = start + batch.num_rows
         yield start, stop, {name: batch.column(name) for name in keep}
         start = stop

@@ -72,7 +72,7 @@ def test_sections_say_where_they_went() -> None:
         ),
         ({"layer": "softmax"}, "tsm-sl has no layer, or is given one inside; remove the section"),
         ({"data": "cuopon"}, r"data: 'cuopon' is not among the data. Did you mean 'coupon'\?"),
-        ({"data": {"name": "coupon", "noise": 3}}, r"data: noise must lie in \[0, 1\]"),
+        ({"data": {"name": "coupon", "noise": 3}}, r"data: noise must be in \[0, 1\]"),
         ({"data": {"name": "coupon", "nois": 3}}, r"data: 'nois' .*Did you mean 'noise'\?"),
         ({"solver": "greedy"}, r"solver: 'greedy' is not among the solvers. Did you mean 'greedy-"),
         ({"evaluation": {"draw": 3}}, r"'draw' is not among the .*Did you mean 'draws'\?"),

@@ -199,8 +199,8 @@ def test_a_policy_that_never_agrees_is_reported(make_rows: Make) -> None:
     [
         ({"rct": 0.0}, r"must each lie in \(0, 1\)"),
         ({"rct": 0.5}, "sum to at most 1, got .* sum 1.45"),
-        ({"epsilon": -0.1}, r"epsilon must lie in \[0, 1\], got -0.1"),
-        ({"share": 2.0}, r"share must lie in \[0, 1\], got 2"),
+        ({"epsilon": -0.1}, r"epsilon must be in \[0, 1\], got -0.1"),
+        ({"share": 2.0}, r"share must be in \[0, 1\], got 2"),
     ],
 )
 def test_bad_recipes_are_refused(changes: dict[str, float], message: str) -> None:

@@ -19,6 +19,7 @@ from dfl.errors import (
 )
 from dfl.pipeline import CustomerAllocation, RunFolder, Silent, allocate_file, run
 from dfl.pipeline import allocating as module
+from dfl.scale import Chunks
 from tests.pipeline.tiny import tiny_study, write_shop
 
 
@@ -82,7 +83,7 @@ def test_rows_keep_their_order_in_chunks_of_any_size(
 ) -> None:
     path = write_customers(tmp_path / "c.parquet")
     _, whole = allocate(folder, path, Budget(per_head=1.3), keep=("id", "age"))
-    monkeypatch.setattr(module, "_CHUNK", 64)
+    monkeypatch.setattr(module, "STREAMED", Chunks(64))
     pq.write_table(pq.read_table(path), path, row_group_size=150)
     _, chunked = allocate(folder, path, Budget(per_head=1.3), keep=("id", "age"))
     pd.testing.assert_frame_equal(whole, chunked)

@@ -9,17 +9,17 @@ from typing import ClassVar, TypeAlias, final
 import torch
 from torch import Tensor
 
+from dfl.checks import check_number
 from dfl.data.encoder import FeatureEncoder
-from dfl.data.sources.source import AbstractDataSource, HybridData
+from dfl.data.hybrid import HybridData
+from dfl.data.sources.source import AbstractDataSource
 from dfl.data.uplift_data import PotentialOutcomes, Source, UpliftData
 from dfl.errors import InvalidValueError
+from dfl.scale import CACHED
 from dfl.seeds import stream
 
 __all__ = ["AbstractSimulator", "Assign", "Draws", "PartSizes"]
 
-# Rows drawn at once: temporaries stay in the cache and memory linear, and torch does not wake
-# threads for vectors of this length, which would wait for each other on a busy machine.
-_BATCH = 32_768
 _EXPLORATION = 0.05  # share of old-policy decisions made at random, so that arms overlap
 
 Assign: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -39,10 +39,7 @@ class PartSizes:
     def __post_init__(self) -> None:
         """Check the range."""
         for field in fields(self):
-            if getattr(self, field.name) < 1:
-                raise InvalidValueError(
-                    f"sizes.{field.name} must be >= 1, got {getattr(self, field.name)}."
-                )
+            check_number(f"sizes.{field.name}", getattr(self, field.name), at_least=1)
 
     @staticmethod
     def paper() -> "PartSizes":
@@ -102,13 +99,9 @@ class AbstractSimulator(AbstractDataSource):
 
     def __post_init__(self) -> None:
         """Check every option."""
-        if not (self.confounding >= 0 and math.isfinite(self.confounding)):
-            raise InvalidValueError(
-                f"confounding must be finite and >= 0, got {self.confounding:g}."
-            )
+        check_number("confounding", self.confounding, at_least=0)
         for name in ("hidden_confounding", "noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidValueError(f"{name} must lie in [0, 1], got {getattr(self, name):g}.")
+            check_number(name, getattr(self, name), at_least=0, at_most=1)
         arms, shares = len(self.treatment_names), self.rct_shares
         if shares is not None and not (
             len(shares) == arms and min(shares) > 0 and math.isclose(sum(shares), 1, abs_tol=1e-6)
@@ -146,22 +139,22 @@ class AbstractSimulator(AbstractDataSource):
         Raises:
             InvalidValueError: if ``rows`` is below 1 or so small that a treatment is missing.
         """
-        if rows < 1:
-            raise InvalidValueError(f"rows must be >= 1, got {rows}.")
+        check_number("rows", rows, at_least=1)
         assign = self._assigner(source, generator)
         columns: dict[str, Tensor] = {}
-        for start in range(0, rows, _BATCH):
-            count = min(_BATCH, rows - start)
-            draws = self._draw(count, generator, assign)
+        # Temporaries stay in the cache, and torch does not wake threads for vectors of this
+        # length, which would wait for each other on a busy machine.
+        for part in CACHED.of(rows):
+            draws = self._draw(part.stop - part.start, generator, assign)
             for field in fields(draws):
                 values = (
-                    getattr(draws, field.name).T
+                    getattr(draws, field.name).mT
                     if field.name in _WIDE
                     else getattr(draws, field.name)
                 )
-                if start == 0:
+                if part.start == 0:
                     columns[field.name] = values.new_empty((rows, *values.shape[1:]))
-                columns[field.name][start : start + count] = values
+                columns[field.name][part] = values
         return self._rows(columns, source)
 
     @abstractmethod

@@ -4,11 +4,9 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from dfl.data.sources.files import find_file
-from dfl.data.sources.loaded import LoadedData
 from dfl.data.sources.published import AbstractPublished
-from dfl.data.sources.source import AbstractDataSource
-from dfl.data.sources.table import AbstractTable
+from dfl.data.sources.reading import FORMATS, column_names, find_file
+from dfl.data.sources.source import AbstractDataSource, AbstractTable, LoadedData
 from dfl.errors import ConfigError, UnknownNameError
 from dfl.registry import Registry, unknown_name
 
@@ -98,9 +96,6 @@ def recognise(file: str | Path) -> str:
         DataError: if its columns cannot be read.
         ConfigError: if it is none of them.
     """
-    # pandas takes a while to import, and names of data sets do not need it.
-    from dfl.data.sources.reading import column_names
-
     columns = set(column_names(find_file(file)))
     for name in DATASETS.names():
         kind = DATASETS.load(name)
@@ -113,12 +108,9 @@ def recognise(file: str | Path) -> str:
     )
 
 
-_ENDINGS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
-
-
 def _existing(name_or_path: str | Path) -> Path:
     """Return the file, or complain about an unknown name where none can be meant."""
-    if isinstance(name_or_path, Path) or name_or_path.endswith(_ENDINGS):
+    if isinstance(name_or_path, Path) or name_or_path.endswith(FORMATS):
         return find_file(name_or_path)
     raise UnknownNameError(unknown_name("data", name_or_path, DATASETS.names()))
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from dfl.data.encoder import FeatureEncoder
-from dfl.data.sources.files import find_file
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.table import AbstractTable, amounts, group_ids
+from dfl.data.sources.reading import amounts, column_names, find_file, group_ids, read_table
+from dfl.data.sources.source import AbstractTable, LoadedData
 from dfl.data.uplift_data import Source, UpliftData
 from dfl.errors import DataError, InvalidValueError
 
@@ -58,9 +57,6 @@ class Columns(AbstractTable):
         """Read the file and give its columns their roles."""
         if self.path is None:
             raise DataError("a table of one's own needs a path; give the file.")
-        # pandas takes a while to import, and nobody else needs it.
-        from dfl.data.sources.reading import column_names, read_table
-
         file = find_file(self.path)
         features = self._features(column_names(file))
         table = read_table(file, columns=(*features, *self._roles()))
