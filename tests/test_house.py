@@ -26,9 +26,26 @@ BESIDE = {
     "losses": {"prediction"},  # the other kind of loss, which is no member of the table
 }
 DATA = {"encoder", "hybrid", "split", "uplift_data"}  # the nouns; what makes them has a room
+# Metrics have no table: a file each, and the public functions or classes that it holds.
+METRICS = {
+    "aucc": {"CostCurve", "aucc", "cost_curve"},
+    "constant_mix": {"best_constant_mix"},
+    "eom": {"ExpectedOutcome", "eom_curve", "expected_outcome"},
+    "qini": {"Qini", "qini"},
+    "random_allocation": {"random_allocation"},
+    "roi_score": {"roi_score"},
+    "spend_curve": {"CurvePoint", "SpendCurve", "observed_curve", "true_curve"},
+    "truth": {
+        "TrueOutcome",
+        "TruePolicyValue",
+        "TrueScale",
+        "check_not_above_oracle",
+        "true_policy_value",
+    },
+}
 
 # Most files of its own family that one may have to open to follow a member.
-AT_MOST = {"layers.softmax": 7, "hypergrad.neumann": 8, "abtest.state": 9}
+AT_MOST = {"layers.softmax": 7, "hypergrad.neumann": 8, "abtest.state": 9, "metrics.eom": 6}
 
 
 def table(family: str) -> Registry[object]:
@@ -57,6 +74,18 @@ def test_every_member_can_be_imported_from_its_family(family: str) -> None:
 
 def test_the_top_level_of_data_is_its_nouns() -> None:
     assert {path.stem for path in (PACKAGE / "data").glob("*.py")} == {"__init__"} | DATA
+
+
+def test_the_top_level_of_metrics_is_its_metrics() -> None:
+    assert {path.stem for path in (PACKAGE / "metrics").glob("*.py")} == {"__init__"} | set(METRICS)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_can_be_imported_from_its_family(metric: str) -> None:
+    package = importlib.import_module("dfl.metrics")
+    module = importlib.import_module(f"dfl.metrics.{metric}")
+    assert METRICS[metric] == set(module.__all__) & set(package.__all__)
+    assert all(getattr(package, name) is getattr(module, name) for name in METRICS[metric])
 
 
 @cache

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
-from dfl.metrics.arrays import Numbers
-from dfl.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
-from dfl.metrics.ranked_rows import RankedRows
+from dfl.metrics.rows.ranked_rows import RankedRows
+from dfl.metrics.rows.redrawn import rows_key
+from dfl.stats.arrays import Vector
+from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
 __all__ = ["CostCurve", "aucc", "cost_curve"]
 
@@ -97,7 +98,7 @@ def aucc(
     area = cost_curve(data, score, quantiles=quantiles).area
     redrawn = RankedRows.redrawn(data, score, bootstrap)
     draws = [_scan(ranked, quantiles).area for ranked in redrawn]
-    return bootstrap.estimate(area, draws, bootstrap.rows_key(data))
+    return bootstrap.estimate(area, draws, rows_key(data, bootstrap))
 
 
 def _scan(ranked: RankedRows, quantiles: int) -> CostCurve:
@@ -115,7 +116,7 @@ def _scan(ranked: RankedRows, quantiles: int) -> CostCurve:
     return CostCurve(torch.from_numpy(costs), torch.from_numpy(revenues), area)
 
 
-def _picks(cost: Numbers, quantiles: int) -> list[int]:
+def _picks(cost: Vector, quantiles: int) -> list[int]:
     """Return the rows at which a point is kept, the last row always being one."""
     last = len(cost) - 1
     goals = np.arange(1, quantiles) * (cost[-1] / quantiles) * (1 - _ROUNDING)
@@ -130,7 +131,7 @@ def _picks(cost: Numbers, quantiles: int) -> list[int]:
     return [*picks, last]
 
 
-def _next_at_least(cost: Numbers, start: int, goal: float) -> int:
+def _next_at_least(cost: Vector, start: int, goal: float) -> int:
     """Return the first row from ``start`` on with cost >= goal; the last row has it."""
     window = _WINDOW
     while start < len(cost):

@@ -9,10 +9,11 @@ from torch import Tensor
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
-from dfl.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
-from dfl.metrics.matched_rows import MatchedRows
-from dfl.metrics.plateaus import Plateaus
-from dfl.metrics.randomised_rows import per_head_budgets
+from dfl.metrics.rows.matched_rows import MatchedRows
+from dfl.metrics.rows.plateaus import Plateaus
+from dfl.metrics.rows.randomised_rows import per_head_budgets
+from dfl.metrics.rows.redrawn import redrawn, rows_key
+from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
 __all__ = ["ExpectedOutcome", "eom_curve", "expected_outcome"]
 
@@ -103,8 +104,8 @@ def expected_outcome(
     rows = matched.rows
     amounts = per_head_budgets(budgets, len(data), rows.arm_means(rows.as_logged())[0])
     as_logged = matched.plateaus(rows.as_logged())
-    draws = [_values(matched.plateaus(counts), amounts) for counts in bootstrap.counts(data)]
-    key = bootstrap.rows_key(data)
+    draws = [_values(matched.plateaus(counts), amounts) for counts in redrawn(data, bootstrap)]
+    key = rows_key(data, bootstrap)
     outcomes = []
     for amount, drawn in zip(amounts, zip(*draws, strict=True), strict=True):
         mix = as_logged.mix_at(amount)

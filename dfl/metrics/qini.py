@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
-from dfl.metrics.arrays import Numbers
-from dfl.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
-from dfl.metrics.ranked_rows import RankedRows
+from dfl.metrics.rows.ranked_rows import RankedRows
+from dfl.metrics.rows.redrawn import rows_key
+from dfl.stats.arrays import Vector
+from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
 __all__ = ["Qini", "qini"]
 
@@ -67,7 +68,7 @@ def qini(
     curve = _uplift(RankedRows.of(data, score))
     auuc, coefficient = _areas(curve)
     areas = [_areas(_uplift(ranked)) for ranked in RankedRows.redrawn(data, score, bootstrap)]
-    key = bootstrap.rows_key(data)
+    key = rows_key(data, bootstrap)
     return Qini(
         share=torch.linspace(0, 1, len(curve), dtype=torch.float64),
         uplift=torch.from_numpy(curve),
@@ -76,11 +77,11 @@ def qini(
     )
 
 
-def _uplift(ranked: RankedRows) -> Numbers:
+def _uplift(ranked: RankedRows) -> Vector:
     return np.append(0.0, ranked.increments(ranked.revenue))
 
 
-def _areas(curve: Numbers) -> tuple[float, float]:
+def _areas(curve: Vector) -> tuple[float, float]:
     """Return area and area above the straight line to the end."""
     auuc = float((curve.sum() - curve[-1] / 2) / (len(curve) - 1))
     return auuc, auuc - float(curve[-1]) / 2

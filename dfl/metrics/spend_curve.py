@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dfl.data.uplift_data import PotentialOutcomes, UpliftData
 from dfl.errors import InfeasibleBudgetError
-from dfl.metrics.arrays import Numbers
-from dfl.metrics.matched_rows import MatchedRows
-from dfl.metrics.plateaus import Events, Plateaus
-from dfl.metrics.randomised_rows import check_predictions
+from dfl.metrics.rows.matched_rows import MatchedRows
+from dfl.metrics.rows.plateaus import Events, Plateaus
+from dfl.metrics.rows.randomised_rows import check_predictions
 from dfl.solvers.passes.hull import hull_steps
+from dfl.stats.arrays import Vector
 
 __all__ = ["CurvePoint", "SpendCurve", "observed_curve", "true_curve"]
 
@@ -140,7 +140,7 @@ def true_curve(truth: PotentialOutcomes, revenue: Tensor, cost: Tensor) -> Spend
     row, before, after = (x.numpy() for x in (steps.row, steps.previous, steps.treatment))
     base = np.arange(len(true_cost)), steps.base.numpy()
 
-    def walk(amount: Numbers) -> Numbers:
+    def walk(amount: Vector) -> Vector:
         change = np.append(amount[base].sum(), amount[row, after] - amount[row, before])
         return events.accumulate(change[events.order]) / len(amount)
 

@@ -214,12 +214,10 @@ def _true_to_dict(true: TrueOutcome) -> dict[str, object]:
 def _mix(predicted: Prediction, solver: AbstractSolver) -> list[dict[str, object]]:
     """Allocate at budgets from the cheapest to the dearest allocation, by predicted costs."""
     rows, arms = predicted.cost.shape
-    cheapest = float(predicted.cost.amin(dim=1).sum(dtype=torch.float64))
-    dearest = float(predicted.cost.amax(dim=1).sum(dtype=torch.float64))
     mix: list[dict[str, object]] = []
     for k in range(_CURVE_POINTS):
         share = Budget(share=k / (_CURVE_POINTS - 1))
-        total = share.total_for(rows, cheapest, dearest)
+        total = share.total_of(predicted.cost)
         found = solver.solve(AllocationProblem(predicted.revenue, predicted.cost, total))
         counts = torch.bincount(found.choice, minlength=arms)
         mix.append({"budget": total / rows, "shares": (counts / rows).tolist()})

@@ -9,6 +9,7 @@ from dfl.errors import DTypeError, InvalidValueError, ShapeError
 
 __all__ = [
     "Booleans",
+    "Counts",
     "Integers",
     "Labels",
     "Matrix",
@@ -22,6 +23,7 @@ Vector: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float64]
 Booleans: TypeAlias = NDArray[np.bool_]
 Integers: TypeAlias = NDArray[np.int64]
+Counts: TypeAlias = NDArray[np.int16]  # how often each row was drawn
 Labels: TypeAlias = NDArray[Any]
 
 

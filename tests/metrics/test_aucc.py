@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.metrics.aucc import aucc, cost_curve
-from dfl.metrics.bootstrap import Bootstrap
+from dfl.stats.bootstrap import Bootstrap
 
 
 def experiment(treatment: list[int], revenue: list[float], cost: list[float]) -> UpliftData:

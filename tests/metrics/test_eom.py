@@ -7,10 +7,11 @@ import torch
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
-from dfl.metrics.bootstrap import Bootstrap
 from dfl.metrics.eom import eom_curve, expected_outcome
 from dfl.metrics.spend_curve import observed_curve
 from dfl.solvers.passes.decide import decide
+from dfl.stats.bootstrap import Bootstrap
+from dfl.stats.paired import paired_difference, paired_ratio
 
 FEW = Bootstrap(draws=20)
 PLENTY = [Budget(per_head=1e6)]
@@ -188,3 +189,47 @@ def test_bad_input(simulate, predict) -> None:
         expected_outcome(dearer, revenue, cost, [Budget(per_head=0.5)])
     with pytest.raises(InvalidValueError, match="must be randomised"):
         expected_outcome(replace(data, source="obs"), revenue, cost, PLENTY)
+
+
+def test_near_equal_models_are_told_apart_better_in_pairs(simulate, predict) -> None:
+    data = simulate(2000)
+    revenue, cost = predict(data)
+    budget = [Budget(share=0.3)]
+    first, second = (
+        expected_outcome(data, changed, cost, budget)[0].estimate
+        for changed in (revenue, revenue + 0.05 * predict(data, seed=5)[0])
+    )
+    paired = paired_difference(first, second).estimate
+    unpaired = (first.standard_error**2 + second.standard_error**2) ** 0.5
+    assert paired.value == pytest.approx(first.value - second.value)
+    assert paired.standard_error < 0.6 * unpaired
+
+
+def test_a_better_model_has_a_small_p_value(simulate, predict) -> None:
+    data = simulate(4000)
+    budget = [Budget(share=0.3)]
+    good, bad = (
+        expected_outcome(data, *predict(data, noise=noise), budget)[0].estimate
+        for noise in (0.1, 20)
+    )
+    better = paired_difference(good, bad)
+    assert better.p_value < 0.001
+    assert better.estimate.low > 0
+    assert paired_difference(bad, good).p_value == pytest.approx(better.p_value)
+    assert paired_ratio(good, bad).estimate.low > 1
+
+
+def test_other_rows_or_draws_are_refused(simulate, predict) -> None:
+    budget = [Budget(share=0.3)]
+    first, other_rows = (
+        expected_outcome(data, *predict(data), budget)[0].estimate
+        for data in (simulate(100, seed=0), simulate(100, seed=1))
+    )
+    plan = Bootstrap(draws=50)
+    data = simulate(100, seed=0)
+    other_draws = expected_outcome(data, *predict(data), budget, bootstrap=plan)[0].estimate
+    for second in (other_rows, other_draws):
+        with pytest.raises(InvalidValueError, match="paired only on the same rows and draws"):
+            paired_difference(first, second)
+        with pytest.raises(InvalidValueError, match="paired only on the same rows and draws"):
+            paired_ratio(first, second)

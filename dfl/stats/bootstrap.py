@@ -1,17 +1,18 @@
 """`Bootstrap`: draws rows again with replacement; `Estimate`: a number and how sure it is."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from dfl.data.uplift_data import UpliftData
+from dfl.checks import check_number
 from dfl.errors import InvalidValueError
-from dfl.metrics.arrays import Counts, Integers
+from dfl.stats.arrays import Counts, Integers
 from dfl.stats.intervals import interval_factor
 
 __all__ = ["DEFAULT_BOOTSTRAP", "Bootstrap", "Estimate", "summarise"]
@@ -61,7 +62,7 @@ def summarise(value: float, draws: Tensor, level: float, rows_key: int) -> Estim
 class Bootstrap:
     """How rows are drawn again: N rows (or all groups) with replacement, many times.
 
-    With ``data.groups`` whole groups are drawn, so rows of one household or shop may depend
+    Where rows have groups, whole groups are drawn, so rows of one household or shop may depend
     on each other. A draw in which a treatment has no row is drawn again: no metric is
     defined there. Intervals are normal, ``value +- z * standard_error``: with a few hundred
     draws they are steadier than percentiles. The same seed and rows give the same draws to
@@ -87,15 +88,18 @@ class Bootstrap:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.draws < 2:
-            raise InvalidValueError(f"draws must be >= 2, got {self.draws}.")
+        check_number("draws", self.draws, at_least=2)
         interval_factor(self.level)
 
-    def counts(self, data: UpliftData) -> Iterator[Counts]:
+    def counts(
+        self, treatment: Integers, *, arms: int, groups: Integers | None = None
+    ) -> Iterator[Counts]:
         """Yield, draw by draw, how often each row was drawn.
 
         Args:
-            data: logged rows.
+            treatment: of each row, in ``0 .. arms - 1``. Shape ``(N,)``.
+            arms: number of treatments.
+            groups: rows of one number are drawn together, or None. Shape ``(N,)``.
 
         Yields:
             int16 counts, shape ``(N,)``, quicker to gather than wider ones.
@@ -104,7 +108,7 @@ class Bootstrap:
             InvalidValueError: if a treatment occurs in one row or group only: its error
                 cannot be estimated.
         """
-        units = _Units.of(data)
+        units = _Units.of(treatment, arms, groups)
         units.check()
         generator = np.random.default_rng(self.seed)
         for _ in range(self.draws):
@@ -120,12 +124,16 @@ class Bootstrap:
         """
         return summarise(value, torch.tensor(draws, dtype=torch.float64), self.level, rows_key)
 
-    def rows_key(self, data: UpliftData) -> int:
-        """Return a fingerprint of the rows and of how they are drawn again."""
-        key = zlib.crc32(f"{self.seed} {self.draws} {len(data)}".encode())
-        for column in (data.treatment, data.revenue, data.cost, data.groups):
-            if column is not None:
-                key = zlib.crc32(np.ascontiguousarray(column.cpu().numpy()).data, key)
+    def rows_key(self, columns: Iterable[NDArray[Any]], rows: int) -> int:
+        """Return a fingerprint of rows and of how they are drawn again.
+
+        Args:
+            columns: what tells the rows from others.
+            rows: their number.
+        """
+        key = zlib.crc32(f"{self.seed} {self.draws} {rows}".encode())
+        for column in columns:
+            key = zlib.crc32(np.ascontiguousarray(column).data, key)
         return key
 
 
@@ -140,11 +148,10 @@ class _Units:
     per_arm: Integers  # rows or groups in which each treatment occurs
 
     @classmethod
-    def of(cls, data: UpliftData) -> "_Units":
-        treatment, arms = data.treatment.cpu().numpy(), data.treatments
-        if data.groups is None:
-            return cls(len(data), None, treatment, np.bincount(treatment, minlength=arms))
-        names, group = np.unique(data.groups.cpu().numpy(), return_inverse=True)
+    def of(cls, treatment: Integers, arms: int, groups: Integers | None) -> "_Units":
+        if groups is None:
+            return cls(len(treatment), None, treatment, np.bincount(treatment, minlength=arms))
+        names, group = np.unique(groups, return_inverse=True)
         pairs = np.unique(group.reshape(-1) * arms + treatment)
         per_arm = np.bincount(pairs % arms, minlength=arms)
         return cls(len(names), group.reshape(-1), treatment, per_arm)

@@ -5,7 +5,7 @@ from typing import final
 
 import numpy as np
 
-from dfl.metrics.arrays import Integers, Numbers
+from dfl.stats.arrays import Integers, Vector
 
 __all__ = ["Events", "Mix", "Plateaus"]
 
@@ -25,10 +25,10 @@ class Events:
 
     order: Integers
     end: Integers
-    multiplier: Numbers
+    multiplier: Vector
 
     @classmethod
-    def at(cls, position: Numbers) -> "Events":
+    def at(cls, position: Vector) -> "Events":
         """Sort events.
 
         Args:
@@ -43,7 +43,7 @@ class Events:
         end = np.concatenate([[forever], forever + last + 1])
         return cls(order, end, np.append(steps[last], 0.0))
 
-    def accumulate(self, change: Numbers) -> Numbers:
+    def accumulate(self, change: Vector) -> Vector:
         """Sum changes up to every plateau.
 
         Args:
@@ -87,8 +87,8 @@ class Plateaus:
         cheapest_value: its mean revenue.
     """
 
-    cost: Numbers
-    value: Numbers
+    cost: Vector
+    value: Vector
     cheapest_cost: float
     cheapest_value: float
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
-from dfl.metrics.bootstrap import Bootstrap
-from dfl.metrics.ranked_rows import RankedRows
+from dfl.metrics.rows.ranked_rows import RankedRows
+from dfl.metrics.rows.redrawn import redrawn
+from dfl.stats.bootstrap import Bootstrap
 
 
 def test_increments_end_at_the_difference_of_the_arm_means(simulate) -> None:
@@ -21,7 +22,7 @@ def test_draws_hold_the_drawn_rows_in_order_of_score(simulate) -> None:
     data, plan = simulate(80, 2), Bootstrap(draws=4)
     data = replace(data, revenue=data.features[:, 0])
     drawn = RankedRows.redrawn(data, data.features[:, 0], plan)
-    for ranked, counts in zip(drawn, plan.counts(data), strict=True):
+    for ranked, counts in zip(drawn, redrawn(data, plan), strict=True):
         expected = np.repeat(data.revenue.numpy(), counts)
         assert ranked.revenue.tolist() == sorted(expected.tolist(), reverse=True)
 

@@ -6,7 +6,7 @@ import torch
 
 from dfl.budget import Budget
 from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
-from dfl.metrics.randomised_rows import RandomisedRows, check_predictions, per_head_budgets
+from dfl.metrics.rows.randomised_rows import RandomisedRows, check_predictions, per_head_budgets
 
 
 def test_arm_means_are_means_of_the_drawn_rows(simulate) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dfl.metrics.plateaus import Events, Plateaus
+from dfl.metrics.rows.plateaus import Events, Plateaus
 
 
 def curve(cost: list[float], value: list[float], cheapest: tuple[float, float] = (0.0, 1.0)):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
-from dfl.metrics.arrays import Counts, Integers, Numbers
-from dfl.metrics.plateaus import Events, Plateaus
-from dfl.metrics.randomised_rows import RandomisedRows, check_predictions
+from dfl.metrics.rows.plateaus import Events, Plateaus
+from dfl.metrics.rows.randomised_rows import RandomisedRows, check_predictions
 from dfl.solvers.passes.match_intervals import match_intervals
+from dfl.stats.arrays import Counts, Integers, Vector
 
 __all__ = ["MatchedRows"]
 
@@ -37,8 +37,8 @@ class MatchedRows:
     events: Events
     row: Integers
     arm: Integers
-    cost: Numbers
-    revenue: Numbers
+    cost: Vector
+    revenue: Vector
     cheapest: int
 
     @classmethod

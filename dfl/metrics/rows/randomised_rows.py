@@ -11,7 +11,7 @@ from torch import Tensor
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
-from dfl.metrics.arrays import Counts, Integers, Numbers
+from dfl.stats.arrays import Counts, Integers, Vector
 
 __all__ = ["RandomisedRows", "check_predictions", "per_head_budgets"]
 
@@ -35,8 +35,8 @@ class RandomisedRows:
 
     treatment: Integers
     arms: int
-    revenue: Numbers
-    cost: Numbers
+    revenue: Vector
+    cost: Vector
     known: bool
 
     @classmethod
@@ -61,7 +61,7 @@ class RandomisedRows:
         known = data.propensity is not None
         return cls(treatment, data.treatments, revenue.numpy(), cost.numpy(), known)
 
-    def scale(self, counts: Counts) -> Numbers:
+    def scale(self, counts: Counts) -> Vector:
         """Return what turns sums over the rows of an arm into means per head.
 
         ``1 / n_t`` with ``n_t`` the drawn rows of the arm, which is inverse propensity
@@ -76,7 +76,7 @@ class RandomisedRows:
         per_arm = np.bincount(self.treatment, weights=counts, minlength=self.arms)
         return 1 / (np.full(self.arms, per_arm.sum()) if self.known else per_arm)
 
-    def arm_means(self, counts: Counts) -> tuple[Numbers, Numbers]:
+    def arm_means(self, counts: Counts) -> tuple[Vector, Vector]:
         """Return mean cost and revenue of every treatment, per head, each ``(M,)``.
 
         Args:
@@ -118,7 +118,7 @@ def check_predictions(revenue: Tensor, cost: Tensor, rows: int, treatments: int)
             )
 
 
-def per_head_budgets(budgets: Sequence[Budget], rows: int, arm_cost: Numbers) -> list[float]:
+def per_head_budgets(budgets: Sequence[Budget], rows: int, arm_cost: Vector) -> list[float]:
     """Return budgets in currency per head.
 
     Args:

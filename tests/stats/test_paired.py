@@ -1,43 +1,13 @@
 import pytest
 import torch
 
-from dfl.budget import Budget
 from dfl.errors import InvalidValueError
-from dfl.metrics.bootstrap import Bootstrap, Estimate, summarise
-from dfl.metrics.eom import expected_outcome
-from dfl.metrics.paired import paired_difference, paired_ratio
+from dfl.stats.bootstrap import Estimate, summarise
+from dfl.stats.paired import paired_difference, paired_ratio
 
 
 def estimate(value: float, draws: list[float], rows_key: int = 0) -> Estimate:
     return summarise(value, torch.tensor(draws, dtype=torch.float64), 0.95, rows_key)
-
-
-def test_near_equal_models_are_told_apart_better_in_pairs(simulate, predict) -> None:
-    data = simulate(2000)
-    revenue, cost = predict(data)
-    budget = [Budget(share=0.3)]
-    first, second = (
-        expected_outcome(data, changed, cost, budget)[0].estimate
-        for changed in (revenue, revenue + 0.05 * predict(data, seed=5)[0])
-    )
-    paired = paired_difference(first, second).estimate
-    unpaired = (first.standard_error**2 + second.standard_error**2) ** 0.5
-    assert paired.value == pytest.approx(first.value - second.value)
-    assert paired.standard_error < 0.6 * unpaired
-
-
-def test_a_better_model_has_a_small_p_value(simulate, predict) -> None:
-    data = simulate(4000)
-    budget = [Budget(share=0.3)]
-    good, bad = (
-        expected_outcome(data, *predict(data, noise=noise), budget)[0].estimate
-        for noise in (0.1, 20)
-    )
-    better = paired_difference(good, bad)
-    assert better.p_value < 0.001
-    assert better.estimate.low > 0
-    assert paired_difference(bad, good).p_value == pytest.approx(better.p_value)
-    assert paired_ratio(good, bad).estimate.low > 1
 
 
 def test_difference_and_ratio_of_given_draws() -> None:
@@ -60,16 +30,9 @@ def test_a_constant_difference_is_certain() -> None:
     assert paired_difference(estimate(4, [4, 5, 3]), estimate(3, [3, 4, 2])).p_value == 0
 
 
-def test_other_rows_or_draws_are_refused(simulate, predict) -> None:
-    budget = [Budget(share=0.3)]
-    first, other_rows = (
-        expected_outcome(data, *predict(data), budget)[0].estimate
-        for data in (simulate(100, seed=0), simulate(100, seed=1))
-    )
-    plan = Bootstrap(draws=50)
-    data = simulate(100, seed=0)
-    other_draws = expected_outcome(data, *predict(data), budget, bootstrap=plan)[0].estimate
-    for second in (other_rows, other_draws):
+def test_other_rows_or_draws_are_refused() -> None:
+    first, other_rows = estimate(4, [4, 5, 3]), estimate(4, [4, 5, 3], rows_key=1)
+    for second in (other_rows, estimate(4, [4, 5])):
         with pytest.raises(InvalidValueError, match="paired only on the same rows and draws"):
             paired_difference(first, second)
         with pytest.raises(InvalidValueError, match="paired only on the same rows and draws"):

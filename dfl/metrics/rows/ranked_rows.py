@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
-from dfl.metrics.arrays import Flags, Numbers
-from dfl.metrics.bootstrap import Bootstrap
+from dfl.metrics.rows.redrawn import redrawn
+from dfl.stats.arrays import Booleans, Vector
+from dfl.stats.bootstrap import Bootstrap
 
 __all__ = ["RankedRows"]
 
@@ -30,9 +31,9 @@ class RankedRows:
         cost: observed cost, in currency. Shape ``(N,)``.
     """
 
-    treated: Flags
-    revenue: Numbers
-    cost: Numbers
+    treated: Booleans
+    revenue: Vector
+    cost: Vector
 
     @classmethod
     def of(cls, data: UpliftData, score: Tensor) -> "RankedRows":
@@ -52,7 +53,7 @@ class RankedRows:
             data.cost.cpu().double()[order].numpy(),
         )
 
-    def increments(self, outcome: Numbers) -> Numbers:
+    def increments(self, outcome: Vector) -> Vector:
         """Return the running increment of an outcome per head, down the ranking.
 
         ``sum_{treated so far} y / n_treated - sum_{untreated so far} y / n_untreated`` with
@@ -73,7 +74,7 @@ class RankedRows:
         ranked = RankedRows.of(data, score)
         order = score.cpu().argsort(descending=True, stable=True).numpy()
         places = np.arange(len(order))
-        for counts in bootstrap.counts(data):
+        for counts in redrawn(data, bootstrap):
             picked = np.repeat(places, counts[order])
             yield RankedRows(ranked.treated[picked], ranked.revenue[picked], ranked.cost[picked])
 

@@ -8,16 +8,12 @@ from hypothesis import strategies as st
 
 from dfl.budget import Budget
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
-from dfl.metrics.bootstrap import Bootstrap
+from dfl.metrics.constant_mix import best_constant_mix, best_mix_shares
 from dfl.metrics.eom import expected_outcome
-from dfl.metrics.reference import (
-    best_constant_mix,
-    best_mix_shares,
-    random_allocation,
-    random_shares,
-)
+from dfl.metrics.random_allocation import random_allocation, random_shares
 from dfl.problem import AllocationProblem
 from dfl.solvers.greedy_dual import GreedyDual
+from dfl.stats.bootstrap import Bootstrap
 
 FEW = Bootstrap(draws=20)
 amounts = st.integers(0, 20).map(lambda tenths: tenths / 10)
@@ -36,14 +32,6 @@ def test_the_best_mix_is_the_linear_programming_optimum(
     assert (shares >= 0).all()
     assert shares @ cost <= budget + 1e-9
     assert shares @ revenue == pytest.approx(float(optimum))
-
-
-def test_random_shares_are_even_where_the_budget_allows_it() -> None:
-    cost = np.array([1.0, 0.0, 2.0])
-    assert random_shares(cost, cost, 1.0).tolist() == pytest.approx([1 / 3] * 3)
-    half = random_shares(cost, cost, 0.5)
-    assert half.tolist() == pytest.approx([1 / 6, 4 / 6, 1 / 6])
-    assert half @ cost == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("rule", [best_mix_shares, random_shares])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfl.metrics.matched_rows import MatchedRows
+from dfl.metrics.rows.matched_rows import MatchedRows
 from dfl.metrics.spend_curve import observed_curve
 
 

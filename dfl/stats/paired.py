@@ -1,13 +1,13 @@
 """Paired comparison of two models on the same rows and the same bootstrap draws."""
 
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import final
 
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.metrics.bootstrap import Estimate, summarise
+from dfl.stats.bootstrap import Estimate, summarise
+from dfl.stats.intervals import two_sided_p_value
 
 __all__ = ["PairedComparison", "paired_difference", "paired_ratio"]
 
@@ -79,7 +79,7 @@ def _p_value(distance: float, error: float) -> float:
     """Two-sided normal test; models that never differ are not different."""
     if error == 0:
         return 1.0 if distance == 0 else 0.0
-    return 2 * NormalDist().cdf(-abs(distance) / error)
+    return two_sided_p_value(distance / error)
 
 
 def _check_pair(first: Estimate, second: Estimate) -> None:
