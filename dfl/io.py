@@ -12,10 +12,10 @@ from torch import Tensor
 
 from dfl.errors import WriteError
 
-__all__ = ["write_json", "write_tensors", "write_whole"]
+__all__ = ["write_bytes", "write_json", "write_tensors", "write_whole"]
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name in the same folder, then rename it into place.
 
     Args:
@@ -43,6 +43,15 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        WriteError: if it could not be written.
+    """
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write ``content`` as readable JSON, whole or not at all; NaN and infinity are refused.
 
@@ -50,12 +59,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
         WriteError: if the file could not be written.
         ValueError: if a number is NaN or infinite.
     """
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_whole(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_bytes(path, f"{json.dumps(content, indent=2, allow_nan=False)}\n".encode())
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -64,10 +68,5 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     Raises:
         WriteError: if the file could not be written.
     """
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     # Not save_file: the file it makes can be read by its owner alone.
-    write_whole(path, lambda temporary: _write_bytes(temporary, content))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    write_bytes(path, save({name: one.contiguous() for name, one in tensors.items()}, metadata))

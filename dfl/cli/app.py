@@ -103,11 +103,16 @@ def run(
 
     changes = Changes(
         data=data,
-        parts={"solver": solver, "loss": loss, "layer": layer, "hypergrad": hypergrad},
+        solver=solver,
+        loss=loss,
+        layer=layer,
+        hypergrad=hypergrad,
         per_head=tuple(budget_per_head or ()),
         share=tuple(budget_share or ()),
-        options={"seed": seed, "device": device},
-        training={"members": members, "epochs": epochs},
+        seed=seed,
+        device=device,
+        members=members,
+        epochs=epochs,
         settings=tuple(set_ or ()),
     )
     run_command(config, changes, output, resume)
@@ -143,8 +148,10 @@ def compare(
         data=data,
         per_head=tuple(budget_per_head or ()),
         share=tuple(budget_share or ()),
-        options={"seed": seed, "device": device},
-        training={"members": members, "epochs": epochs},
+        seed=seed,
+        device=device,
+        members=members,
+        epochs=epochs,
         settings=tuple(set_ or ()),
     )
     compare_command(methods or [], changes, seeds, baseline, output, resume)

@@ -76,7 +76,7 @@ def _start(
 def _resume(sources: Sequence[str], changes: Changes, output: Path | None) -> RunFolder:
     if output is None:
         raise ConfigError("--resume needs the folder of the comparison: -o FOLDER.")
-    if sources or changes.given:
+    if sources or changes != Changes():
         raise ConfigError(
             "--resume takes the configuration of the folder; leave methods and options out."
         )

@@ -44,7 +44,7 @@ def _resume(source: str | None, changes: Changes, output: Path | None) -> RunFol
     if output is None:
         raise ConfigError("--resume needs the run folder: -o FOLDER.")
     folder = RunFolder.open(output)
-    if source is None and changes.given:
+    if source is None and changes != Changes():
         raise ConfigError(
             "--resume takes the configuration of the run folder; leave the other options out."
         )

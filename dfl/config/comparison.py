@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from dfl.checks import check_number
 from dfl.config.assembly import check_names
 from dfl.config.study import Study, read_study
 from dfl.errors import ConfigError
@@ -42,8 +43,7 @@ class Comparison:
             raise ConfigError(f"a comparison needs at least two methods, got {names or 'none'}.")
         if len(set(names)) < len(names):
             raise ConfigError(f"each method may come once, got {names}; give files other names.")
-        if self.seeds < 1:
-            raise ConfigError(f"seeds must be >= 1, got {self.seeds}.")
+        check_number("seeds", self.seeds, at_least=1, error=ConfigError)
         if self.baseline not in names:
             raise ConfigError(f"baseline: {unknown_name('methods compared', self.baseline, names)}")
         first = self.studies[0].config

@@ -36,9 +36,9 @@ def compare(comparison: Comparison, path: Path, watcher: Watcher) -> RunFolder:
     RunFolder.check_free(path)
     for study in comparison.studies:
         study.check()
-    data, yardsticks = _prepare(comparison, watcher)
+    rows = _prepare(comparison, watcher)
     folder = RunFolder.create(path, comparison.config)
-    _finish(comparison, data, yardsticks, folder, watcher)
+    _finish(comparison, *rows, folder, watcher)
     return folder
 
 
@@ -54,8 +54,7 @@ def resume_comparison(path: Path, watcher: Watcher) -> RunFolder:
         watcher.say(f"{path} is finished; nothing to do.")
         return folder
     comparison = read_comparison(folder.config)
-    data, yardsticks = _prepare(comparison, watcher)
-    _finish(comparison, data, yardsticks, folder, watcher)
+    _finish(comparison, *_prepare(comparison, watcher), folder, watcher)
     return folder
 
 

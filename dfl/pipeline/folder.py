@@ -13,7 +13,7 @@ from typing import Any, final
 import dfl
 from dfl.config.yaml_text import read_yaml, to_yaml
 from dfl.errors import DataError, RunFolderError, WriteError
-from dfl.io import write_json, write_whole
+from dfl.io import write_bytes, write_json
 from dfl.report.report import Report
 
 __all__ = ["RunFolder"]
@@ -165,11 +165,7 @@ class RunFolder:
         """
         path = self.path / name
         self._make(path.parent)
-
-        def write(temporary: Path) -> None:
-            temporary.write_bytes(content)
-
-        write_whole(path, write)
+        write_bytes(path, content)
 
     def write_report(self, report: Report) -> None:
         """Write plots, then the page, which marks the folder as finished.

@@ -34,11 +34,9 @@ def run(study: Study, path: Path, watcher: Watcher) -> RunFolder:
     """
     RunFolder.check_free(path)
     study.check()
-    watcher.say(f"Loading data: {study.data_name}")
-    data = study.data.hybrid(study.seed)
-    yardstick = Yardstick.of(data.test, study.budgets, study.evaluation)
+    rows = _prepare(study, watcher)
     folder = RunFolder.create(path, study.config)
-    finish(study, data, yardstick, folder, watcher)
+    finish(study, *rows, folder, watcher)
     return folder
 
 
@@ -58,11 +56,15 @@ def resume(path: Path, watcher: Watcher) -> RunFolder:
         watcher.say(f"{path} is finished; nothing to do.")
         return folder
     study = read_study(folder.config)
-    watcher.say(f"Going on with {path}: loading data: {study.data_name}")
-    data = study.data.hybrid(study.seed)
-    yardstick = Yardstick.of(data.test, study.budgets, study.evaluation)
-    finish(study, data, yardstick, folder, watcher)
+    finish(study, *_prepare(study, watcher), folder, watcher)
     return folder
+
+
+def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
+    """Load the rows, and prepare what a model is measured by on them."""
+    watcher.say(f"Loading data: {study.data_name}")
+    data = study.data.hybrid(study.seed)
+    return data, Yardstick.of(data.test, study.budgets, study.evaluation)
 
 
 def finish(
