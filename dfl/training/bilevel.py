@@ -175,9 +175,7 @@ class OuterLearner:
 
         lower, outer = ComposedLoss(outcomes, lower_loss), self.optimiser.frozen()
         inner = {name: value.detach() for name, value in parameters.items()}
-        if problem.hypergrad.needs_optimum:
-            inner = self._ahead(lower, inner, outer)
-        found = problem.hypergrad(lower, upper_loss, inner, outer)
+        found = self._ahead.hypergradient(problem.hypergrad, lower, upper_loss, inner, outer)
         self.optimiser.step_along(found.outer_grad)
         self._seen.append(
             {

@@ -45,8 +45,8 @@ class ArmHeads(AbstractArchitecture):
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        check_number("number of trunk layers", len(self.body), at_least=1)
-        for size in (*self.body, *self.heads):
+        check_number("number of trunk layers", len(self.trunk), at_least=1)
+        for size in (*self.trunk, *self.heads):
             check_number("sizes of trunk and heads", size, at_least=1)
 
     def build(self, features: int, treatments: int) -> AbstractOutcomeNetwork:
