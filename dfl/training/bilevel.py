@@ -10,11 +10,11 @@ from torch import Tensor
 from dfl.checks import check_number
 from dfl.hypergrad import AbstractHypergradient, ComposedLoss, GaussNewton, LookAhead
 from dfl.models import Logs, OuterNetwork, Parameters, StackedNetwork
+from dfl.seeds import stream
 from dfl.training.levels import LowerLevel, Reading, UpperLevel
-from dfl.training.loop import purpose_of
 from dfl.training.monitor import Monitor
 from dfl.training.optimiser import StackedAdam
-from dfl.training.rows import Batch, RowPool, generator_for
+from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
 
 __all__ = ["Bilevel", "BilevelSettings", "Outer", "default_hypergradient"]
@@ -136,7 +136,7 @@ class OuterLearner:
             )
         )
         self.optimiser = StackedAdam(
-            networks.initial(self._outer, purpose_of("bridge")),
+            networks.initial(self._outer, "outer"),
             learning_rate=settings.reach / max(self._upper_steps(), 1),
             weight_decay=torch.zeros_like(networks.weight_decay),
         )
@@ -153,7 +153,7 @@ class OuterLearner:
     def start_epoch(self, epoch: int) -> None:
         """Shuffle the upper level's rows, and forget the last epoch's step size and logs."""
         self._epoch, self._seen = epoch, []
-        self._ahead.measure_anew(generator_for(epoch, purpose_of("power")))  # the same for all
+        self._ahead.measure_anew(stream(epoch, "power iteration"))  # the same for all
         self._batches = self._upper_batches()
 
     def before_step(self, step: int, parameters: Parameters, batch: Batch) -> None:
@@ -209,7 +209,7 @@ class OuterLearner:
 
     def _upper_batches(self) -> Iterator[Batch]:
         """Yield batches of upper rows without end."""
-        generators = self._networks.generators(purpose_of("upper"), self._epoch)
+        generators = self._networks.generators("upper rows", self._epoch)
         while True:
             yield from self._problem.rows.epoch(
                 self._networks.plan.dataset,

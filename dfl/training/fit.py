@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dfl.losses.prediction import factual_loss
 from dfl.models import Parameters
-from dfl.training.loop import Stage, purpose_of
+from dfl.training.loop import Stage
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
@@ -42,7 +42,7 @@ def fit_rows(
         criterion=networks.validation_error,
         monitor=monitor,
     )
-    return stage.run(networks.initial(networks.stacked, purpose_of(name)))
+    return stage.run(networks.initial(networks.stacked, name))
 
 
 def fit_factual(

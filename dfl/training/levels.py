@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dfl.losses.prediction import PseudoLabelGradient, pseudo_label_loss
 from dfl.models import Parameters
-from dfl.training.loop import Companion, Stage, purpose_of
+from dfl.training.loop import Companion, Stage
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
@@ -63,7 +63,7 @@ class LowerLevel:
             companion=companion,
             monitor=monitor,
         )
-        return stage.run(self.networks.initial(network, purpose_of("target")))
+        return stage.run(self.networks.initial(network, name))
 
 
 def distillation(

@@ -15,7 +15,7 @@ from dfl.training.optimiser import StackedAdam
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
 
-__all__ = ["Companion", "Stage", "purpose_of"]
+__all__ = ["Companion", "Stage"]
 
 
 class Companion(Protocol):
@@ -89,8 +89,7 @@ class Stage:
         return None if self.criterion is None else self.criterion(optimiser.parameters)
 
     def _epoch(self, epoch: int, optimiser: StackedAdam) -> Logs:
-        purpose = purpose_of(self.name)
-        generators = self.networks.generators(purpose, epoch)
+        generators = self.networks.generators(self.name, epoch)
         if self.companion is not None:
             self.companion.start_epoch(epoch)
         total, steps = self.networks.weight_decay.new_zeros(self.networks.size), 0
@@ -155,11 +154,6 @@ class _Best:
         for name, value in parameters.items():
             mask = better.to(value.device).reshape(-1, *(1,) * (value.ndim - 1))
             self.parameters[name] = torch.where(mask, value, self.parameters[name])
-
-
-def purpose_of(stage: str) -> int:
-    """Return a number for a stage's name, the same on every machine."""
-    return int.from_bytes(stage.encode()[-7:], "little")
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

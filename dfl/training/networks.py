@@ -12,7 +12,8 @@ from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.losses.prediction import factual_loss
 from dfl.models import AbstractArchitecture, Parameters, Scaling, StackedNetwork
-from dfl.training.rows import Batch, RowPool, generator_for
+from dfl.seeds import stream
+from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import TrainingSet
 
 __all__ = ["NetworkPlan", "Networks", "RowsOf"]
@@ -121,15 +122,15 @@ class Networks:
         """Weight decay of each network, shape ``(K,)``."""
         return self.scalings[0].feature_mean.new_tensor(self.plan.weight_decay)
 
-    def initial(self, network: StackedNetwork, purpose: int) -> Parameters:
+    def initial(self, network: StackedNetwork, purpose: str) -> Parameters:
         """Return initial parameters, each network's from its own seed and the purpose."""
-        seeds = [generator_for(seed, purpose).initial_seed() for seed in self.plan.seed]
+        seeds = [stream(seed, purpose, "weights").initial_seed() for seed in self.plan.seed]
         to = self.scalings[0].feature_mean
         return {name: value.to(to) for name, value in network.initial(seeds).items()}
 
-    def generators(self, purpose: int, epoch: int) -> list[torch.Generator]:
+    def generators(self, purpose: str, epoch: int) -> list[torch.Generator]:
         """Return each network's randomness for one epoch of one purpose."""
-        return [generator_for(seed, purpose, epoch) for seed in self.plan.seed]
+        return [stream(seed, purpose, epoch) for seed in self.plan.seed]
 
     def pool(self, rows: RowsOf) -> RowPool:
         """Put the rows that ``rows`` picks from each set into one table."""
@@ -165,7 +166,7 @@ class Networks:
             most: rows at most, drawn at random; the smallest set's number if that is less.
             pool: the sets' validation rows.
         """
-        generators = [generator_for(one.seed, 2) for one in self.sets]
+        generators = [stream(one.seed, "validation batch") for one in self.sets]
         per_set = next(pool.epoch(range(len(self.sets)), generators, batch_size=most))
         return pool.take(per_set.index[list(self.plan.dataset)])
 

@@ -8,16 +8,16 @@ from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
 from dfl.models import Parameters
+from dfl.seeds import stream
 from dfl.training.fit import fit_factual
 from dfl.training.monitor import Monitor
 from dfl.training.networks import NetworkPlan, Networks
-from dfl.training.rows import RowPool, generator_for
+from dfl.training.rows import RowPool
 from dfl.training.settings import Training, TrainingSet
 
 __all__ = ["CrossFitted", "folds_of", "with_teacher_baseline"]
 
 _FOLDS = 5
-_PURPOSE = 3  # of the seed: which fold a person is in
 
 
 @final
@@ -123,5 +123,5 @@ def folds_of(rct: UpliftData, seed: int) -> Tensor:
     """
     groups = torch.arange(len(rct)) if rct.groups is None else rct.groups.cpu()
     ids, group = torch.unique(groups, return_inverse=True)
-    order = torch.randperm(ids.shape[0], generator=generator_for(seed, _PURPOSE))
+    order = torch.randperm(ids.shape[0], generator=stream(seed, "folds"))
     return (order % _FOLDS)[group].to(rct.features.device)

@@ -14,7 +14,7 @@ from dfl.losses.base import LoggedBatch
 from dfl.models.standardisation import Scaling
 from dfl.scale import STREAMED
 
-__all__ = ["Batch", "RowPool", "generator_for"]
+__all__ = ["Batch", "RowPool"]
 
 
 @final
@@ -167,18 +167,6 @@ class Batch:
             return logged
         revenue, cost = pool.baseline[self.index].unbind(dim=-2)
         return replace(logged, baseline_revenue=revenue, baseline_cost=cost)
-
-
-def generator_for(seed: int, *purpose: int) -> torch.Generator:
-    """Return a CPU generator that depends on ``seed`` and ``purpose`` alone.
-
-    Deriving one per network, stage and epoch, instead of carrying a generator's state,
-    makes a resumed run the same as one that was never stopped.
-    """
-    mixed = seed & 0xFFFFFFFF
-    for number in purpose:
-        mixed = (mixed * 1_000_003 + number + 1) % (2**61 - 1)
-    return torch.Generator().manual_seed(mixed)
 
 
 def _shuffled(rows: int, count: int, generator: torch.Generator) -> Tensor:

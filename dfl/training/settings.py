@@ -8,7 +8,7 @@ import torch
 from dfl.checks import check_number
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError, ShapeError
-from dfl.training.rows import generator_for
+from dfl.seeds import stream
 
 __all__ = ["Part", "Rows", "Training", "TrainingSet", "hold_out", "parts_of"]
 
@@ -125,7 +125,7 @@ def hold_out(one: TrainingSet, share: float) -> tuple[TrainingSet, TrainingSet]:
     treatment = one.rct.treatment.cpu()
     groups = torch.arange(len(one.rct)) if one.rct.groups is None else one.rct.groups.cpu()
     ids, group = torch.unique(groups, return_inverse=True)
-    drawn = torch.rand(ids.shape[0], generator=generator_for(one.seed, 1))
+    drawn = torch.rand(ids.shape[0], generator=stream(one.seed, "held out"))
     held = drawn < share
     for arm in range(one.rct.treatments):
         own = group[treatment == arm].unique()

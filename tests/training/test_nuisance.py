@@ -90,7 +90,7 @@ def test_unseen_rows_get_the_mean_of_the_folds() -> None:
 
 def test_teachers_give_the_mean_of_their_networks() -> None:
     networks = networks_of(TrainingSet(rct=logs(400, seed=1)), TrainingSet(rct=logs(300, seed=2)))
-    parameters = networks.initial(networks.stacked, 0)
+    parameters = networks.initial(networks.stacked, "teacher")
     pool = with_teacher_baseline(pool_of(networks), networks, parameters)
     assert pool.baseline is not None
     index = torch.tensor([3, 399, 400, 650])
