@@ -212,7 +212,7 @@ def ab(
         treatment=treatment,
         metrics=tuple(metric),
         denominators=tuple(denominator or ()),
-        covariates=tuple(one for text in covariates or () for one in text.split(",")),
+        covariates=tuple(covariates or ()),
         clusters=clusters,
         segments=segment,
     )

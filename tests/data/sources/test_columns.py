@@ -139,12 +139,37 @@ def test_a_source_column_of_one_kind_is_no_pair(tmp_path: Path) -> None:
             r"must hold 'rct' or 'obs', got \['Oslo', 'Rome'\]",
         ),
         ({}, {"propensity": ("p0", "p1")}, ValueError, r"propensity must be \(120, 3\)"),
-        ({"level": [0, 10, None] * 40}, {}, InvalidValueError, "'level' must have no missing"),
-        ({"spend": [None, 1.0] * 60}, {}, InvalidValueError, "revenue must be finite, got NaN"),
-        ({"spend": 1e60}, {}, InvalidValueError, "revenue must be finite, got NaN or infinity"),
-        ({"paid": -1.0}, {}, InvalidValueError, "cost must be >= 0"),
+        (
+            {"level": [0, 10, None] * 40},
+            {},
+            InvalidValueError,
+            "'level' must be known in every row, it is missing in 40 of 120, first in row 2",
+        ),
+        (
+            {"spend": [None, 1.0] * 60},
+            {},
+            InvalidValueError,
+            r"'spend' \(revenue\) must be known and finite .* got 60 .* nan in row 0",
+        ),
+        (
+            {"spend": 1e60},
+            {},
+            InvalidValueError,
+            r"must be known and finite in every row, got 120 .* first 1e\+60",
+        ),
+        (
+            {"paid": -1.0},
+            {},
+            InvalidValueError,
+            r"'paid' \(cost\) must be >= 0, got 120 .* first -1 in row 0",
+        ),
         ({"age": [None, 1.0] * 60}, {}, InvalidValueError, "'age' must have no missing value"),
-        ({"shop": [None, 1.0] * 60}, {"groups": "shop"}, DataError, "'shop' names groups"),
+        (
+            {"shop": [None, 1.0] * 60},
+            {"groups": "shop"},
+            InvalidValueError,
+            "'shop' must be known in every row",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(
