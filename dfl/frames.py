@@ -3,11 +3,9 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, final
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +16,8 @@ __all__ = ["Column", "Factor", "Frame", "Kind", "label_text"]
 Kind: TypeAlias = Literal["number", "text", "time", "none", "other"]
 """What a column holds; truth values and decimals are numbers, ``none`` has no value at all."""
 
-# pyarrow takes a while to import and is not needed before a table is read: it is imported there.
+# narwhals and pyarrow take a while to import, and nobody needs them before a table is read: they
+# are imported where it is.
 _CANNOT = (ValueError, TypeError, OverflowError, NotImplementedError)  # what Arrow raises
 _PER_DAY = {"s": 86_400, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
 _EXACT = 2**53  # up to here float64 holds every whole number
@@ -106,13 +105,14 @@ class Column:
         """
         if self.kind == "other":
             raise DataError(f"column {self.name!r} must hold labels, got {self._example()}.")
-        encoded = self.values.dictionary_encode()
+        values = self.values.cast("string") if self.kind == "time" else self.values
+        encoded = values.dictionary_encode()
         known: list[Any] = encoded.dictionary.to_pylist()
         texts = [label_text(value) for value in known]
         pairs = [
             (text, value) for text, value in zip(texts, known, strict=True) if text is not None
         ]
-        pairs.sort(key=lambda pair: pair[self.kind in ("number", "time")])
+        pairs.sort(key=lambda pair: pair[self.kind == "number"])
         labels = tuple(dict.fromkeys(text for text, _ in pairs))
         place = {text: index for index, text in enumerate(labels)}
         ranks = np.array([*(-1 if text is None else place[text] for text in texts), -1], np.int64)
@@ -152,7 +152,7 @@ class Frame:
         table: the narwhals frame; `Frame.of` makes it.
     """
 
-    table: nw.DataFrame[Any]
+    table: Any
 
     @staticmethod
     def of(table: object) -> "Frame":
@@ -167,8 +167,10 @@ class Frame:
         """
         if isinstance(table, Frame):
             return table
+        import narwhals.stable.v2 as nw
+
         try:
-            found: nw.DataFrame[Any] = nw.from_native(table, eager_only=True)
+            found = nw.from_native(table, eager_only=True)  # type: ignore[call-overload]  # any object is tried
         except TypeError as error:
             raise DataError(
                 "a table must be a frame in memory (pandas, polars, Arrow, ...), got "
@@ -179,8 +181,7 @@ class Frame:
             raise DataError(
                 f"a table must name every column once, {twice} comes more than once; rename one."
             ) from error
-        columns: list[Any] = found.columns
-        odd = [name for name in columns if not isinstance(name, str)]
+        odd = [name for name in found.columns if not isinstance(name, str)]
         if odd:
             raise DataError(f"the names of columns must be text, got {odd}; rename them.")
         return Frame(found)
@@ -262,10 +263,6 @@ def label_text(value: Any) -> str | None:
     """Return a label as text: whole numbers without decimals; nothing where it is missing."""
     if value is None or value != value:
         return None
-    if isinstance(value, float | Decimal) and abs(float(value)) <= _EXACT:
-        return str(int(value)) if value == int(value) else _short(value)
-    return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _short(value: float | Decimal) -> str:
-    return repr(value) if isinstance(value, float) else f"{value.normalize():f}"
+    if isinstance(value, float | Decimal) and abs(float(value)) <= _EXACT and value == int(value):
+        return str(int(value))
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)

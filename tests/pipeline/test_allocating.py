@@ -17,8 +17,7 @@ from dfl.errors import (
     RunFolderError,
     WriteError,
 )
-from dfl.pipeline import CustomerAllocation, RunFolder, Silent, allocate_file, run
-from dfl.pipeline import allocating as module
+from dfl.pipeline import CustomerAllocation, RunFolder, Silent, allocate_file, customers, run
 from dfl.scale import Chunks
 from tests.pipeline.tiny import tiny_study, write_shop
 
@@ -46,7 +45,7 @@ def allocate(
     folder: RunFolder, path: Path, budget: Budget, **options: Any
 ) -> tuple[CustomerAllocation, pd.DataFrame]:
     output = path.with_name("allocation.parquet")
-    done = allocate_file(folder, path, output, budget, **options)
+    done = allocate_file(folder, path, output, budget, overwrite=True, **options)
     return done, pd.read_parquet(output)
 
 
@@ -83,7 +82,7 @@ def test_rows_keep_their_order_in_chunks_of_any_size(
 ) -> None:
     path = write_customers(tmp_path / "c.parquet")
     _, whole = allocate(folder, path, Budget(per_head=1.3), keep=("id", "age"))
-    monkeypatch.setattr(module, "STREAMED", Chunks(64))
+    monkeypatch.setattr(customers, "STREAMED", Chunks(64))
     pq.write_table(pq.read_table(path), path, row_group_size=150)
     _, chunked = allocate(folder, path, Budget(per_head=1.3), keep=("id", "age"))
     pd.testing.assert_frame_equal(whole, chunked)
@@ -142,7 +141,7 @@ def test_missing_columns_are_named(folder: RunFolder, tmp_path: Path) -> None:
 
 def test_customers_that_are_missing_or_unreadable(folder: RunFolder, tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
-    with pytest.raises(DataNotFoundError, match="no customers file at"):
+    with pytest.raises(DataNotFoundError, match="no data file"):
         allocate(folder, path, Budget(per_head=1.3))
     path.write_text("id,age\n1,2\n")
     with pytest.raises(DataError, match="is not a readable Parquet file"):

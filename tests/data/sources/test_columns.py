@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dfl.data import Columns, load
+from dfl.data import Columns, DataWarning, load
 from dfl.errors import DataError, InvalidValueError
 from tests.data.conftest import write
 
@@ -112,8 +112,11 @@ def test_a_source_column_of_one_kind_is_no_pair(tmp_path: Path) -> None:
     loaded = load(path, features=FEATURES, source="kind", **ROLES)
     assert loaded.obs is None
     assert loaded.data.source == "obs"
-    with pytest.raises(DataError, match="all observational; validation and test need randomised"):
-        loaded.hybrid(0)
+    with pytest.warns(DataWarning, match=r"all observational: .* estimated chances of treatment"):
+        parts = loaded.hybrid(0)
+    assert parts.rct is None
+    assert parts.obs is not None
+    assert len(parts.obs) + len(parts.validation) + len(parts.test) == 60
 
 
 @pytest.mark.parametrize(
