@@ -19,6 +19,7 @@ Kind: TypeAlias = Literal["number", "text", "time", "none", "other"]
 # narwhals and pyarrow take a while to import, and nobody needs them before a table is read: they
 # are imported where it is.
 _CANNOT = (ValueError, TypeError, OverflowError, NotImplementedError)  # what Arrow raises
+_NO_NUMBER = frozenset({"NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"})
 _PER_DAY = {"s": 86_400, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
 _EXACT = 2**53  # up to here float64 holds every whole number
 
@@ -64,10 +65,14 @@ class Column:
     def numbers(self) -> NDArray[np.float64]:
         """Return the numbers, NaN where one is missing. Shape ``(N,)``.
 
+        A column of nothing but words such as NA misses all of them.
+
         Raises:
             DataError: if the column holds anything but numbers, or whole numbers that float64
                 cannot tell apart.
         """
+        if self.kind == "text" and _NO_NUMBER.issuperset(self.factor().labels):
+            return np.full(len(self.values), np.nan)
         if self.kind not in ("number", "none"):
             raise DataError(f"column {self.name!r} must hold numbers, got {self._example()}.")
         if not str(self.values.type).lstrip("u").startswith("int"):
@@ -181,7 +186,7 @@ class Frame:
             raise DataError(
                 f"a table must name every column once, {twice} comes more than once; rename one."
             ) from error
-        odd = [name for name in found.columns if not isinstance(name, str)]
+        odd = [name for name in found.columns if not isinstance(name, str) or "\0" in name]
         if odd:
             raise DataError(f"the names of columns must be text, got {odd}; rename them.")
         return Frame(found)

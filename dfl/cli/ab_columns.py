@@ -133,7 +133,9 @@ def _labels(table: Frame, name: str) -> tuple[Any, dict[str, Any]]:
         known = known.astype(np.int64)
     elif factor.numeric and {*factor.labels} <= {"False", "True"}:
         known = (known == "True").astype(np.int64)
-    return known[factor.codes], dict(zip(factor.labels, known.tolist(), strict=True))
+    values = known.tolist()
+    by_text = dict(zip((*map(str, values), *factor.labels), values * 2, strict=True))
+    return known[factor.codes], by_text
 
 
 def _shares(given: Sequence[str], arms: Mapping[str, Any]) -> dict[Any, float] | None:

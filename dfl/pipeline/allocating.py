@@ -12,6 +12,7 @@ from torch import Tensor
 from dfl.budget import Budget
 from dfl.config import read_solver
 from dfl.data import FeatureEncoder
+from dfl.data.sources.reading import find_file
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.io import write_whole
 from dfl.methods import FittedModel
@@ -77,7 +78,8 @@ def allocate_file(
 
     Args:
         folder: of a run with a model.
-        customers: Parquet or CSV file with the feature columns of the training data.
+        customers: Parquet or CSV file with the feature columns of the training data, as it
+            stands or inside the folder that ``DFL_DATA`` names.
         output: Parquet or CSV file to write, whole or not at all: columns ``row`` (from 0),
             the kept ones, ``treatment``, ``treatment_name``, ``predicted_revenue`` and
             ``predicted_cost`` in currency.
@@ -100,7 +102,7 @@ def allocate_file(
     Warns:
         DataWarning: as `FeatureEncoder.encode`.
     """
-    keep = tuple(dict.fromkeys(keep))
+    customers, keep = find_file(customers), tuple(dict.fromkeys(keep))
     encoded = folder.read_json("encoder.json")
     encoder, names = FeatureEncoder.from_dict(encoded), encoded["treatment_names"]
     chosen = read_solver(folder.config["solver"] if solver is None else solver)

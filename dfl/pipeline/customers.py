@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from dfl.data.sources.reading import FORMATS, column_names, find_file, read_frame
+from dfl.data.sources.reading import FORMATS, column_names, read_frame
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.scale import STREAMED
 
@@ -40,16 +40,14 @@ class CustomerFile:
         """Open a file.
 
         Args:
-            path: as it stands, or inside the folder that ``DFL_DATA`` names.
+            path: of the file, which is there.
             features: columns that will be predicted from.
             keep: columns that are carried over; those of a CSV file as the text that they are.
 
         Raises:
-            DataNotFoundError: if there is no such file.
             DataError: if it is unreadable, truncated, or lacks a column.
             DflError: whatever is raised while it is open.
         """
-        path = find_file(path)
         try:
             if path.suffix == ".parquet":
                 with pq.ParquetFile(path) as file:

@@ -15,6 +15,7 @@ from dfl.frames import Column
 __all__ = ["TargetColumn"]
 
 _MISSING = "(missing)"
+_FOLDS = 5
 
 
 @final
@@ -82,17 +83,23 @@ class TargetColumn(AbstractFeatureColumn):
         Returns:
             The column with its values, and all parts in the order given.
         """
+        from sklearn.model_selection import KFold
         from sklearn.preprocessing import TargetEncoder
 
         codes = [_codes(part, place) for part in (*training, *others)]
         revenue = torch.cat([part.revenue for part in training]).double().numpy()
         known = np.concatenate(codes[: len(training)])
-        encoder = TargetEncoder(target_type="continuous", shuffle=True, random_state=seed)
-        folded = encoder.fit_transform(known, revenue)[:, 0]
+        folded = np.full(len(known), revenue.mean())
+        folds = KFold(min(_FOLDS, len(known)), shuffle=True, random_state=seed)
+        for seen, unseen in folds.split(known) if len(known) > 1 else ():
+            encoder = TargetEncoder(target_type="continuous").fit(known[seen], revenue[seen])
+            folded[unseen] = encoder.transform(known[unseen])[:, 0]
+        encoder = TargetEncoder(target_type="continuous").fit(known, revenue)
         table = np.full(len(self.categories), float(encoder.target_mean_))
         table[encoder.categories_[0].astype(int)] = encoder.encodings_[0]
         fitted = replace(self, values=tuple(table.tolist()), mean=float(encoder.target_mean_))
         found = [*np.split(folded, np.cumsum([len(one) for one in codes[: len(training)]])[:-1])]
+        table = np.append(table, fitted.mean)  # what -1 stands for, a category of no training row
         found += [table[one[:, 0].astype(int)] for one in codes[len(training) :]]
         parts = (*training, *others)
         return fitted, [_put(part, place, new) for part, new in zip(parts, found, strict=True)]

@@ -134,6 +134,10 @@ def _read_one(path: Path, columns: Sequence[str] | None, text: Sequence[str]) ->
                 table = file.read(columns=wanted).select(wanted)
         else:
             table = pyarrow.csv.read_csv(path, **_csv_options(path, wanted, text))
+            words = [field.name for field in table.schema if field.type == "null"]
+            if words:  # empty, or nothing but words for a missing number, which may be labels
+                text = (*text, *words)
+                table = pyarrow.csv.read_csv(path, **_csv_options(path, wanted, text))
             table = _without_empty_text(table)
     except _BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
