@@ -1,7 +1,10 @@
 """Whatever a table looks like: an error of ours, or exactly the values that stand in it."""
 
+import contextlib
 import datetime as dt
+import json
 import math
+import warnings
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfl.data import LoadedData, load
+from dfl.data import DataWarning, FeatureEncoder, LoadedData, load
 from dfl.errors import DflError
 
 ODD_NAMES = st.one_of(
@@ -147,7 +150,7 @@ def frames(table: dict[str, list[Any]]) -> list[Any]:
     return made
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(tables())
 def test_any_frame_is_read_exactly_or_refused(table: dict[str, list[Any]]) -> None:
     names = list(table)
@@ -158,7 +161,32 @@ def test_any_frame_is_read_exactly_or_refused(table: dict[str, list[Any]]) -> No
             check(found, table)
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
+@given(table=tables(), other=st.data())
+def test_with_every_policy_features_are_finite_or_the_table_is_refused(
+    table: dict[str, list[Any]], other: st.DataObject
+) -> None:
+    names = list(table)
+    arms = list(dict.fromkeys(text(arm) for arm in table[names[0]])) or ["x"]
+    ways = {"missing": "impute", "unknown": "other"}
+    asked = other.draw(st.sampled_from(["categorical", "dates", "hashed", "target"]))
+    for frame in frames(table):
+        for options in (ways, {**ways, asked: tuple(names[2:])}):
+            found = opened(frame, names, arms, **options)
+            if found is None:
+                continue
+            assert bool(found.data.features.isfinite().all())
+            again = FeatureEncoder.from_dict(json.loads(json.dumps(found.encoder.to_dict())))
+            assert again.encode(frame).tolist() == found.data.features.tolist()
+            new = {name: other.draw(columns(3)) for name in names[2:]}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataWarning)
+                for scored in frames(new):
+                    with contextlib.suppress(DflError):
+                        assert bool(again.encode(scored).isfinite().all())
+
+
+@settings(max_examples=60)
 @given(table=tables())
 def test_any_parquet_file_is_read_exactly_or_refused(
     tmp_path: Path, table: dict[str, list[Any]]
@@ -179,7 +207,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_siz
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     st.lists(
         ODD_NAMES.filter(lambda one: "\x00" not in one and "\r" not in one and one.strip()),
@@ -213,7 +241,7 @@ def test_a_csv_file_gives_the_same_as_a_frame(
         assert math.isfinite(float(again.data.revenue.sum()))
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.binary(max_size=300) | st.text(max_size=100).map(lambda one: one.encode()))
 def test_any_bytes_are_a_table_or_refused(tmp_path: Path, content: bytes) -> None:
     for ending in (".parquet", ".csv", ".csv.gz", ".tsv"):
