@@ -200,7 +200,10 @@ class Frame:
         """
         import pyarrow as pa
 
-        tables = [frame.table.to_arrow() for frame in frames]
+        given = [*frames]
+        if len(given) == 1:
+            return given[0]
+        tables = [frame.table.to_arrow() for frame in given]
         try:
             return Frame.of(pa.concat_tables(tables, promote_options="permissive"))
         except pa.ArrowException as error:
@@ -214,6 +217,15 @@ class Frame:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.table)
+
+    def select(self, names: Sequence[str]) -> "Frame":
+        """Return some of the columns.
+
+        Raises:
+            DataError: names all that are not there.
+        """
+        self.require(names)
+        return Frame(self.table.select(list(dict.fromkeys(names))))
 
     def require(self, names: Iterable[str]) -> None:
         """Check that columns are there.

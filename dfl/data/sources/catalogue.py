@@ -43,7 +43,7 @@ def open_source(
         name_or_path: a name of `DATASETS`; or a file, which is recognised by its columns as
             a published data set, and else read as `Columns` by the roles given in
             ``options``; or a frame in memory (pandas, polars, Arrow and others), read as
-            `Columns`, whose ``obs``, ``validation`` and ``test`` are frames too.
+            `Columns`, whose ``obs``, ``validation`` and ``test`` are frames or files.
         path: the file of a named data set; None: its usual names in ``DFL_DATA``.
         **options: fields of the class behind the name.
 
@@ -57,7 +57,10 @@ def open_source(
         DataError: if the file cannot be read or is not what it claims to be.
         InvalidValueError: if an option or a value of the file is out of its range.
     """
-    if not isinstance(name_or_path, str | Path):
+    framed = any(not isinstance(options.get(part, ""), str | Path) for part in _PARTS)
+    if framed or not isinstance(name_or_path, str | Path):
+        if path is not None:
+            raise ConfigError(f"a frame has no path, got {str(path)!r}; give one of the two.")
         parts = {part: options.pop(part) for part in _PARTS if part in options}
         return Columns(**_checked("columns", Columns, options)).of(name_or_path, **parts)
     name = str(name_or_path)

@@ -1,6 +1,6 @@
 """`Columns`: a table of one's own, its columns named by the role they play."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, final
@@ -15,7 +15,7 @@ from dfl.data.sources.reading import amounts, column_names, find_file, group_ids
 from dfl.data.sources.source import AbstractTable, LoadedData
 from dfl.data.sources.suspects import warn_of_suspects
 from dfl.data.uplift_data import Source, UpliftData
-from dfl.errors import DataError
+from dfl.errors import DataError, InvalidValueError
 from dfl.frames import Frame, label_text
 
 __all__ = ["Columns"]
@@ -76,46 +76,35 @@ class Columns(AbstractTable):
 
     def load(self) -> LoadedData:
         """Read the files and give their columns their roles."""
-        paths = {"path": self.path, "obs": self.obs, "validation": self.validation}
-        files = {
-            part: find_file(path)
-            for part, path in {**paths, "test": self.test}.items()
-            if path is not None
-        }
-        if "path" not in files:
+        if self.path is None:
             raise DataError("a table of one's own needs a path; give the file.")
-        features = self._features(column_names(files["path"]))
-        return self._loaded(
-            {
-                part: read_frame(one, columns=self._wanted(part, features))
-                for part, one in files.items()
-            },
-            features,
-        )
+        return self.of(self.path)
 
     def of(self, table: object, **parts: object) -> LoadedData:
-        """Give the columns of a frame in memory their roles.
+        """Give the columns of a table their roles.
 
         Args:
-            table: any frame that narwhals reads: pandas, polars, Arrow and others.
-            **parts: frames that stand for the files ``obs``, ``validation`` and ``test``.
+            table: any frame that narwhals reads (pandas, polars, Arrow and others), or a file.
+            **parts: frames or files that stand for ``obs``, ``validation`` and ``test``.
 
         Raises:
-            DataError: if it is no such frame, has no row, lacks columns, or a column does not
+            DataNotFoundError: if a file is not there.
+            DataError: if a table is neither, has no row, lacks columns, or a column does not
                 suit its role.
             InvalidValueError: if a value is missing or out of its range.
         """
-        frames = {part: Frame.of(one) for part, one in {"path": table, **parts}.items()}
-        features = self._features(frames["path"].names)
-        for part, frame in frames.items():
-            frame.require(self._wanted(part, features))
-            if len(frame) == 0:
-                raise DataError("a table must have at least one row, got none.")
+        own = {"path": table, "obs": self.obs, "validation": self.validation, "test": self.test}
+        given = {part: one for part, one in {**own, **parts}.items() if one is not None}
+        features = self._features(_names(given["path"]))
+        frames = {part: _opened(one, self._wanted(part, features)) for part, one in given.items()}
         return self._loaded(frames, features)
 
     def _loaded(self, frames: Mapping[str, Frame], features: tuple[str, ...]) -> LoadedData:
-        learned = [frames[part] for part in ("path", "obs") if part in frames]
-        training = learned[0] if len(learned) == 1 else Frame.concat(learned)
+        training = Frame.concat(
+            frames[part].select((*features, self.treatment))
+            for part in ("path", "obs")
+            if part in frames
+        )
         encoder = FeatureEncoder.fit(training, features, self._encoding(features))
         names = self._order(training)
         parts: dict[str, UpliftData] = {}
@@ -127,6 +116,12 @@ class Columns(AbstractTable):
                 own: dict[str, Any] = {
                     key: None if one is None else one[rows] for key, one in columns.items()
                 }
+                missing = [names[arm] for arm in range(len(names)) if arm not in own["treatment"]]
+                if missing:
+                    raise InvalidValueError(
+                        f"every treatment must occur among the {name} rows, got no row with "
+                        f"{missing}; leave it out, or take a larger or stratified sample."
+                    )
                 parts[name] = UpliftData(
                     **own,
                     treatments=len(names),
@@ -171,6 +166,7 @@ class Columns(AbstractTable):
         twice = [name for name in self.features if name in (*roles, *self.exclude)]
         if twice:
             raise DataError(f"columns {twice} cannot be both features and something else.")
+        _check_unique("features", self.features)
         return self.features
 
     def _encoding(self, features: tuple[str, ...]) -> Encoding:
@@ -195,6 +191,7 @@ class Columns(AbstractTable):
                 f"treatments must be given in order, cheapest first: column {self.treatment!r} "
                 f"holds {list(present.labels)}, which have no order of their own."
             )
+        _check_unique("treatments", names)
         return names
 
     def _rows(self, part: str, table: Frame) -> dict[str, NDArray[np.intp]]:
@@ -248,4 +245,29 @@ class Columns(AbstractTable):
 
 def _by_text(cost: Mapping[str, float]) -> dict[str, float]:
     """Name treatments by text: YAML reads the keys of ``{0: 0, 10: 0.5}`` as numbers."""
-    return {label_text(name) or "": float(price) for name, price in cost.items()}
+    names = [label_text(name) or "" for name in cost]
+    _check_unique("cost", names)
+    return dict(zip(names, map(float, cost.values()), strict=True))
+
+
+def _check_unique(what: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{what} must be given once each, {twice} come more than once.")
+
+
+def _names(table: object) -> tuple[str, ...]:
+    if isinstance(table, str | Path):
+        return column_names(find_file(table))
+    return Frame.of(table).names
+
+
+def _opened(table: object, columns: Sequence[str]) -> Frame:
+    """Return the wanted columns of a file, or a frame that has them."""
+    if isinstance(table, str | Path):
+        return read_frame(find_file(table), columns=columns)
+    frame = Frame.of(table)
+    frame.require(columns)
+    if len(frame) == 0:
+        raise DataError("a table must have at least one row, got none.")
+    return frame

@@ -94,8 +94,7 @@ def read_frame(
         DataError: if a file cannot be read, has no row, misses a column, or has two columns
             of a name that is wanted.
     """
-    tables = [Frame.of(_read_one(path, columns, text)) for path in paths]
-    return tables[0] if len(tables) == 1 else Frame.concat(tables)
+    return Frame.concat(Frame.of(_read_one(path, columns, text)) for path in paths)
 
 
 def _header(path: Path) -> tuple[list[str], list[str]]:

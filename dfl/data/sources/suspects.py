@@ -35,18 +35,21 @@ def warn_of_suspects(table: Frame, features: Sequence[str], data: UpliftData) ->
     """
     counting = [name for name in features if _counts_rows(table, name)]
     if counting:
-        _warn(f"the columns {counting} hold another whole number in every row, as identifiers do")
+        _warn(
+            f"the columns {counting} hold another whole number in every row, as identifiers do; a "
+            "model cannot use an identifier for new people: leave it out by exclude."
+        )
     if data.propensity is None:
         moved = _moved(data)
         if moved:
             _warn(
                 f"the features {moved} differ between the treatments more than chance allows, as "
-                "what is measured after treatment does"
+                "what is measured after treatment does; nobody knows that when a treatment is "
+                "chosen: leave it out by exclude."
             )
 
 
-def _warn(what: str) -> None:
-    text = f"{what}; a model cannot use them for new people: leave them out by exclude."
+def _warn(text: str) -> None:
     warnings.warn(text, DataWarning, stacklevel=5)
 
 

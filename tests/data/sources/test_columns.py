@@ -124,7 +124,12 @@ def test_a_source_column_of_one_kind_is_no_pair(tmp_path: Path) -> None:
     [
         ({}, {"treatment": "offer"}, DataError, r"treatments must be given in order.*'call', 'cou"),
         ({}, {"treatments": ("0", "5")}, DataError, r"holds \['10'\], which are not among"),
-        ({}, {"treatments": ("0", "5", "10", "15")}, InvalidValueError, r"no row .* \[3\]"),
+        (
+            {},
+            {"treatments": ("0", "5", "10", "15")},
+            InvalidValueError,
+            r"among the rct rows, got no row with \['15'\]",
+        ),
         ({}, {"cost": {"0": 0.0, "5": 1.0}}, DataError, r"holds \['10'\]"),
         (
             {},

@@ -202,9 +202,9 @@ def test_any_parquet_file_is_read_exactly_or_refused(
         check(found, table)
 
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=5).map(
-    lambda word: "x" + word.replace("\x00", "") + "x"
-)
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\r"), max_size=5
+).map(lambda word: "x" + word.replace("\x00", "") + "x")
 
 
 @settings(max_examples=60)

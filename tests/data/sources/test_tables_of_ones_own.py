@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dfl.data import Columns, DataWarning, HybridRecipe, LoadedData, load
-from dfl.errors import DataError, InvalidValueError
+from dfl.errors import ConfigError, DataError, InvalidValueError
 from tests.data.conftest import write
 
 ROLES: dict[str, Any] = {"treatment": "arm", "revenue": "spend", "cost": {0: 0, 1: 1}}
@@ -180,6 +180,9 @@ def gap(column: str, value: Any) -> pd.DataFrame:
         (shop(), {"exclude": ("u",), "features": None}, DataError, r"exclude names .*\['u'\]"),
         (shop(), {"dates": ("spend",)}, DataError, r"\['spend'\] are encoded .* but no features"),
         (shop(), {"exclude": ("x",)}, DataError, r"\['x'\] cannot be both features and"),
+        (shop(), {"features": ("x", "x")}, DataError, r"features must be given once .*\['x'\]"),
+        (shop(), {"treatments": (0, 1.0, 1)}, DataError, r"treatments must be given once .*'1'"),
+        (shop(), {"cost": {0: 0, "0": 1, 1: 1}}, DataError, r"cost must be given once .*\['0'\]"),
         (shop()[:0], {}, DataError, "at least one row"),
         (shop(spend="1,5"), {}, DataError, "'spend' must hold numbers, got .*first '1,5'"),
     ],
@@ -277,6 +280,26 @@ def test_every_part_can_have_a_file_of_its_own(tmp_path: Path) -> None:
         found = {"path": parts.rct, "obs": parts.obs, "validation": parts.validation}
         for part, data in {**found, "test": parts.test}.items():
             assert data.revenue.tolist() == pytest.approx(tables[part]["spend"].tolist())
+
+
+def test_frames_and_files_can_be_mixed(tmp_path: Path) -> None:
+    file = write(shop(200, seed=2), tmp_path / "o.csv")
+    whole = write(shop(), tmp_path / "t.parquet")
+    for table, obs in ((shop(), file), (whole, shop(200, seed=2)), (shop(), str(file))):
+        parts = opened(table, obs=obs).hybrid(0)
+        assert parts.obs is not None
+        assert len(parts.obs) == 200
+    with pytest.raises(ConfigError, match=r"a frame has no path, got 't.parquet'"):
+        opened(shop(), path="t.parquet")
+    with pytest.raises(DataError, match=r"must be a frame in memory .*, got list"):
+        opened(shop(), test=[1, 2])
+    with pytest.raises(DataError, match=r"must be a frame in memory .*, got int"):
+        opened(7)
+
+
+def test_a_part_without_a_treatment_is_named() -> None:
+    with pytest.raises(InvalidValueError, match=r"among the test rows, got no row with \['1'\]"):
+        opened(shop(), test=shop(arm=0))
 
 
 def test_what_has_no_file_is_split_off(tmp_path: Path) -> None:
