@@ -1,5 +1,6 @@
 """`CustomerFile`: a table of customers that is read in chunks, and one that is written so."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,9 +96,9 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     """
     if not output.name.endswith(FORMATS):
         raise InvalidValueError(f"output must end in one of {', '.join(FORMATS)}, got {output}.")
-    if not output.absolute().parent.is_dir():
+    if not os.path.isdir(output.absolute().parent):
         raise InvalidValueError(f"output must lie in a folder that exists, got {output}.")
-    if output.exists() and not overwrite:
+    if os.path.lexists(output) and not overwrite:
         raise InvalidValueError(
             f"output {output} exists already; choose another file, or overwrite it by --overwrite."
         )

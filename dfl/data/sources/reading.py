@@ -39,7 +39,7 @@ def find_file(path: Path | str | None, names: Sequence[str] = (), *, where: str 
     """
     tried = _candidates(path, names)
     for candidate in tried:
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # no error for a name that no disk can hold
             return candidate
     looked = "; looked for " + ", ".join(map(str, tried)) if tried else ""
     hint = "" if os.environ.get("DFL_DATA") else " DFL_DATA, the data folder, is not set."
@@ -54,13 +54,13 @@ def _candidates(path: Path | str | None, names: Sequence[str]) -> list[Path]:
     folder = os.environ.get("DFL_DATA")
     if path is None:
         return [Path(folder) / name for name in names] if folder else []
-    places = [Path(path).expanduser()]
+    places = [Path(os.path.expanduser(path))]  # no error for an unknown home
     if folder and not places[0].is_absolute():
         places.append(Path(folder) / places[0])
     return [
         candidate
         for place in places
-        for candidate in ([place / name for name in names] if place.is_dir() else [place])
+        for candidate in ([place / name for name in names] if os.path.isdir(place) else [place])
     ]
 
 

@@ -85,6 +85,13 @@ def test_a_relative_path_is_also_looked_for_in_the_data_folder(data_folder: Path
     assert find_file("sub/mine.csv") == data_folder / "sub" / "mine.csv"
 
 
+@pytest.mark.parametrize("name", ["~nobody-here/t.csv", "x" * 300 + ".csv", "a\0b.csv", ".", ""])
+def test_a_path_that_can_be_no_file_is_not_found(data_folder: Path, name: str) -> None:
+    assert data_folder.is_dir()
+    with pytest.raises(DataNotFoundError, match="no data file"):
+        find_file(name)
+
+
 def test_the_first_usual_name_wins(data_folder: Path) -> None:
     (data_folder / "second.csv").touch()
     assert find_file(None, ("first.csv", "second.csv")).name == "second.csv"
