@@ -10,10 +10,12 @@ from torch import Tensor
 from dfl.data.encoding.base import DataWarning
 from dfl.data.uplift_data import UpliftData
 from dfl.frames import Frame
+from dfl.seeds import stream
 
 __all__ = ["warn_of_suspects"]
 
 _ALARM = 1e-3  # chance that sound rows are warned about, over all features together
+_COMPARED = 200_000  # rows or groups whose ranks are compared, drawn at random
 _LEAST = 25  # rows of the smallest arm expected off the commonest value; below, no test
 
 
@@ -23,7 +25,7 @@ def warn_of_suspects(table: Frame, features: Sequence[str], data: UpliftData) ->
     A whole number that differs in every row is an identifier. Where the chance of each
     treatment is the same for everyone, no feature known before treatment differs between the
     arms; ranks are compared by the test of Kruskal and Wallis, corrected for ties and for the
-    number of features, those of groups by their means.
+    number of features, those of groups by their means, on up to 200,000 rows.
 
     Args:
         table: the rows as they came.
@@ -63,9 +65,11 @@ def _counts_rows(table: Frame, name: str) -> bool:
 
 def _moved(data: UpliftData) -> list[str]:
     """Return the features that differ between the arms."""
-    features, treatment = data.features.double(), data.treatment
+    features, treatment = data.features, data.treatment
     if data.groups is not None:
-        features, treatment = _by_group(features, treatment, data.groups)
+        features, treatment = _by_group(features.double(), treatment, data.groups)
+    drawn = torch.randperm(len(treatment), generator=stream(0, "suspects"))[:_COMPARED]
+    features, treatment = features[drawn].double(), treatment[drawn]
     arms = torch.bincount(treatment, minlength=data.treatments).double()
     limit = _ALARM / max(features.shape[1], 1)
     return [
