@@ -156,7 +156,7 @@ def test_values_of_several_kinds_are_refused(values: list[Any]) -> None:
         (pa.table([[1], [2]], names=["a", "a"]), "every column once, 'a' comes more than once"),
         (pd.DataFrame(np.zeros((3, 2))), r"names of columns must be text, got \[0, 1\]"),
         (pd.DataFrame({("a", "b"): [1]}), "names of columns must be text"),
-        (pd.DataFrame({"a\0b": [1]}), "names of columns must be text"),
+        (pl.DataFrame({"a\0b": [1]}), "names of columns must be text"),
         (pl.LazyFrame({"a": [1]}), "a frame in memory .*, got LazyFrame; collect"),
         ({"a": [1]}, "a frame in memory .*, got dict"),
         (np.zeros((2, 2)), "a frame in memory .*, got ndarray"),
