@@ -19,7 +19,7 @@ from dfl.abtest.reading.forest import forest_plot
 from dfl.cli.ab_columns import AbColumns, experiments_of
 from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, results, show
-from dfl.data.sources.reading import read_table
+from dfl.data.sources.reading import column_names, find_file, read_frame
 from dfl.errors import WriteError
 from dfl.io import write_json, write_whole
 from dfl.report import Table
@@ -68,8 +68,10 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     Raises:
         DflError: whatever reading and estimating raise.
     """
+    file = find_file(file)
+    columns = columns.resolved(column_names(file))
     experiments = experiments_of(
-        read_table(file, columns=columns.all()), columns, options.control, options.shares
+        read_frame(file, columns=columns.all()), columns, options.control, options.shares
     )
     names = options.estimators or (_WITH_COVARIATES if columns.covariates else _WITHOUT_COVARIATES)
     estimators = {name: ESTIMATORS.load(name)() for name in names}

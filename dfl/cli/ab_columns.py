@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
-import pandas as pd
 
 from dfl.abtest import Experiment
 from dfl.errors import ConfigError, DataError
+from dfl.frames import Frame
 
 __all__ = ["AbColumns", "experiments_of"]
 
@@ -33,6 +33,15 @@ class AbColumns:
     covariates: tuple[str, ...]
     clusters: str | None
     segments: str | None
+
+    def resolved(self, known: Sequence[str]) -> "AbColumns":
+        """Return the covariates one by one; what is no column itself is a list with commas."""
+        names = [
+            one.strip() if one not in known else one
+            for text in self.covariates
+            for one in ([text] if text in known else text.split(","))
+        ]
+        return replace(self, covariates=tuple(names))
 
     def pairs(self) -> list[tuple[str, str | None]]:
         """Return each metric with its denominator.
@@ -61,7 +70,7 @@ class AbColumns:
 
 
 def experiments_of(
-    table: pd.DataFrame, columns: AbColumns, control: str | None, shares: Sequence[str]
+    table: Frame, columns: AbColumns, control: str | None, shares: Sequence[str]
 ) -> dict[str, Experiment]:
     """Return one experiment per metric; a ratio is called numerator/denominator.
 
@@ -76,16 +85,15 @@ def experiments_of(
         DataError: if a column holds no numbers where it must, or misses an arm.
         DflError: whatever `Experiment` refuses.
     """
-    treatment = _labels(table, columns.treatment)
-    arms = {str(arm): arm for arm in np.unique(treatment).tolist()}
+    treatment, arms = _labels(table, columns.treatment)
     shared: dict[str, Any] = {
         "treatment": treatment,
         "control": None if control is None else arms.get(control, control),
         "shares": _shares(shares, arms),
         "names": columns.covariates,
         "covariates": _numbers(table, columns.covariates) if columns.covariates else None,
-        "clusters": None if columns.clusters is None else _labels(table, columns.clusters),
-        "segments": None if columns.segments is None else _labels(table, columns.segments),
+        "clusters": None if columns.clusters is None else _labels(table, columns.clusters)[0],
+        "segments": None if columns.segments is None else _labels(table, columns.segments)[0],
     }
     first: Experiment | None = None
     experiments = {}
@@ -99,30 +107,35 @@ def experiments_of(
     return experiments
 
 
-def _numbers(table: pd.DataFrame, names: Sequence[str]) -> Any:
-    """Return columns as a matrix; missing values become NaN, which `Experiment` refuses."""
-    for name in names:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            raise DataError(
-                f"column {name!r} must hold numbers, got {table[name].dtype}; turn categories "
-                "into numbers first."
-            )
-    return table[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
+def _numbers(table: Frame, names: Sequence[str]) -> Any:
+    """Return columns as a matrix.
 
-
-def _labels(table: pd.DataFrame, name: str) -> Any:
-    """Return a column of numbers as it is, and any other as text."""
-    column = table[name]
-    missing = int(column.isna().sum())
+    Raises:
+        DataError: if a column holds no numbers, or misses some; names every such column.
+    """
+    found = [table.column(name).numbers() for name in names]
+    gaps = {name: np.isnan(one) for name, one in zip(names, found, strict=True)}
+    missing = [
+        f"{name!r} in {int(gap.sum())} of {len(gap)} rows, first in row {int(gap.argmax())}"
+        for name, gap in gaps.items()
+        if gap.any()
+    ]
     if missing:
-        raise DataError(
-            f"column {name!r} must be known in every row, it is missing in {missing} of "
-            f"{len(column)}; leave those rows out."
-        )
-    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_integer_dtype(column):
-        return column.to_numpy(dtype=np.int64)
-    codes, known = pd.factorize(column)
-    return np.asarray([str(one) for one in known])[codes]
+        raise DataError(f"numbers are missing: {'; '.join(missing)}; fill them or leave them out.")
+    return np.stack(found, axis=1)
+
+
+def _labels(table: Frame, name: str) -> tuple[Any, dict[str, Any]]:
+    """Return whole numbers and truth values as numbers, the rest as text; and text to label."""
+    factor = table.column(name).known_factor()
+    known: Any = np.asarray(factor.labels)
+    if factor.numeric and all(one.lstrip("-").isdigit() for one in factor.labels):
+        known = known.astype(np.int64)
+    elif factor.numeric and {*factor.labels} <= {"False", "True"}:
+        known = (known == "True").astype(np.int64)
+    values = known.tolist()
+    by_text = dict(zip((*map(str, values), *factor.labels), values * 2, strict=True))
+    return known[factor.codes], by_text
 
 
 def _shares(given: Sequence[str], arms: Mapping[str, Any]) -> dict[Any, float] | None:

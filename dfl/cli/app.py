@@ -160,8 +160,8 @@ def compare(
 @app.command()
 def allocate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    customers: Annotated[Path, typer.Argument(help="Parquet file, one row per person.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write.")],
+    customers: Annotated[Path, typer.Argument(help="Parquet or CSV file, a row per person.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet or CSV file to write.")],
     budget_per_head: Annotated[float | None, typer.Option(help="Money per person.")] = None,
     budget_total: Annotated[float | None, typer.Option(help="Money for all of them.")] = None,
     budget_share: Annotated[
@@ -171,12 +171,13 @@ def allocate(
     keep: Annotated[
         list[str] | None, typer.Option(help="Column to carry over, such as an id; repeatable.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
-    """Give every row of a Parquet file a treatment, within a budget."""
+    """Give every row of a Parquet or CSV file a treatment, within a budget."""
     from dfl.cli.allocate import allocate_command
 
     given = {"per_head": budget_per_head, "total": budget_total, "share": budget_share}
-    allocate_command(run, customers, output, given, solver, tuple(keep or ()))
+    allocate_command(run, customers, output, given, solver, tuple(keep or ()), overwrite=overwrite)
 
 
 @app.command()
@@ -219,7 +220,7 @@ def ab(
         treatment=treatment,
         metrics=tuple(metric),
         denominators=tuple(denominator or ()),
-        covariates=tuple(one for text in covariates or () for one in text.split(",")),
+        covariates=tuple(covariates or ()),
         clusters=clusters,
         segments=segment,
     )

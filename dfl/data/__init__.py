@@ -1,7 +1,9 @@
 """Marketing logs as tensors: published data sets, one's own tables, simulators, splits."""
 
-from dfl.data.encoder import FeatureColumn, FeatureEncoder
+from dfl.data.encoder import Encoding, FeatureEncoder
+from dfl.data.encoding.base import DataWarning
 from dfl.data.hybrid import (
+    Held,
     HybridData,
     HybridRecipe,
     Policy,
@@ -41,8 +43,10 @@ __all__ = [
     "Criteo",
     "CriteoLikeSimulator",
     "DataCard",
-    "FeatureColumn",
+    "DataWarning",
+    "Encoding",
     "FeatureEncoder",
+    "Held",
     "Hillstrom",
     "HybridData",
     "HybridRecipe",

@@ -111,7 +111,10 @@ def predict(model: AbstractModel, rows: UpliftData) -> Prediction:
 
 def on_device(study: Study, data: HybridData, seed: int) -> TrainingSet:
     """Return the training rows on the study's device."""
-    rct, obs, validation = (part.to(study.device) for part in (data.rct, data.obs, data.validation))
+    rct, obs, validation = (
+        None if part is None else part.to(study.device)
+        for part in (data.rct, data.obs, data.validation)
+    )
     return TrainingSet(rct=rct, obs=obs, validation=validation, seed=seed)
 
 
@@ -150,6 +153,6 @@ def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str
         if card is None
         else f"{card.title}. {card.citation}. Licence: {card.licence}.",
         "seed": study.seed,
-        "rows": {part: len(getattr(data, part)) for part in parts},
+        "rows": {part: len(getattr(data, part) or ()) for part in parts},
         **evaluation.metrics,
     }

@@ -121,7 +121,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     ("changed", "message"),
     [
         ({"arm": [None, *["control", "bonus"] * 999, "bonus"]}, "column 'arm' must be known in"),
-        ({"money": [np.nan] * 2000}, "metric must be finite, got 2000 NaN or infinite of 2000"),
+        ({"money": [np.nan] * 2000}, "'money' in 2000 of 2000 rows, first in row 0"),
     ],
 )
 def test_missing_values(dfl: Dfl, tmp_path: Path, changed: dict[str, Any], message: str) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dfl.data import (
     CouponSimulator,
+    Held,
     HybridData,
     HybridRecipe,
     UpliftData,
@@ -164,6 +165,30 @@ def test_a_real_pair_is_kept_and_its_randomised_rows_are_split(make_rows: Make) 
     assert [len(hybrid.rct), len(hybrid.validation), len(hybrid.test)] == [100, 200, 600]
     with pytest.raises(InvalidValueError, match="needs data 'rct' and obs 'obs', got 'obs'"):
         pair_hybrid(obs, obs, seed=0)
+
+
+def test_an_experiment_alone_is_split_whole(make_rows: Make) -> None:
+    hybrid = pair_hybrid(make_rows(900), None, seed=0)
+    assert hybrid.obs is None
+    assert hybrid.rct is not None
+    assert [len(hybrid.rct), len(hybrid.validation), len(hybrid.test)] == [100, 200, 600]
+    with pytest.raises(InvalidValueError, match="roi_lift needs observational rows, got none"):
+        roi_lift(hybrid)
+
+
+def test_parts_that_are_there_stay_whole(make_rows: Make) -> None:
+    held = Held(validation=make_rows(30, seed=1), test=make_rows(60, seed=2))
+    for made in (
+        pair_hybrid(make_rows(900), None, seed=0, held=held),
+        to_hybrid(make_rows(900), seed=0, held=held),
+    ):
+        assert made.validation is held.validation
+        assert made.test is held.test
+    assert made.obs is not None
+    assert made.rct is not None
+    assert len(made.rct) == 75  # 0.05 of the 0.6 that policy, pool and rct take together
+    half = pair_hybrid(make_rows(900), None, seed=0, held=Held(test=held.test))
+    assert len(half.validation) == 600
 
 
 def test_observational_rows_cannot_be_cut_up(make_rows: Make) -> None:

@@ -1,9 +1,8 @@
 """`AbstractPublished`: published data sets, described and checked by their cards."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +11,11 @@ from torch import from_numpy
 from dfl.data.encoder import FeatureEncoder
 from dfl.data.hybrid import HybridRecipe
 from dfl.data.sources.card import DataCard
-from dfl.data.sources.reading import amounts, find_file, group_ids, read_table
+from dfl.data.sources.reading import amounts, find_file, group_ids, read_frame
 from dfl.data.sources.source import AbstractTable, LoadedData
 from dfl.data.uplift_data import Source, UpliftData
 from dfl.errors import DataError, InvalidValueError
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from dfl.frames import Frame, label_text
 
 __all__ = ["AbstractPublished", "PublishedRows"]
 
@@ -61,7 +58,7 @@ class AbstractPublished(AbstractTable):
         """
         card = self.card if card is None else card
         files = files or (find_file(self.path, card.files, where=card.where),)
-        table = read_table(*files, columns=card.columns)
+        table = read_frame(*files, columns=card.columns)
         return PublishedRows(card, table, _arm_index(card, table), self.sample)
 
 
@@ -78,7 +75,7 @@ class PublishedRows:
     """
 
     card: DataCard
-    table: "DataFrame"
+    table: Frame
     treatment: NDArray[np.int64]
     sample: bool
 
@@ -87,8 +84,9 @@ class PublishedRows:
 
         Raises:
             DataError: if the column holds anything but numbers.
+            InvalidValueError: if a number is missing or not finite.
         """
-        return amounts(self.table, name)
+        return amounts(self.table, name, role="outcome").numpy()
 
     def per_arm(self, values: tuple[float, ...]) -> NDArray[np.float32]:
         """Return for each row the value that belongs to its arm, float32, shape ``(N,)``."""
@@ -136,15 +134,15 @@ class PublishedRows:
         return LoadedData(data=data, encoder=encoder, card=self.card, recipe=recipe)
 
 
-def _arm_index(card: DataCard, table: "DataFrame") -> NDArray[np.int64]:
-    index: Mapping[str | int, int] = {arm.value: place for place, arm in enumerate(card.arms)}
-    column = table[card.treatment]
-    places = column.map(index).to_numpy(dtype=np.float64, na_value=np.nan)
-    unknown = np.isnan(places)
-    if unknown.any():
-        row = int(unknown.argmax())
+def _arm_index(card: DataCard, table: Frame) -> NDArray[np.int64]:
+    received = table.column(card.treatment).factor()
+    values = [label_text(arm.value) or "" for arm in card.arms]
+    places = received.places_in(values)
+    if (places < 0).any():
+        row = int((places < 0).argmax())
+        got = repr(received.labels[received.codes[row]]) if received.codes[row] >= 0 else "nothing"
         raise DataError(
-            f"column {card.treatment!r} of {card.name} must hold one of {list(index)}, got "
-            f"{column.iloc[row]!r} in row {row}."
+            f"column {card.treatment!r} of {card.name} must hold one of {values}, got {got} in "
+            f"row {row}."
         )
-    return places.astype(np.int64)
+    return places

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from dfl.data.encoder import FeatureEncoder
-from dfl.data.hybrid import HybridData, HybridRecipe, pair_hybrid, to_hybrid
+from dfl.data.encoding.target import TargetColumn
+from dfl.data.hybrid import Held, HybridData, HybridRecipe, pair_hybrid, to_hybrid
 from dfl.data.sources.card import DataCard
+from dfl.data.sources.observational import observational_hybrid
 from dfl.data.uplift_data import UpliftData
-from dfl.errors import DataError
 
 __all__ = ["AbstractDataSource", "AbstractTable", "LoadedData"]
 
@@ -38,8 +39,10 @@ class LoadedData(AbstractDataSource):
     """Rows of a file, split anew for every seed without reading the file again.
 
     Args:
-        data: the rows; the randomised ones, where the file holds both kinds.
-        obs: the observational rows of a file that holds both kinds, else None.
+        data: the rows; the randomised ones, where there are both kinds.
+        obs: the observational rows where there are both kinds, else None.
+        validation: rows of a file of their own, or None to split them off.
+        test: likewise.
         encoder: turns further tables into the same features.
         card: the published data set, or None for a table of one's own.
         recipe: how `hybrid` splits.
@@ -48,25 +51,47 @@ class LoadedData(AbstractDataSource):
     data: UpliftData
     encoder: FeatureEncoder
     obs: UpliftData | None = None
+    validation: UpliftData | None = None
+    test: UpliftData | None = None
     card: DataCard | None = None
     recipe: HybridRecipe = field(default_factory=HybridRecipe)
 
     def hybrid(self, seed: int) -> HybridData:
-        """Split by the recipe; a real pair of RCT and OBS rows is kept, else OBS is made.
+        """Split by the recipe; parts that are there already are kept whole.
 
-        Raises:
-            DataError: if all rows are observational.
+        Observational rows are made from randomised ones where there are none and the recipe
+        says so. What is learned from revenue, `TargetColumn`, is learned from the training
+        rows of this split.
+
+        Warns:
+            DataWarning: if validation or test rows are observational.
         """
-        if self.obs is not None:
-            parts = pair_hybrid(self.data, self.obs, seed=seed, recipe=self.recipe)
-        elif self.data.source == "rct":
-            parts = to_hybrid(self.data, seed=seed, recipe=self.recipe)
+        held = Held(self.validation, self.test)
+        if self.data.source == "obs":
+            parts = observational_hybrid(self.data, seed=seed, recipe=self.recipe, held=held)
+        elif self.obs is None and self.recipe.make_obs:
+            parts = to_hybrid(self.data, seed=seed, recipe=self.recipe, held=held)
         else:
-            raise DataError(
-                "these rows are all observational; validation and test need randomised rows. "
-                "Mark them in a source column, or collect some."
+            parts = pair_hybrid(self.data, self.obs, seed=seed, recipe=self.recipe, held=held)
+        return _learn_targets(replace(parts, card=self.card), self.encoder, seed=seed)
+
+
+def _learn_targets(hybrid: HybridData, encoder: FeatureEncoder, *, seed: int) -> HybridData:
+    """Let each `TargetColumn` learn from the training parts of a split."""
+    columns, place = [*encoder.columns], 0
+    for index, column in enumerate(encoder.columns):
+        if isinstance(column, TargetColumn):
+            trained = {"rct": hybrid.rct, "obs": hybrid.obs}
+            training = {name: part for name, part in trained.items() if part is not None}
+            fitted, parts = column.learn(
+                [*training.values()], [hybrid.validation, hybrid.test], place, seed=seed
             )
-        return replace(parts, encoder=self.encoder, card=self.card)
+            columns[index] = fitted
+            found: dict[str, Any] = dict(zip((*training, "validation", "test"), parts, strict=True))
+            hybrid = replace(hybrid, **found)
+        place += len(column.feature_names)
+    learned = any(isinstance(column, TargetColumn) for column in columns)
+    return replace(hybrid, encoder=FeatureEncoder(tuple(columns)) if learned else encoder)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
