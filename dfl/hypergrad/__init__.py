@@ -20,7 +20,6 @@ from dfl.hypergrad.bilevel import (
     BilevelTrainer,
     NotAtOptimumWarning,
     UpperStep,
-    several_hypergradients,
     warn_unless_optimal,
 )
 from dfl.hypergrad.conjugate_gradient import ConjugateGradient
@@ -28,7 +27,7 @@ from dfl.hypergrad.curvature.linear_stack import LinearStack
 from dfl.hypergrad.exact import Exact
 from dfl.hypergrad.gauss_newton import GaussNewton
 from dfl.hypergrad.identity import Identity
-from dfl.hypergrad.implicit import AbstractImplicit
+from dfl.hypergrad.implicit import AbstractImplicit, several_hypergradients
 from dfl.hypergrad.neumann import Neumann
 from dfl.hypergrad.nystrom import Nystrom
 from dfl.hypergrad.steps.look_ahead import LookAhead, largest_eigenvalue

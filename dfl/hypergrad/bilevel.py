@@ -1,25 +1,32 @@
-"""`BilevelTrainer` and what else uses any hypergradient: several at once, and a warning."""
+"""`BilevelTrainer`: alternates lower and upper steps, with any hypergradient."""
 
+import inspect
+import itertools
+import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from dfl.checks import check_number
-from dfl.errors import InvalidValueError
+from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.hypergrad.base import (
     AbstractHypergradient,
-    ComposedLoss,
     Diagnostics,
     Hypergradient,
     Loss,
     Parameters,
 )
-from dfl.hypergrad.curvature.point import Point, gradient
+from dfl.hypergrad.curvature.point import (
+    Point,
+    check_finite,
+    check_graph,
+    gradient,
+    recording,
+)
 from dfl.hypergrad.steps.look_ahead import LookAhead
 
 __all__ = [
@@ -28,7 +35,6 @@ __all__ = [
     "MakeOptimiser",
     "NotAtOptimumWarning",
     "UpperStep",
-    "several_hypergradients",
     "warn_unless_optimal",
 ]
 
@@ -80,8 +86,9 @@ class BilevelTrainer:
     Args:
         hypergradient: differentiates through the lower level.
         inner_optimiser: makes torch's optimiser of the inner parameters, say
-            ``lambda values: torch.optim.SGD(values, lr=0.1)``.
-        outer_optimiser: makes that of the outer parameters.
+            ``lambda values: torch.optim.SGD(values, lr=0.1)``; LBFGS too.
+        outer_optimiser: makes that of the outer parameters; none that asks for the loss again,
+            as LBFGS does.
         every: lower steps before each upper step, >= 1.
         assumed_steps: look-ahead steps on the inner loss before each hypergradient that
             needs an optimum, >= 0; ``inner`` itself does not take them. They are as long as
@@ -93,7 +100,7 @@ class BilevelTrainer:
             warns.
 
     Raises:
-        InvalidValueError: if a number is out of range.
+        InvalidValueError: if a number is out of range, or a part is of another kind.
 
     Source:
         Franceschi et al. (2018), arXiv:1806.04910, algorithm 1, and, for the assumed steps,
@@ -109,7 +116,19 @@ class BilevelTrainer:
     warn_above: float | None = 0.1
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the parts and the ranges."""
+        if not isinstance(self.hypergradient, AbstractHypergradient):
+            raise InvalidValueError(
+                "hypergradient must be an AbstractHypergradient, got "
+                f"{self.hypergradient!r}: ConjugateGradient(), for one."
+            )
+        for name in ("inner_optimiser", "outer_optimiser"):
+            if not callable(getattr(self, name)):
+                raise InvalidValueError(
+                    f"{name} must be a function that makes an optimiser, got "
+                    f"{type(getattr(self, name)).__name__}: give lambda values: "
+                    "torch.optim.SGD(values, lr=0.1)."
+                )
         check_number("every", self.every, at_least=1)
         check_number("assumed_steps", self.assumed_steps, at_least=0)
         if self.warn_above is not None:
@@ -136,15 +155,44 @@ class BilevelTrainer:
             Trained parameters, without a graph.
 
         Raises:
-            InvalidValueError: if outer losses run out, or a loss is not finite.
+            InvalidValueError: if outer losses run out, inner losses have no end or are too few
+                for one upper step, a loss, gradient or parameter is not finite, or an
+                optimiser does not hold the parameters it was given.
+            UnsupportedProblemError: if the outer optimiser asks for the loss again.
         """
-        run = _Run(self, inner, outer)
+        _check_losses("inner_losses", inner_losses)
+        _check_losses("outer_losses", outer_losses)
+        if _endless(inner_losses):
+            raise InvalidValueError(
+                "inner_losses must come to an end, got itertools.repeat or cycle without one: "
+                "give repeat(loss, 1000), or itertools.islice(losses, 1000)."
+            )
+        with recording():
+            return self._fit(inner_losses, outer_losses, inner, outer)
+
+    def _fit(
+        self,
+        inner_losses: Iterable[Loss],
+        outer_losses: Iterable[Loss],
+        inner: Parameters,
+        outer: Parameters,
+    ) -> BilevelResult:
+        run, step = _Run(self, inner, outer), 0
         upper = iter(outer_losses)
         for step, inner_loss in enumerate(inner_losses, start=1):
             value = run.lower_step(inner_loss)
             if step % self.every == 0:
                 run.upper_step(step, value, inner_loss, _following(upper, step))
-        return BilevelResult(_free(run.inner), _free(run.outer), tuple(run.history))
+        if not run.history:
+            raise InvalidValueError(
+                f"inner_losses must hold at least every = {self.every} losses, got {step}: no "
+                "upper step was taken."
+            )
+        found = BilevelResult(_free(run.inner), _free(run.outer), tuple(run.history))
+        for name, parameters in (("inner", found.inner), ("outer", found.outer)):
+            for key, each in parameters.items():
+                check_finite(each, f"{name}[{key!r}] after training")
+        return found
 
 
 @final
@@ -177,65 +225,23 @@ def warn_unless_optimal(diagnostics: Diagnostics, *, atol: float) -> None:
         )
 
 
-def several_hypergradients(
-    method: AbstractHypergradient,
-    inner_loss: Loss,
-    outer_losses: Sequence[Loss],
-    inner: Parameters,
-    outer: Parameters,
-) -> Hypergradient:
-    """Return the hypergradients of several outer losses at one inner optimum.
-
-    The inner problem is repeated along a member axis, one copy per outer loss, so that all
-    right-hand sides share each product. Each product costs as much as there are outer
-    losses; fewer, wider operations are what is saved.
-
-    Args:
-        method: any hypergradient.
-        inner_loss: ``f(inner, outer)``, a scalar, of operations that `torch.func.vmap` knows.
-        outer_losses: at least one ``F(inner, outer)``, a scalar each.
-        inner: inner parameters, without a member axis.
-        outer: outer parameters, likewise.
-
-    Returns:
-        Everything with a leading axis of outer losses: ``outer_grad[name][k]`` is the
-        derivative of outer loss ``k``, the rows of a Jacobian.
-
-    Raises:
-        InvalidValueError: if there is no outer loss, and as ``method`` does.
-        ShapeError: if a loss is not a scalar.
-    """
-    if not outer_losses:
-        raise InvalidValueError("outer_losses must hold at least one loss, got none.")
-    count = len(outer_losses)
-
-    def all_losses(inners: Parameters, outers: Parameters) -> Tensor:
-        values = [
-            loss(_member(inners, index), _member(outers, index))
-            for index, loss in enumerate(outer_losses)
-        ]
-        return torch.stack(values)
-
-    inners, outers = (
-        {name: value.detach().expand(count, *value.shape) for name, value in each.items()}
-        for each in (inner, outer)
-    )
-    return method(_repeated(inner_loss), all_losses, inners, outers)
-
-
 @final
 class _Run:
     """State of one training."""
 
     def __init__(self, trainer: BilevelTrainer, inner: Parameters, outer: Parameters) -> None:
-        copies = Point.at(
-            {name: value.clone() for name, value in inner.items()},
-            {name: value.clone() for name, value in outer.items()},
-        )
+        given = Point.at(inner, outer)  # checks, and stands apart from the caller's graph
+        copies = Point.at(_free(given.inner), _free(given.outer))
         self.trainer, self.inner, self.outer = trainer, copies.inner, copies.outer
         self._start = _free(copies.inner)
-        self._lower = trainer.inner_optimiser(list(self.inner.values()))
-        self._upper = trainer.outer_optimiser(list(self.outer.values()))
+        self._lower = _made("inner_optimiser", trainer.inner_optimiser, self.inner)
+        self._upper = _made("outer_optimiser", trainer.outer_optimiser, self.outer)
+        if _asks_again(self._upper):
+            raise UnsupportedProblemError(
+                f"outer_optimiser must step by one gradient, got {type(self._upper).__name__}, "
+                "which asks for the loss at other places, where inner is no optimum: use SGD or "
+                "Adam."
+            )
         self._ahead = LookAhead(trainer.assumed_steps)
         self._first_slope: float | None = None
         self._warned = False
@@ -243,13 +249,26 @@ class _Run:
 
     def lower_step(self, loss: Loss) -> Tensor:
         """Move the inner parameters; return the loss before."""
-        with torch.enable_grad():
-            value = Point(self.inner, _free(self.outer)).value(loss)
-            slopes = gradient([value.sum()], list(self.inner.values()))
-        if self._first_slope is None:
-            self._first_slope = float(torch.cat([slope.flatten() for slope in slopes]).norm())
-        _step(self._lower, self.inner, slopes)
-        return value.detach()
+        seen: list[Tensor] = []
+
+        def slope() -> float:
+            with torch.enable_grad():  # an optimiser switches gradients off
+                value = Point(self.inner, _free(self.outer)).value(loss)
+                check_graph(value, "inner_loss", "inner")
+                slopes = gradient([value.sum()], list(self.inner.values()))
+            _give(self.inner, slopes, "the gradient of inner_loss in inner")
+            if self._first_slope is None:
+                self._first_slope = float(torch.cat([each.flatten() for each in slopes]).norm())
+            seen.append(value.detach())
+            return float(value.detach().sum())
+
+        if _asks_again(self._lower):
+            self._lower.step(slope)
+        else:
+            slope()
+            self._lower.step()
+        self._lower.zero_grad(set_to_none=True)
+        return seen[0]
 
     def upper_step(self, step: int, value: Tensor, inner_loss: Loss, outer_loss: Loss) -> None:
         """Move the outer parameters along the hypergradient."""
@@ -258,13 +277,15 @@ class _Run:
             self.trainer.hypergradient, inner_loss, outer_loss, _free(self.inner), self.outer
         )
         self._judge(found)
-        _step(self._upper, self.outer, list(found.outer_grad.values()))
+        _give(self.outer, found.outer_grad.values(), "the hypergradient of outer")
+        self._upper.step()
+        self._upper.zero_grad(set_to_none=True)
         self.history.append(UpperStep(step, value, found.outer_value, found.diagnostics))
         if not self.trainer.warm_start:
             with torch.no_grad():
                 for name, parameter in self.inner.items():
                     parameter.copy_(self._start[name])
-            self._lower = self.trainer.inner_optimiser(list(self.inner.values()))
+            self._lower = _made("inner_optimiser", self.trainer.inner_optimiser, self.inner)
 
     def _judge(self, found: Hypergradient) -> None:
         """Warn, once, where the inner problem is far from solved."""
@@ -277,13 +298,48 @@ class _Run:
         warn_unless_optimal(found.diagnostics, atol=goal)
 
 
-def _step(
-    optimiser: torch.optim.Optimizer, parameters: Parameters, slopes: Iterable[Tensor]
-) -> None:
-    for parameter, slope in zip(parameters.values(), slopes, strict=True):
+def _give(parameters: Parameters, slopes: Iterable[Tensor], what: str) -> None:
+    for (name, parameter), slope in zip(parameters.items(), slopes, strict=True):
+        check_finite(slope, f"{what}[{name!r}]")
         parameter.grad = slope
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+
+
+def _made(name: str, make: MakeOptimiser, parameters: Parameters) -> torch.optim.Optimizer:
+    """Let the caller make an optimiser, and see that it will move every parameter."""
+    optimiser = make(list(parameters.values()))
+    if not isinstance(optimiser, torch.optim.Optimizer):
+        raise InvalidValueError(
+            f"{name} must return a torch.optim.Optimizer, got {type(optimiser).__name__}."
+        )
+    held = {id(each) for group in optimiser.param_groups for each in group["params"]}
+    left = [key for key, value in parameters.items() if id(value) not in held]
+    if left:
+        raise InvalidValueError(
+            f"{name} must make an optimiser of the tensors it is given, got one without "
+            f"{', '.join(map(repr, left))}: pass on its argument; what is to stay as it is belongs "
+            "into the losses."
+        )
+    return optimiser
+
+
+def _asks_again(optimiser: torch.optim.Optimizer) -> bool:
+    """Say whether a step needs a closure, as LBFGS's does."""
+    closure = inspect.signature(optimiser.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _check_losses(name: str, losses: Iterable[Loss]) -> None:
+    if not isinstance(losses, Iterable):
+        raise InvalidValueError(
+            f"{name} must be losses one after the other, got {type(losses).__name__}: give "
+            "itertools.repeat(loss, 1000)."
+        )
+
+
+def _endless(losses: Iterable[Loss]) -> bool:
+    """Recognise the two iterators of the standard library that may have no end."""
+    known = isinstance(losses, itertools.repeat | itertools.cycle)
+    return known and operator.length_hint(losses, -1) < 0
 
 
 def _free(parameters: Parameters) -> Parameters:
@@ -298,14 +354,3 @@ def _following(losses: Iterator[Loss], step: int) -> Loss:
             "repeat them with itertools.cycle."
         )
     return found
-
-
-def _repeated(loss: Loss) -> Loss:
-    if isinstance(loss, ComposedLoss):
-        return ComposedLoss(vmap(loss.outputs), vmap(loss.criterion))
-    repeated: Loss = vmap(loss)
-    return repeated
-
-
-def _member(parameters: Parameters, index: int) -> Parameters:
-    return {name: value[index] for name, value in parameters.items()}

@@ -114,19 +114,21 @@ def nystrom(
         )
     check_number("damping", damping, above=0)
     target = right_hand_side / size
-    basis = torch.linalg.qr(sketch)[0]
+    wide = torch.promote_types(target.dtype, torch.float32)  # half precision has no factorisations
+    basis = torch.linalg.qr(sketch.to(wide))[0]
+    columns = basis.to(target.dtype).unbind(dim=1)
     images = torch.stack(
-        [product(column.expand_as(target).contiguous()) for column in basis.unbind(dim=1)], dim=2
-    )
+        [product(column.expand_as(target).contiguous()) for column in columns], dim=2
+    ).to(wide)
     check_products(images.isfinite())
     core = basis.mT @ images  # (members, rank, rank)
     values, vectors = torch.linalg.eigh((core + core.mT) / 2)
     noise = sketch.shape[1] * torch.finfo(values.dtype).eps * values.abs().amax(1, keepdim=True)
     inverse_root = torch.where(values > noise, values.clamp(min=0) ** -0.5, 0.0)
     factor = images @ (vectors * inverse_root.unsqueeze(1))  # A_r = factor factor^T
-    solution = _solve(factor, target, damping)
+    solution = _solve(factor, target.to(wide), damping).to(target.dtype)
     residual = relative_residual(product, solution, target, damping)
-    smallest = values[:, 0]
+    smallest = values[:, 0].to(target.dtype)
     converged = (smallest + damping > 0) & (residual <= rtol)
     return LinearSolution(solution * size, sketch.shape[1], residual, smallest, converged)
 

@@ -15,13 +15,21 @@ import torch
 from torch import Tensor
 
 import dfl.hypergrad
-from dfl.errors import DflError, DTypeError, InvalidValueError, ShapeError, UnknownNameError
+from dfl.errors import (
+    DflError,
+    DTypeError,
+    InvalidValueError,
+    ShapeError,
+    UnknownNameError,
+    UnsupportedProblemError,
+)
 from dfl.hypergrad import (
     HYPERGRADIENTS,
     AbstractHypergradient,
     ComposedLoss,
     Hypergradient,
     Loss,
+    Outputs,
     Parameters,
 )
 from tests.hypergrad.problems import Network, Ridge, member, network, ridge
@@ -343,6 +351,109 @@ def test_it_works_without_gradients_switched_on(short: AbstractHypergradient) ->
     equal(found.outer_grad, call(short, problem).outer_grad, rtol=0, atol=0)
 
 
+def test_it_works_in_inference_mode_also_on_parameters_made_there(
+    short: AbstractHypergradient,
+) -> None:
+    problem = ridge(2)
+    expected = call(short, problem).outer_grad
+    with torch.inference_mode():
+        found = call(short, problem)
+        made_here = [{k: v.clone() for k, v in p.items()} for p in (problem.inner, problem.outer)]
+        assert all(value.is_inference() for value in made_here[0].values())
+        other = short(problem.composed, problem.outer_loss, *made_here)
+        assert torch.is_inference_mode_enabled()
+    equal(found.outer_grad, expected, rtol=0, atol=0)
+    equal(other.outer_grad, expected, rtol=0, atol=0)
+    for value in found.outer_grad.values():  # may be used for training afterwards
+        assert not value.is_inference()
+
+
+def test_data_made_in_inference_mode_are_refused_in_words(short: AbstractHypergradient) -> None:
+    with torch.inference_mode():
+        problem = ridge(2)
+        with pytest.raises(UnsupportedProblemError, match=r"were made under torch.inference_mode"):
+            call(short, problem)
+
+
+def test_autocast_makes_it_no_less_exact(short: AbstractHypergradient) -> None:
+    problem = ridge(2, dtype=torch.float32)
+    given = problem.composed, problem.outer_loss, problem.inner, problem.outer
+    expected = short(*given)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = short(*given)
+        assert torch.is_autocast_enabled("cpu")
+    equal(found.outer_grad, expected.outer_grad, rtol=0, atol=0)
+    torch.testing.assert_close(found.outer_value, expected.outer_value, rtol=0, atol=0)
+
+
+def test_a_loss_that_relies_on_autocast_is_refused_in_words(short: AbstractHypergradient) -> None:
+    rows = torch.ones(3, 2, dtype=torch.bfloat16)
+
+    def loss(inner: Parameters, outer: Parameters) -> Tensor:
+        return ((rows @ inner["a"].unsqueeze(1)) ** 2).sum() + outer["b"].sum()
+
+    inner_loss = ComposedLoss(
+        lambda inner, outer: rows @ inner["a"].unsqueeze(1), lambda out, outer: (out**2).sum()
+    )
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(DTypeError, match=r"rely on torch.autocast, .* convert with .to"),
+    ):
+        short(inner_loss, loss, INNER, OUTER)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_taken(short: AbstractHypergradient, dtype: torch.dtype) -> None:
+    problem = ridge(dtype=torch.float32)
+    tensors = (
+        problem.features,
+        problem.targets,
+        problem.outer_features,
+        problem.outer_targets,
+    )
+    half = Ridge(
+        *(value.to(dtype) for value in tensors),
+        {name: value.to(dtype) for name, value in problem.outer.items()},
+    )
+    inner = {name: value.to(dtype) for name, value in problem.inner.items()}
+    found = short(half.composed, half.outer_loss, inner, half.outer).outer_grad
+    assert {value.dtype for value in found.values()} == {dtype}
+    close = {name: value.float() for name, value in found.items()}
+    equal(close, call(short, problem).outer_grad, rtol=0.1, atol=0.02)
+
+
+def test_what_a_loss_does_to_its_dicts_is_forgotten(short: AbstractHypergradient) -> None:
+    problem = ridge()
+
+    def outputs(inner: Parameters, outer: Parameters) -> Outputs:
+        found = problem.composed.outputs(inner, outer)
+        inner.clear()
+        return found
+
+    def criterion(found: Outputs, outer: Parameters) -> Tensor:
+        value = problem.composed.criterion(found, outer)
+        outer.clear()
+        return value
+
+    def outer_loss(inner: Parameters, outer: Parameters) -> Tensor:
+        value = problem.outer_loss(inner, outer)
+        inner.clear()
+        outer.clear()
+        return value
+
+    inner, outer = problem.inner, problem.outer
+    found = short(ComposedLoss(outputs, criterion), outer_loss, inner, outer)
+    equal(found.outer_grad, call(short, problem).outer_grad, rtol=0, atol=0)
+    assert inner.keys() == problem.inner.keys()
+
+
+def test_inner_and_outer_may_be_the_same_tensor(short: AbstractHypergradient) -> None:
+    shared = torch.tensor([1.0, 2.0])
+    apart = short(quadratic(), plain, {"a": shared.clone()}, {"b": shared.clone()})
+    found = short(quadratic(), plain, {"a": shared}, {"b": shared})
+    equal(found.outer_grad, apart.outer_grad, rtol=0, atol=0)
+
+
 def test_it_is_deterministic_and_leaves_the_random_state_alone(
     short: AbstractHypergradient,
 ) -> None:
@@ -474,6 +585,60 @@ INNER, OUTER = {"a": torch.ones(2)}, {"b": torch.zeros(2)}
             },
             InvalidValueError,
             r"the hypergradient of outer\['b'\] must be finite",
+        ),
+        ({"inner": [torch.ones(2)]}, InvalidValueError, "inner must be a dict .* got list"),
+        ({"outer": {"b": 0.0}}, InvalidValueError, r"outer\['b'\] must be a tensor, got float"),
+        ({"inner": {"a": torch.ones(2) * 1j}}, DTypeError, r"inner\['a'\] must be floating"),
+        (
+            {"inner": {"a": torch.ones(2).to_sparse()}},
+            UnsupportedProblemError,
+            r"inner\['a'\] must hold its numbers densely, got torch.sparse_coo",
+        ),
+        (
+            {"outer": {"b": torch.ones(2, device="meta")}},
+            UnsupportedProblemError,
+            r"outer\['b'\] must hold its numbers densely, got the device meta",
+        ),
+        ({"outer_loss": 3.0}, InvalidValueError, "outer_loss must be a function .* got float"),
+        (
+            {"outer_loss": lambda inner, outer: plain(inner, outer) * torch.tensor(1j)},
+            DTypeError,
+            "outer_loss must return a real number, got torch.complex64",
+        ),
+        (
+            {"outer_loss": lambda inner, outer: plain(inner, outer).detach()},
+            InvalidValueError,
+            "outer_loss must depend on inner or outer, got a value without a derivative",
+        ),
+        (
+            {"outer_loss": lambda inner, outer: (inner["a"] > 0).sum()},
+            InvalidValueError,
+            "outer_loss must depend on inner or outer, got a value without a derivative",
+        ),
+        (
+            {
+                "inner_loss": ComposedLoss(
+                    lambda inner, outer: inner["a"] - OUTER["b"],
+                    lambda found, outer: (found**2).sum(),
+                )
+            },
+            InvalidValueError,
+            "inner_loss or outer_loss must depend on outer, but neither uses any of 'b'",
+        ),
+        (
+            {"outer_loss": lambda inner, outer: (outer["b"].add_(1) * inner["a"]).sum()},
+            UnsupportedProblemError,
+            "a loss must change nothing, but it writes into its parameters",
+        ),
+        (
+            {
+                "inner_loss": ComposedLoss(
+                    lambda inner, outer: inner["a"].mul_(2) - outer["b"],
+                    lambda found, outer: (found**2).sum(),
+                )
+            },
+            UnsupportedProblemError,
+            "a loss must change nothing, but it writes into its parameters",
         ),
         (
             {"outer_loss": lambda inner, outer: 0.0},

@@ -1,11 +1,14 @@
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import cycle, repeat
+from typing import final
 
 import pytest
 import torch
 from torch import Tensor
 
-from dfl.errors import InvalidValueError, ShapeError
+from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.hypergrad import (
     HYPERGRADIENTS,
     AbstractHypergradient,
@@ -106,6 +109,129 @@ def test_nothing_given_is_changed() -> None:
     assert torch.equal(start[1]["b"], torch.zeros(2))
 
 
+def test_in_inference_mode_it_trains_as_elsewhere() -> None:
+    expected = fit(trainer(every=2, warn_above=None), 20)
+    with torch.inference_mode():
+        found = fit(trainer(every=2, warn_above=None), 20)  # start made in inference mode too
+    torch.testing.assert_close(found.inner, expected.inner, rtol=0, atol=0)
+    torch.testing.assert_close(found.outer, expected.outer, rtol=0, atol=0)
+    assert float(found.outer["b"].norm()) > 1
+    assert not found.inner["a"].is_inference()
+
+
+def test_autocast_changes_nothing() -> None:
+    expected = fit(trainer(every=2, warn_above=None), 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = fit(trainer(every=2, warn_above=None), 20)
+    torch.testing.assert_close(found.outer, expected.outer, rtol=0, atol=0)
+
+
+def test_lbfgs_solves_the_inner_problem() -> None:
+    run = BilevelTrainer(
+        hypergradient=ConjugateGradient(),
+        inner_optimiser=torch.optim.LBFGS,
+        outer_optimiser=lambda values: torch.optim.SGD(values, lr=0.2),
+    )
+    found = fit(run, 40)
+    torch.testing.assert_close(found.outer["b"], GOAL, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.inner["a"], GOAL, rtol=1e-2, atol=1e-2)
+    assert max(float(step.diagnostics.inner_gradient) for step in found.history) < 1e-4
+
+
+@final
+class Asking(torch.optim.Optimizer):
+    """Needs a closure, and is not LBFGS."""
+
+    def __init__(self, values: list[Tensor]) -> None:
+        super().__init__(values, {"lr": 0.2})
+
+    def step(self, closure: Callable[[], float]) -> float:  # type: ignore[override]
+        value = closure()
+        with torch.no_grad():
+            for each in self.param_groups[0]["params"]:
+                each -= 0.2 * each.grad
+        return value
+
+
+def test_any_optimiser_that_asks_for_the_loss_is_told_below_and_refused_above() -> None:
+    def built(**options: object) -> BilevelTrainer:
+        return replace(trainer(every=2, warn_above=None), **options)  # type: ignore[arg-type]
+
+    expected = fit(built(), 20)
+    found = fit(built(inner_optimiser=Asking), 20)
+    torch.testing.assert_close(found.outer, expected.outer)
+    for kind in (Asking, torch.optim.LBFGS):
+        with pytest.raises(
+            UnsupportedProblemError,
+            match=f"outer_optimiser must step by one gradient, got {kind.__name__}, which asks",
+        ):
+            fit(built(outer_optimiser=kind), 20)
+
+
+OTHER = [torch.zeros(2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"hypergradient": "neumann"}, "must be an AbstractHypergradient, got 'neumann'"),
+        ({"hypergradient": ConjugateGradient}, "must be an AbstractHypergradient, got <class"),
+        (
+            {"inner_optimiser": torch.optim.SGD(OTHER, lr=0.1)},
+            "inner_optimiser must be a function that makes an optimiser, got SGD: give lambda",
+        ),
+        ({"outer_optimiser": "adam"}, "outer_optimiser must be a function .* got str"),
+        ({"inner_optimiser": lambda v: v}, r"inner_optimiser must return a torch.optim.* got list"),
+        (
+            {"outer_optimiser": lambda values: torch.optim.SGD(OTHER, lr=0.1)},
+            "outer_optimiser must make an optimiser of the tensors it is given, .* without 'b'",
+        ),
+    ],
+)
+def test_parts_of_another_kind_are_refused(options: dict[str, object], match: str) -> None:
+    with pytest.raises(InvalidValueError, match=match):
+        fit(replace(trainer(), **options), 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("losses", "match"),
+    [
+        (inner_loss, "inner_losses must be losses one after the other, got function: give itert"),
+        (repeat(inner_loss), "inner_losses must come to an end, got itertools.repeat or cycle"),
+        (cycle([inner_loss]), "inner_losses must come to an end"),
+        ([], "inner_losses must hold at least every = 3 losses, got 0: no upper step"),
+        ([inner_loss] * 2, "inner_losses must hold at least every = 3 losses, got 2: no upper"),
+        (
+            [lambda inner, outer: (inner["a"].detach() ** 2).sum()] * 3,
+            "inner_loss must depend on inner, got a value without a derivative",
+        ),
+        (
+            [lambda inner, outer: (inner["a"] - 5).pow(2).sum().sqrt()] * 3,
+            r"the gradient of inner_loss in inner\['a'\] must be finite",
+        ),
+        (
+            [lambda inner, outer: inner["a"].sum() * torch.nan] * 3,
+            "the value of inner_loss must be finite",
+        ),
+    ],
+)
+def test_inner_losses_that_train_nothing_are_refused(losses: object, match: str) -> None:
+    start = {"a": torch.tensor([5.0, 5.0])}, {"b": torch.zeros(2)}
+    with pytest.raises(InvalidValueError, match=match):
+        trainer(every=3).fit(losses, repeat(outer_loss), *start)  # type: ignore[arg-type]
+
+
+def test_parameters_that_overflow_are_never_returned() -> None:
+    start = {"a": torch.tensor([5.0, 5.0])}, {"b": torch.zeros(2)}
+    with pytest.raises(InvalidValueError, match=r"outer\['b'\] after training must be finite"):
+        BilevelTrainer(
+            hypergradient=ConjugateGradient(),
+            inner_optimiser=lambda values: torch.optim.SGD(values, lr=0.2),
+            outer_optimiser=lambda values: torch.optim.SGD(values, lr=1e38),
+            warn_above=None,
+        ).fit(repeat(inner_loss, 1), repeat(outer_loss), *start)
+
+
 def test_outer_losses_must_last() -> None:
     start = {"a": torch.ones(2)}, {"b": torch.zeros(2)}
     with pytest.raises(InvalidValueError, match="for every upper step, got none at lower step 3"):
@@ -184,3 +310,17 @@ def test_bad_calls_are_refused() -> None:
         several_hypergradients(ConjugateGradient(), problem.composed, [], *call)
     with pytest.raises(ShapeError, match="inner_loss must return a scalar"):
         several_hypergradients(ConjugateGradient(), problem.composed, [problem.outer_loss], *call)
+
+
+def test_several_may_come_from_a_generator_and_in_inference_mode() -> None:
+    problem = ridge()
+    losses = [problem.outer_loss, lambda inner, outer: 2 * problem.outer_loss(inner, outer)]
+    call = (problem.inner, problem.outer)
+    expected = several_hypergradients(ConjugateGradient(), problem.inner_loss, losses, *call)
+    with torch.inference_mode():
+        found = several_hypergradients(
+            ConjugateGradient(), problem.inner_loss, (loss for loss in losses), *call
+        )
+    torch.testing.assert_close(found.outer_grad, expected.outer_grad, rtol=0, atol=0)
+    with pytest.raises(InvalidValueError, match="inner must be a dict of tensors by name, got lis"):
+        several_hypergradients(ConjugateGradient(), problem.inner_loss, losses, [], {})  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """`Point`: where derivatives are taken; losses and first derivatives there, checked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, final
 
@@ -11,7 +12,19 @@ from torch.overrides import TorchFunctionMode
 from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.hypergrad.base import Loss, Parameters
 
-__all__ = ["Point", "Repeatable", "check_finite", "gradient", "members_of"]
+__all__ = [
+    "Point",
+    "Repeatable",
+    "check_depends",
+    "check_finite",
+    "check_graph",
+    "evaluate",
+    "gradient",
+    "members_of",
+    "recording",
+]
+
+_AMBIENT = ("cpu", "cuda", "mps", "xpu")  # kinds of device that torch.autocast knows of
 
 
 @final
@@ -20,7 +33,8 @@ class Point:
     """Holds inner and outer parameters as leaves of a graph of their own.
 
     Args:
-        inner: inner parameters; share memory with the caller's, not their graph.
+        inner: inner parameters; share memory with the caller's, not their graph. (Tensors
+            made under `torch.inference_mode` cannot have one, and are copied.)
         outer: outer parameters, likewise.
     """
 
@@ -32,19 +46,14 @@ class Point:
         """Detach the caller's parameters and check them.
 
         Raises:
-            InvalidValueError: if there is nothing to differentiate in ``inner`` or ``outer``.
+            InvalidValueError: if ``inner`` or ``outer`` is no dict of tensors, or there is
+                nothing to differentiate in it.
             DTypeError: if a tensor is not real floating point, or inner tensors differ in
                 dtype or device.
+            UnsupportedProblemError: if a tensor is sparse, or on the device "meta".
         """
         for name, parameters in (("inner", inner), ("outer", outer)):
-            if not sum(value.numel() for value in parameters.values()):
-                raise InvalidValueError(f"{name} must hold at least one number, got none.")
-            for key, value in parameters.items():
-                if not value.is_floating_point():
-                    raise DTypeError(
-                        f"{name}[{key!r}] must be floating point, got {value.dtype}: keep what is "
-                        "not differentiated inside the loss function."
-                    )
+            _check_parameters(name, parameters)
         kinds = {f"{value.dtype} on {value.device}" for value in inner.values()}
         if len(kinds) > 1:
             raise DTypeError(
@@ -62,6 +71,7 @@ class Point:
 
         Raises:
             ShapeError: if the outer loss has members and the inner loss has not as many.
+            InvalidValueError: if it depends on neither inner nor outer parameters.
         """
         value = self.value(loss, "outer_loss")
         if value.ndim and len(value) != members:
@@ -70,6 +80,7 @@ class Point:
                 f"outer_loss must return a scalar or one value per member, got {len(value)} values "
                 f"where inner_loss returned {came}: let both return (members,)."
             )
+        check_graph(value, "outer_loss", "inner or outer")
         return value
 
     def value(self, loss: Loss, name: str = "inner_loss") -> Tensor:
@@ -81,12 +92,17 @@ class Point:
 
         Raises:
             ShapeError: if the value is neither a scalar nor one value per member.
-            InvalidValueError: if the value is not a finite tensor.
+            InvalidValueError: if the loss is no function, or its value no finite tensor.
+            DTypeError: if the value is complex.
             UnsupportedProblemError: if the loss uses dropout, or batch normalisation that
                 updates its running averages.
         """
+        if not callable(loss):
+            raise InvalidValueError(
+                f"{name} must be a function (inner, outer) -> tensor, got {type(loss).__name__}."
+            )
         with Repeatable(name):
-            value = loss(self.inner, self.outer)
+            value = evaluate(loss, self.inner, self.outer)
         if not isinstance(value, Tensor):
             raise InvalidValueError(
                 f"{name} must return a tensor, got {type(value).__name__}: leave out .item()."
@@ -96,8 +112,103 @@ class Point:
                 f"{name} must return a scalar () or one value per member (members,), got "
                 f"{tuple(value.shape)}: average over rows."
             )
+        if value.is_complex():
+            raise DTypeError(f"{name} must return a real number, got {value.dtype}: take .real.")
         check_finite(value, f"the value of {name}")
         return value
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Let autograd record in the parameters' own dtype, whatever mode the caller is in.
+
+    `torch.no_grad`, `torch.inference_mode` and `torch.autocast` are suspended inside. (Under the
+    last, products of curvature would carry three digits only; a loss may switch it on itself.)
+
+    Raises:
+        UnsupportedProblemError: if a loss cannot be differentiated, because it uses tensors
+            that were made under inference mode, or writes into its parameters.
+        DTypeError: if a loss mixes dtypes and relies on autocast.
+        RuntimeError: another error of torch, as it is.
+    """
+    cast = [device for device in _AMBIENT if torch.is_autocast_enabled(device)]
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in cast:
+            stack.enter_context(torch.autocast(device, enabled=False))
+        try:
+            yield
+        except RuntimeError as error:
+            said = str(error)
+            if "Inference tensors cannot be saved" in said:
+                raise UnsupportedProblemError(
+                    "a loss must be differentiable, but it uses tensors that were made under "
+                    "torch.inference_mode: make them outside of it, or use copies made by .clone() "
+                    "outside of it."
+                ) from error
+            if "in-place operation" in said or "inplace operation" in said:
+                raise UnsupportedProblemError(
+                    "a loss must change nothing, but it writes into its parameters, or into what "
+                    "their derivatives need, in place: write value * 2 in place of value.mul_(2)."
+                ) from error
+            if cast and "same dtype" in said:
+                raise DTypeError(
+                    f"a loss must not rely on torch.autocast, which is suspended here: {said}: "
+                    "convert with .to(...), or switch autocast on inside the loss."
+                ) from error
+            raise
+
+
+def evaluate(loss: Loss, inner: Parameters, outer: Parameters) -> Tensor:
+    """Return ``loss(inner, outer)``, on dicts of its own: what it does to them is forgotten."""
+    return loss(dict(inner), dict(outer))
+
+
+def check_graph(value: Tensor, name: str, leaves: str) -> None:
+    """Refuse a loss that depends on no parameter: every derivative would be zero.
+
+    Args:
+        value: what the loss returned, with gradients switched on.
+        name: the argument that the loss came as, for the message.
+        leaves: what it must depend on, for the message.
+
+    Raises:
+        InvalidValueError: if the value has no graph.
+    """
+    if not value.requires_grad:
+        raise InvalidValueError(
+            f"{name} must depend on {leaves}, got a value without a derivative: leave out "
+            ".detach(), .item(), torch.no_grad, comparisons and whole numbers."
+        )
+
+
+def check_depends(outer_grad: Parameters, inner_loss: Loss, outer_loss: Loss, point: Point) -> None:
+    """Refuse a derivative that is zero because no loss uses any outer parameter.
+
+    Args:
+        outer_grad: the derivative; where a number is not zero, nothing is done.
+        inner_loss: ``f(inner, outer)``.
+        outer_loss: ``F(inner, outer)``.
+        point: where it was taken.
+
+    Raises:
+        InvalidValueError: if neither loss depends on ``outer``.
+    """
+    if any(bool(slope.any()) for slope in outer_grad.values()):
+        return
+    inputs = list(point.outer.values())
+    for loss in (inner_loss, outer_loss):
+        value = evaluate(loss, point.inner, point.outer)
+        if value.requires_grad:
+            found = torch.autograd.grad(value.sum(), inputs, allow_unused=True)
+            if any(slope is not None for slope in found):
+                return
+    raise InvalidValueError(
+        f"inner_loss or outer_loss must depend on outer, but neither uses any of "
+        f"{', '.join(map(repr, point.outer))}: look for .detach() or .item() on the way, or for a "
+        "tensor that is used in place of the argument."
+    )
 
 
 def members_of(value: Tensor, inner: Parameters) -> int | None:
@@ -224,7 +335,39 @@ class Repeatable(TorchFunctionMode):
 
 
 def _leaves(parameters: Parameters) -> Parameters:
-    return {name: value.detach().requires_grad_() for name, value in parameters.items()}
+    return {name: _leaf(value) for name, value in parameters.items()}
+
+
+def _leaf(value: Tensor) -> Tensor:
+    with torch.inference_mode(False):
+        return (value.clone() if value.is_inference() else value.detach()).requires_grad_()
+
+
+def _check_parameters(name: str, parameters: Parameters) -> None:
+    if not isinstance(parameters, Mapping):
+        raise InvalidValueError(
+            f"{name} must be a dict of tensors by name, got {type(parameters).__name__}: "
+            "dict(module.named_parameters()) is one."
+        )
+    for key, value in parameters.items():
+        if not isinstance(value, Tensor):
+            raise InvalidValueError(
+                f"{name}[{key!r}] must be a tensor, got {type(value).__name__}: use "
+                "torch.as_tensor."
+            )
+        if not value.is_floating_point():
+            raise DTypeError(
+                f"{name}[{key!r}] must be floating point, got {value.dtype}: keep what is "
+                "not differentiated inside the loss function."
+            )
+        if value.layout != torch.strided or value.is_meta:
+            came = "the device meta" if value.is_meta else str(value.layout)
+            raise UnsupportedProblemError(
+                f"{name}[{key!r}] must hold its numbers densely, got {came}: use .to_dense(), or a "
+                "tensor with numbers."
+            )
+    if not sum(value.numel() for value in parameters.values()):
+        raise InvalidValueError(f"{name} must hold at least one number, got none.")
 
 
 def _is_dropout(kind: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:

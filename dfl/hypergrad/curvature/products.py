@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from dfl.errors import InvalidValueError
+from dfl.errors import DTypeError, InvalidValueError
 from dfl.hypergrad.base import ComposedLoss, Loss, Outputs, Parameters
 from dfl.hypergrad.curvature.base import Curvature, Layout
 from dfl.hypergrad.curvature.linear_stack import LinearStack, linear_stack_curvature
@@ -89,6 +89,7 @@ def gauss_newton(loss: Loss, point: Point) -> Curvature:
     Raises:
         ShapeError: if the loss returns neither a scalar nor one value per member.
         InvalidValueError: if the loss is no `ComposedLoss` or not finite.
+        DTypeError: if outputs are not floating point.
 
     Source:
         Schraudolph (2002), Fast curvature matrix-vector products,
@@ -98,7 +99,7 @@ def gauss_newton(loss: Loss, point: Point) -> Curvature:
     if isinstance(composed.outputs, LinearStack):
         return linear_stack_curvature(composed, composed.outputs, point, exact=False)
     with Repeatable("inner_loss"):
-        raw = composed.outputs(point.inner, point.outer)
+        raw = composed.outputs(dict(point.inner), dict(point.outer))
     outputs = _tensors(raw)
     free = [each.detach().requires_grad_() for each in outputs]  # cut off from the network
     given = tuple(free) if isinstance(raw, tuple) else free[0]
@@ -158,5 +159,10 @@ def _tensors(outputs: Outputs) -> tuple[Tensor, ...]:
             raise InvalidValueError(
                 "outputs of a ComposedLoss must return a tensor or a tuple of tensors, got "
                 f"{type(each).__name__}."
+            )
+        if not each.is_floating_point():
+            raise DTypeError(
+                f"outputs of a ComposedLoss must be floating point, got {each.dtype}: let the "
+                "criterion hold what is not differentiated."
             )
     return found

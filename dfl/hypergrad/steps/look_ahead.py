@@ -16,7 +16,15 @@ from dfl.hypergrad.base import (
     Parameters,
 )
 from dfl.hypergrad.curvature.base import Curvature
-from dfl.hypergrad.curvature.point import Point, gradient, members_of
+from dfl.hypergrad.curvature.point import (
+    Point,
+    check_finite,
+    check_graph,
+    evaluate,
+    gradient,
+    members_of,
+    recording,
+)
 from dfl.hypergrad.curvature.products import CurvatureName, curvature_of
 from dfl.scale import over_ranks
 
@@ -93,25 +101,33 @@ class LookAhead:
         """
         if not self._steps:
             return {name: value.detach() for name, value in inner.items()}
-        if self._step_size is None:
-            found = curvature_for_steps(loss, Point.at(inner, outer))
-            step = found.stable_step(self._generator, iterations=_POWER_ITERATIONS)
-            self._step_size = found.layout.per_member(step)
-        start = Point.at(inner, outer)
-        fixed = {name: value.detach() for name, value in outer.items()}
-        with torch.no_grad():
-            before = start.value(loss)
-        members_of(before, inner)
-        size = _checked_step(self._step_size, before)
+        with recording():
+            start = Point.at(inner, outer)
+            if self._step_size is None:
+                found = curvature_for_steps(loss, start)
+                step = found.stable_step(self._generator, iterations=_POWER_ITERATIONS)
+                self._step_size = found.layout.per_member(step)
+            return self._stepped(loss, start, self._step_size)
+
+    def _stepped(self, loss: Loss, start: Point, step_size: float | Tensor) -> Parameters:
+        before = start.value(loss)
+        members_of(before, start.inner)
+        check_graph(before, "inner_loss", "inner")
+        before = before.detach()
+        size = _checked_step(step_size, before)
+        fixed = {name: value.detach() for name, value in start.outer.items()}
         halvings = torch.zeros_like(before, dtype=torch.int64)
         for _ in range(self._max_halvings + 1):
             stepped = self._descend(loss, start.inner, fixed, size / 2**halvings)
             with torch.no_grad():
-                after = loss(stepped, fixed)
+                after = evaluate(loss, stepped, fixed)
             up = rose(before, after)
             if not bool(up.any()):
                 return stepped
             halvings = halvings + up
+        slopes = gradient([start.value(loss).sum()], list(start.inner.values()))
+        for name, slope in zip(start.inner, slopes, strict=True):
+            check_finite(slope, f"the gradient of inner_loss in inner[{name!r}]")
         raise NotConvergedError(
             f"{describe_rise(before, after)} over {self._steps} steps, even with the step halved "
             f"{self._max_halvings} times: give a smaller step_size, or check that the loss is "
@@ -148,11 +164,11 @@ class LookAhead:
     ) -> Parameters:
         for _ in range(self._steps):
             leaves = {name: value.detach().requires_grad_() for name, value in inner.items()}
-            with torch.enable_grad():
-                value = loss(leaves, outer).sum()
+            value = evaluate(loss, leaves, outer).sum()
             slopes = gradient([value], list(leaves.values()))
-            inner = moved(inner, [over_ranks(slope) for slope in slopes], size)
-        return {name: value.detach() for name, value in inner.items()}
+            with torch.no_grad():
+                inner = moved(inner, [over_ranks(slope) for slope in slopes], size)
+        return inner
 
 
 def largest_eigenvalue(
@@ -182,15 +198,15 @@ def largest_eigenvalue(
     Raises:
         InvalidValueError: if ``iterations`` is out of range or a product is not finite.
     """
-    curvature = curvature_for_steps(loss, Point.at(inner, outer))
-    return curvature.layout.per_member(curvature.largest(generator, iterations=iterations))
+    with recording():
+        curvature = curvature_for_steps(loss, Point.at(inner, outer))
+        return curvature.layout.per_member(curvature.largest(generator, iterations=iterations))
 
 
 def curvature_for_steps(loss: Loss, point: Point) -> Curvature:
     """Return the curvature that bounds steps: Gauss-Newton's where the loss is composed."""
     kind: CurvatureName = "gauss-newton" if isinstance(loss, ComposedLoss) else "hessian"
-    with torch.enable_grad():
-        return curvature_of(kind, loss, point)
+    return curvature_of(kind, loss, point)
 
 
 def moved(parameters: Parameters, slopes: Sequence[Tensor], size: Tensor) -> Parameters:

@@ -18,7 +18,16 @@ from dfl.hypergrad.base import (
     Parameters,
 )
 from dfl.hypergrad.curvature.base import Layout, StepSize, check_step_size
-from dfl.hypergrad.curvature.point import Point, check_finite, gradient, members_of
+from dfl.hypergrad.curvature.point import (
+    Point,
+    check_depends,
+    check_finite,
+    check_graph,
+    evaluate,
+    gradient,
+    members_of,
+    recording,
+)
 from dfl.hypergrad.steps.look_ahead import curvature_for_steps, describe_rise, moved, rose
 from dfl.hypergrad.steps.update_rule import Optimiser, State, UpdateRule
 from dfl.scale import over_ranks
@@ -108,19 +117,25 @@ class AbstractUnrolled(AbstractHypergradient):
             InvalidValueError: if a loss or gradient is not finite, or ``"stable"`` meets a
                 loss without curvature.
         """
-        with torch.enable_grad():
+        with recording():
             point = Point.at(inner, outer)
             before = point.value(inner_loss)
             layout = Layout.of(point.inner, members_of(before, point.inner))
+            check_graph(before, "inner_loss", "inner")
             tracked = self._differentiated == self.steps
             first = gradient([before.sum()], list(point.inner.values()), create_graph=tracked)
+            check_finite(
+                layout.per_member(layout.flatten(first).detach()),
+                "the gradient of inner_loss in inner",
+            )
             size = self._size(inner_loss, point, before)
             stepped = Point(self._descend(inner_loss, point, first, size), point.outer)
             if self.on_failure == "raise":
                 self._check_descent(inner_loss, stepped, before.detach(), size)
             value = stepped.outer_value(outer_loss, layout.members)
             found = gradient([value.sum()], list(point.outer.values()))
-        outer_grad = dict(zip(point.outer, map(over_ranks, found), strict=True))
+            outer_grad = dict(zip(point.outer, map(over_ranks, found), strict=True))
+            check_depends(outer_grad, inner_loss, outer_loss, point)
         for name, slope in outer_grad.items():
             check_finite(slope, f"the hypergradient of outer[{name!r}]")
         norm = layout.per_member(layout.flatten(first).detach().norm(dim=1))
@@ -139,7 +154,7 @@ class AbstractUnrolled(AbstractHypergradient):
                 inner = {name: value.detach().requires_grad_() for name, value in inner.items()}
                 state = state.detached()
             if step:
-                value = inner_loss(inner, point.outer).sum()
+                value = evaluate(inner_loss, inner, point.outer).sum()
                 slopes = gradient([value], list(inner.values()), create_graph=step >= constant)
             directions, state = rule([over_ranks(slope) for slope in slopes], state)
             inner = moved(inner, directions, size)
@@ -158,7 +173,7 @@ class AbstractUnrolled(AbstractHypergradient):
         self, inner_loss: Loss, stepped: Point, before: Tensor, size: Tensor
     ) -> None:
         with torch.no_grad():
-            after = inner_loss(stepped.inner, stepped.outer)
+            after = evaluate(inner_loss, stepped.inner, stepped.outer)
         if bool(rose(before, after).any()):
             raise NotConvergedError(
                 f"{describe_rise(before, after)} over {self.steps} steps of size "

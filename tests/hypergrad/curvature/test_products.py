@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfl.errors import InvalidValueError
+from dfl.errors import DTypeError, InvalidValueError
 from dfl.hypergrad import ComposedLoss, Parameters
 from dfl.hypergrad.curvature.base import Curvature
 from dfl.hypergrad.curvature.point import Point
@@ -195,3 +195,12 @@ def test_the_names_mean_what_they_say() -> None:
         found = curvature_of(name, problem.composed, point)  # type: ignore[arg-type]
         expected = kind(problem.composed, point).product(vector)
         assert torch.equal(found.product(vector), expected)
+
+
+def test_outputs_that_cannot_be_differentiated_are_refused() -> None:
+    point = Point.at({"a": torch.ones(2)}, {"b": torch.ones(1)})
+    loss = ComposedLoss(
+        lambda inner, outer: (inner["a"], inner["a"] > 0), lambda found, outer: found[0].sum()
+    )
+    with pytest.raises(DTypeError, match=r"outputs of a ComposedLoss must be floating .*bool"):
+        gauss_newton(loss, point)

@@ -2,7 +2,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfl.errors import DflError, InvalidValueError, NotConvergedError, ShapeError
+from dfl.errors import (
+    DflError,
+    InvalidValueError,
+    NotConvergedError,
+    ShapeError,
+    UnsupportedProblemError,
+)
 from dfl.hypergrad import ComposedLoss, LookAhead, Loss, Parameters, largest_eigenvalue
 from dfl.hypergrad.curvature.point import Point
 from dfl.hypergrad.curvature.products import gauss_newton, hessian
@@ -69,6 +75,52 @@ def test_it_works_without_gradients_switched_on() -> None:
     assert bool((bowls(found, OUTER) < bowls(INNER, OUTER)).all())
 
 
+def test_it_works_in_inference_mode_also_from_parameters_made_there() -> None:
+    expected = ahead(steps=2, step_size=0.01)["w"]
+    with torch.inference_mode():
+        found = ahead(steps=2, step_size=0.01)["w"]
+        other = ahead(inner={"w": torch.ones(3, 2)}, steps=2, step_size=0.01)["w"]
+        measured = ahead(steps=1)["w"]
+    assert torch.equal(found, expected)
+    assert torch.equal(other, expected)
+    torch.testing.assert_close(measured, torch.zeros(3, 2))
+    assert not found.is_inference()
+
+
+def test_the_largest_eigenvalue_is_found_in_inference_mode(generator: torch.Generator) -> None:
+    with torch.inference_mode():
+        found = largest_eigenvalue(bowls, INNER, OUTER, generator=generator)
+    torch.testing.assert_close(found, CURVATURES)
+
+
+def cone(inner: Parameters, outer: Parameters) -> Tensor:
+    return (inner["w"] ** 2).sum().sqrt()
+
+
+def writing(inner: Parameters, outer: Parameters) -> Tensor:
+    return inner["w"].mul_(2).sum()
+
+
+def test_a_loss_that_writes_into_its_parameters_is_refused_before_it_does_harm() -> None:
+    inner = {"w": torch.ones(3, 2)}
+    with (
+        torch.no_grad(),
+        pytest.raises(UnsupportedProblemError, match="a loss must change nothing, but it writes"),
+    ):
+        ahead(writing, inner, steps=1, step_size=0.1)
+    assert torch.equal(inner["w"], torch.ones(3, 2))
+
+
+def test_what_a_loss_does_to_its_dicts_is_forgotten() -> None:
+    def clearing(inner: Parameters, outer: Parameters) -> Tensor:
+        value = bowls(inner, outer)
+        inner.clear()
+        outer.clear()
+        return value
+
+    assert torch.equal(ahead(clearing, steps=3)["w"], ahead(steps=3)["w"])
+
+
 def shrinking(inner: Parameters, outer: Parameters) -> Tensor:
     """A loss whose value has nothing to do with its gradient."""
     value = (inner["w"] ** 2).sum()
@@ -98,6 +150,16 @@ def shrinking(inner: Parameters, outer: Parameters) -> Tensor:
             "the value of inner_loss must be finite",
         ),
         ({"loss": lambda inner, outer: torch.ones(4)}, ShapeError, "each of 4 members"),
+        (
+            {"loss": lambda inner, outer: torch.ones(())},
+            InvalidValueError,
+            "inner_loss must depend on inner, got a value without a derivative",
+        ),
+        (
+            {"loss": cone, "inner": {"w": torch.zeros(3, 2)}},
+            InvalidValueError,
+            r"the gradient of inner_loss in inner\['w'\] must be finite",
+        ),
         (
             {"loss": shrinking, "max_halvings": 2},
             NotConvergedError,
