@@ -122,14 +122,8 @@ class FiniteDifference(AbstractPricedLayer):
         return (nearest < self.width).to(revenue.dtype).mean(dim=-1)
 
     def unit(self, priced: Tensor) -> Tensor:
-        """Return the unit of the scale for scores ``(..., N, M)``, in currency.
-
-        Infinite where all scores are tied and there is no scale: gradients are then 0.
-        """
-        if self.softness.scale == "absolute":
-            return priced.new_ones(())
-        size = score_scale(priced)
-        return torch.where(size > torch.finfo(size.dtype).tiny, size, torch.inf)
+        """Return the unit of the scale for scores ``(..., N, M)``, in currency."""
+        return priced.new_ones(()) if self.softness.scale == "absolute" else score_scale(priced)
 
     def differences(self, steps: Tensor, decision: Tensor, slope: Tensor) -> Tensor:
         """Return the class's sum for steps ``(..., N, M)``, infinite at the choice."""

@@ -30,6 +30,10 @@ __all__ = ["MetBy", "Price", "Scale", "Softness", "score_scale"]
 Scale: TypeAlias = Literal["relative", "absolute"]
 MetBy: TypeAlias = Literal["decision", "shares"]
 
+_EQUAL = 2e-6  # of their size: values that differ by less are equal
+_APART = 100.0  # times the gap before: a gap behind which only masks lie
+_SAMPLE = 256  # rows, about, in which masks are looked for
+
 
 @final
 @dataclass(frozen=True)
@@ -192,18 +196,51 @@ class Softness:
         if self.scale == "absolute":
             return self.temperature
         length = self.temperature * score_scale(values) / score_scale(slope)
-        # Values or a gradient without any spread decide nothing: any length will do.
-        return length.where((length > 0) & length.isfinite(), 1)
+        return length.clamp_max(torch.finfo(length.dtype).max)
 
 
 def score_scale(values: Tensor) -> Tensor:  # (..., N, M) -> (..., 1, 1), (M,) -> (1,)
     """Compute the standard deviation of values around each row's mean, without a gradient.
 
-    Over all rows of a problem together, over the one row of values ``(M,)``. At least the
-    smallest normal number.
+    Over all rows of a problem together, over the one row of values ``(M,)``; always > 0 and, but
+    for NaN in ``values``, finite:
+
+    - Entries that are minus infinity, or lie as far below the best of their row as masks do, are
+      left out: by more than 100 times the size of a typical best, and 100 times the largest gap
+      that has a gap of at least a hundredth of it below.
+    - Values that differ by less than 2e-6 of their size, the rounding of float32, are equal: their
+      size, the mean of each row's best without its sign, is their scale; 1 where that is 0 too.
     """
     values = values.detach()
-    around = values - values.mean(dim=-1, keepdim=True)
-    axes = (-2, -1) if values.ndim > 1 else (-1,)
-    size = around.square().mean(dim=axes, keepdim=True).sqrt()
-    return size.clamp_min(torch.finfo(values.dtype).tiny)
+    if values.ndim == 1:
+        return score_scale(values.unsqueeze(0))[..., 0]
+    if not values.numel():
+        return values.new_ones((*values.shape[:-2], 1, 1))
+    top = values.amax(dim=-1, keepdim=True)
+    far = ~(values >= top - _furthest(values, top))
+    count = values.shape[-1] - far.sum(dim=-1, keepdim=True)
+    mean = values.masked_fill(far, 0).sum(dim=-1, keepdim=True) / count
+    around = (values - mean).masked_fill_(far, 0).square_().sum(dim=(-2, -1), keepdim=True)
+    size = (around / count.sum(dim=(-2, -1), keepdim=True)).sqrt()
+    own = torch.where(top.isfinite(), top.abs(), 0).mean(dim=(-2, -1), keepdim=True)
+    own = torch.where(own > torch.finfo(values.dtype).tiny, own, 1)
+    return torch.where(size <= _EQUAL * own, own, size)
+
+
+def _furthest(values: Tensor, top: Tensor) -> Tensor:
+    """Return how far below its row's best an entry may lie. Shape ``(..., 1, 1)``."""
+    step = max(values.shape[-2] // _SAMPLE, 1)
+    some, best = values[..., ::step, :], top[..., ::step, :]
+    gaps = (best - some).flatten(-2)
+    real = (gaps > _EQUAL * best.abs().expand_as(some).flatten(-2)) & gaps.isfinite()
+    gaps = torch.where(real, gaps, torch.inf).sort(dim=-1).values
+    last = gaps.new_full((*gaps.shape[:-1], 1), torch.inf)
+    rise = torch.cat((gaps[..., 1:], last), dim=-1) > _APART * gaps
+    # Near ties are followed by long rises too: the smallest quarter of the gaps does not count.
+    order = torch.arange(gaps.shape[-1], device=gaps.device)
+    rise = rise & (order >= real.sum(dim=-1, keepdim=True) // 4)
+    before = gaps.gather(-1, rise.long().argmax(dim=-1, keepdim=True))
+    size = best.abs().flatten(-2).sort(dim=-1).values
+    typical = size[..., size.shape[-1] // 2, None]
+    limit = _APART * torch.maximum(before, typical)
+    return limit.clamp_max(torch.finfo(values.dtype).max).unsqueeze(-1)
