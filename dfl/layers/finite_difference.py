@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_choice, check_number
-from dfl.layers.pricing.options import Price, Softness, score_scale
+from dfl.layers.pricing.options import Price, Softness, check_values, score_scale
 from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
     decide_one_hot,
@@ -85,6 +85,7 @@ class FiniteDifference(AbstractPricedLayer):
         price: Price = _PRICE,
     ) -> None:
         super().__init__(price)
+        check_values(softness=softness)
         check_choice("opponents", opponents, get_args(Opponents))
         check_choice("margins", margins, get_args(Margins))
         check_number("width", width, above=0)
@@ -152,7 +153,7 @@ class FiniteDifference(AbstractPricedLayer):
 
 def _steps(priced: Tensor, decision: Tensor) -> Tensor:
     """Return how far each score must rise to win; infinite at the choice. Units of the scale."""
-    top = (priced * decision).sum(dim=-1, keepdim=True)
+    top = torch.where(decision > 0, priced, 0).sum(dim=-1, keepdim=True)
     margins = (top - priced).clamp_min(0)
     return torch.where(decision > 0, torch.inf, margins + _STEP_OVER)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, NotConvergedError, UnsupportedProblemError
 from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
-from dfl.layers.pricing.options import Price, Softness
-from dfl.layers.pricing.problems import budget_of_each, check_shapes, eagerly
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.problems import budget_of_each, eagerly, ready
 from dfl.layers.regularised.conic_program import Audit, ConicProgram, Regularisation, audit
 from dfl.layers.regularised.regulariser import AbstractRegulariser, Entropy, SquaredNorm
 from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
@@ -90,6 +90,7 @@ class LinearProgram(AbstractLayer):
         max_size: int = 100_000,
     ) -> None:
         super().__init__()
+        check_values(softness=softness)
         check_choice("regularisation", regularisation, get_args(Regularisation))
         check_choice("on_failure", on_failure, ("raise", "mask", "fall-back"))
         finest = _FINEST if regularisation == "entropic" else 0
@@ -127,6 +128,7 @@ class LinearProgram(AbstractLayer):
         cost: Tensor,
         budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return shares and multiplier; see the interface.
 
@@ -137,11 +139,11 @@ class LinearProgram(AbstractLayer):
             InfeasibleBudgetError: if the cheapest choice for everyone costs more than the
                 budget, unless ``on_failure="mask"``; not with observed costs.
             NotConvergedError: if an answer does not pass the audit and ``on_failure="raise"``.
-            UnsupportedProblemError: if ``N * M`` is above ``max_size``, or costs are observed
-                and there is no regularisation.
+            UnsupportedProblemError: if ``N * M`` is above ``max_size``, costs are observed and
+                there is no regularisation, or ``allowed`` is given.
         """
-        check_shapes(revenue, cost)
-        self._check_supported(revenue, observed)
+        revenue, cost = ready(revenue, cost)
+        self._check_supported(revenue, observed, allowed)
         budgets = budget_of_each(budget, cost)
         cheapest = cost.detach().amin(dim=-1).sum(dim=-1, dtype=torch.float64)
         refused = torch.zeros_like(budgets, dtype=torch.bool)
@@ -156,7 +158,14 @@ class LinearProgram(AbstractLayer):
             budgets = (cost * shares).sum(dim=-1).sum(dim=-1, dtype=torch.float64)
         return self._solve(revenue, cost, budgets, tau, refused)
 
-    def _check_supported(self, revenue: Tensor, observed: ObservedCost | None) -> None:
+    def _check_supported(
+        self, revenue: Tensor, observed: ObservedCost | None, allowed: Tensor | None
+    ) -> None:
+        if allowed is not None:
+            raise UnsupportedProblemError(
+                "linear-program allows everyone every treatment, got allowed; use the layer "
+                "quadratic."
+            )
         rows, treatments = revenue.shape[-2:]
         if not 0 < rows * treatments <= self.max_size:
             raise UnsupportedProblemError(

@@ -13,9 +13,9 @@ from dfl.layers.base import BudgetLike
 from dfl.layers.pricing.problems import (
     ObservedColumns,
     budget_of_each,
-    check_shapes,
     columns_of,
     eagerly,
+    finite,
     lift,
     problems_of,
     signed,
@@ -25,7 +25,7 @@ from dfl.solvers.base import AbstractSolver
 from dfl.solvers.dual_bisection import DualBisection
 from dfl.solvers.greedy_dual import GreedyDual
 
-__all__ = ["MetBy", "Price", "Scale", "Softness", "score_scale"]
+__all__ = ["MetBy", "Price", "Scale", "Softness", "check_values", "score_scale"]
 
 Scale: TypeAlias = Literal["relative", "absolute"]
 MetBy: TypeAlias = Literal["decision", "shares"]
@@ -77,6 +77,8 @@ class Price:
         cost: Tensor,  # (..., N, M)
         budget: BudgetLike,
         observed: ObservedCost | None,
+        *,
+        masked: bool = False,
     ) -> Tensor:  # (...)
         """Return the multiplier, fixed or as the solver finds it, held constant in gradients.
 
@@ -85,6 +87,7 @@ class Price:
             cost: predicted cost, in currency. Shape of ``revenue``.
             budget: money for the N people together.
             observed: logged costs ``(..., N)``, or None.
+            masked: revenue is minus infinity where a treatment is not allowed.
 
         Returns:
             Multiplier in the dtype of ``revenue``. Shape ``(...)``.
@@ -92,14 +95,16 @@ class Price:
         Raises:
             ShapeError: if shapes do not fit.
         """
-        check_shapes(revenue, cost)
         if self.multiplier is not None:
             return revenue.new_full(revenue.shape[:-2], self.multiplier)
         solver = self.solver
         if solver is None:
             least = DualBisection(on_infeasible="least-spend")
             solver = GreedyDual() if observed is None else least
-        plain = (each.detach() for each in (revenue, cost, budget_of_each(budget, cost)))
+        budgets = budget_of_each(budget, cost)
+        if masked:
+            revenue, cost = finite(revenue, cost)
+        plain = (each.detach() for each in (revenue, cost, budgets))
         find = eagerly(_HardMultiplier.apply)
         found = find(*plain, *columns_of(observed, revenue), solver)  # type: ignore[no-untyped-call]
         return cast("Tensor", found)
@@ -199,6 +204,21 @@ class Softness:
         return length.clamp_max(torch.finfo(length.dtype).max)
 
 
+def check_values(**given: object) -> None:
+    """Refuse an option ``price`` that is no `Price`, and any other that is no `Softness`.
+
+    Raises:
+        InvalidValueError: with what to write instead.
+    """
+    for name, value in given.items():
+        wanted = Price if name == "price" else Softness
+        if not isinstance(value, wanted):
+            call = f"{wanted.__name__}({'multiplier=' if wanted is Price else ''}{value!r})"
+            raise InvalidValueError(
+                f"{name} must be a {wanted.__name__}, got {value!r}; perhaps {call}."
+            )
+
+
 def score_scale(values: Tensor) -> Tensor:  # (..., N, M) -> (..., 1, 1), (M,) -> (1,)
     """Compute the standard deviation of values around each row's mean, without a gradient.
 
@@ -220,7 +240,7 @@ def score_scale(values: Tensor) -> Tensor:  # (..., N, M) -> (..., 1, 1), (M,) -
     far = ~(values >= top - _furthest(values, top))
     count = values.shape[-1] - far.sum(dim=-1, keepdim=True)
     mean = values.masked_fill(far, 0).sum(dim=-1, keepdim=True) / count
-    around = (values - mean).masked_fill_(far, 0).square_().sum(dim=(-2, -1), keepdim=True)
+    around = (values - mean).masked_fill_(far, 0).square().sum(dim=(-2, -1), keepdim=True)
     size = (around / count.sum(dim=(-2, -1), keepdim=True)).sqrt()
     own = torch.where(top.isfinite(), top.abs(), 0).mean(dim=(-2, -1), keepdim=True)
     own = torch.where(own > torch.finfo(values.dtype).tiny, own, 1)
