@@ -48,9 +48,8 @@ def test_it_equals_the_closed_form_in_value_and_gradient(regularisation: str, se
         loss = (weight * shares).sum() + 0.3 * multiplier
         found.append((shares.detach(), multiplier.detach(), torch.autograd.grad(loss, inputs)))
     assert_close(found[0][:2], found[1][:2], atol=1e-6, rtol=1e-6)
-    bar = 1e-4 if regularisation == "quadratic" else 5e-3  # exponential cones are cruder
     for slope, expected in zip(found[0][2], found[1][2], strict=True):
-        assert float((slope - expected).abs().max()) <= bar * max(float(expected.abs().max()), 0.1)
+        assert float((slope - expected).abs().max()) <= 1e-5 * max(float(expected.abs().max()), 0.1)
 
 
 @pytest.mark.parametrize("regularisation", ["lpgd", "none"])
@@ -279,8 +278,7 @@ def test_dtype_of_gradients_is_that_of_the_inputs(dtype: torch.dtype) -> None:
             "regularisation must be one of 'quadratic', 'entropic', 'lpgd', 'none'",
         ),
         ({"on_failure": "ignore"}, "on_failure must be one of 'raise', 'mask', 'fall-back'"),
-        ({"tolerance": 0.0}, "tolerance must be > 0, and >= 1e-11 with 'entropic', got 0"),
-        ({"tolerance": 1e-12, "regularisation": "entropic"}, "with 'entropic', got 1e-12"),
+        ({"tolerance": 0.0}, "tolerance must be > 0, got 0"),
         ({"audit_tolerance": -1.0}, "audit_tolerance must be > 0, got -1"),
         ({"max_iter": 0}, "max_iter must be >= 1, got 0"),
         ({"max_size": 0}, "max_size must be >= 1, got 0"),

@@ -63,7 +63,7 @@ def each_row(solve: Callable[[NDArray[Any]], Any]) -> Argmax:
     def argmax(values: Tensor) -> Tensor:
         plain = values.detach().cpu()
         # numpy knows no bfloat16
-        rows = np.array(plain.float() if plain.dtype == torch.bfloat16 else plain)
+        rows = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy().copy()
         if not len(rows):
             return torch.empty_like(values)
         found = [np.array(solve(row)) for row in rows]  # copied: solve may use one array again

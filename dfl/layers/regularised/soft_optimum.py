@@ -24,7 +24,7 @@ from dfl.layers.regularised.regulariser import AbstractRegulariser, jacobian_pro
 from dfl.layers.regularised.soft_problem import SoftProblem, add_up, total
 from dfl.problem import ObservedCost
 
-__all__ = ["BudgetConstraint", "OptimumBlock", "soft_optimum"]
+__all__ = ["BudgetConstraint", "OptimumBlock", "by_budget", "soft_optimum"]
 
 
 @final
@@ -146,7 +146,7 @@ class _SoftOptimum(Function):
         slopes = [arms_first(slope[..., part, :]) for part in parts]
         kappa = torch.zeros_like(saved[6], dtype=torch.float64)
         if ctx.differentiate:
-            kappa = _kappa(parted, slopes, multiplier_slope, saved[7])
+            kappa = by_budget(parted, slopes, multiplier_slope, saved[7])
         if len(parts) == 1:
             by_revenue, by_cost = parted[0].pull(slopes[0], kappa)
         else:
@@ -291,10 +291,13 @@ def _block(regulariser: AbstractRegulariser, saved: tuple[Any, ...], part: slice
     )
 
 
-def _kappa(
+def by_budget(
     parted: list[OptimumBlock], slopes: list[Tensor], multiplier_slope: Tensor | None, binds: Tensor
 ) -> Tensor:
-    """Return ``(sum slope * J cost - temperature * multiplier_slope) / sum price * J cost``."""
+    """Return the gradient in the budget of an optimum that stands in blocks of people.
+
+    ``(sum slope * J cost - temperature * multiplier_slope) / sum price * J cost``.
+    """
     found = [some.reaction(slope) for some, slope in zip(parted, slopes, strict=True)]
     gained, fall, size = (add_up(list(each)) for each in zip(*found, strict=True))
     if multiplier_slope is not None:
