@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_choice, check_number
-from dfl.layers.pricing.options import Price, Softness, check_values, score_scale
+from dfl.layers.pricing.options import Price, Softness, check_values, far_below, score_scale
 from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
     decide_one_hot,
@@ -145,9 +145,9 @@ class FiniteDifference(AbstractPricedLayer):
         if self.margins == "floor":
             return 1 / steps.clamp_min(self.width)
         if self.margins == "largest" and steps.numel():  # without people there is no largest
-            matters = matters & steps.isfinite()
+            matters = matters & ~far_below(-steps)  # at the choice, and where masks lie
             largest = torch.where(matters, steps, 0).amax(dim=(-2, -1), keepdim=True)
-            return matters / torch.where(largest > 0, largest, 1)
+            return matters / torch.where(largest > 2 * _STEP_OVER, largest, 1)  # 1: all are tied
         return 1 / steps
 
 

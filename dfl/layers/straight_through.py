@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor, nn
 
 from dfl.layers.perturbed.argmax import Argmax, decide_rows, only, prepare
-from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.options import Price, Softness, check_values, far_below
 from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
     decide_one_hot,
@@ -105,9 +105,10 @@ class StraightThrough(AbstractPricedLayer):
 
     def _pull(self, revenue: Tensor, slope: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
         priced = scores(revenue, cost, multiplier)
-        possible = (priced > -float("inf")).sum(dim=-1, keepdim=True)
-        mean: Tensor = slope.sum(dim=-1, keepdim=True) / possible  # it is 0 elsewhere
-        return (slope - mean) / self.softness.of(priced)
+        far = far_below(priced)
+        slope = slope.masked_fill(far, 0)
+        mean = slope.sum(dim=-1, keepdim=True) / (~far).sum(dim=-1, keepdim=True)
+        return ((slope - mean) / self.softness.of(priced)).masked_fill(far, 0)
 
 
 @final

@@ -25,7 +25,7 @@ from dfl.solvers.base import AbstractSolver
 from dfl.solvers.dual_bisection import DualBisection
 from dfl.solvers.greedy_dual import GreedyDual
 
-__all__ = ["MetBy", "Price", "Scale", "Softness", "check_values", "score_scale"]
+__all__ = ["MetBy", "Price", "Scale", "Softness", "check_values", "far_below", "score_scale"]
 
 Scale: TypeAlias = Literal["relative", "absolute"]
 MetBy: TypeAlias = Literal["decision", "shares"]
@@ -200,7 +200,9 @@ class Softness:
         """
         if self.scale == "absolute":
             return self.temperature
-        length = self.temperature * score_scale(values) / score_scale(slope)
+        far = far_below(values)
+        length = self.temperature * _deviation(values, far)
+        length = length / score_scale(slope.masked_fill(far, -torch.inf))
         return length.clamp_max(torch.finfo(length.dtype).max)
 
 
@@ -231,17 +233,32 @@ def score_scale(values: Tensor) -> Tensor:  # (..., N, M) -> (..., 1, 1), (M,) -
     - Values that differ by less than 2e-6 of their size, the rounding of float32, are equal: their
       size, the mean of each row's best without its sign, is their scale; 1 where that is 0 too.
     """
+    return _deviation(values, far_below(values))
+
+
+def far_below(values: Tensor) -> Tensor:
+    """Say which entries are far below the best of their row, as `score_scale` leaves them out."""
     values = values.detach()
     if values.ndim == 1:
-        return score_scale(values.unsqueeze(0))[..., 0]
+        return far_below(values.unsqueeze(0)).squeeze(0)
+    if not values.numel():
+        return torch.zeros_like(values, dtype=torch.bool)
+    top = values.amax(dim=-1, keepdim=True)
+    return ~(values >= top - _furthest(values, top))
+
+
+def _deviation(values: Tensor, far: Tensor) -> Tensor:
+    """Return the standard deviation as `score_scale` describes it, without some entries."""
+    values = values.detach()
+    if values.ndim == 1:
+        return _deviation(values.unsqueeze(0), far.unsqueeze(0))[..., 0]
     if not values.numel():
         return values.new_ones((*values.shape[:-2], 1, 1))
-    top = values.amax(dim=-1, keepdim=True)
-    far = ~(values >= top - _furthest(values, top))
     count = values.shape[-1] - far.sum(dim=-1, keepdim=True)
     mean = values.masked_fill(far, 0).sum(dim=-1, keepdim=True) / count
     around = (values - mean).masked_fill_(far, 0).square().sum(dim=(-2, -1), keepdim=True)
     size = (around / count.sum(dim=(-2, -1), keepdim=True)).sqrt()
+    top = values.amax(dim=-1, keepdim=True)
     own = torch.where(top.isfinite(), top.abs(), 0).mean(dim=(-2, -1), keepdim=True)
     own = torch.where(own > torch.finfo(values.dtype).tiny, own, 1)
     return torch.where(size <= _EQUAL * own, own, size)
