@@ -52,6 +52,46 @@ def test_it_equals_the_closed_form_in_value_and_gradient(regularisation: str, se
         assert float((slope - expected).abs().max()) <= 1e-5 * max(float(expected.abs().max()), 0.1)
 
 
+@pytest.mark.parametrize("span", [1e-3, 1e3, 1e4, 1e6])
+@pytest.mark.parametrize("regularisation", ["quadratic", "entropic"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 2.0])
+def test_the_gradient_is_right_for_people_whose_costs_differ_by_orders(
+    regularisation: str, span: float, share: float
+) -> None:
+    """Finite differences of the closed form, in revenue, cost and budget, slack and tight."""
+    draw = torch.Generator().manual_seed(4)
+    revenue, cost, weight = torch.rand(3, 6, 3, generator=draw, dtype=torch.float64)
+    revenue, cost = revenue.cumsum(dim=1), cost.cumsum(dim=1)
+    cost[:, 0], cost[3:] = 0.1, span * cost[3:]
+    budget = cost.amin(dim=1).sum() + share * cost.amax(dim=1).sum()
+    conic, closed = pair(regularisation, Instance(revenue, cost, budget, 0.3))
+    inputs = [one.clone().requires_grad_() for one in (revenue, cost, budget)]
+    slopes = torch.autograd.grad((conic(*inputs).shares * weight).sum(), inputs)
+    for slope, one, step in zip(slopes, inputs, (1e-6, 1e-7, 1e-6 * float(budget)), strict=True):
+        way = torch.rand(one.shape, generator=draw, dtype=torch.float64)
+        moved = [
+            [other + sign * step * way if other is one else other for other in inputs]
+            for sign in (1, -1)
+        ]
+        ahead, behind = (float((closed(*at).shares * weight).sum().detach()) for at in moved)
+        found = float((slope * way).sum())
+        assert found == pytest.approx((ahead - behind) / (2 * step), rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("span", [1.0, 1e3])
+def test_lpgd_is_the_difference_of_two_optima(span: float) -> None:
+    one = instance(3, rows=12)
+    cost = torch.cat((one.cost[:6], span * one.cost[6:]))
+    budget = 0.4 * cost.amax(dim=1).sum()
+    weight = torch.rand(12, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    layer = LinearProgram(regularisation="lpgd", softness=Softness(0.5, "absolute"))
+    given = one.revenue.clone().requires_grad_()
+    (slope,) = torch.autograd.grad((layer(given, cost, budget).shares * weight).sum(), given)
+    way = 0.5 * weight / weight.max()
+    ahead, behind = (layer(one.revenue + sign * way, cost, budget).shares for sign in (1, -1))
+    assert_close(slope, (ahead - behind) * weight.max())
+
+
 @pytest.mark.parametrize("regularisation", ["lpgd", "none"])
 @pytest.mark.filterwarnings("ignore::dfl.layers.linear_program.ZeroGradientWarning")
 def test_without_a_bonus_it_is_the_linear_program(regularisation: str) -> None:
