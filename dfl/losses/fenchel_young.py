@@ -12,7 +12,7 @@ from dfl.errors import ShapeError
 from dfl.layers.base import BudgetLike, of_received
 from dfl.layers.perturbed.expected_choice import expected_maximum
 from dfl.layers.perturbed.noise import SmoothNoise
-from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.options import Price, Softness, check_values, far_below
 from dfl.layers.pricing.priced import check_decided, scores
 from dfl.layers.pricing.problems import upcast
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
@@ -115,7 +115,9 @@ class FenchelYoung(AbstractDecisionLoss):
         smooth = tau * expected_maximum(values / tau, self.noise).unsqueeze(-1)
         losses = smooth - values  # of every treatment as the target
         outcome = batch.revenue - multiplier[..., None] * batch.cost
-        residual = outcome - values.detach().mean(dim=-1)
+        far = far_below(values)  # masks by a large number would drown the others' residuals
+        mean = values.detach().masked_fill(far, 0).sum(dim=-1) / (~far).sum(dim=-1)
+        residual = outcome - mean
         received = of_received(losses, batch.treatment)
         judged = torch.where(residual > 0, received, losses.sum(dim=-1) - received)
         weight = batch.weight * residual.abs()

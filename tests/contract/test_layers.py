@@ -588,6 +588,17 @@ def test_autocast_hands_over_short_floats_and_gets_float32(name: str, options: O
         layer(*short, budget)
 
 
+@every_case
+def test_inference_mode_changes_nothing(name: str, options: Options) -> None:
+    """Neither there nor, by something kept, afterwards."""
+    revenue, cost, budget = problem(torch.float64)
+    layer = make(name, options)
+    with torch.inference_mode():
+        inside = layer(revenue.clone(), cost.clone(), budget).shares.clone()
+    after = pulled(layer, revenue, cost, budget)
+    assert_close(inside, after[0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_no_prediction_or_no_budget_is_refused_in_words(name: str) -> None:
     revenue, cost, budget = problem(torch.float64)
