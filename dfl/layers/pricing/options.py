@@ -32,7 +32,8 @@ MetBy: TypeAlias = Literal["decision", "shares"]
 
 _EQUAL = 2e-6  # of their size: values that differ by less are equal
 _APART = 100.0  # times the gap before: a gap behind which only masks lie
-_SAMPLE = 256  # rows, about, in which masks are looked for
+_LARGE = 1e4  # times the usual: the best of a row that somebody pinned
+_SAMPLE = 64  # rows, about, in which masks are looked for
 
 
 @final
@@ -228,10 +229,10 @@ def score_scale(values: Tensor) -> Tensor:  # (..., N, M) -> (..., 1, 1), (M,) -
     for NaN in ``values``, finite:
 
     - Entries that are minus infinity, or lie as far below the best of their row as masks do, are
-      left out: by more than 100 times the size of a typical best, and 100 times the largest gap
-      that has a gap of at least a hundredth of it below.
+      left out: by more than 100 times the size of that best, but for tops that are themselves
+      10,000 times the usual; of the usual best; and of the largest gap that others lead up to.
     - Values that differ by less than 2e-6 of their size, the rounding of float32, are equal: their
-      size, the mean of each row's best without its sign, is their scale; 1 where that is 0 too.
+      size, their root mean square, is their scale; 1 where that is 0 too.
     """
     return _deviation(values, far_below(values))
 
@@ -254,18 +255,20 @@ def _deviation(values: Tensor, far: Tensor) -> Tensor:
         return _deviation(values.unsqueeze(0), far.unsqueeze(0))[..., 0]
     if not values.numel():
         return values.new_ones((*values.shape[:-2], 1, 1))
-    count = values.shape[-1] - far.sum(dim=-1, keepdim=True)
+    everything = (-2, -1)
+    count = (values.shape[-1] - far.sum(dim=-1, keepdim=True)).clamp_min(1)
     mean = values.masked_fill(far, 0).sum(dim=-1, keepdim=True) / count
-    around = (values - mean).masked_fill_(far, 0).square().sum(dim=(-2, -1), keepdim=True)
-    size = (around / count.sum(dim=(-2, -1), keepdim=True)).sqrt()
-    top = values.amax(dim=-1, keepdim=True)
-    own = torch.where(top.isfinite(), top.abs(), 0).mean(dim=(-2, -1), keepdim=True)
+    around = (values - mean).masked_fill_(far, 0).square().sum(dim=everything, keepdim=True)
+    variance = around / count.sum(dim=everything, keepdim=True)
+    several = mean.masked_fill(count == 1, 0)  # a row of one entry is equal to nothing
+    size = variance.sqrt()
+    own = (several.square().mean(dim=everything, keepdim=True) + variance).sqrt()
     own = torch.where(own > torch.finfo(values.dtype).tiny, own, 1)
     return torch.where(size <= _EQUAL * own, own, size)
 
 
 def _furthest(values: Tensor, top: Tensor) -> Tensor:
-    """Return how far below its row's best an entry may lie. Shape ``(..., 1, 1)``."""
+    """Return how far below its row's best an entry may lie. Shape ``(..., N, 1)``."""
     step = max(values.shape[-2] // _SAMPLE, 1)
     some, best = values[..., ::step, :], top[..., ::step, :]
     gaps = (best - some).flatten(-2)
@@ -279,5 +282,7 @@ def _furthest(values: Tensor, top: Tensor) -> Tensor:
     before = gaps.gather(-1, rise.long().argmax(dim=-1, keepdim=True))
     size = best.abs().flatten(-2).sort(dim=-1).values
     typical = size[..., size.shape[-1] // 2, None]
-    limit = _APART * torch.maximum(before, typical)
-    return limit.clamp_max(torch.finfo(values.dtype).max).unsqueeze(-1)
+    before, typical = before.unsqueeze(-1), typical.unsqueeze(-1)
+    own = torch.minimum(top.abs(), _LARGE * typical)  # people of large values have large gaps
+    limit = _APART * torch.maximum(torch.maximum(own, typical), before)
+    return limit.clamp_max(torch.finfo(values.dtype).max)

@@ -83,6 +83,13 @@ def test_masks_take_no_part_in_the_scale(fill: float, share: float) -> None:
     assert_close(far_below(values.masked_fill(masked, fill)), masked)
 
 
+def test_pins_take_no_part_in_the_scale() -> None:
+    values = draw(500, 5)
+    pinned = values.clone()
+    pinned[7, 2], pinned[90, 1] = 1e9, 1e12
+    assert_close(score_scale(pinned), score_scale(values), rtol=1e-2, atol=0)
+
+
 @pytest.mark.parametrize("fill", [-1e9, -torch.inf])
 def test_a_single_instance_may_be_masked(fill: float) -> None:
     assert_close(score_scale(torch.tensor([1.0, 0.0, fill])), torch.tensor([0.5]))
