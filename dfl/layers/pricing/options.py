@@ -30,7 +30,7 @@ __all__ = ["MetBy", "Price", "Scale", "Softness", "check_values", "far_below", "
 Scale: TypeAlias = Literal["relative", "absolute"]
 MetBy: TypeAlias = Literal["decision", "shares"]
 
-_EQUAL = 2e-6  # of their size: values that differ by less are equal
+_EQUAL = 16  # times the precision of their dtype: values that differ by less are equal
 _APART = 100.0  # times the gap before: a gap behind which only masks lie
 _LARGE = 1e4  # times the usual: the best of a row that somebody pinned
 _SAMPLE = 64  # rows, about, in which masks are looked for
@@ -231,7 +231,7 @@ def score_scale(values: Tensor) -> Tensor:  # (..., N, M) -> (..., 1, 1), (M,) -
     - Entries that are minus infinity, or lie as far below the best of their row as masks do, are
       left out: by more than 100 times the size of that best, but for tops that are themselves
       10,000 times the usual; of the usual best; and of the largest gap that others lead up to.
-    - Values that differ by less than 2e-6 of their size, the rounding of float32, are equal: their
+    - Values that differ by less than 16 roundings, 2e-6 of their size in float32, are equal: their
       size, their root mean square, is their scale; 1 where that is 0 too.
     """
     return _deviation(values, far_below(values))
@@ -264,7 +264,12 @@ def _deviation(values: Tensor, far: Tensor) -> Tensor:
     size = variance.sqrt()
     own = (several.square().mean(dim=everything, keepdim=True) + variance).sqrt()
     own = torch.where(own > torch.finfo(values.dtype).tiny, own, 1)
-    return torch.where(size <= _EQUAL * own, own, size)
+    return torch.where(size <= _rounding(values) * own, own, size)
+
+
+def _rounding(values: Tensor) -> float:
+    """Return by which share of their size values may differ and be equal."""
+    return min(_EQUAL * torch.finfo(values.dtype).eps, 0.01)
 
 
 def _furthest(values: Tensor, top: Tensor) -> Tensor:
@@ -272,7 +277,7 @@ def _furthest(values: Tensor, top: Tensor) -> Tensor:
     step = max(values.shape[-2] // _SAMPLE, 1)
     some, best = values[..., ::step, :], top[..., ::step, :]
     gaps = (best - some).flatten(-2)
-    real = (gaps > _EQUAL * best.abs().expand_as(some).flatten(-2)) & gaps.isfinite()
+    real = (gaps > _rounding(values) * best.abs().expand_as(some).flatten(-2)) & gaps.isfinite()
     gaps = torch.where(real, gaps, torch.inf).sort(dim=-1).values
     last = gaps.new_full((*gaps.shape[:-1], 1), torch.inf)
     rise = torch.cat((gaps[..., 1:], last), dim=-1) > _APART * gaps

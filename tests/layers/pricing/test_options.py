@@ -103,6 +103,7 @@ def test_a_single_instance_may_be_masked(fill: float) -> None:
         (3 * draw(2000, 4)).exp(),  # heavy tails
         draw(2000, 4) * (1 + 1e3 * (torch.arange(2000) % 100 == 0)[:, None]),  # few large ones
         draw(50, 4) + 1e4,  # a large constant
+        1e-3 * draw(50, 4) + 1e6,
         torch.tensor([[5.0, 2.0]]),
     ],
 )
@@ -117,7 +118,7 @@ def test_what_is_no_mask_counts_in_full(values: torch.Tensor) -> None:
 def test_equal_values_have_their_size_as_scale(size: float, kind: torch.dtype) -> None:
     values = torch.full((6, 3), size, dtype=kind)
     assert_close(score_scale(values).item(), values.abs().amax().item())
-    rounded = values * (1 + torch.finfo(torch.float32).eps * torch.eye(6, 3, dtype=kind))
+    rounded = values * (1 + torch.finfo(kind).eps * torch.eye(6, 3, dtype=kind))
     assert_close(score_scale(rounded).item(), abs(size), rtol=1e-5, atol=0)
 
 
