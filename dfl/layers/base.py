@@ -44,6 +44,7 @@ class AbstractLayer(nn.Module, ABC):
         cost: Tensor,  # (..., N, M)
         budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return the share of each treatment for each person.
 
@@ -55,13 +56,16 @@ class AbstractLayer(nn.Module, ABC):
                 ``(...)``, or a `Budget`.
             observed: logged costs of these people, shape ``(..., N)``; where given, the
                 budget is met by the estimated observed spend.
+            allowed: which treatments each person may get, None for all; others have share 0
+                and no part in any scale. bool, shape ``(..., N, M)``, or one that expands to it.
 
         Returns:
-            Shares ``(..., N, M)`` and multiplier ``(...)``.
+            Shares ``(..., N, M)`` and multiplier ``(...)``; under autocast in float32.
 
         Raises:
             ShapeError: if shapes do not fit.
-            InvalidValueError: if an input is not finite.
+            DTypeError: if predictions are not floating point, or ``allowed`` is not bool.
+            InvalidValueError: if an input is not finite, or someone is allowed nothing.
         """
 
     def received(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_choice, check_number
-from dfl.layers.pricing.options import Price, Softness, score_scale
+from dfl.layers.pricing.options import Price, Softness, check_values, far_below, score_scale
 from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
     decide_one_hot,
@@ -85,6 +85,7 @@ class FiniteDifference(AbstractPricedLayer):
         price: Price = _PRICE,
     ) -> None:
         super().__init__(price)
+        check_values(softness=softness)
         check_choice("opponents", opponents, get_args(Opponents))
         check_choice("margins", margins, get_args(Margins))
         check_number("width", width, above=0)
@@ -122,14 +123,8 @@ class FiniteDifference(AbstractPricedLayer):
         return (nearest < self.width).to(revenue.dtype).mean(dim=-1)
 
     def unit(self, priced: Tensor) -> Tensor:
-        """Return the unit of the scale for scores ``(..., N, M)``, in currency.
-
-        Infinite where all scores are tied and there is no scale: gradients are then 0.
-        """
-        if self.softness.scale == "absolute":
-            return priced.new_ones(())
-        size = score_scale(priced)
-        return torch.where(size > torch.finfo(size.dtype).tiny, size, torch.inf)
+        """Return the unit of the scale for scores ``(..., N, M)``, in currency."""
+        return priced.new_ones(()) if self.softness.scale == "absolute" else score_scale(priced)
 
     def differences(self, steps: Tensor, decision: Tensor, slope: Tensor) -> Tensor:
         """Return the class's sum for steps ``(..., N, M)``, infinite at the choice."""
@@ -150,15 +145,15 @@ class FiniteDifference(AbstractPricedLayer):
         if self.margins == "floor":
             return 1 / steps.clamp_min(self.width)
         if self.margins == "largest" and steps.numel():  # without people there is no largest
-            matters = matters & steps.isfinite()
+            matters = matters & ~far_below(-steps)  # at the choice, and where masks lie
             largest = torch.where(matters, steps, 0).amax(dim=(-2, -1), keepdim=True)
-            return matters / torch.where(largest > 0, largest, 1)
+            return matters / torch.where(largest > 2 * _STEP_OVER, largest, 1)  # 1: all are tied
         return 1 / steps
 
 
 def _steps(priced: Tensor, decision: Tensor) -> Tensor:
     """Return how far each score must rise to win; infinite at the choice. Units of the scale."""
-    top = (priced * decision).sum(dim=-1, keepdim=True)
+    top = torch.where(decision > 0, priced, 0).sum(dim=-1, keepdim=True)
     margins = (top - priced).clamp_min(0)
     return torch.where(decision > 0, torch.inf, margins + _STEP_OVER)
 

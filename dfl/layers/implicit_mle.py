@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from dfl.checks import check_choice, check_number
-from dfl.layers.perturbed.argmax import Argmax, decide_rows, one_hot_argmax
+from dfl.layers.perturbed.argmax import Argmax, decide_rows, one_hot_argmax, only, prepare
 from dfl.layers.perturbed.expected_choice import expected_choice
 from dfl.layers.perturbed.noise import Draws, Noise, SmoothNoise
-from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.pricing.options import Price, Softness, check_values
 from dfl.layers.pricing.priced import AbstractPricedLayer, scores
-from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
+from dfl.layers.pricing.surrogate import AbstractSurrogate, compared, surrogate_decision
 
 __all__ = ["ImplicitMle", "ImplicitMleDecision"]
 
@@ -66,6 +66,7 @@ class ImplicitMleDecision(nn.Module):
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        check_values(step=step)
         check_number("sigma", sigma, above=0)
         self.draws = Draws(noise=noise, samples=samples, antithetic=False, seed=seed, subset=subset)
         self.step = step
@@ -79,20 +80,24 @@ class ImplicitMleDecision(nn.Module):
             f"samples={self.draws.samples}, step={self.step}, seed={self.draws.seed}"
         )
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Return the mean decision ``(..., D)``, in the dtype of ``values``.
 
         Args:
-            values: value of each entry. Shape ``(..., D)``.
+            values: value of each entry, never NaN. Shape ``(..., D)``.
+            allowed: which entries may be chosen, None for all: the argmax sees others far below
+                the rest, and they take no part in any scale. bool, shape ``(..., D)``.
 
         Raises:
-            ShapeError: if the argmax returns another shape.
-            DTypeError: if the values are not floating point.
+            ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
+            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
         """
+        values = prepare(values, allowed, self.sigma)
         mean = _SampledMean(self.argmax, self.draws, self.draws.fresh_seed())
         sigma = values.new_full((), self.sigma)
-        return surrogate_decision(_Compare(mean, self.step), values, sigma)
+        return only(surrogate_decision(_Compare(mean, self.step), values, sigma), allowed)
 
 
 @final
@@ -134,6 +139,7 @@ class ImplicitMle(AbstractPricedLayer):
         price: Price = _PRICE,
     ) -> None:
         super().__init__(price)
+        check_values(softness=softness, step=step)
         check_choice("noise", noise, ("gumbel", "normal"))
         self.draws = None
         if samples is not None:
@@ -175,7 +181,7 @@ class _Compare(AbstractSurrogate):
 
     def pull(self, values: Tensor, decision: Tensor, slope: Tensor, *context: Tensor) -> Tensor:
         step = self.step.step(values, slope)
-        return (decision - self.mean(values - step * slope, *context)) / step
+        return compared(lambda moved: self.mean(moved, *context), values, decision, slope, step)
 
 
 @final

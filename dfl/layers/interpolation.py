@@ -6,15 +6,15 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.layers.perturbed.argmax import Argmax, decide_rows
-from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.perturbed.argmax import Argmax, decide_rows, only, prepare
+from dfl.layers.pricing.options import Price, Softness, check_values
 from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
     decide_one_hot,
     priced_revenue,
     scores,
 )
-from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
+from dfl.layers.pricing.surrogate import AbstractSurrogate, compared, surrogate_decision
 
 __all__ = ["InterpolatedDecision", "Interpolation"]
 
@@ -46,6 +46,7 @@ class InterpolatedDecision(nn.Module):
 
     def __init__(self, argmax: Argmax, *, softness: Softness = _SOFTNESS) -> None:
         super().__init__()
+        check_values(softness=softness)
         self.argmax = argmax
         self.softness = softness
 
@@ -53,19 +54,22 @@ class InterpolatedDecision(nn.Module):
         """Return the options for printing."""
         return f"softness={self.softness}"
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Return the best decision ``(..., D)``, in the dtype of ``values``.
 
         Args:
-            values: value of each entry. Shape ``(..., D)``.
+            values: value of each entry, never NaN. Shape ``(..., D)``.
+            allowed: which entries may be chosen, None for all: the argmax sees others far below
+                the rest, and they take no part in any scale. bool, shape ``(..., D)``.
 
         Raises:
-            ShapeError: if the argmax returns another shape.
-            DTypeError: if the values are not floating point.
+            ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
+            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
         """
         rule = _Interpolate(lambda moved: decide_rows(self.argmax, moved), _itself, self.softness)
-        return surrogate_decision(rule, values)
+        return only(surrogate_decision(rule, prepare(values, allowed)), allowed)
 
 
 @final
@@ -99,6 +103,7 @@ class Interpolation(AbstractPricedLayer):
         price: Price = _PRICE,
     ) -> None:
         super().__init__(price)
+        check_values(softness=softness)
         self.softness = softness
 
     def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ class _Interpolate(AbstractSurrogate):
 
     def pull(self, values: Tensor, decision: Tensor, slope: Tensor, *context: Tensor) -> Tensor:
         step = self.softness.step(self.size(values, *context), slope)
-        return (decision - self.solve(values - step * slope, *context)) / step
+        return compared(lambda moved: self.solve(moved, *context), values, decision, slope, step)
 
 
 def _itself(values: Tensor) -> Tensor:

@@ -9,21 +9,21 @@ from torch import Tensor
 from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, NotConvergedError, UnsupportedProblemError
 from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
-from dfl.layers.pricing.options import Price, Softness
-from dfl.layers.pricing.problems import budget_of_each, check_shapes, eagerly
-from dfl.layers.regularised.conic_program import Audit, ConicProgram, Regularisation, audit
-from dfl.layers.regularised.regulariser import AbstractRegulariser, Entropy, SquaredNorm
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.problems import budget_of_each, eagerly, ready
+from dfl.layers.regularised.conic_program import (
+    REGULARISERS,
+    Audit,
+    ConicProgram,
+    Regularisation,
+    audit,
+)
+from dfl.layers.regularised.regulariser import AbstractRegulariser
 from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
 from dfl.problem import BUDGET_SLACK, ObservedCost
 
 __all__ = ["LinearProgram", "ZeroGradientWarning"]
 
-_REGULARISERS: dict[Regularisation, AbstractRegulariser] = {
-    "quadratic": SquaredNorm(),
-    "entropic": Entropy(),
-}
-
-_FINEST = 1e-11  # tolerance with exponential cones
 _SOFTNESS = Softness(1.0)
 _PRICE = Price(met_by="shares")
 
@@ -54,9 +54,7 @@ class LinearProgram(AbstractLayer):
             ``"mask"``: everyone of that problem on the cheapest treatment, no gradient, and
             `audit` says which. ``"fall-back"``: the closed form, with its gradient; only with
             a regularisation that has one.
-        tolerance: of the solver, in units of tau, > 0; None for 1e-14 or, with ``"entropic"``,
-            1e-11. There it must not be finer: answers get so near to the boundary of the
-            exponential cone that diffcp's derivative is lost, without a sign of it.
+        tolerance: of the solver, in units of tau, > 0.
         audit_tolerance: largest infeasibility, as a share, and largest duality gap per person,
             in units of tau, that pass, > 0; `audit` holds the last figures.
         max_iter: of the solver, >= 1.
@@ -84,23 +82,20 @@ class LinearProgram(AbstractLayer):
         regularisation: Regularisation = "quadratic",
         softness: Softness = _SOFTNESS,
         on_failure: Literal["raise", "mask", "fall-back"] = "raise",
-        tolerance: float | None = None,
+        tolerance: float = 1e-14,
         audit_tolerance: float = 1e-6,
         max_iter: int = 200,
         max_size: int = 100_000,
     ) -> None:
         super().__init__()
+        check_values(softness=softness)
         check_choice("regularisation", regularisation, get_args(Regularisation))
         check_choice("on_failure", on_failure, ("raise", "mask", "fall-back"))
-        finest = _FINEST if regularisation == "entropic" else 0
-        if tolerance is not None and not (tolerance > 0 and tolerance >= finest):
-            raise InvalidValueError(
-                f"tolerance must be > 0, and >= {_FINEST:g} with 'entropic', got {tolerance:g}."
-            )
+        check_number("tolerance", tolerance, above=0)
         check_number("audit_tolerance", audit_tolerance, above=0)
         check_number("max_iter", max_iter, at_least=1)
         check_number("max_size", max_size, at_least=1)
-        if on_failure == "fall-back" and regularisation not in _REGULARISERS:
+        if on_failure == "fall-back" and regularisation not in REGULARISERS:
             raise InvalidValueError(
                 "on_failure='fall-back' needs regularisation 'quadratic' or 'entropic', which "
                 f"have a closed form, got {regularisation!r}; take 'mask' or 'raise'."
@@ -127,6 +122,7 @@ class LinearProgram(AbstractLayer):
         cost: Tensor,
         budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return shares and multiplier; see the interface.
 
@@ -137,11 +133,11 @@ class LinearProgram(AbstractLayer):
             InfeasibleBudgetError: if the cheapest choice for everyone costs more than the
                 budget, unless ``on_failure="mask"``; not with observed costs.
             NotConvergedError: if an answer does not pass the audit and ``on_failure="raise"``.
-            UnsupportedProblemError: if ``N * M`` is above ``max_size``, or costs are observed
-                and there is no regularisation.
+            UnsupportedProblemError: if ``N * M`` is above ``max_size``, costs are observed and
+                there is no regularisation, or ``allowed`` is given.
         """
-        check_shapes(revenue, cost)
-        self._check_supported(revenue, observed)
+        revenue, cost = ready(revenue, cost)
+        self._check_supported(revenue, observed, allowed)
         budgets = budget_of_each(budget, cost)
         cheapest = cost.detach().amin(dim=-1).sum(dim=-1, dtype=torch.float64)
         refused = torch.zeros_like(budgets, dtype=torch.bool)
@@ -156,7 +152,14 @@ class LinearProgram(AbstractLayer):
             budgets = (cost * shares).sum(dim=-1).sum(dim=-1, dtype=torch.float64)
         return self._solve(revenue, cost, budgets, tau, refused)
 
-    def _check_supported(self, revenue: Tensor, observed: ObservedCost | None) -> None:
+    def _check_supported(
+        self, revenue: Tensor, observed: ObservedCost | None, allowed: Tensor | None
+    ) -> None:
+        if allowed is not None:
+            raise UnsupportedProblemError(
+                "linear-program allows everyone every treatment, got allowed; use the layer "
+                "quadratic."
+            )
         rows, treatments = revenue.shape[-2:]
         if not 0 < rows * treatments <= self.max_size:
             raise UnsupportedProblemError(
@@ -164,14 +167,14 @@ class LinearProgram(AbstractLayer):
                 f"{treatments} treatments; use the layer quadratic, which takes any number, or "
                 "smaller batches."
             )
-        if observed is not None and self.regularisation not in _REGULARISERS:
+        if observed is not None and self.regularisation not in REGULARISERS:
             raise UnsupportedProblemError(
                 "linear-program meets a budget by observed costs only with regularisation "
                 f"'quadratic' or 'entropic', got {self.regularisation!r}."
             )
 
     def _regulariser(self) -> AbstractRegulariser:
-        return _REGULARISERS[self.regularisation]
+        return REGULARISERS[self.regularisation]
 
     def _solve(
         self, revenue: Tensor, cost: Tensor, budget: Tensor, tau: Tensor, refused: Tensor
@@ -185,15 +188,12 @@ class LinearProgram(AbstractLayer):
         unit = money.detach().mean(dim=(-2, -1))
         unit = torch.where(unit > 0, unit, 1)
         money, limit = money / unit[:, None, None], budget.cpu().reshape(-1) / unit
-        tolerance = self.tolerance
-        if tolerance is None:
-            tolerance = _FINEST if self.regularisation == "entropic" else 1e-14
-        program = ConicProgram(rows, arms, self.regularisation, tolerance, self.max_iter)
+        program = ConicProgram(rows, arms, self.regularisation, self.tolerance, self.max_iter)
         answer, price = program.solve(gain.flatten(1), money.flatten(1), limit)
         shares = answer.reshape(-1, rows, arms)
         check = eagerly(audit)
         report = check(
-            _REGULARISERS.get(self.regularisation),
+            REGULARISERS.get(self.regularisation),
             gain,
             money,
             limit,

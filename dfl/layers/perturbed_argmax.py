@@ -9,7 +9,7 @@ from dfl.layers.perturbed.argmax import one_hot_argmax
 from dfl.layers.perturbed.expected_choice import expected_choice
 from dfl.layers.perturbed.noise import SmoothNoise
 from dfl.layers.perturbed.perturbed_decision import PerturbedDecision
-from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.pricing.options import Price, Softness, check_values
 from dfl.layers.pricing.priced import AbstractPricedLayer, scores
 
 __all__ = ["PerturbedArgmax"]
@@ -56,6 +56,7 @@ class PerturbedArgmax(AbstractPricedLayer):
         price: Price = _PRICE,
     ) -> None:
         super().__init__(price)
+        check_values(softness=softness)
         check_choice("noise", noise, ("normal", "gumbel"))
         self.sampled = None
         if samples is not None:

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from dfl.checks import check_choice
 from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
-from dfl.layers.pricing.options import Price, Softness
-from dfl.layers.pricing.problems import budget_of_each, check_shapes
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.problems import budget_of_each, ready
 from dfl.layers.regularised.regulariser import SquaredNorm
 from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
 from dfl.problem import ObservedCost
@@ -62,6 +62,7 @@ class Quadratic(AbstractLayer):
         multiplier_gradient: bool = True,
     ) -> None:
         super().__init__()
+        check_values(softness=softness, price=price)
         check_choice("price.met_by", price.met_by, ("shares",))
         self.softness = softness
         self.price = price
@@ -73,6 +74,7 @@ class Quadratic(AbstractLayer):
         cost: Tensor,
         budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return shares and multiplier; see the interface.
 
@@ -83,12 +85,11 @@ class Quadratic(AbstractLayer):
             InfeasibleBudgetError: if the cheapest choice for everyone costs more than the
                 budget; not with observed costs.
         """
-        check_shapes(revenue, cost)
-        start = None
+        revenue, cost = ready(revenue, cost, allowed)
+        masked, start = allowed is not None, None
         if self.softness.scale == "relative":
-            start = self.price.find(revenue, cost, budget, observed)
+            start = self.price.find(revenue, cost, budget, observed, masked=masked)
         tau = self.softness.tau(revenue, cost, start)
-        within = BudgetConstraint(
-            budget_of_each(budget, cost), observed, start, self.multiplier_gradient
-        )
+        budgets = budget_of_each(budget, cost)
+        within = BudgetConstraint(budgets, observed, start, self.multiplier_gradient, masked=masked)
         return SoftAllocation(*soft_optimum(SquaredNorm(), revenue, cost, tau, within))

@@ -8,13 +8,13 @@ from torch.autograd import Function
 
 from dfl.errors import InvalidValueError
 from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
-from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.pricing.options import Price, Softness, check_values
 from dfl.layers.pricing.problems import (
     arms_first,
     blocks,
     budget_of_each,
-    check_shapes,
     eagerly,
+    ready,
     signed,
 )
 from dfl.layers.regularised.regulariser import Entropy
@@ -66,6 +66,7 @@ class Softmax(AbstractLayer):
         multiplier_gradient: bool = False,
     ) -> None:
         super().__init__()
+        check_values(softness=softness, price=price)
         if multiplier_gradient and price.met_by != "shares":
             raise InvalidValueError(
                 "multiplier_gradient needs price.met_by='shares', got met_by='decision'."
@@ -80,12 +81,17 @@ class Softmax(AbstractLayer):
         cost: Tensor,
         budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return shares and multiplier; see the interface."""
-        start, tau = self._start(revenue, cost, budget, observed)
+        revenue, cost = ready(revenue, cost, allowed)
+        masked = allowed is not None
+        start, tau = self._start(revenue, cost, budget, observed, masked=masked)
         if start is None or self.price.met_by == "shares":
             budgets = budget_of_each(budget, cost)
-            within = BudgetConstraint(budgets, observed, start, self.multiplier_gradient)
+            within = BudgetConstraint(
+                budgets, observed, start, self.multiplier_gradient, masked=masked
+            )
             return SoftAllocation(*soft_optimum(Entropy(), revenue, cost, tau, within))
         scores = revenue - start[..., None, None] * cost
         shares = arms_first(scores / tau[..., None, None]).softmax(dim=-2).mT
@@ -97,18 +103,24 @@ class Softmax(AbstractLayer):
         """Return shares and multiplier; see the interface. Several times faster for large N."""
         if self.price.met_by == "shares":
             return super().received(revenue, cost, budget, observed)
+        revenue, cost = ready(revenue, cost)
         start, tau = self._start(revenue, cost, budget, observed)
         assert start is not None  # fixed or found: only shares do without
         return received_share(revenue, cost, start, tau, observed.treatment), start
 
     def _start(
-        self, revenue: Tensor, cost: Tensor, budget: BudgetLike, observed: ObservedCost | None
+        self,
+        revenue: Tensor,
+        cost: Tensor,
+        budget: BudgetLike,
+        observed: ObservedCost | None,
+        *,
+        masked: bool = False,
     ) -> tuple[Tensor | None, Tensor]:
         """Return the fixed or the solver's multiplier, None where neither is needed, and tau."""
-        check_shapes(revenue, cost)
         start = None
         if self.price.met_by == "decision" or self.softness.scale == "relative":
-            start = self.price.find(revenue, cost, budget, observed)
+            start = self.price.find(revenue, cost, budget, observed, masked=masked)
         return start, self.softness.tau(revenue, cost, start)
 
 

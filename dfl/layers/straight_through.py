@@ -6,8 +6,8 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.layers.perturbed.argmax import Argmax, decide_rows
-from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.perturbed.argmax import Argmax, decide_rows, only, prepare
+from dfl.layers.pricing.options import Price, Softness, check_values, far_below
 from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
     decide_one_hot,
@@ -44,19 +44,22 @@ class StraightThroughDecision(nn.Module):
         super().__init__()
         self.argmax = argmax
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Return the best decision ``(..., D)``, in the dtype of ``values``.
 
         Args:
-            values: value of each entry. Shape ``(..., D)``.
+            values: value of each entry, never NaN. Shape ``(..., D)``.
+            allowed: which entries may be chosen, None for all: the argmax sees others far below
+                the rest, and they take no part in any scale. bool, shape ``(..., D)``.
 
         Raises:
-            ShapeError: if the argmax returns another shape.
-            DTypeError: if the values are not floating point.
+            ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
+            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
         """
         rule = _PassThrough(lambda given: decide_rows(self.argmax, given), lambda _, slope: slope)
-        return surrogate_decision(rule, values)
+        return only(surrogate_decision(rule, prepare(values, allowed)), allowed)
 
 
 @final
@@ -91,6 +94,7 @@ class StraightThrough(AbstractPricedLayer):
         price: Price = _PRICE,
     ) -> None:
         super().__init__(price)
+        check_values(softness=softness)
         self.softness = softness
 
     def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
@@ -100,8 +104,11 @@ class StraightThrough(AbstractPricedLayer):
         return surrogate_decision(rule, priced, cost.detach(), multiplier)
 
     def _pull(self, revenue: Tensor, slope: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
-        tau = self.softness.of(scores(revenue, cost, multiplier))
-        return (slope - slope.mean(dim=-1, keepdim=True)) / tau
+        priced = scores(revenue, cost, multiplier)
+        far = far_below(priced)
+        slope = slope.masked_fill(far, 0)
+        mean = slope.sum(dim=-1, keepdim=True) / (~far).sum(dim=-1, keepdim=True)
+        return ((slope - mean) / self.softness.of(priced)).masked_fill(far, 0)
 
 
 @final

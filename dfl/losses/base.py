@@ -71,5 +71,6 @@ class AbstractDecisionLoss(ABC):
 
         Raises:
             ShapeError: if shapes do not fit.
+            DTypeError: if predictions are not floating point.
             InvalidValueError: if a treatment has no row in a batch.
         """

@@ -9,6 +9,7 @@ from torch import Tensor
 from dfl.errors import InvalidValueError
 from dfl.layers.base import AbstractLayer, BudgetLike
 from dfl.layers.pricing.options import Price
+from dfl.layers.pricing.problems import upcast
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import Estimator
@@ -68,6 +69,7 @@ class DualPolicy(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
+        revenue, cost = upcast(revenue), upcast(cost)
         free, primal = torch.zeros_like(cost), self._primal()
         losses = [
             primal(revenue - price * cost, free, _priced(batch, price), _ANY_BUDGET)

@@ -12,8 +12,9 @@ from dfl.errors import ShapeError
 from dfl.layers.base import BudgetLike, of_received
 from dfl.layers.perturbed.expected_choice import expected_maximum
 from dfl.layers.perturbed.noise import SmoothNoise
-from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.pricing.options import Price, Softness, check_values, far_below
 from dfl.layers.pricing.priced import check_decided, scores
+from dfl.layers.pricing.problems import upcast
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import check_every_treatment_seen
 
@@ -98,6 +99,7 @@ class FenchelYoung(AbstractDecisionLoss):
 
     def __post_init__(self) -> None:
         """Check the options."""
+        check_values(softness=self.softness)
         check_choice("noise", self.noise, ("gumbel", "normal"))
         check_decided(self.price)
 
@@ -105,6 +107,7 @@ class FenchelYoung(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the weighted mean loss per leading axis, in currency per head."""
+        revenue, cost = upcast(revenue), upcast(cost)
         check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
         multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         values = scores(revenue, cost, multiplier)
@@ -112,7 +115,9 @@ class FenchelYoung(AbstractDecisionLoss):
         smooth = tau * expected_maximum(values / tau, self.noise).unsqueeze(-1)
         losses = smooth - values  # of every treatment as the target
         outcome = batch.revenue - multiplier[..., None] * batch.cost
-        residual = outcome - values.detach().mean(dim=-1)
+        far = far_below(values)  # masks by a large number would drown the others' residuals
+        mean = values.detach().masked_fill(far, 0).sum(dim=-1) / (~far).sum(dim=-1)
+        residual = outcome - mean
         received = of_received(losses, batch.treatment)
         judged = torch.where(residual > 0, received, losses.sum(dim=-1) - received)
         weight = batch.weight * residual.abs()

@@ -9,7 +9,8 @@ from torch import Tensor
 from dfl.checks import check_choice
 from dfl.layers.base import BudgetLike, of_received
 from dfl.layers.finite_difference import FiniteDifference, Margins
-from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.problems import upcast
 from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.dual_policy import check_multipliers
@@ -60,6 +61,7 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
 
     def __post_init__(self) -> None:
         """Check the options."""
+        check_values(softness=self.softness)
         check_multipliers(self.multipliers)
         check_choice("estimator", self.estimator, ESTIMATORS)
         self._layer(0.0)  # checks the rest
@@ -73,6 +75,7 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
+        revenue, cost = upcast(revenue), upcast(cost)
         check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
         values = [self._value(price, revenue, cost, batch) for price in self.multipliers]
         return -torch.stack(values).mean(dim=0)

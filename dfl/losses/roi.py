@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from dfl.layers.base import BudgetLike
-from dfl.layers.pricing.options import Softness
+from dfl.layers.pricing.options import Softness, check_values
+from dfl.layers.pricing.problems import upcast
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.increments import arm_means, increment_score, shifted, width_of
 from dfl.losses.estimators.policy_value import check_every_treatment_seen
@@ -71,10 +72,15 @@ class Roi(AbstractDecisionLoss):
 
     softness: Softness = field(default_factory=lambda: Softness(0.1))
 
+    def __post_init__(self) -> None:
+        """Check the option."""
+        check_values(softness=self.softness)
+
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
+        revenue, cost = upcast(revenue), upcast(cost)
         treatments = revenue.shape[-1]
         check_every_treatment_seen(batch.treatment, treatments, revenue.shape[:-1])
         score = increment_score(

@@ -8,9 +8,10 @@ from torch import Tensor
 from dfl.checks import check_choice
 from dfl.errors import ShapeError
 from dfl.layers.base import BudgetLike
-from dfl.layers.perturbed.argmax import Argmax, hard_decision, one_hot_argmax
+from dfl.layers.perturbed.argmax import Argmax, check_values, hard_decision, one_hot_argmax
 from dfl.layers.pricing.options import Price
 from dfl.layers.pricing.priced import check_decided, scores
+from dfl.layers.pricing.problems import upcast
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import (
     PseudoOutcome,
@@ -45,7 +46,8 @@ def spo_plus(
 
     Raises:
         ShapeError: if shapes do not fit.
-        DTypeError: if the values are not floating point.
+        DTypeError: if values or truth are not floating point, or the argmax returns no tensor.
+        InvalidValueError: if values or truth are NaN.
 
     Source:
         Elmachtoub and Grigas (2022), doi:10.1287/mnsc.2020.3922, definition 3 and proposition
@@ -54,7 +56,7 @@ def spo_plus(
     _check_alike(values, truth)
     truth = truth.detach()
     best = hard_decision(argmax, truth) if decision is None else decision.detach()
-    _check_alike(values, best)
+    _check_alike(values, best, "decision")
     tilted = 2 * values - truth
     found = hard_decision(argmax, tilted)
     return (tilted * (found - best)).sum(dim=-1)
@@ -73,7 +75,8 @@ def regret(values: Tensor, truth: Tensor, argmax: Argmax) -> Tensor:  # (..., D)
 
     Raises:
         ShapeError: if shapes do not fit.
-        DTypeError: if the values are not floating point.
+        DTypeError: if values or truth are not floating point, or the argmax returns no tensor.
+        InvalidValueError: if values or truth are NaN.
     """
     _check_alike(values, truth)
     truth = truth.detach()
@@ -125,6 +128,7 @@ class SpoPlus(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return a bound of the regret per leading axis, in currency per head."""
+        revenue, cost = upcast(revenue), upcast(cost)
         check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
         multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         predicted = scores(revenue, cost, multiplier)
@@ -132,7 +136,10 @@ class SpoPlus(AbstractDecisionLoss):
         return spo_plus(predicted, truth, one_hot_argmax).mean(dim=-1)
 
 
-def _check_alike(values: Tensor, other: Tensor) -> None:
+def _check_alike(values: Tensor, other: Tensor, name: str = "truth") -> None:
+    check_values(values)
+    if name == "truth":
+        check_values(other, name)
     if other.shape != values.shape:
         raise ShapeError(
             f"truth and decision must have the shape of values, {tuple(values.shape)}, got "

@@ -9,6 +9,7 @@ import inspect
 import pickle
 import pkgutil
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -20,7 +21,13 @@ from torch.testing import assert_close
 
 import dfl.layers
 from dfl.budget import Budget
-from dfl.errors import DflError, ShapeError, UnsupportedProblemError
+from dfl.errors import (
+    DflError,
+    DTypeError,
+    InvalidValueError,
+    ShapeError,
+    UnsupportedProblemError,
+)
 from dfl.layers import LAYERS, AbstractLayer, Price, Softness
 from dfl.problem import ObservedCost
 from dfl.solvers.passes.decide import decide
@@ -45,6 +52,7 @@ class Promises:
         sampled: options under which it draws from a seed, None where it never does.
         needs_people: a problem without people is refused.
         transformed: `torch.func` can transform it; else it says that it cannot.
+        masks: it takes ``allowed``; else it says that it cannot.
     """
 
     hard: Options
@@ -54,6 +62,7 @@ class Promises:
     sampled: Options | None = None
     needs_people: bool = False
     transformed: bool = True
+    masks: bool = True
 
 
 FIXED = Price(multiplier=0.7)
@@ -73,7 +82,11 @@ PROMISES = {
     ),
     "interpolation": Promises(hard={}, within_budget={}),
     "linear-program": Promises(
-        hard={"softness": Softness(1e-6)}, within_budget={}, needs_people=True, transformed=False
+        hard={"softness": Softness(1e-6)},
+        within_budget={},
+        needs_people=True,
+        transformed=False,
+        masks=False,
     ),
     "perturbed-argmax": Promises(
         hard={"softness": HARDEST},
@@ -408,6 +421,209 @@ def test_a_compiled_layer_gives_the_same(name: str, options: Options) -> None:
         if function is loss:
             expected = found
     assert_close(found, expected)
+
+
+# Predictions that are no ordinary ones --------------------------------------------------------
+
+
+@every_case
+@pytest.mark.parametrize("base", [0.0, 3.0, -1000.0])
+def test_equal_predictions_leave_a_gradient_that_trains(
+    name: str, options: Options, base: float, dtype: torch.dtype
+) -> None:
+    """A network whose last layer is zero predicts the same for every treatment."""
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 3, generator=draw, dtype=dtype)
+    truth = (features @ torch.randn(3, 3, generator=draw, dtype=dtype)).sigmoid()
+    cost = torch.tensor([0.0, 1.0, 2.0], dtype=dtype).expand(40, 3)
+    layer, net = make(name, options), torch.nn.Linear(3, 3, dtype=dtype)
+    torch.nn.init.zeros_(net.weight)
+    torch.nn.init.constant_(net.bias, base)
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.05)
+    for step in range(12):
+        shares = layer(net(features), cost, 24.0).shares
+        assert bool(shares.isfinite().all())
+        optimiser.zero_grad()
+        (-(shares * truth).mean()).backward()
+        assert net.weight.grad is not None
+        if step == 0:
+            assert 1e-6 < float(net.weight.grad.abs().max()) < 1e3
+        optimiser.step()
+    assert float(net.weight.detach().norm()) > 0.1
+
+
+@every_case
+def test_two_people_with_the_same_predictions_have_finite_gradients(
+    name: str, options: Options
+) -> None:
+    revenue = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+    cost = torch.ones(2, 3, dtype=torch.float64)
+    shares = make(name, options)(revenue, cost, 2.0).shares
+    (slope,) = torch.autograd.grad((shares * torch.eye(3).double()[:2]).sum(), revenue)
+    assert bool(slope.isfinite().all())
+    assert_close(shares.sum(dim=1), torch.ones(2, dtype=torch.float64))
+
+
+def pulled(
+    layer: AbstractLayer, revenue: Tensor, cost: Tensor, budget: float, **options: Any
+) -> tuple[Tensor, ...]:
+    """Return shares, multiplier and the gradient in revenue of a fixed weighting."""
+    given = revenue.clone().requires_grad_()
+    weight = torch.rand(40, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    shares, multiplier = layer(given, cost, budget, **options)
+    loss = (shares * weight[:, : revenue.shape[1]]).sum()
+    return shares.detach(), multiplier.detach(), *torch.autograd.grad(loss, given)
+
+
+TAKE_MASKS = [case for case in CASES if PROMISES[case[0]].masks]
+
+
+@pytest.mark.parametrize(("name", "options"), TAKE_MASKS, ids=called)
+@pytest.mark.parametrize("observed", [False, True])
+def test_a_treatment_that_nobody_may_get_is_as_good_as_not_there(
+    name: str, options: Options, observed: bool
+) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    cost[:, 4], revenue[:, 4] = 0.0, 9.0  # the cheapest and the best
+    allowed = torch.tensor([True, True, True, True, False]).expand(40, 5)
+    logs = None
+    if observed:
+        treatment = torch.arange(40) % 4
+        paid = cost.gather(1, treatment[:, None])[:, 0]
+        logs = ObservedCost(treatment, paid, torch.full_like(paid, 4))
+    layer = make(name, options)
+    found = pulled(layer, revenue, cost, budget, allowed=allowed, observed=logs)
+    expected = pulled(layer, revenue[:, :4], cost[:, :4], budget, observed=logs)
+    if PROMISES[name].sampled is None or "samples" not in options:
+        assert_close((found[0][:, :4], found[1], found[2][:, :4]), expected, atol=1e-6, rtol=1e-6)
+    assert float(found[0][:, 4].abs().max()) == 0
+    assert float(found[2][:, 4].abs().max()) == 0
+
+
+@pytest.mark.parametrize(("name", "options"), TAKE_MASKS, ids=called)
+def test_what_is_not_allowed_has_no_share_no_gradient_and_no_part_in_any_scale(
+    name: str, options: Options
+) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    forbidden = torch.rand(40, 5, generator=torch.Generator().manual_seed(5)) < 0.3
+    forbidden[:, 0] = False
+    layer = make(name, options)
+    found = [
+        pulled(layer, revenue.masked_fill(forbidden, other), cost, 2 * budget, allowed=~forbidden)
+        for other in (0.0, -1e9, 1e9)
+    ]
+    assert_close(found[1], found[0])
+    assert_close(found[2], found[0])
+    shares, _, slope = found[0]
+    assert_close(shares.sum(dim=1), torch.ones(40, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert float(shares[forbidden].max()) == 0
+    assert float(slope[forbidden].abs().max()) == 0
+    both = layer(
+        *(torch.stack((one, one)) for one in (revenue, cost)), 2 * budget, None, ~forbidden
+    )
+    assert_close(both.shares[1], shares)
+
+
+@pytest.mark.parametrize(("name", "options"), TAKE_MASKS, ids=called)
+@pytest.mark.parametrize("entries", [1, 60])
+def test_entries_masked_by_a_large_number_leave_the_others_their_gradient(
+    name: str, options: Options, entries: int
+) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    worst = cost == cost.amax(dim=1, keepdim=True)  # never chosen at minus a billion
+    chosen = worst.flatten().nonzero().flatten()[:entries]
+    masked = torch.zeros(200, dtype=torch.bool).index_fill(0, chosen, True).reshape(40, 5)
+    layer = make(name, options)
+    expected = pulled(layer, revenue, cost, 1.5 * budget, allowed=~masked)
+    found = pulled(layer, revenue.masked_fill(masked, -1e9), cost, 1.5 * budget)
+    assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masks_that_are_none_are_refused(name: str) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    layer, everything = make(name), torch.ones(40, 5, dtype=torch.bool)
+    if not PROMISES[name].masks:
+        with pytest.raises(UnsupportedProblemError, match="got allowed; use the layer quadratic"):
+            layer(revenue, cost, budget, allowed=everything)
+        return
+    with pytest.raises(DTypeError, match=r"allowed must be bool, got torch\.int64"):
+        layer(revenue, cost, budget, allowed=everything.long())
+    with pytest.raises(ShapeError, match=r"allowed must be \(40, 5\), got \(40, 4\)"):
+        layer(revenue, cost, budget, allowed=everything[:, :4])
+    everything[3] = False
+    with pytest.raises(
+        InvalidValueError, match=r"leave every row an entry, got 1 row\(s\) without"
+    ):
+        layer(revenue, cost, budget, allowed=everything)
+
+
+@every_case
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_prediction_that_is_no_number_is_refused_or_handed_on(
+    name: str, options: Options, bad: float
+) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    revenue[3, 2] = bad
+    with pytest.raises(InvalidValueError, match="must be finite"):
+        make(name, options)(revenue, cost, budget)
+    if not hasattr(make(name), "price") or "multiplier_gradient" in options or name == "quadratic":
+        return
+    layer = make(name, {**options, "price": FIXED})
+    with suppress(InvalidValueError):  # nothing looks for a price: it may find out later, or not
+        assert bool(layer(revenue, cost, budget).shares[3].isnan().any())
+
+
+@every_case
+def test_autocast_hands_over_short_floats_and_gets_float32(name: str, options: Options) -> None:
+    revenue, cost, budget = (each for each in problem(torch.float32))
+    short = [one.bfloat16() for one in (revenue, cost)]
+    layer = make(name, options)
+    expected = layer(*(one.float() for one in short), budget)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = layer(*short, budget)
+    assert found.shares.dtype == torch.float32
+    assert_close(found, expected)
+    with pytest.raises(DTypeError, match="revenue must be float32 or float64"):
+        layer(*short, budget)
+
+
+@every_case
+def test_inference_mode_changes_nothing(name: str, options: Options) -> None:
+    """Neither there nor, by something kept, afterwards."""
+    revenue, cost, budget = problem(torch.float64)
+    layer = make(name, options)
+    with torch.inference_mode():
+        inside = layer(revenue.clone(), cost.clone(), budget).shares.clone()
+    after = pulled(layer, revenue, cost, budget)
+    assert_close(inside, after[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_prediction_or_no_budget_is_refused_in_words(name: str) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    layer = make(name)
+    with pytest.raises(DTypeError, match=r"revenue must be floating point, got torch\.int64"):
+        layer(revenue.long(), cost, budget)
+    with pytest.raises(DTypeError, match=r"cost must be floating point, got torch\.bool"):
+        layer(revenue, cost > 0, budget)
+    with pytest.raises(
+        InvalidValueError, match="budget must be a number, a tensor or a Budget, got"
+    ):
+        layer(revenue, cost, "20")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_number_where_an_option_is_a_value_says_what_to_write(name: str) -> None:
+    with pytest.raises(
+        InvalidValueError, match=r"must be a Softness, got 0\.3; perhaps Softness\("
+    ):
+        make(name, {"softness": 0.3})
+    if hasattr(make(name), "price"):
+        with pytest.raises(
+            InvalidValueError, match=r"must be a Price, got 0\.3; perhaps Price\(mul"
+        ):
+            make(name, {"price": 0.3})
 
 
 # Draws ---------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_choice
+from dfl.errors import InvalidValueError
 from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
-from dfl.layers.pricing.options import Price
+from dfl.layers.pricing.options import Price, check_values
+from dfl.layers.pricing.problems import finite, ready
 from dfl.problem import ObservedCost
 from dfl.solvers.passes.decide import decide
 
@@ -35,18 +37,28 @@ class AbstractPricedLayer(AbstractLayer):
         cost: Tensor,
         budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return shares and multiplier; see the interface."""
-        multiplier = self.price.find(revenue, cost, budget, observed)
-        return SoftAllocation(self.shares(revenue, cost, multiplier), multiplier)
+        revenue, cost = ready(revenue, cost, allowed)
+        masked = allowed is not None
+        multiplier = self.price.find(revenue, cost, budget, observed, masked=masked)
+        shares = self.shares(revenue, cost, multiplier)
+        if allowed is not None:
+            shares = shares.masked_fill(~allowed, 0)
+        return SoftAllocation(shares, multiplier)
 
     @abstractmethod
     def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
-        """Return the shares at a multiplier ``(...)``. Shape ``(..., N, M)``, as both inputs."""
+        """Return the shares at a multiplier ``(...)``. Shape ``(..., N, M)``, as both inputs.
+
+        Revenue is minus infinity where a treatment is not allowed.
+        """
 
 
 def check_decided(price: Price) -> None:
-    """Refuse a price that the shares meet; raise `InvalidValueError`."""
+    """Refuse what is no price, or one that the shares meet; raise `InvalidValueError`."""
+    check_values(price=price)
     check_choice("price.met_by", price.met_by, ("decision",))
 
 
@@ -65,6 +77,20 @@ def priced_revenue(revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
 
 
 def decide_one_hot(revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
-    """Return the hard choice at a multiplier as shares ``(..., N, M)``; ties as in `decide`."""
+    """Return the hard choice at a multiplier as shares ``(..., N, M)``; ties as in `decide`.
+
+    Raises:
+        InvalidValueError: if a prediction is NaN or infinite, but for a revenue of minus infinity,
+            which is never chosen.
+    """
+    if revenue.numel():
+        least, most = revenue.aminmax()
+        if not (float(most) < torch.inf and bool(cost.isfinite().all())):
+            raise InvalidValueError(
+                "revenue and cost must be finite, got NaN or infinity; look at what the model "
+                "predicts."
+            )
+        if float(least) == -torch.inf:
+            revenue, cost = finite(revenue, cost)
     choice = decide(revenue, cost, multiplier).unsqueeze(-1)
     return torch.zeros_like(revenue).scatter_(-1, choice, 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dfl.budget import Budget
-from dfl.errors import ShapeError
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.layers.base import BudgetLike
 from dfl.problem import AllocationProblem, ObservedCost
 
@@ -26,12 +26,15 @@ __all__ = [
     "blocks",
     "budget_of_each",
     "charge_of",
-    "check_shapes",
+    "check_allowed",
     "columns_of",
     "eagerly",
+    "finite",
     "lift",
     "problems_of",
+    "ready",
     "signed",
+    "upcast",
 ]
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -67,17 +70,74 @@ def blocks(people: int, problems: int = 1, *, whole: bool = False) -> list[slice
     return [slice(start, min(start + size, people)) for start in range(0, max(people, 1), size)]
 
 
-def check_shapes(revenue: Tensor, cost: Tensor) -> None:
-    """Refuse predictions that are not both ``(..., N, M)``.
+def ready(revenue: Tensor, cost: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return predictions ``(..., N, M)`` as the arithmetic of layers takes them.
+
+    In float32 under autocast; where a treatment is not allowed, revenue is minus infinity and
+    cost that of the cheapest treatment that is.
 
     Raises:
-        ShapeError: if they are not.
+        ShapeError: if predictions are not both ``(..., N, M)``, or ``allowed`` does not fit.
+        DTypeError: if predictions are not floating point, or ``allowed`` is not bool.
+        InvalidValueError: if someone is allowed no treatment.
     """
     if revenue.ndim < 2 or revenue.shape != cost.shape:
         raise ShapeError(
             "revenue and cost must share one shape (..., N, M), got "
             f"{tuple(revenue.shape)} and {tuple(cost.shape)}."
         )
+    for name, column in (("revenue", revenue), ("cost", cost)):
+        if not column.is_floating_point():
+            raise DTypeError(f"{name} must be floating point, got {column.dtype}.")
+    revenue, cost = upcast(revenue), upcast(cost)
+    if allowed is None:
+        return revenue, cost
+    revenue = revenue.masked_fill(~check_allowed(allowed, revenue), -torch.inf)
+    return revenue, finite(revenue, cost)[1]
+
+
+def check_allowed(allowed: Tensor, values: Tensor) -> Tensor:
+    """Return ``allowed`` in the shape of values ``(..., M)``.
+
+    Raises:
+        ShapeError: if it does not expand to that shape.
+        DTypeError: if it is not bool.
+        InvalidValueError: if a row has no entry that is allowed.
+    """
+    if allowed.dtype != torch.bool:
+        raise DTypeError(f"allowed must be bool, got {allowed.dtype}.")
+    try:
+        allowed = allowed.expand(values.shape)
+    except RuntimeError as error:
+        raise ShapeError(
+            f"allowed must be {tuple(values.shape)}, got {tuple(allowed.shape)}."
+        ) from error
+    nothing = ~allowed.any(dim=-1)
+    if bool(nothing.any()):
+        raise InvalidValueError(
+            f"allowed must leave every row an entry, got {int(nothing.sum())} row(s) without."
+        )
+    return allowed
+
+
+def upcast(values: Tensor) -> Tensor:
+    """Return values in float32 where autocast made them shorter, as torch's own softmax does."""
+    short = values.dtype in (torch.bfloat16, torch.float16)
+    if short and torch.is_autocast_enabled(values.device.type):
+        return values.float()
+    return values
+
+
+def finite(revenue: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:  # (..., N, M) -> the same
+    """Return predictions for solvers, in which no treatment of minus infinity is ever chosen.
+
+    It costs what the cheapest other treatment of its row does, and earns less than any.
+    """
+    forbidden = revenue == -torch.inf
+    least = revenue.masked_fill(forbidden, torch.inf).amin(dim=-1, keepdim=True)
+    cheapest = cost.detach().masked_fill(forbidden, torch.inf).amin(dim=-1, keepdim=True)
+    low = least - least.abs() - 1
+    return torch.where(forbidden, low, revenue), torch.where(forbidden, cheapest, cost)
 
 
 def budget_of_each(budget: BudgetLike, cost: Tensor) -> Tensor:
@@ -89,6 +149,7 @@ def budget_of_each(budget: BudgetLike, cost: Tensor) -> Tensor:
 
     Raises:
         ShapeError: if the budget has other axes.
+        InvalidValueError: if it is no amount of money.
     """
     leading = cost.shape[:-2]
     amount: float | Tensor
@@ -100,7 +161,12 @@ def budget_of_each(budget: BudgetLike, cost: Tensor) -> Tensor:
         ends = cost.detach().aminmax(dim=-1)
         cheapest, dearest = (end.sum(dim=-1, dtype=torch.float64) for end in ends)
         amount = cheapest + budget.share * (dearest - cheapest)
-    given = torch.as_tensor(amount, dtype=torch.float64, device=cost.device)
+    try:
+        given = torch.as_tensor(amount, dtype=torch.float64, device=cost.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidValueError(
+            f"budget must be a number, a tensor or a Budget, got {budget!r}."
+        ) from error
     try:
         return given.expand(leading)
     except RuntimeError as error:

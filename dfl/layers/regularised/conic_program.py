@@ -18,11 +18,17 @@ from torch.autograd import Function
 
 from dfl.errors import NotConvergedError, UnsupportedProblemError
 from dfl.layers.pricing.problems import eagerly
-from dfl.layers.regularised.regulariser import AbstractRegulariser
+from dfl.layers.regularised.regulariser import AbstractRegulariser, Entropy, SquaredNorm
+from dfl.layers.regularised.soft_optimum import OptimumBlock, by_budget
 
-__all__ = ["Audit", "ConicProgram", "Regularisation", "audit"]
+__all__ = ["REGULARISERS", "Audit", "ConicProgram", "Regularisation", "audit"]
 
 Regularisation: TypeAlias = Literal["quadratic", "entropic", "lpgd", "none"]
+
+REGULARISERS: dict[Regularisation, AbstractRegulariser] = {
+    "quadratic": SquaredNorm(),
+    "entropic": Entropy(),
+}
 
 _CACHED = 8  # programs kept; a program of 20,000 x 5 takes some hundred megabytes
 
@@ -33,8 +39,9 @@ class ConicProgram:
     """Solves ``max_x gain . x + bonus(x)  s.t.  cost . x <= budget``, rows on the simplex.
 
     ``bonus`` is ``- |x|^2 / 2`` (quadratic), ``- sum x log x`` (entropic) or 0. Clarabel
-    solves; diffcp differentiates, by least squares in the cone program's optimality conditions
-    or, for ``"lpgd"``, from the optima at ``gain +- slope / max |slope|``.
+    solves. With a bonus, the optimality conditions at the multiplier found are differentiated
+    here; without, diffcp does it, by least squares in those conditions or, for ``"lpgd"``, from
+    the optima at ``gain +- slope / max |slope|``.
 
     Args:
         rows: people, N.
@@ -64,6 +71,7 @@ class ConicProgram:
         needed = torch.is_grad_enabled() and any(
             each.requires_grad for each in (gain, cost, budget)
         )
+        needed = needed and self.regularisation not in REGULARISERS
         find = eagerly(_Solve.apply)
         found = find(gain, cost, budget, self, _Tape(needed))  # type: ignore[no-untyped-call]
         return cast("tuple[Tensor, Tensor]", found)
@@ -211,8 +219,8 @@ class _Solve(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.tape = inputs[4]
-        ctx.save_for_backward(*inputs[:3])
+        ctx.program, ctx.tape = inputs[3:]
+        ctx.save_for_backward(*inputs[:3], *output)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
@@ -221,16 +229,19 @@ class _Solve(Function):
                 "linear-program has one derivative, by plain backward: no create_graph=True and "
                 "no torch.func; use the layer quadratic, which has them, or softmax."
             )
-        found = [torch.zeros_like(each) for each in ctx.saved_tensors]
+        *given, answer, multiplier = ctx.saved_tensors
+        if ctx.program.regularisation in REGULARISERS:
+            return *_by_conditions(given, (answer, multiplier), slopes, ctx.program), None, None
+        found = [torch.zeros_like(each) for each in given]
         for some, leaves, outputs in ctx.tape.graphs:
-            given = [slope[some] for slope in slopes]
+            parted = [slope[some] for slope in slopes]
             # diffcp takes slopes below 1e-8 for 0, so it is given slopes around 1.
-            size = torch.maximum(given[0].abs().amax(dim=1), given[1].abs())
+            size = torch.maximum(parted[0].abs().amax(dim=1), parted[1].abs())
             unit = torch.where(size > 0, size, 1)
             try:
                 with torch.enable_grad(), _quiet():
                     parts = torch.autograd.grad(
-                        outputs, leaves, [given[0] / unit[:, None], given[1] / unit]
+                        outputs, leaves, [parted[0] / unit[:, None], parted[1] / unit]
                     )
             except SolverError as error:
                 raise NotConvergedError(
@@ -253,6 +264,31 @@ class _Solve(Function):
             "linear-program cannot be mapped by torch.func.vmap; give it problems in leading "
             "axes, or use the layer quadratic or softmax."
         )
+
+
+def _by_conditions(
+    given: list[Tensor],
+    answer: tuple[Tensor, Tensor],
+    slopes: tuple[Tensor, ...],
+    program: ConicProgram,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients in gain, cost and budget from the conditions that the optimum meets.
+
+    The multiplier is the solver's, the shares are those that meet the conditions at it: the
+    solver's own lie within its tolerance of them, which hides the ones that are 0.
+    """
+    regulariser = REGULARISERS[program.regularisation]
+    # Where the solver gave up, another answer is taken.
+    price = answer[1].nan_to_num().clamp_min(0)
+    left = given[2] - (given[1] * answer[0]).sum(dim=1)
+    binds = price * given[2].square() > left  # of price and money left, one is 0: nearly, here
+    shape = (-1, program.rows, program.treatments)
+    gain, cost, slope = (each.reshape(shape).mT for each in (given[0], given[1], slopes[0]))
+    shares = regulariser.shares(gain - price[:, None, None] * cost)
+    block = OptimumBlock(regulariser, cost, None, shares, torch.ones_like(price), price)
+    kappa = by_budget([block], [slope], slopes[1], binds)
+    by_gain, by_cost = (each.mT.flatten(1) for each in block.pull(slope, kappa))
+    return by_gain, by_cost, kappa
 
 
 def _attempts(

@@ -15,6 +15,7 @@ from dfl.layers.pricing.problems import (
     charge_of,
     columns_of,
     eagerly,
+    finite,
     lift,
     problems_of,
     signed,
@@ -23,7 +24,7 @@ from dfl.layers.regularised.regulariser import AbstractRegulariser, jacobian_pro
 from dfl.layers.regularised.soft_problem import SoftProblem, add_up, total
 from dfl.problem import ObservedCost
 
-__all__ = ["BudgetConstraint", "OptimumBlock", "soft_optimum"]
+__all__ = ["BudgetConstraint", "OptimumBlock", "by_budget", "soft_optimum"]
 
 
 @final
@@ -37,12 +38,14 @@ class BudgetConstraint:
         start: the multiplier of the hard optimum, whose solver has checked the problems; None
             to check them here and make a first guess. Shape ``(...)``.
         differentiate: send gradients through the multiplier.
+        masked: revenue is minus infinity where a treatment is not allowed.
     """
 
     budget: Tensor
     observed: ObservedCost | None = None
     start: Tensor | None = None
     differentiate: bool = True
+    masked: bool = False
 
 
 def soft_optimum(
@@ -98,6 +101,7 @@ def soft_optimum(
         within.start,
         regulariser,
         within.differentiate,
+        within.masked,
     )
     return shares, multiplier
 
@@ -109,10 +113,11 @@ class _SoftOptimum(Function):
 
     @staticmethod
     def forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        revenue, cost, budget, *_, temperature, start, regulariser, _ = inputs
+        revenue, cost, budget, *_, temperature, start, regulariser, _, masked = inputs
         columns: ObservedColumns = inputs[3:6]
         if start is None:  # else the solver that found it has checked the problems
-            for _ in problems_of(revenue, cost, budget, columns):
+            gain, price = finite(revenue, cost) if masked else (revenue, cost)
+            for _ in problems_of(gain, price, budget, columns):
                 pass  # each is checked as it is made
         problem = SoftProblem.of(regulariser, revenue, cost, charge_of(columns, cost), temperature)
         shares, multiplier, binds = problem.solve(budget, start)
@@ -120,7 +125,7 @@ class _SoftOptimum(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, cost, _, *columns, temperature, _, ctx.regulariser, ctx.differentiate = inputs
+        _, cost, _, *columns, temperature, _, ctx.regulariser, ctx.differentiate, _ = inputs
         shares, multiplier, binds = output
         ctx.mark_non_differentiable(binds)
         ctx.set_materialize_grads(False)
@@ -141,14 +146,14 @@ class _SoftOptimum(Function):
         slopes = [arms_first(slope[..., part, :]) for part in parts]
         kappa = torch.zeros_like(saved[6], dtype=torch.float64)
         if ctx.differentiate:
-            kappa = _kappa(parted, slopes, multiplier_slope, saved[7])
+            kappa = by_budget(parted, slopes, multiplier_slope, saved[7])
         if len(parts) == 1:
             by_revenue, by_cost = parted[0].pull(slopes[0], kappa)
         else:
             by_revenue, by_cost = (torch.empty_like(shares.mT) for _ in range(2))
             for part, some, given in zip(parts, parted, slopes, strict=True):
                 by_revenue[..., part], by_cost[..., part] = some.pull(given, kappa)
-        return by_revenue.mT, by_cost.mT, kappa, *(None,) * 7
+        return by_revenue.mT, by_cost.mT, kappa, *(None,) * 8
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, Tensor, None]:
@@ -286,10 +291,13 @@ def _block(regulariser: AbstractRegulariser, saved: tuple[Any, ...], part: slice
     )
 
 
-def _kappa(
+def by_budget(
     parted: list[OptimumBlock], slopes: list[Tensor], multiplier_slope: Tensor | None, binds: Tensor
 ) -> Tensor:
-    """Return ``(sum slope * J cost - temperature * multiplier_slope) / sum price * J cost``."""
+    """Return the gradient in the budget of an optimum that stands in blocks of people.
+
+    ``(sum slope * J cost - temperature * multiplier_slope) / sum price * J cost``.
+    """
     found = [some.reaction(slope) for some, slope in zip(parted, slopes, strict=True)]
     gained, fall, size = (add_up(list(each)) for each in zip(*found, strict=True))
     if multiplier_slope is not None:

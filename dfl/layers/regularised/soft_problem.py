@@ -133,10 +133,10 @@ class SoftProblem:
 
     def _unit(self) -> Tensor:
         """Return a typical multiplier: the range of the gains over the range of the costs."""
-        (least, most), (cheap, dear) = (
-            torch.aminmax(each[0].flatten(-2), dim=-1) for each in (self.gain, self.cost)
-        )
-        money = dear - cheap
+        gain, cost = (each[0].flatten(-2) for each in (self.gain, self.cost))
+        most = gain.amax(dim=-1)
+        least = torch.where(gain == -torch.inf, most.unsqueeze(-1), gain).amin(dim=-1)
+        money = cost.amax(dim=-1) - cost.amin(dim=-1)
         return ((most - least + 1) / torch.where(money > 0, money, 1)).double()
 
 

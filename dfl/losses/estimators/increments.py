@@ -54,7 +54,8 @@ def arm_means(
     """
     received = one_hot(treatment, treatments).to(values.dtype) * weight.unsqueeze(-1)
     share = received / received.sum(dim=-2, keepdim=True)
-    return share.mT @ values
+    with torch.autocast(values.device.type, enabled=False):  # a product in bfloat16 is too crude
+        return share.mT @ values
 
 
 def width_of(batch: LoggedBatch, softness: Softness) -> Tensor:

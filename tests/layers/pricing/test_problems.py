@@ -8,9 +8,9 @@ from dfl.errors import ShapeError
 from dfl.layers.pricing.problems import (
     budget_of_each,
     charge_of,
-    check_shapes,
     columns_of,
     problems_of,
+    ready,
 )
 from dfl.problem import ObservedCost
 
@@ -34,7 +34,7 @@ def test_a_budget_with_other_axes_is_refused() -> None:
 
 def test_predictions_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"must share one shape \(..., N, M\), got \(4,\)"):
-        check_shapes(torch.ones(4), torch.ones(4))
+        ready(torch.ones(4), torch.ones(4))
 
 
 def test_the_price_is_what_was_paid_times_its_weight_where_it_was_received() -> None:
