@@ -11,8 +11,8 @@ from dfl.checks import check_number
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
-from dfl.metrics.rows.ranked_rows import RankedRows
-from dfl.metrics.rows.redrawn import rows_key
+from dfl.metrics.rows.ranked_rows import Increments, RankedRows
+from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.arrays import Vector
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
@@ -78,7 +78,7 @@ def cost_curve(
         averaged; an error instead of a meaningless number where an effect is not positive.
     """
     check_number("quantiles", quantiles, at_least=1)
-    return _scan(RankedRows.of(data, score, estimator), quantiles)
+    return _scan(RankedRows.of(data, score, estimator).increments(), quantiles)
 
 
 def aucc(
@@ -110,14 +110,16 @@ def aucc(
     Source:
         As `cost_curve`; standard errors are ours.
     """
-    area = cost_curve(data, score, quantiles=quantiles, estimator=estimator).area
-    redrawn = RankedRows.redrawn(data, score, bootstrap, estimator)
-    draws = [_scan(ranked, quantiles).area for ranked in redrawn]
+    check_number("quantiles", quantiles, at_least=1)
+    ranked = RankedRows.of(data, score, estimator)
+    area = _scan(ranked.increments(), quantiles).area
+    draws = [
+        _scan(ranked.increments(counts), quantiles).area for counts in redrawn(data, bootstrap)
+    ]
     return bootstrap.estimate(area, draws, rows_key(data, bootstrap))
 
 
-def _scan(ranked: RankedRows, quantiles: int) -> CostCurve:
-    found = ranked.increments()
+def _scan(found: Increments, quantiles: int) -> CostCurve:
     cost, revenue = (found.row_by_row(one)[1:] for one in (found.cost, found.revenue))
     for name, total in (("cost", float(cost[-1])), ("revenue", float(revenue[-1]))):
         if not total > 0:

@@ -9,7 +9,7 @@ from torch import Tensor
 from dfl.data.uplift_data import UpliftData
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.metrics.rows.ranked_rows import Increments, RankedRows
-from dfl.metrics.rows.redrawn import rows_key
+from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
 __all__ = ["Qini", "qini"]
@@ -67,11 +67,9 @@ def qini(
         Radcliffe (2007), Using control groups to target on predicted lift; variants:
         Devriendt et al. (2020), doi:10.1109/TKDE.2020.3048510.
     """
-    found = RankedRows.of(data, score, estimator).increments()
-    areas = [
-        _areas(ranked.increments())
-        for ranked in RankedRows.redrawn(data, score, bootstrap, estimator)
-    ]
+    ranked = RankedRows.of(data, score, estimator)
+    found = ranked.increments()
+    areas = [_areas(ranked.increments(counts)) for counts in redrawn(data, bootstrap)]
     key = rows_key(data, bootstrap)
     auuc, coefficient = (
         bootstrap.estimate(value, draws, key)

@@ -1,20 +1,16 @@
 """`RankedRows`: a two-armed experiment sorted by a score, equal scores averaged over orders."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final, get_args
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dfl.checks import check_choice
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator, amounts_of, baselines_of
-from dfl.metrics.rows.redrawn import redrawn
-from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
-from dfl.stats.bootstrap import Bootstrap
+from dfl.stats.arrays import Booleans, Counts, Integers, Matrix, Vector
 
 __all__ = ["Increments", "RankedRows"]
 
@@ -55,13 +51,15 @@ class RankedRows:
     """Rows of a binary experiment, best score first.
 
     Args:
-        treated: whether the person was treated. Shape ``(N,)``.
+        order: the rows by falling score. Shape ``(N,)``.
+        treated: whether the person was treated, in that order. Shape ``(N,)``.
         amounts: cost and revenue, in currency, less what `cross_fitted` predicts of both
             treatments together where the estimator is doubly robust: the same for treated and
             untreated, so that it takes away noise and nothing else. Shape ``(2, N)``.
         tie: number of people up to the end of each tie. Shape ``(G,)``.
     """
 
+    order: Integers
     treated: Booleans
     amounts: Matrix
     tie: Integers
@@ -85,49 +83,31 @@ class RankedRows:
         if estimator == "doubly-robust":
             rows = data.arm_counts.flip(0).cpu().numpy()  # what is rare in an arm weighs more there
             amounts = amounts - baselines_of(data) @ (rows / len(data))
-        order = _order(score)
-        falling = score.cpu()[torch.from_numpy(order)].numpy()
+        falling, order = (one.numpy() for one in score.cpu().sort(descending=True, stable=True))
         tie = np.append(np.flatnonzero(falling[1:] != falling[:-1]) + 1, len(falling))
         treated = (data.treatment.cpu().numpy() == 1)[order]
-        return cls(treated, amounts[:, order], tie)
+        return cls(order, treated, amounts[:, order], tie)
 
-    def increments(self) -> Increments:
+    def increments(self, counts: Counts | None = None) -> Increments:
         """Return the running increments per head, down the ranking.
 
         ``sum_{treated so far} y / n_treated - sum_{untreated so far} y / n_untreated`` with
         the sizes of the whole arms. Divided after summing, so that counts stay exact.
+
+        Args:
+            counts: how often each row of the data comes, shape ``(N,)``; None: once.
         """
-        treated = float(np.count_nonzero(self.treated))
-        untreated = len(self.treated) - treated
-        sign = np.where(self.treated, untreated, -treated)
+        times = np.ones(len(self.treated)) if counts is None else counts[self.order].astype(float)
+        people = np.cumsum(times)[self.tie - 1]
+        drawn = np.append(people[0] > 0, people[1:] > people[:-1])  # ties that somebody is of
+        ends, treated = self.tie[drawn] - 1, float(times @ self.treated)
+        untreated = float(people[-1]) - treated
+        sign = times * np.where(self.treated, untreated, -treated)
         cost, revenue = (
-            np.append(0.0, np.cumsum(sign * amount)[self.tie - 1] / (treated * untreated))
+            np.append(0.0, np.cumsum(sign * amount)[ends] / (treated * untreated))
             for amount in self.amounts
         )
-        return Increments(np.append(0, self.tie), cost, revenue)
-
-    @staticmethod
-    def redrawn(
-        data: UpliftData,
-        score: Tensor,
-        bootstrap: Bootstrap,
-        estimator: PolicyEstimator = "horvitz-thompson",
-    ) -> Iterator["RankedRows"]:
-        """Yield every bootstrap draw, ranked; rows drawn twice stand twice."""
-        ranked, order = RankedRows.of(data, score, estimator), _order(score)
-        places = np.arange(len(order))
-        for counts in redrawn(data, bootstrap):
-            times = counts[order]
-            picked = np.repeat(places, times)
-            ends = np.cumsum(times)[ranked.tie - 1]
-            tie = ends[np.append(ends[0] > 0, ends[1:] != ends[:-1])]  # ties nobody of was drawn
-            yield RankedRows(ranked.treated[picked], ranked.amounts[:, picked], tie)
-
-
-def _order(score: Tensor) -> Integers:
-    """Return the rows by falling score."""
-    order: Integers = score.cpu().argsort(descending=True, stable=True).numpy()
-    return order
+        return Increments(np.append(0, people[drawn].astype(np.int64)), cost, revenue)
 
 
 def _check(data: UpliftData, score: Tensor) -> None:

@@ -9,8 +9,6 @@ from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.metrics.rows.ranked_rows import RankedRows
-from dfl.metrics.rows.redrawn import redrawn
-from dfl.stats.bootstrap import Bootstrap
 
 
 def test_increments_end_at_the_difference_of_the_arm_means(simulate) -> None:
@@ -21,15 +19,23 @@ def test_increments_end_at_the_difference_of_the_arm_means(simulate) -> None:
     assert ranked.increments().revenue[-1] == pytest.approx(float(effect))
 
 
-def test_draws_hold_the_drawn_rows_in_order_of_score(simulate) -> None:
-    data, plan = simulate(80, 2), Bootstrap(draws=4)
-    score = data.features[:, 0].sort().values
-    data = replace(data, revenue=score)
-    drawn = RankedRows.redrawn(data, score, plan)
-    for ranked, counts in zip(drawn, redrawn(data, plan), strict=True):
-        expected = np.repeat(data.revenue.numpy(), counts)
-        assert ranked.amounts[1].tolist() == sorted(expected.tolist(), reverse=True)
-        assert ranked.tie.tolist() == np.cumsum(counts[counts > 0][::-1]).tolist()
+def test_counting_a_row_twice_is_having_it_twice(simulate) -> None:
+    data = simulate(80, 2)
+    score = (9 * data.features[:, 0]).round()
+    counts = (np.arange(80) % 4).astype(np.int16)
+    twice = torch.arange(80).repeat_interleave(torch.from_numpy(counts.astype(np.int64)))
+    found = RankedRows.of(data, score).increments(counts)
+    by_hand = RankedRows.of(data.subset(twice), score[twice]).increments()
+    assert found.people.tolist() == by_hand.people.tolist()
+    assert found.revenue == pytest.approx(by_hand.revenue)
+    assert found.cost == pytest.approx(by_hand.cost)
+
+
+def test_ties_nobody_of_was_drawn_leave_no_point(simulate) -> None:
+    data = simulate(80, 2)
+    counts = (data.features[:, 0] > 0.5).numpy().astype(np.int16)
+    people = RankedRows.of(data, data.features[:, 0]).increments(counts).people
+    assert people.tolist() == list(range(int(counts.sum()) + 1))
 
 
 def test_only_two_treatments(simulate) -> None:
