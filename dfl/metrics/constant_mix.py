@@ -7,6 +7,7 @@ import numpy as np
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
 from dfl.metrics.rows.constant_policy import ReferenceOutcome, reference_outcomes
+from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.stats.arrays import Vector
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
 
@@ -16,7 +17,11 @@ _SLACK = 1e-9  # relative to the dearest treatment; sums in another order differ
 
 
 def best_constant_mix(
-    data: UpliftData, budgets: Sequence[Budget], *, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP
+    data: UpliftData,
+    budgets: Sequence[Budget],
+    *,
+    estimator: PolicyEstimator = "doubly-robust",
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> tuple[ReferenceOutcome, ...]:
     """Estimate the most that one set of treatment shares, the same for everyone, earns.
 
@@ -27,6 +32,7 @@ def best_constant_mix(
     Args:
         data: randomised rows, or rows of known propensity.
         budgets: in any unit, as in `expected_outcome`.
+        estimator: of the arm means, as in `expected_outcome`.
         bootstrap: draws, level and seed.
 
     Returns:
@@ -37,7 +43,7 @@ def best_constant_mix(
             propensity, or a treatment is too rare to bootstrap.
         InfeasibleBudgetError: if even the cheapest treatment costs more than a budget.
     """
-    return reference_outcomes(data, budgets, bootstrap, best_mix_shares)
+    return reference_outcomes(data, budgets, estimator, bootstrap, best_mix_shares)
 
 
 def best_mix_shares(cost: Vector, revenue: Vector, budget: float) -> Vector:

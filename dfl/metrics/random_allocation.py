@@ -7,14 +7,21 @@ import numpy as np
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
 from dfl.metrics.rows.constant_policy import ReferenceOutcome, reference_outcomes
+from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.stats.arrays import Vector
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
 
 __all__ = ["random_allocation", "random_shares"]
 
+_SLACK = 1e-9  # treatments whose mean costs differ by rounding cost the same
+
 
 def random_allocation(
-    data: UpliftData, budgets: Sequence[Budget], *, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP
+    data: UpliftData,
+    budgets: Sequence[Budget],
+    *,
+    estimator: PolicyEstimator = "doubly-robust",
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> tuple[ReferenceOutcome, ...]:
     """Estimate what treatments drawn at random earn.
 
@@ -24,6 +31,7 @@ def random_allocation(
     Args:
         data: randomised rows, or rows of known propensity.
         budgets: in any unit, as in `expected_outcome`.
+        estimator: of the arm means, as in `expected_outcome`.
         bootstrap: draws, level and seed.
 
     Returns:
@@ -34,7 +42,7 @@ def random_allocation(
             propensity, or a treatment is too rare to bootstrap.
         InfeasibleBudgetError: if even the cheapest treatment costs more than a budget.
     """
-    return reference_outcomes(data, budgets, bootstrap, random_shares)
+    return reference_outcomes(data, budgets, estimator, bootstrap, random_shares)
 
 
 def random_shares(cost: Vector, revenue: Vector, budget: float) -> Vector:
@@ -43,14 +51,16 @@ def random_shares(cost: Vector, revenue: Vector, budget: float) -> Vector:
     Args:
         cost: mean cost of every treatment, in currency. Shape ``(M,)``.
         revenue: not looked at.
-        budget: money per head. Below every cost, the cheapest treatment is returned alone.
+        budget: money per head. Below every cost, the cheapest treatment is returned alone;
+            where all cost the same, it plays no part.
 
     Returns:
         Shape ``(M,)``, sums to 1.
     """
     del revenue
     cheapest, dearer = float(cost.min()), float(cost.mean() - cost.min())
-    mixed = 1.0 if budget >= cheapest + dearer else max(budget - cheapest, 0.0) / dearer
+    within = budget >= cheapest + dearer or not dearer > _SLACK * abs(cheapest)
+    mixed = 1.0 if within else max(budget - cheapest, 0.0) / dearer
     shares = np.full(len(cost), mixed / len(cost))
     shares[cost.argmin()] += 1 - mixed
     return shares

@@ -10,6 +10,7 @@ from dfl.errors import DTypeError, InvalidValueError, ShapeError
 __all__ = [
     "Booleans",
     "Counts",
+    "Cube",
     "Integers",
     "Labels",
     "Matrix",
@@ -21,6 +22,7 @@ __all__ = [
 
 Vector: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float64]
+Cube: TypeAlias = NDArray[np.float64]  # three axes
 Booleans: TypeAlias = NDArray[np.bool_]
 Integers: TypeAlias = NDArray[np.int64]
 Counts: TypeAlias = NDArray[np.int16]  # how often each row was drawn

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
@@ -10,6 +11,8 @@ from dfl.stats.bootstrap import Estimate, summarise
 from dfl.stats.intervals import two_sided_p_value
 
 __all__ = ["PairedComparison", "paired_difference", "paired_ratio"]
+
+_ROUNDING = 1e-12  # relative; sums in another order differ by less
 
 
 @final
@@ -43,7 +46,8 @@ def paired_difference(
         InvalidValueError: if rows or draws differ, or ``level`` is out of range.
     """
     _check_pair(first, second)
-    return _compare(first.value - second.value, first.draws - second.draws, first, level, 0.0)
+    one, other = _with_value(first), _with_value(second)
+    return _compare(one - other, float(one.abs().max()), first, level, 0.0)
 
 
 def paired_ratio(first: Estimate, second: Estimate, *, level: float = 0.95) -> PairedComparison:
@@ -65,14 +69,22 @@ def paired_ratio(first: Estimate, second: Estimate, *, level: float = 0.95) -> P
             f"{second.standard_error:g}, must have one sign in every draw for a ratio; compare "
             "by paired_difference."
         )
-    return _compare(first.value / second.value, first.draws / second.draws, first, level, 1.0)
+    return _compare(_with_value(first) / _with_value(second), 1.0, first, level, 1.0)
 
 
 def _compare(
-    value: float, draws: Tensor, first: Estimate, level: float, null: float
+    pair: Tensor, scale: float, first: Estimate, level: float, null: float
 ) -> PairedComparison:
-    estimate = summarise(value, draws, level, first.rows_key)
-    return PairedComparison(estimate, _p_value(value - null, estimate.standard_error))
+    """Summarise value and draws, ``(1 + draws,)``; what differs by rounding does not differ."""
+    away = pair - null
+    away = torch.where(away.abs() > _ROUNDING * scale, away, 0.0)
+    value, draws = float(away[0]), away[1:] + null
+    estimate = summarise(value + null, draws, level, first.rows_key)
+    return PairedComparison(estimate, _p_value(value, estimate.standard_error))
+
+
+def _with_value(estimate: Estimate) -> Tensor:
+    return torch.cat([estimate.draws.new_tensor([estimate.value]), estimate.draws])
 
 
 def _p_value(distance: float, error: float) -> float:

@@ -40,7 +40,7 @@ def test_below_every_cost_the_cheapest_is_returned_alone(rule) -> None:
 
 
 def test_references_of_a_two_armed_experiment_lie_on_the_line(simulate) -> None:
-    data = simulate(2000, 2)
+    data = replace(simulate(2000, 2), features=torch.zeros(2000, 1).double())
     nobody, everyone = (float(data.revenue[data.treatment == arm].mean()) for arm in (0, 1))
     (mix,) = best_constant_mix(data, [Budget(share=0.25)])
     (draw,) = random_allocation(data, [Budget(share=0.25)])

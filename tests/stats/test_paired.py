@@ -47,3 +47,11 @@ def test_no_ratio_to_something_around_0() -> None:
 def test_level_out_of_range() -> None:
     with pytest.raises(InvalidValueError, match=r"level must be in \(0, 1\), got 95"):
         paired_difference(estimate(4, [4, 5]), estimate(4, [4, 5]), level=95)
+
+
+def test_what_differs_by_rounding_does_not_differ() -> None:
+    first = estimate(4, [4, 5, 3])
+    rounded = estimate(4 + 1e-14, [4 - 1e-14, 5 + 2e-14, 3 + 1e-14])
+    for pair in (paired_difference(rounded, first), paired_ratio(rounded, first)):
+        assert pair.p_value == 1
+        assert pair.estimate.standard_error == 0

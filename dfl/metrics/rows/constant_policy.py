@@ -6,7 +6,7 @@ from typing import TypeAlias, final
 
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
-from dfl.metrics.rows.randomised_rows import RandomisedRows, per_head_budgets
+from dfl.metrics.rows.randomised_rows import PolicyEstimator, RandomisedRows, per_head_budgets
 from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.arrays import Vector
 from dfl.stats.bootstrap import Bootstrap, Estimate
@@ -36,7 +36,11 @@ class ReferenceOutcome:
 
 
 def reference_outcomes(
-    data: UpliftData, budgets: Sequence[Budget], bootstrap: Bootstrap, rule: Rule
+    data: UpliftData,
+    budgets: Sequence[Budget],
+    estimator: PolicyEstimator,
+    bootstrap: Bootstrap,
+    rule: Rule,
 ) -> tuple[ReferenceOutcome, ...]:
     """Estimate what the shares that a rule chooses earn at each budget; chosen anew in each draw.
 
@@ -45,7 +49,7 @@ def reference_outcomes(
             propensity, or a treatment is too rare to bootstrap.
         InfeasibleBudgetError: if even the cheapest treatment costs more than a budget.
     """
-    rows = RandomisedRows.of(data)
+    rows = RandomisedRows.of(data, estimator)
     cost, revenue = rows.arm_means(rows.as_logged())
     amounts = per_head_budgets(budgets, len(data), cost)
     drawn = [rows.arm_means(counts) for counts in redrawn(data, bootstrap)]

@@ -1,15 +1,16 @@
 """Step functions of the multiplier: built from events, searched for a budget."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import torch
 
+from dfl.solvers.prices.crossing import last_within
 from dfl.stats.arrays import Integers, Vector
 
 __all__ = ["Events", "Mix", "Plateaus"]
-
-_SLACK = 1e-9  # relative to the spend at multiplier 0; sums in another order differ by rounding
 
 
 @final
@@ -32,29 +33,26 @@ class Events:
         """Sort events.
 
         Args:
-            position: multiplier at which each event happens, > 0, infinity for what holds
-                from the start. Shape ``(E,)``.
+            position: multiplier at which each event happens, > 0. Shape ``(E,)``.
         """
         order = np.argsort(-position, kind="stable")
         falling = position[order]
-        forever = int(np.isinf(falling).sum())
-        steps = falling[forever:]
-        last = np.flatnonzero(np.append(steps[1:] != steps[:-1], True)) if len(steps) else order[:0]
-        end = np.concatenate([[forever], forever + last + 1])
-        return cls(order, end, np.append(steps[last], 0.0))
+        last = np.flatnonzero(np.append(falling[1:] != falling[:-1], len(falling) > 0))
+        return cls(order, np.append(0, last + 1), np.append(falling[last], 0.0))
 
-    def accumulate(self, change: Vector) -> Vector:
+    def accumulate(self, start: float, change: Vector) -> Vector:
         """Sum changes up to every plateau.
 
         Args:
+            start: before the first event.
             change: change at each event, in the order of ``order``. Shape ``(E,)``.
 
         Returns:
             Totals, shape ``(P,)``.
         """
-        totals = np.zeros(len(change) + 1)
-        np.cumsum(change, out=totals[1:])
-        return totals[self.end]
+        totals = np.empty(len(change) + 1)
+        totals[0], totals[1:] = start, change
+        return np.cumsum(totals, out=totals)[self.end]
 
 
 @final
@@ -92,49 +90,33 @@ class Plateaus:
     cheapest_cost: float
     cheapest_value: float
 
-    def mix_at(self, budget: float) -> Mix:
-        """Mix two policies so that the budget is spent exactly.
+    def mixes(self, budgets: Sequence[float]) -> list[Mix]:
+        """Mix two policies so that each budget is spent exactly.
 
-        The two are the neighbours that a bisection over all plateaus ends on: one spends
-        more than the budget, the other at most it. Where the largest multiplier overspends,
-        the bisection starts from the plateau of least spend; where even that is above the
-        budget, it is mixed with the cheapest treatment, up to giving that to everyone. A
-        budget that multiplier 0 does not use up takes that plateau alone.
+        The two are the plateau that `last_within` finds and the next one, which spends more. A
+        budget that multiplier 0 does not use up takes that plateau alone. Where every plateau
+        spends more than the budget, the one of least spend is mixed with the cheapest
+        treatment, up to giving that to everyone.
 
         Args:
-            budget: money per head, in currency.
+            budgets: money per head, in currency.
         """
-        last = len(self.cost) - 1
-        limit = budget + _SLACK * abs(float(self.cost[last]))
-        if self.cost[last] <= limit:
-            return Mix(float(self.cost[last]), float(self.value[last]), last, 0.0)
-        tight = 0 if self.cost[0] <= limit else int(self.cost.argmin())
-        if self.cost[tight] > limit:
-            low = self.cheapest_cost, self.cheapest_value
-            cost, value, share = self._mix(low, tight, budget)
-            return Mix(cost, value, tight, 1 - share)
-        under = self._bisect(tight, limit)
-        low = float(self.cost[under]), float(self.value[under])
-        cost, value, _ = self._mix(low, under + 1, budget)
-        return Mix(cost, value, under, 0.0)
+        amounts = torch.tensor(budgets, dtype=torch.float64)
+        within = last_within(torch.from_numpy(self.cost), amounts).tolist()
+        return [self._mix(*pair) for pair in zip(budgets, within, strict=True)]
 
-    def _bisect(self, under: int, limit: float) -> int:
-        """Return a plateau within the limit whose next one is above it."""
-        over = len(self.cost) - 1
-        while over - under > 1:
-            middle = (under + over) // 2
-            if self.cost[middle] <= limit:
-                under = middle
-            else:
-                over = middle
-        return under
-
-    def _mix(
-        self, low: tuple[float, float], over: int, budget: float
-    ) -> tuple[float, float, float]:
-        """Return cost and value of the mix and its share of plateau ``over``."""
-        cost, value = float(self.cost[over]), float(self.value[over])
-        if low[0] >= budget:  # by rounding, or a draw in which the cheapest costs more
-            return *low, 0.0
-        share = (budget - low[0]) / (cost - low[0])
-        return budget, low[1] + share * (value - low[1]), share
+    def _mix(self, budget: float, within: int) -> Mix:
+        if within == len(self.cost) - 1:
+            return Mix(float(self.cost[-1]), float(self.value[-1]), within, 0.0)
+        if within < 0:
+            over = int(self.cost.argmin())
+            cost, value, plateau = self.cheapest_cost, self.cheapest_value, over
+        else:
+            over = within + 1
+            cost, value, plateau = float(self.cost[within]), float(self.value[within]), within
+        if cost < budget:  # else by rounding, or in a draw in which the cheapest costs more
+            share = (budget - cost) / (float(self.cost[over]) - cost)
+            cost, value = budget, value + share * (float(self.value[over]) - value)
+        else:
+            share = 0.0
+        return Mix(cost, value, plateau, 0.0 if within >= 0 else 1 - share)

@@ -12,7 +12,7 @@ from dfl.metrics.rows.randomised_rows import RandomisedRows, check_predictions, 
 def test_arm_means_are_means_of_the_drawn_rows(simulate) -> None:
     data = simulate(60)
     counts = np.arange(60, dtype=np.int16) % 3
-    cost, revenue = RandomisedRows.of(data).arm_means(counts)
+    cost, revenue = RandomisedRows.of(data, "horvitz-thompson").arm_means(counts)
     times = torch.from_numpy(counts.astype(np.int64))
     for arm in range(3):
         mine = (data.treatment == arm).repeat_interleave(times)
@@ -23,7 +23,7 @@ def test_arm_means_are_means_of_the_drawn_rows(simulate) -> None:
 
 def test_known_propensity_gives_horvitz_thompson_means(simulate) -> None:
     data = simulate(60, known_propensity=True)
-    rows = RandomisedRows.of(data)
+    rows = RandomisedRows.of(data, "horvitz-thompson")
     _, revenue = rows.arm_means(rows.as_logged())
     for arm in range(3):
         share = (data.treatment == arm) / data.propensity[:, arm]

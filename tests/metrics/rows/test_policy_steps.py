@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dfl.metrics.rows.matched_rows import MatchedRows
+from dfl.metrics.rows.policy_steps import PolicySteps
+from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.metrics.spend_curve import observed_curve
 
 
@@ -14,10 +15,11 @@ def test_counting_a_row_twice_is_having_it_twice(simulate, predict, known: bool)
     revenue, cost = predict(data)
     counts = np.arange(90, dtype=np.int16) % 4
     twice = torch.arange(90).repeat_interleave(torch.from_numpy(counts.astype(np.int64)))
-    plateaus = MatchedRows.of(data, revenue, cost).plateaus(counts)
-    curve = observed_curve(data.subset(twice), revenue[twice], cost[twice])
+    raw: PolicyEstimator = "horvitz-thompson"  # the other one's predictions see the rows
+    plateaus = PolicySteps.of(data, revenue, cost, raw).plateaus(counts)
+    curve = observed_curve(data.subset(twice), revenue[twice], cost[twice], estimator=raw)
     for budget in (0.1, 0.5, 1.0, 9.0):
-        mix, point = plateaus.mix_at(budget), curve.at(budget)
+        (mix,), point = plateaus.mixes([budget]), curve.at(budget)
         assert (mix.cost, mix.cheapest) == pytest.approx((point.cost, point.mixed_with_cheapest))
         # Neighbours without a drawn row between them are one plateau of the other curve.
         assert mix.value == pytest.approx(point.value, abs=0.2)
@@ -29,6 +31,6 @@ def test_counting_a_row_twice_is_having_it_twice(simulate, predict, known: bool)
 
 def test_the_cheapest_treatment_is_the_one_with_the_smallest_mean_cost(simulate, predict) -> None:
     data = simulate(90)
-    assert MatchedRows.of(data, *predict(data)).cheapest == 0
+    assert PolicySteps.of(data, *predict(data), "doubly-robust").cheapest == 0
     upside_down = replace(data, cost=3 - data.cost)
-    assert MatchedRows.of(upside_down, *predict(data)).cheapest == 2
+    assert PolicySteps.of(upside_down, *predict(data), "doubly-robust").cheapest == 2
