@@ -88,6 +88,7 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
         InvalidValueError: if no covariate varies.
     """
     adjusted, theta = cuped_adjust(outcome, covariates)
+    centred = covariates - covariates.mean(axis=0)
     estimate, influence = contrast.mean_difference(adjusted)
     diagnostics = {"explained_variance": 1 - float(adjusted.var() / outcome.var())}
     if len(theta) == 1:
@@ -97,4 +98,6 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
         standard_error=contrast.standard_error(influence),
         influence=influence,
         diagnostics=diagnostics,
+        bessel=True,
+        design=np.vstack([np.ones(contrast.rows), contrast.indicator, centred.T]),
     )

@@ -33,4 +33,5 @@ class DifferenceInMeans(AbstractEstimator):
             estimate=estimate,
             standard_error=contrast.standard_error(influence),
             influence=influence,
+            bessel=True,
         )

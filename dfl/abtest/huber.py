@@ -67,6 +67,7 @@ class Huber(AbstractEstimator):
             estimate=float(found.coefficients[TREATMENT]),
             standard_error=contrast.standard_error(influence),
             influence=influence,
+            design=rows,
             diagnostics={
                 "scale": found.scale,
                 "iterations": float(found.iterations),

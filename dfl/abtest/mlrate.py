@@ -52,6 +52,7 @@ class Mlrate(AbstractEstimator):
             estimate=estimate,
             standard_error=contrast.standard_error(influence, of_the_mean),
             influence=influence + of_the_mean,
+            design=regressors,
             diagnostics={
                 "intercept": intercept - slope * mean,
                 "slope": slope,

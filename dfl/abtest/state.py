@@ -119,6 +119,7 @@ class State(AbstractEstimator):
             estimate=estimate,
             standard_error=self._error(contrast, problem, found, influence),
             influence=influence,
+            design=problem.rows,
             diagnostics=_diagnostics(found, problem.scale, check, weights),
             caveat=bulk_verdict(estimate, check, weights),
         )

@@ -72,6 +72,8 @@ class Winsorised(AbstractEstimator):
             standard_error=found.standard_error,
             influence=found.influence,
             diagnostics={**found.diagnostics, **shares},
+            bessel=True,
+            design=found.design,
             caveat="Effects above the cap are not seen.",
         )
 

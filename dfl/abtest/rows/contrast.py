@@ -1,7 +1,7 @@
 """`Contrast`: one arm against the control, one number per row; ratios are linearised."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeAlias, final
 
@@ -11,6 +11,7 @@ from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
+from dfl.stats.small_samples import Arm, Spread, spread_of
 
 __all__ = [
     "Contrast",
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
+
+_LARGE = 5_000  # independent units of each arm, above which nothing has to be corrected
 
 
 @final
@@ -38,6 +41,8 @@ class Contrast:
         clusters: number 0, 1, ... of the unit that was randomised, where a row is less than
             that; errors then hold for rows that depend on each other within it. Shape
             ``(n,)``, or None.
+        events: denominator of a ratio that was linearised arm by arm, what each row weighs in
+            its arm; None: each row weighs the same. Shape ``(n,)``.
 
     Raises:
         ShapeError: if shapes do not agree.
@@ -49,11 +54,12 @@ class Contrast:
     covariates: Matrix | None = None
     prediction: Vector | None = None
     clusters: Integers | None = None
+    events: Vector | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and that there is something to compare."""
         rows = self.outcome.shape[0]
-        for name in ("treated", "covariates", "prediction", "clusters"):
+        for name in ("treated", "covariates", "prediction", "clusters", "events"):
             column = getattr(self, name)
             if column is not None and column.shape[0] != rows:
                 raise ShapeError(f"{name} must have {rows} rows, got {column.shape[0]}.")
@@ -130,6 +136,42 @@ class Contrast:
             )
         return math.sqrt(variance)
 
+    def spread(
+        self, error: float, influence: Vector, *, bessel: bool, design: Matrix | None
+    ) -> Spread:
+        """Return the error, corrected where units are few, uneven or skewed, and its law.
+
+        Args:
+            error: standard error for large samples.
+            influence: what it was made of. Shape ``(n,)``.
+            bessel: whether the influence makes up for the arms' means, see `mean_difference`.
+            design: regressors that were fitted, beside the arms' means. Shape ``(k, n)``.
+
+        Raises:
+            InvalidValueError: if one unit outweighs its arm, or there are too few.
+        """
+        if self.clusters is None and min(self.treated_units, self.control_units) > _LARGE:
+            return Spread(error=error)
+        plain = self.variance(influence)
+        if not plain > 0:
+            return Spread(error=error)
+        parts = influence / self.rows
+        leverage = np.zeros(self.rows) if design is None else _leverage(design)
+        arms = []
+        for rows in (self.treated, ~self.treated):
+            mean = 1 / int(np.count_nonzero(rows))
+            slopes = np.clip(leverage[rows] - mean, 0, 0.9)
+            own = parts[rows] / np.sqrt(1 - slopes)
+            if bessel and self.clusters is None:
+                own *= math.sqrt(1 - mean)
+            size: Vector = np.ones(len(own)) if self.events is None else self.events[rows]
+            if self.clusters is not None:
+                unit = np.unique(self.clusters[rows], return_inverse=True)[1]
+                own, size = np.bincount(unit, weights=own), np.bincount(unit, weights=size)
+            arms.append(Arm(parts=own, size=size, used=float(slopes.sum())))
+        found = spread_of(*arms)
+        return replace(found, error=error * found.error / math.sqrt(plain))
+
     def mean_difference(self, values: Vector) -> tuple[float, Vector]:
         """Return the difference of the arms' means, and the influence of each row.
 
@@ -177,6 +219,15 @@ class Contrast:
                 "difference-in-means."
             )
         return require_varying(prediction)
+
+
+def _leverage(design: Matrix) -> Vector:
+    """Return the diagonal of the hat matrix of regressors that lie in rows."""
+    size = np.sqrt((design**2).mean(axis=1, keepdims=True))
+    rows = design / np.where(size > 0, size, 1)
+    inverse = np.linalg.pinv(rows @ rows.T, rcond=1e-10, hermitian=True)
+    found: Vector = np.einsum("in,in->n", rows, inverse @ rows)
+    return found
 
 
 def unmoved(metric: Vector) -> InvalidValueError:

@@ -253,6 +253,7 @@ class Experiment:
             covariates=columns.covariates,
             prediction=columns.prediction,
             clusters=None if self.clusters is None else self.cluster_of_rows,
+            events=columns.denominator if linearisation == "delta" else None,
         )
 
     def with_prediction(self, cross_fit: CrossFit | None = None) -> "Experiment":
