@@ -222,6 +222,26 @@ class Lagrangian:
         value = paid + score + _ROUNDING * size_of_terms
         return Evaluation(prices, value, revenue, usage, choice, margin)
 
+    def alike(self, choice: Tensor) -> Tensor:
+        """Return a number per person, equal for identical people with the same treatment.
+
+        Args:
+            choice: treatment of each person, int64, shape ``(N,)``.
+
+        Returns:
+            A random mix of all that is known of a person. float64, shape ``(N,)``.
+        """
+        key = torch.empty(self.rows, dtype=torch.float64, device=self.revenue.device)
+        numbers = self.revenue.shape[1] * (self.cost.shape[2] + 2) + 1
+        weight = torch.rand(numbers, generator=torch.Generator().manual_seed(0)).to(key)
+        for part in self.chunks():
+            known = [self.revenue[part], self.cost[part].flatten(1), choice[part, None]]
+            if self.choices is not None:
+                known.append(self.choices[part])
+            mixed = torch.cat([one.double() for one in known], dim=1)
+            key[part] = (mixed * weight[: mixed.shape[1]]).sum(dim=1)
+        return key
+
     def _usage(
         self, sums: Tensor, spent: Tensor, choice: Tensor
     ) -> tuple[float, float, float, Tensor]:

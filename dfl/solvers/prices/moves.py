@@ -14,6 +14,7 @@ from dfl.solvers.prices.lagrangian import Lagrangian
 
 __all__ = ["Moves", "searched"]
 
+_KINDS = 64  # of people whose moves are searched exactly
 _NODES = 1000  # of the search tree: a limit in nodes and not in seconds gives equal answers
 
 
@@ -62,37 +63,51 @@ class Moves:
         )
 
 
-def searched(lagrangian: Lagrangian, rows: Tensor, choice: Tensor) -> Tensor:
-    """Find the best feasible choices of a few people by branch and bound.
+def searched(lagrangian: Lagrangian, margin: Tensor, choice: Tensor) -> Tensor:
+    """Find the best feasible choices of a few kinds of people by branch and bound.
+
+    Identical people with the same treatment are one kind, of whom any number may move: ties
+    make no work. The kinds nearest to a tie are searched, everyone where there are few.
 
     Args:
         lagrangian: the constraints.
-        rows: the people who may move, int64, shape ``(n,)``.
+        margin: what a person's best move may lose, infinity without a move. Shape ``(N,)``.
         choice: treatment of everyone, int64, shape ``(N,)``.
 
     Returns:
         The new choice of everyone; the old one where none was found within the limit of nodes.
     """
-    moves = Moves(lagrangian, rows, choice)
+    free = margin.isfinite().nonzero()[:, 0]
+    _, kind, count = torch.unique(
+        lagrangian.alike(choice)[free], return_inverse=True, return_counts=True
+    )
+    members = free[kind.argsort(stable=True)]
+    last = count.cumsum(0)
+    nearest = margin[members[last - count]].argsort(stable=True)[:_KINDS]
+    moves = Moves(lagrangian, members[(last - count)[nearest]], choice)
     if moves.gain.shape[0] == 0:
         return choice
     usage = lagrangian.totals(choice)[1]
     left = (lagrangian.limit - usage)[lagrangian.active].numpy()
+    most = count[nearest].cpu().double().numpy()
     found = milp(
         -moves.gain / moves.currency,
         constraints=[
             LinearConstraint((moves.extra / moves.units).T, -np.inf, left / moves.units),
-            LinearConstraint(csc_array(moves.by_person()), -np.inf, 1),
+            LinearConstraint(csc_array(moves.by_person()), -np.inf, most),
         ],
-        bounds=Bounds(0, 1),
+        bounds=Bounds(0, most[moves.person.numpy()]),
         integrality=np.ones(moves.gain.shape[0], dtype=np.int64),
         options={"node_limit": _NODES},
     )
     if found.x is None:
         return choice
-    made = torch.from_numpy(np.asarray(found.x) > 0.5)
-    choice = choice.clone()
-    choice[rows[moves.person[made].to(rows.device)]] = moves.treatment[made].to(choice.device)
+    choice, start = choice.clone(), (last - count)[nearest].tolist()
+    made = np.round(found.x).astype(np.int64)
+    for move in np.flatnonzero(made):
+        one, many = int(moves.person[move]), int(made[move])
+        choice[members[start[one] : start[one] + many]] = int(moves.treatment[move])
+        start[one] += many
     return choice
 
 

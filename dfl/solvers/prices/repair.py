@@ -15,7 +15,6 @@ __all__ = ["repair_at_prices"]
 _POOL = 2048  # people looked at together, nearest to a tie first
 _ROUNDS = 256
 _ENOUGH = 1e-5  # gap below which no more people are looked at
-_SEARCHED = 48  # people whose moves are searched exactly where single moves do not suffice
 
 
 def repair_at_prices(
@@ -53,7 +52,7 @@ def repair_at_prices(
         if feasible and best.value - revenue <= _ENOUGH * abs(best.value):
             break
     if not _is_feasible(lagrangian, choice):
-        choice = searched(lagrangian, next(_pools(best.margin))[:_SEARCHED], choice)
+        choice = searched(lagrangian, best.margin, choice)
     return choice, _is_feasible(lagrangian, choice)
 
 
