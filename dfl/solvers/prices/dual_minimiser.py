@@ -20,6 +20,8 @@ _SAMPLE = 2**14  # people from whom those who stand for others are taken
 _FAR = 1e24  # growth of the box at which prices have left what floating point can tell apart
 _GOLDEN = (5**0.5 - 1) / 2
 _LEAST_SHARE = 1e-9
+_MOVES = 3  # of each person that a model takes in at once
+_WORTH = 1e-10  # of a move, in the model's currency, that is more than rounding
 _STALLS = 6  # steps without progress after which the arithmetic has no more to give
 _TOLERANCES = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
@@ -154,27 +156,47 @@ class _Model:
         self.active = lagrangian.active
         self.rows, self.weight = _representatives(best.margin, detail)
         self.exact = detail >= best.margin.shape[0]
-        self.moves = Moves(lagrangian, self.rows, best.choice)
+        self.moves = moves = Moves(lagrangian, self.rows, best.choice)
+        self.scaled = moves.scaled
+        self.modelled = np.zeros(moves.gain.shape[0], dtype=bool)  # the others are not worth it
+        price = best.prices[self.active].numpy() * moves.units
+        worth = moves.gain - self.scaled @ price
+        every = np.arange(worth.size)
+        self.modelled[_best_of_each(moves.person, worth, every)] = True
 
     def minimise(self, cuts: list[_Plane], box: Tensor, *, guess: bool = True) -> _Step:
         """Minimise over prices within ``box`` of the best, given further planes."""
         prices = self.best.prices[self.active].numpy()
         reach = box[self.active].numpy()
-        scale = self.moves.units / self.moves.currency
+        moves = self.moves
+        scale = moves.units / moves.currency
         high, low = (prices + reach) * scale, (prices - reach).clip(min=0) * scale
         weight = self.weight if guess else self.weight * (self.weight == 1)
-        solution = self._solve(cuts, high, low, weight)
+        solution, duals = self._solve(cuts, high, low, weight)
+        while solution is not None and self._add_moves(duals, weight):
+            solution, duals = self._solve(cuts, high, low, weight)
+        share = np.zeros(moves.gain.shape[0])
         if solution is None:
-            nothing = np.zeros(self.moves.gain.shape[0]), np.zeros(len(cuts))
+            nothing = share, np.zeros(len(cuts))
             return _Step(self.best.prices, self.best.value, True, False, *nothing)
         count = self.active.shape[0]
-        marginal = -np.asarray(solution.ineqlin.marginals)[:count]
         new = torch.zeros_like(self.best.prices)
-        new[self.active] = torch.from_numpy(marginal.clip(low, high) / scale)
-        moves, planes, held = np.split(solution.x, np.cumsum([self.moves.gain.shape[0], len(cuts)]))
-        value = self.best.revenue - float(solution.fun) * self.moves.currency
-        guessed = bool((moves[(self.weight > 1)[self.moves.person.numpy()]] > 1e-9).any())
-        return _Step(new, value, bool((held > 1e-9).any()), guessed, moves, planes)
+        new[self.active] = torch.from_numpy(duals[:count].clip(low, high) / scale)
+        own, planes, held = np.split(solution.x, np.cumsum([self.modelled.sum(), len(cuts)]))
+        share[self.modelled] = own
+        value = self.best.revenue - float(solution.fun) * moves.currency
+        guessed = bool((share[(self.weight > 1)[moves.person]] > 1e-9).any())
+        return _Step(new, value, bool((held > 1e-9).any()), guessed, share, planes)
+
+    def _add_moves(self, duals: NDArray[np.float64], weight: NDArray[np.float64]) -> bool:
+        """Model the best moves that the duals leave worth making; say whether there are any."""
+        moves, count = self.moves, self.active.shape[0]
+        worth = moves.gain / moves.currency - self.scaled @ duals[:count]
+        worth -= duals[count:-1][moves.person]
+        worth[self.modelled | (weight[moves.person] == 0)] = 0
+        found = np.flatnonzero(worth > _WORTH)
+        self.modelled[_best_of_each(moves.person[found], worth[found], found)] = True
+        return bool(found.size)
 
     def choice(self, step: _Step, cuts: list[_Plane]) -> Tensor:
         """Return everyone's treatment: whole people in place of the primal solution's shares.
@@ -211,32 +233,44 @@ class _Model:
         high: NDArray[np.float64],
         low: NDArray[np.float64],
         weight: NDArray[np.float64],
-    ) -> Any:
+    ) -> tuple[Any, NDArray[np.float64]]:
         """Solve for the weights of moves, planes, and the two walls of the box.
 
         A person's moves, and that person's share of every plane, make up at most the weight;
         buying room at the price ``high``, or selling it at ``low``, holds the prices between.
+
+        Returns:
+            The solution, None without one; and the duals of the constraints, of each person,
+            and of the planes together, >= 0.
         """
-        active, best, moves = self.active, self.best, self.moves
-        shape = (len(cuts), active.shape[0])
+        active, best, moves, modelled = self.active, self.best, self.moves, self.modelled
         planes = [(usage - best.usage)[active].numpy() / moves.units for _, usage, _ in cuts]
-        plane = coo_array(np.array(planes).reshape(shape).T)
+        plane = coo_array(np.array(planes).reshape(len(cuts), active.shape[0]).T)
         gains = [(revenue - best.revenue) / moves.currency for revenue, _, _ in cuts]
         wall = eye_array(active.shape[0])
-        use = hstack([coo_array((moves.extra / moves.units).T), plane, -wall, wall])
-        walls = coo_array((moves.people + 1, 2 * active.shape[0]))
-        shares = coo_array(np.repeat(np.append(weight, 1.0)[:, None], len(cuts), axis=1))
-        nobody = coo_array((1, moves.gain.shape[0]))
-        once = hstack([vstack([moves.by_person(), nobody]), shares, walls])
+        use = hstack([self.scaled[modelled].T, plane, -wall, wall])
+        people, row = np.unique(moves.person[modelled], return_inverse=True)  # the free ones
+        most = np.append(weight[people], 1.0)
+        walls = coo_array((most.size, 2 * active.shape[0]))
+        shares = coo_array(np.repeat(most[:, None], len(cuts), axis=1))
+        own = coo_array(
+            (np.ones(row.size), (row, np.arange(row.size))), shape=(most.size, row.size)
+        )
+        once = hstack([own, shares, walls])
         left = (self.lagrangian.limit - best.usage)[active].numpy() / moves.units
         solution = linprog(  # type: ignore[call-overload]  # sparse is taken, untold by the stubs
-            -np.concatenate([moves.gain / moves.currency, gains, -high, low]),
+            -np.concatenate([moves.gain[modelled] / moves.currency, gains, -high, low]),
             A_ub=csc_array(vstack([use, once])),
-            b_ub=np.concatenate([left, weight, [1.0]]),
+            b_ub=np.concatenate([left, most]),
             method="highs-ds",
             options=_TOLERANCES,
         )
-        return solution if solution.status == 0 else None
+        duals = np.zeros(active.shape[0] + moves.people + 1)
+        if solution.status != 0:
+            return None, duals
+        bound = np.concatenate([np.arange(active.shape[0]), active.shape[0] + people, [-1]])
+        duals[bound] = -np.asarray(solution.ineqlin.marginals)
+        return solution, duals
 
     def _own_shares(self, moves: NDArray[np.float64]) -> Tensor:
         """Return the shares of moves up to each treatment; 0 of who stand for others. (n, M)."""
@@ -244,6 +278,21 @@ class _Model:
         shares[self.moves.person, self.moves.treatment] = torch.from_numpy(moves)
         shares[torch.from_numpy(self.weight > 1)] = 0
         return shares.cumsum(dim=1)
+
+
+def _best_of_each(
+    person: NDArray[np.int64], worth: NDArray[np.float64], which: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return each person's moves of most worth, a few of them.
+
+    Args:
+        person: of each move, rising.
+        worth: of each move.
+        which: the moves.
+    """
+    order = np.lexsort((-worth, person))
+    rank = np.arange(person.size) - np.searchsorted(person, person)
+    return which[order[rank < _MOVES]]
 
 
 def _representatives(margin: Tensor, detail: int) -> tuple[Tensor, NDArray[np.float64]]:
