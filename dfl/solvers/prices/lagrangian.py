@@ -139,6 +139,18 @@ class Lagrangian:
         choices = None if self.choices is None else self.choices[rows]
         return replace(self, revenue=self.revenue[rows], cost=self.cost[rows], choices=choices)
 
+    def amounts(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """Return revenue and cost of some people, float64.
+
+        Returns:
+            Revenue, ``(n, M)``, minus infinity where a treatment is not allowed; and cost,
+            ``(n, M, K)``.
+        """
+        revenue, cost = self.revenue[rows].double(), self.cost[rows].double()
+        if self.choices is not None:
+            revenue = revenue.masked_fill(~self.choices[rows], -torch.inf)
+        return revenue, cost
+
     def uses(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Return revenue and use of every constraint by some people, float64.
 
@@ -146,13 +158,11 @@ class Lagrangian:
             Revenue, ``(n, M)``, minus infinity where a treatment is not allowed; and use,
             ``(n, M, C)``.
         """
-        revenue, cost = self.revenue[rows].double(), self.cost[rows].double()
+        revenue, cost = self.amounts(rows)
         place = torch.eye(revenue.shape[1], dtype=torch.float64, device=revenue.device)
-        floor = self.min_return * cost.sum(dim=2, keepdim=True) - revenue[..., None]
-        use = torch.cat([cost, place.expand(revenue.shape[0], -1, -1), floor], dim=2)
-        if self.choices is not None:
-            revenue = revenue.masked_fill(~self.choices[rows], -torch.inf)
-        return revenue, use
+        earned = self.revenue[rows].double()[..., None]
+        floor = self.min_return * cost.sum(dim=2, keepdim=True) - earned
+        return revenue, torch.cat([cost, place.expand(revenue.shape[0], -1, -1), floor], dim=2)
 
     def totals(self, choice: Tensor) -> tuple[float, Tensor]:
         """Return revenue of a choice, and what it uses of each constraint."""
@@ -221,6 +231,26 @@ class Lagrangian:
         size_of_terms = weight * size + float(usage[:budgets] @ per_cost.cpu()) + places + abs(paid)
         value = paid + score + _ROUNDING * size_of_terms
         return Evaluation(prices, value, revenue, usage, choice, margin)
+
+    def alike(self, choice: Tensor) -> Tensor:
+        """Return a number per person, equal for identical people with the same treatment.
+
+        Args:
+            choice: treatment of each person, int64, shape ``(N,)``.
+
+        Returns:
+            A random mix of all that is known of a person. float64, shape ``(N,)``.
+        """
+        key = torch.empty(self.rows, dtype=torch.float64, device=self.revenue.device)
+        numbers = self.revenue.shape[1] * (self.cost.shape[2] + 2) + 1
+        weight = torch.rand(numbers, generator=torch.Generator().manual_seed(0)).to(key)
+        for part in self.chunks():
+            known = [self.revenue[part], self.cost[part].flatten(1), choice[part, None]]
+            if self.choices is not None:
+                known.append(self.choices[part])
+            mixed = torch.cat([one.double() for one in known], dim=1)
+            key[part] = (mixed * weight[: mixed.shape[1]]).sum(dim=1)
+        return key
 
     def _usage(
         self, sums: Tensor, spent: Tensor, choice: Tensor
