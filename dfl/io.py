@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from dfl.errors import WriteError
 
-__all__ = ["write_bytes", "write_json", "write_tensors", "write_whole"]
+__all__ = ["UNFINISHED", "write_bytes", "write_json", "write_tensors", "write_whole"]
+
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.part")
+"""Names of files that `write_whole` had not put into place when its process was killed."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -18,6 +18,7 @@ from dfl.errors import DataError, DataNotFoundError, DflError, InvalidValueError
 from dfl.io import write_whole
 from dfl.methods import FittedModel
 from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.served import Served
 from dfl.problem import Allocation, AllocationProblem
 
 __all__ = ["CustomerAllocation", "allocate_file"]
@@ -77,10 +78,9 @@ def allocate_file(
         ConfigError: if the solver is unknown.
         WriteError: if the output could not be written; nothing is left of it then.
     """
-    encoded = folder.read_json("encoder.json")
-    encoder, names = FeatureEncoder.from_dict(encoded), encoded["treatment_names"]
+    served = Served.of(folder)
+    model, encoder, names = served.model, served.encoder, served.treatment_names
     chosen = read_solver(folder.config["solver"] if solver is None else solver)
-    model = FittedModel.load(folder.path / "model.safetensors")
     _check_names(customers, output, keep)
     with _opened(customers) as file:
         features = [column.name for column in encoder.columns]

@@ -47,9 +47,15 @@ def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"metrics.json is missing: the run did not finish"):
         folder.read_json("metrics.json")
     (folder.path / "metrics.json").write_text("{")
+    folder.seal("metrics.json")
     with pytest.raises(DataError, match=r"metrics.json is unreadable"):
         folder.read_json("metrics.json")
+    folder.write_bytes("metrics.json", b"[]")
+    folder.seal("metrics.json")
+    with pytest.raises(DataError, match=r"metrics.json must hold a JSON object, got list"):
+        folder.read_json("metrics.json")
     (folder.path / "config.yaml").write_text("a: [")
+    folder.seal("config.yaml")
     with pytest.raises(ConfigError, match="is not valid YAML"):
         _ = folder.config
 
@@ -57,9 +63,9 @@ def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
 def test_the_page_is_written_last_and_marks_the_end(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", {})
     (folder.checkpoints / "target.safetensors").touch()
-    folder.write_report(Report([], {"plots/a.png": b"a", "report.html": b"page"}))
+    folder.write_report(Report("A run", [], {"a": lambda axes, results: None}, {}, "seed: 1"))
     assert folder.finished
-    assert (folder.path / "plots" / "a.png").read_bytes() == b"a"
+    assert (folder.path / "plots" / "a.png").read_bytes().startswith(b"\x89PNG")
     folder.drop_checkpoints()
     assert not (folder.path / "checkpoints").exists()
 

@@ -43,6 +43,7 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
         "config.yaml",
         "encoder.json",
         "history.json",
+        "manifest.json",
         "metrics.json",
         "model.safetensors",
         "plots",
@@ -163,7 +164,7 @@ def test_a_full_disk_stops_a_run_that_can_be_resumed(
 
     def full(descriptor: int) -> None:
         calls.append(descriptor)
-        if len(calls) > 2:  # configuration and versions still fit
+        if len(calls) > 3:  # manifest, versions and configuration still fit
             raise OSError(28, "No space left on device")
         sync(descriptor)
 
