@@ -19,7 +19,7 @@ def report_command(run: Path) -> None:
         DflError: if a file is unreadable or could not be written.
     """
     folder = RunFolder.open(run)
-    report = comparison_report_of(folder) if "runs" in folder.config else report_of(folder)
+    report = comparison_report_of(folder) if folder.kind == "compare" else report_of(folder)
     with locked(run):
         folder.write_report(report)
     for table in report.tables:

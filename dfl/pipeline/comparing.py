@@ -52,7 +52,7 @@ def resume_comparison(path: Path, watcher: Watcher) -> RunFolder:
         RunFolderError: if there is no folder of a comparison.
         DflError: as `compare`.
     """
-    folder = RunFolder.open(path)
+    folder = RunFolder.open(path, of="compare")
     if folder.finished:
         watcher.say(f"{path} is finished; nothing to do.")
         return folder

@@ -97,19 +97,34 @@ class RunFolder:
         return folder
 
     @staticmethod
-    def open(path: Path) -> "RunFolder":
+    def open(path: Path, *, of: str | None = None) -> "RunFolder":
         """Return the run folder at ``path``.
 
+        Args:
+            path: of the folder.
+            of: command that must have made it, ``"run"`` or ``"compare"``; None: either.
+
         Raises:
-            RunFolderError: if there is none.
+            RunFolderError: if there is none, or another command made it.
+            DataError: if its configuration is not the one that was written.
         """
         if (path / "config.yaml").is_file():
-            return RunFolder(path)
+            folder = RunFolder(path)
+            if of not in (None, folder.kind):
+                raise RunFolderError(
+                    f"{path} was made by 'dfl {folder.kind}', not by 'dfl {of}'; use that command."
+                )
+            return folder
         if path.is_dir() and any(path.iterdir()) and _only_begun(path):
             raise RunFolderError(
                 f"{path} was stopped before anything was done; run it again without --resume."
             )
         raise RunFolderError(f"{path} is not a run folder: it holds no config.yaml.")
+
+    @property
+    def kind(self) -> str:
+        """The command that made the folder: ``"run"`` or ``"compare"``."""
+        return "compare" if "runs" in self.config else "run"
 
     @property
     def finished(self) -> bool:

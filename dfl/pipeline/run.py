@@ -58,7 +58,7 @@ def resume(path: Path, watcher: Watcher) -> RunFolder:
         RunFolderError: if there is no run folder, or it is in use.
         DflError: as `run`.
     """
-    folder = RunFolder.open(path)
+    folder = RunFolder.open(path, of="run")
     if folder.finished:
         watcher.say(f"{path} is finished; nothing to do.")
         return folder

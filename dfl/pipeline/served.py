@@ -52,6 +52,10 @@ class Served:
             RunFolderError: if the run has no model yet, or none that customers can be given to.
             DataError: if a file is damaged, or they do not belong together.
         """
+        if folder.kind == "compare":
+            raise RunFolderError(
+                f"{folder.path} holds a comparison; name the folder of one of its methods."
+            )
         model = load_model(folder)
         if not folder.has(ENCODER):
             raise RunFolderError(
