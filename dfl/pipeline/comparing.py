@@ -9,7 +9,7 @@ from dfl.data import AbstractTable, HybridData
 from dfl.errors import RunFolderError
 from dfl.pipeline.differences import summary
 from dfl.pipeline.folder import RunFolder
-from dfl.pipeline.lock import locked
+from dfl.pipeline.lock import locked, release
 from dfl.pipeline.run import finish, fit, on_device, predict, read_again
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick
@@ -54,6 +54,7 @@ def resume_comparison(path: Path, watcher: Watcher) -> RunFolder:
     """
     folder = RunFolder.open(path, of="compare")
     if folder.finished:
+        release(path)
         watcher.say(f"{path} is finished; nothing to do.")
         return folder
     with locked(path):

@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # said by the platform, not by the type
 
-__all__ = ["LOCK", "locked", "make_folder"]
+__all__ = ["LOCK", "locked", "make_folder", "release"]
 
 LOCK = ".lock"
 
@@ -46,6 +46,18 @@ def locked(path: Path) -> Iterator[None]:
                 (path / LOCK).unlink()
     finally:
         os.close(descriptor)
+
+
+def release(path: Path) -> None:
+    """Remove the lock, and the halves of files, that a process left which died at the very end.
+
+    Raises:
+        RunFolderError: if it did not die.
+        WriteError: if the folder cannot be written.
+    """
+    if (path / LOCK).exists():
+        with locked(path):
+            pass
 
 
 def make_folder(path: Path) -> None:

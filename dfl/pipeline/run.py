@@ -13,7 +13,7 @@ from dfl.data import HybridData, UpliftData
 from dfl.errors import ConfigError, DflError
 from dfl.methods import FittedModel, Monitor, Prediction, TrainingSet
 from dfl.pipeline.folder import RunFolder
-from dfl.pipeline.lock import locked
+from dfl.pipeline.lock import locked, release
 from dfl.pipeline.served import ENCODER, MODEL, load_model
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
@@ -60,6 +60,7 @@ def resume(path: Path, watcher: Watcher) -> RunFolder:
     """
     folder = RunFolder.open(path, of="run")
     if folder.finished:
+        release(path)
         watcher.say(f"{path} is finished; nothing to do.")
         return folder
     with locked(path):
