@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, TypeAlias, final
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dfl.budget import Budget
 from dfl.errors import DataError, DataNotFoundError, InvalidValueError, ShapeError
-from dfl.io import write_tensors
+from dfl.io import read_tensors, write_tensors
 from dfl.models.mlp import MLP, OutcomeNetwork
 from dfl.models.stacked import Parameters, StackedNetwork
 from dfl.models.standardisation import Scaling
@@ -134,7 +133,7 @@ class FittedModel:
         for f in fields(Scaling):
             tensors[f"scaling/{f.name}"] = getattr(self.scaling, f.name)
         about = {"hidden": self.network.hidden, "history": self.history}
-        write_tensors(path, tensors, {"dfl": json.dumps(about)})  # one key: order is not kept
+        write_tensors(path, tensors, {"dfl": json.dumps(about)})
 
     @staticmethod
     def load(path: Path) -> "FittedModel":
@@ -147,11 +146,8 @@ class FittedModel:
         if not path.exists():
             raise DataNotFoundError(f"no model at {path}; train one with 'dfl run'.")
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return _assemble(tensors, metadata)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            return _assemble(*read_tensors(path))
+        except (DataError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path} is not a readable dfl model ({error}).") from error
 
     def _moments(self, features: Tensor, spread: bool) -> list[Tensor]:
