@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import dfl
 from dfl.config import Study, read_study
 from dfl.data import HybridData, UpliftData
-from dfl.errors import ConfigError, DflError
+from dfl.errors import ConfigError, DataError, DflError
 from dfl.methods import FittedModel, Monitor, Prediction, TrainingSet
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked, release
@@ -19,7 +19,17 @@ from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
 from dfl.report.report import Report, run_report
 
-__all__ = ["finish", "fit", "on_device", "predict", "read_again", "report_of", "resume", "run"]
+__all__ = [
+    "finish",
+    "fit",
+    "on_device",
+    "predict",
+    "read_again",
+    "report_of",
+    "resume",
+    "run",
+    "with_features",
+]
 
 T = TypeVar("T")
 
@@ -90,8 +100,19 @@ def read_again(read: Callable[[Mapping[str, Any]], T], folder: RunFolder) -> T:
 def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
     """Load the rows, and prepare what a model is measured by on them."""
     watcher.say(f"Loading data: {study.data_name}")
-    data = study.data.hybrid(study.seed)
+    data = with_features(study.data.hybrid(study.seed))
     return data, Yardstick.of(data.test, study.budgets, study.evaluation)
+
+
+def with_features(data: HybridData) -> HybridData:
+    """Return data on whose people something is known.
+
+    Raises:
+        DataError: if there is no feature column.
+    """
+    if not data.test.features.shape[1]:
+        raise DataError("the data has no feature column, so all people look alike; name some.")
+    return data
 
 
 def finish(
