@@ -12,9 +12,11 @@ from dfl.config import Study, read_study
 from dfl.data import HybridData, UpliftData
 from dfl.errors import ConfigError, DataError, DflError
 from dfl.methods import FittedModel, Monitor, Prediction, TrainingSet
+from dfl.pipeline.expected_time import expected_seconds, in_words
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked, release
 from dfl.pipeline.served import ENCODER, MODEL, load_model
+from dfl.pipeline.spend import spend_ratio
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
 from dfl.report.report import Report, run_report
@@ -101,7 +103,17 @@ def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
     """Load the rows, and prepare what a model is measured by on them."""
     watcher.say(f"Loading data: {study.data_name}")
     data = with_features(study.data.hybrid(study.seed))
+    watcher.say(f"Rows: {in_parts(data)}")
     return data, Yardstick.of(data.test, study.budgets, study.evaluation)
+
+
+def in_parts(data: HybridData) -> str:
+    """Say how many rows each part has."""
+    return ", ".join(f"{rows:,} {part}" for part, rows in _rows_of(data).items())
+
+
+def _rows_of(data: HybridData) -> dict[str, int]:
+    return {part: len(getattr(data, part)) for part in ("rct", "obs", "validation", "test")}
 
 
 def with_features(data: HybridData) -> HybridData:
@@ -135,9 +147,11 @@ def finish(
         folder.seal(*kept)
     folder.drop_checkpoints()
     watcher.say(f"Evaluating {study.name}")
-    evaluation = yardstick.measure(predict(load_model(folder), data.test), study.solver)
+    predicted = predict(load_model(folder), data.test)
+    evaluation = yardstick.measure(predicted, study.solver)
     if not folder.finished:
-        folder.write_json("metrics.json", _metrics(study, data, evaluation))
+        metrics = _metrics(study, data, evaluation) | {"spend": _spend(study, data, predicted)}
+        folder.write_json("metrics.json", metrics)
         folder.seal("metrics.json")
         folder.write_report(report_of(folder))
     return evaluation
@@ -175,6 +189,9 @@ def fit(
     """
     monitor = Monitor(report=watcher.epoch, folder=folder.checkpoints)
     resumed = any(folder.checkpoints.iterdir())
+    expected = None if resumed else expected_seconds(study.method, sets)
+    if expected is not None:
+        watcher.say(f"Training will take about {in_words(expected)} on this machine")
     start = time.perf_counter()
     models = study.method.fit_many(sets, monitor=monitor)
     seconds = time.perf_counter() - start
@@ -191,8 +208,16 @@ def _readable(history: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _spend(study: Study, data: HybridData, predicted: Prediction) -> dict[str, object]:
+    """Return budget to what an allocation by predicted costs really spends of it."""
+    level = study.evaluation.level
+    return {
+        str(budget): spend_ratio(data.test, predicted, study.solver, budget, level)
+        for budget in study.budgets
+    }
+
+
 def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str, object]:
-    parts = ("rct", "obs", "validation", "test")
     card = data.card
     return {
         "name": study.name,
@@ -201,6 +226,6 @@ def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str
         if card is None
         else f"{card.title}. {card.citation}. Licence: {card.licence}.",
         "seed": study.seed,
-        "rows": {part: len(getattr(data, part)) for part in parts},
+        "rows": _rows_of(data),
         **evaluation.metrics,
     }
