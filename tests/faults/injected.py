@@ -6,14 +6,15 @@ Every write of Python passes an audit hook of the interpreter, so nothing of dfl
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 __all__ = ["Fault", "KilledError", "counting", "full_disk", "killed"]
 
-_WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
+_REMOVALS = {"os.remove", "os.rmdir", "shutil.rmtree"}
+_WRITES = {"os.mkdir", "os.rename", *_REMOVALS}
 
 
 @final
@@ -29,10 +30,18 @@ class Fault:
         folder: where writes count.
         at: number of the write that fails first; None: none does.
         error: makes what is raised.
+        spared: events that succeed all the same.
     """
 
-    def __init__(self, folder: Path, at: int | None, error: Callable[[], BaseException]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        at: int | None,
+        error: Callable[[], BaseException],
+        spared: Collection[str] = (),
+    ) -> None:
         self.folder, self.at, self.error = os.fspath(folder), at, error
+        self.spared = spared
         self.seen = 0
         self.struck = False
 
@@ -40,7 +49,7 @@ class Fault:
         if not self._counts(event, args):
             return
         self.seen += 1
-        if self.at is not None and self.seen > self.at:
+        if self.at is not None and self.seen > self.at and event not in self.spared:
             self.struck = True
             raise self.error()
 
@@ -93,4 +102,5 @@ def killed(folder: Path, at: int) -> Any:
 
 def full_disk(folder: Path, at: int) -> Any:
     """Have no room left from one write on."""
-    return _striking(Fault(folder, at, lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return _striking(Fault(folder, at, lambda: error, _REMOVALS))
