@@ -205,6 +205,11 @@ def _data(given: object) -> dict[str, Any]:
     spec = spec_of(given, "data")
     if "name" not in spec and isinstance(spec.get("path"), str):
         spec["name"] = "columns" if "treatment" in spec else recognise(spec["path"])
+    if spec.get("features") == []:
+        raise ConfigError(
+            "data.features must name a column, or be left out for all columns without a role; "
+            "without features all people look alike."
+        )
     return spec
 
 

@@ -10,7 +10,7 @@ from dfl.errors import RunFolderError
 from dfl.pipeline.differences import summary
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked, release
-from dfl.pipeline.run import finish, fit, in_parts, on_device, predict, read_again, with_features
+from dfl.pipeline.run import finish, fit, in_parts, on_device, predict, read_again
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick
 from dfl.report.report import Report, comparison_report
@@ -78,7 +78,7 @@ def _prepare(comparison: Comparison, watcher: Watcher) -> tuple[list[HybridData]
     first, seeds = comparison.studies[0], range(comparison.seeds)
     watcher.say(f"Loading data: {first.data_name}")
     source = first.data.load() if isinstance(first.data, AbstractTable) else first.data
-    data = [with_features(source.hybrid(first.seed + seed)) for seed in seeds]
+    data = [source.hybrid(first.seed + seed) for seed in seeds]
     watcher.say(f"Rows: {in_parts(data[0])}{', in each seed' if len(data) > 1 else ''}")
     one = comparison.seeds == 1
     yardsticks = [

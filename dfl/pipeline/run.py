@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import dfl
 from dfl.config import Study, read_study
 from dfl.data import HybridData, UpliftData
-from dfl.errors import ConfigError, DataError, DflError
+from dfl.errors import ConfigError, DflError
 from dfl.methods import FittedModel, Monitor, Prediction, TrainingSet
 from dfl.pipeline.expected_time import expected_seconds, in_words
 from dfl.pipeline.folder import RunFolder
@@ -30,7 +30,6 @@ __all__ = [
     "report_of",
     "resume",
     "run",
-    "with_features",
 ]
 
 T = TypeVar("T")
@@ -102,7 +101,7 @@ def read_again(read: Callable[[Mapping[str, Any]], T], folder: RunFolder) -> T:
 def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
     """Load the rows, and prepare what a model is measured by on them."""
     watcher.say(f"Loading data: {study.data_name}")
-    data = with_features(study.data.hybrid(study.seed))
+    data = study.data.hybrid(study.seed)
     watcher.say(f"Rows: {in_parts(data)}")
     return data, Yardstick.of(data.test, study.budgets, study.evaluation)
 
@@ -114,17 +113,6 @@ def in_parts(data: HybridData) -> str:
 
 def _rows_of(data: HybridData) -> dict[str, int]:
     return {part: len(getattr(data, part)) for part in ("rct", "obs", "validation", "test")}
-
-
-def with_features(data: HybridData) -> HybridData:
-    """Return data on whose people something is known.
-
-    Raises:
-        DataError: if there is no feature column.
-    """
-    if not data.test.features.shape[1]:
-        raise DataError("the data has no feature column, so all people look alike; name some.")
-    return data
 
 
 def finish(

@@ -59,8 +59,8 @@ class Served:
         model = load_model(folder)
         if not folder.has(ENCODER):
             raise RunFolderError(
-                f"{folder.path} has no {ENCODER}: its data is simulated or several seeds were "
-                "trained, so no customers' file fits its model. Run on a table first."
+                f"{folder.path} has no {ENCODER}: its data came without the columns of a table, so "
+                "no customers' file fits its model."
             )
         content = folder.read_json(ENCODER)
         encoder = FeatureEncoder.from_dict(content)

@@ -78,6 +78,10 @@ def test_sections_say_where_they_went() -> None:
         ({"evaluation": {"draw": 3}}, r"'draw' is not among the .*Did you mean 'draws'\?"),
         ({"evaluation": {"draws": 1}}, "evaluation: draws must be >= 2, got 1"),
         ({"evaluation": {"level": 95}}, r"evaluation: level must be in \(0, 1\), got 95"),
+        (
+            {"data": {"path": "x.csv", "treatment": "t", "features": []}},
+            r"data\.features must name",
+        ),
         ({"name": "../up"}, r"name must be 1 to 100 letters that can name a folder.*got '../up'"),
         ({"name": "a/b"}, r"none of / .*got 'a/b'"),
         ({"name": ""}, "name must be 1 to 100 letters .*got ''"),

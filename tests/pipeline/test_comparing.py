@@ -15,7 +15,7 @@ from dfl.pipeline import (
     resume_comparison,
     run,
 )
-from dfl.pipeline.served import Served
+from dfl.pipeline.served import MODEL, Served
 from tests.pipeline.tiny import Noting, tiny_study, write_shop
 
 
@@ -125,8 +125,11 @@ def test_the_folder_of_a_method_that_holds_another_run_is_refused(tmp_path: Path
         resume_comparison(tmp_path / "all", Silent())
 
 
-def test_a_comparison_itself_allocates_nothing(once: RunFolder) -> None:
+def test_a_comparison_itself_allocates_nothing(once: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds a comparison; name the folder of one of its"):
         Served.of(once)
-    with pytest.raises(RunFolderError, match=r"has no encoder\.json: its data is simulated"):
-        Served.of(RunFolder.open(once.path / "tsm-sl"))
+    bare = RunFolder.create(tmp_path / "bare", tiny_study().config)
+    shutil.copy(once.path / "tsm-sl" / MODEL, bare.path)
+    bare.seal(MODEL)
+    with pytest.raises(RunFolderError, match=r"has no encoder\.json: its data came without"):
+        Served.of(bare)

@@ -6,7 +6,7 @@ from typing import Any, final
 import pytest
 import torch
 
-from dfl.errors import ConfigError, DataError, InfeasibleBudgetError, RunFolderError, WriteError
+from dfl.errors import ConfigError, InfeasibleBudgetError, RunFolderError, WriteError
 from dfl.methods import FittedModel
 from dfl.pipeline import RunFolder, Silent, report_of, resume, run
 from dfl.pipeline.run import predict
@@ -200,9 +200,3 @@ def test_a_configuration_of_an_earlier_version_says_who_made_it(tmp_path: Path) 
     RunFolder.create(tmp_path / "run", config)
     with pytest.raises(ConfigError, match=r"'sovler' is not .* was made by dfl 0\..*CHANGELOG\.md"):
         resume(tmp_path / "run", Silent())
-
-
-def test_data_without_features_is_refused_before_training(tmp_path: Path) -> None:
-    data = write_shop(tmp_path / "shop.parquet") | {"features": []}
-    with pytest.raises(DataError, match="the data has no feature column"):
-        run(tiny_study(data=data), tmp_path / "run", Silent())
