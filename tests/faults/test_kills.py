@@ -36,7 +36,8 @@ MAKERS: dict[str, Callable[[dict[str, Any]], tuple[Start, Start]]] = {
     "compare": lambda data: of_comparison(data, 1),
     "compare-2-seeds": lambda data: of_comparison(data, 2),
 }
-FEW, ALL = 5, pytest.mark.faults
+FEW, ALL = 3, pytest.mark.faults
+EVERY = [pytest.param(name, None, marks=ALL) for name in MAKERS]
 # Times differ from run to run; manifests hold checksums of the times.
 DIFFERENT = {"timing.json", "manifest.json"}
 
@@ -58,9 +59,7 @@ def go_on(start: Start, again: Start, path: Path) -> RunFolder:
         return start(path)
 
 
-@pytest.fixture(
-    scope="module", params=["run", "compare", pytest.param("compare-2-seeds", marks=ALL)]
-)
+@pytest.fixture(scope="module")
 def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> "Job":
     folder = tmp_path_factory.mktemp("whole")
     start, again = MAKERS[request.param](write_shop(folder / "shop.parquet"))
@@ -80,7 +79,9 @@ def points(writes: int, how_many: int | None) -> list[int]:
     return sorted({round(k * (writes - 1) / (how_many - 1)) for k in range(how_many)})
 
 
-@pytest.mark.parametrize("how_many", [FEW, pytest.param(None, marks=ALL)])
+@pytest.mark.parametrize(
+    ("job", "how_many"), [("run", 5), ("compare", FEW), *EVERY], indirect=["job"]
+)
 def test_a_process_that_dies_at_a_write_costs_nothing(
     job: Job, how_many: int | None, tmp_path: Path
 ) -> None:
@@ -93,7 +94,7 @@ def test_a_process_that_dies_at_a_write_costs_nothing(
         assert contents(path) == whole, at
 
 
-@pytest.mark.parametrize("how_many", [FEW, pytest.param(None, marks=ALL)])
+@pytest.mark.parametrize(("job", "how_many"), [("run", FEW), *EVERY], indirect=["job"])
 def test_a_full_disk_is_a_line_and_costs_nothing(
     job: Job, how_many: int | None, tmp_path: Path
 ) -> None:
@@ -106,7 +107,9 @@ def test_a_full_disk_is_a_line_and_costs_nothing(
         assert contents(path) == whole, at
 
 
-@pytest.mark.parametrize("how_many", [2, pytest.param(6, marks=ALL)])
+@pytest.mark.parametrize(
+    ("job", "how_many"), [("run", 2), pytest.param("compare", 6, marks=ALL)], indirect=["job"]
+)
 def test_a_process_that_dies_again_while_it_goes_on(
     job: Job, how_many: int, tmp_path: Path
 ) -> None:
