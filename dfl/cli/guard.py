@@ -47,7 +47,8 @@ def _line(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}.", _ERROR
-    if isinstance(error, MemoryError):
+    # Torch raises an error of its own on an accelerator, and a plain one on the CPU.
+    if isinstance(error, MemoryError) or ("allocate" in str(error) and "memory" in str(error)):
         return "not enough memory; take fewer rows, members or a smaller batch_size.", _ERROR
     return (
         f"unforeseen {type(error).__name__}: {error}. This is a fault of dfl; please report it, "

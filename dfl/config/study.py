@@ -115,8 +115,8 @@ class Study:
             ConfigError: at the first part that fails its dry check.
         """
         try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:  # both come for a missing accelerator
+            torch.zeros(1, device=self.device).item()
+        except (RuntimeError, AssertionError, NotImplementedError) as error:  # none is there
             reason = str(error).splitlines()[0]
             raise ConfigError(f"device {self.device!r} cannot be used: {reason}") from error
         for one in self.checks():

@@ -167,10 +167,12 @@ class RunFolder:
 
         Raises:
             WriteError: if it could not be written.
+            DataError: if it is damaged.
         """
-        sealed = self._sealed() or {}
-        new = {name: _checksum((self.path / name).read_bytes()) for name in names}
-        self._write_manifest(sealed | new)
+        sealed = self._sealed()
+        if sealed is not None:  # a folder of an earlier version stays one
+            new = {name: _checksum((self.path / name).read_bytes()) for name in names}
+            self._write_manifest(sealed | new)
 
     def has(self, name: str) -> bool:
         """Say whether a file is there and was finished.

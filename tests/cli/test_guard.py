@@ -27,6 +27,11 @@ def command(error: BaseException) -> typer.Typer:
         (PermissionError(13, "Permission denied", "a/b"), 2, "error: a/b: Permission denied."),
         (OSError(5, "Input/output error"), 2, "error: Input/output error."),
         (MemoryError(), 2, "error: not enough memory; take fewer rows, members or a smaller batch"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            2,
+            "error: not enough memory;",
+        ),
         (RuntimeError("odd"), 70, "error: unforeseen RuntimeError: odd. This is a fault of dfl;"),
         (RecursionError("deep"), 70, "error: unforeseen RecursionError: deep."),
         (KeyboardInterrupt(), 130, "Stopped."),

@@ -145,12 +145,29 @@ def test_a_manifest_that_is_gone_is_no_way_around_it(shop: Path, tmp_path: Path)
         assert (code, "manifest.json is missing, so the other files" in text) == (2, True)
 
 
+def make_old(folder: Path) -> None:
+    """Make a folder what versions without a manifest left."""
+    (folder / "manifest.json").unlink()
+    versions = json.loads((folder / "versions.json").read_text())
+    del versions["run_folder"]
+    (folder / "versions.json").write_text(json.dumps(versions))
+
+
+def test_an_unfinished_folder_of_an_earlier_version_is_finished(shop: Path, tmp_path: Path) -> None:
+    data = write_shop(tmp_path / "shop.parquet")
+    with pytest.raises(KilledError):
+        run(tiny_study(data=data), tmp_path / "run", Noting(1, act=die))
+    make_old(tmp_path / "run")
+    done = invoke("run", "-o", tmp_path / "run", "--resume")
+    assert done.code == 0, done.text
+    assert all(reader(shop, tmp_path / "run")[0] == 0 for reader in READERS.values())
+    ours, whole = (folder / "metrics.json" for folder in (tmp_path / "run", shop / "run-0"))
+    assert ours.read_bytes() == whole.read_bytes()
+
+
 def test_a_folder_of_an_earlier_version_is_read(shop: Path, tmp_path: Path) -> None:
     shutil.copytree(shop / "run-0", tmp_path / "run")
-    (tmp_path / "run" / "manifest.json").unlink()
-    versions = json.loads((tmp_path / "run" / "versions.json").read_text())
-    del versions["run_folder"]
-    (tmp_path / "run" / "versions.json").write_text(json.dumps(versions))
+    make_old(tmp_path / "run")
     assert all(reader(shop, tmp_path / "run")[0] == 0 for reader in READERS.values())
     metrics = tmp_path / "run" / "metrics.json"
     metrics.write_text("[1]")
