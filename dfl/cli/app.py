@@ -22,6 +22,10 @@ app = typer.Typer(
 Data = Annotated[
     str | None, typer.Option(help="A data set or simulator by name, or a Parquet or CSV file.")
 ]
+Solver = Annotated[str | None, typer.Option(help="Solver that allocates.")]
+Layer = Annotated[str | None, typer.Option(help="Layer of the decision loss.")]
+Loss = Annotated[str | None, typer.Option(help="Decision loss.")]
+Hypergrad = Annotated[str | None, typer.Option(help="Hypergradient.")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="Set one option; repeatable."),
@@ -83,10 +87,10 @@ def run(
         str | None, typer.Argument(help="A shipped configuration, a method, or a YAML file.")
     ] = None,
     data: Data = None,
-    solver: Annotated[str | None, typer.Option(help="Solver that allocates.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer of the decision loss.")] = None,
-    loss: Annotated[str | None, typer.Option(help="Decision loss.")] = None,
-    hypergrad: Annotated[str | None, typer.Option(help="Hypergradient.")] = None,
+    solver: Solver = None,
+    layer: Layer = None,
+    loss: Loss = None,
+    hypergrad: Hypergrad = None,
     set_: Sets = None,
     budget_per_head: PerHead = None,
     budget_share: Share = None,
@@ -237,24 +241,50 @@ def ab(
 
 
 @app.command("list")
-def list_(family: Annotated[Family, typer.Argument(help="What to list.")]) -> None:
+def list_(
+    family: Annotated[Family | None, typer.Argument(help="What to list; all if left out.")] = None,
+) -> None:
     """List the names that configurations and options take."""
     from dfl.cli.listing import list_command
 
-    list_command(family.value)
+    list_command(None if family is None else family.value)
 
 
 @app.command()
 def explain(
     config: Annotated[str, typer.Argument(help="A configuration, a method, or a YAML file.")],
     data: Data = None,
+    solver: Solver = None,
+    layer: Layer = None,
+    loss: Loss = None,
+    hypergrad: Hypergrad = None,
     set_: Sets = None,
+    budget_per_head: PerHead = None,
+    budget_share: Share = None,
+    seed: Seed = None,
+    members: Members = None,
+    epochs: Epochs = None,
+    device: Device = None,
 ) -> None:
     """Show what a configuration puts together and whether the parts fit; runs nothing."""
     from dfl.cli.changes import Changes
     from dfl.cli.explain import explain_command
 
-    explain_command(config, Changes(data=data, settings=tuple(set_ or ())))
+    changes = Changes(
+        data=data,
+        solver=solver,
+        loss=loss,
+        layer=layer,
+        hypergrad=hypergrad,
+        per_head=tuple(budget_per_head or ()),
+        share=tuple(budget_share or ()),
+        seed=seed,
+        device=device,
+        members=members,
+        epochs=epochs,
+        settings=tuple(set_ or ()),
+    )
+    explain_command(config, changes)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dfl.cli.changes import Changes, free_folder
-from dfl.cli.console import results, show, watching
+from dfl.cli.console import say, show, watching
 from dfl.cli.interrupt import resumable
 from dfl.config import read_study
 from dfl.errors import ConfigError
@@ -28,7 +28,7 @@ def run_command(source: str | None, changes: Changes, output: Path | None, again
     folder = _resume(source, changes, output) if again else _start(source, changes, output)
     for table in report_of(folder).tables:
         show(table)
-    results().print(f"Run folder: {folder.path}", markup=False)
+    say(f"Run folder: {folder.path}")
 
 
 def _start(source: str | None, changes: Changes, output: Path | None) -> RunFolder:

@@ -15,9 +15,10 @@ from dfl.data import FeatureEncoder
 from dfl.data.sources.reading import find_file
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.io import write_whole
-from dfl.models import AbstractModel, load_model
+from dfl.models import AbstractModel
 from dfl.pipeline.customers import CustomerFile, check_output, writer
 from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.served import Served
 from dfl.problem import Allocation, AllocationProblem
 
 __all__ = ["CustomerAllocation", "HeldOut", "allocate_file"]
@@ -103,10 +104,9 @@ def allocate_file(
         DataWarning: as `FeatureEncoder.encode`.
     """
     customers, keep = find_file(customers), tuple(dict.fromkeys(keep))
-    encoded = folder.read_json("encoder.json")
-    encoder, names = FeatureEncoder.from_dict(encoded), encoded["treatment_names"]
+    served = Served.of(folder)
+    model, encoder, names = served.model, served.encoder, served.treatment_names
     chosen = read_solver(folder.config["solver"] if solver is None else solver)
-    model = load_model(folder.path / "model.safetensors")
     _check_names(customers, output, keep, overwrite=overwrite)
     features = tuple(dict.fromkeys(column.name for column in encoder.columns))
     with CustomerFile.opened(customers, features, keep) as file:

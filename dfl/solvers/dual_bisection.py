@@ -15,8 +15,8 @@ from dfl.solvers.base import AbstractSolver, require_one_budget, without_banned
 from dfl.solvers.passes import cheapest
 from dfl.solvers.passes.decide import decide
 from dfl.solvers.passes.hull import hull_steps
-from dfl.solvers.prices.crossing import last_within
 from dfl.solvers.passes.match_intervals import match_intervals
+from dfl.solvers.prices.crossing import last_within
 
 __all__ = ["DualBisection"]
 

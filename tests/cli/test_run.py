@@ -123,6 +123,7 @@ def test_ctrl_c_before_anything_is_kept(
         (["run", "tsm-sl", "--set", "epochs"], "--set takes section.option=value, got 'epochs'"),
         (["run", "tsm-sl", "--epochs", "0"], "training: epochs must be >= 1, got 0."),
         (["run", "tsm-sl", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["run", "tsm-sl", "--device", "meta"], "device 'meta' cannot be used"),
         (
             ["run", "tsm-sl", "--budget-share", "0.1", "--budget-per-head", "1"],
             "by --budget-per-head or by --budget-share, not both",

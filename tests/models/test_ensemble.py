@@ -99,7 +99,7 @@ def test_a_flipped_bit_anywhere_is_refused(model: NetworkEnsemble, tmp_path: Pat
         broken = bytearray(whole)
         broken[place] ^= 1 << (place % 8)
         path.write_bytes(bytes(broken))
-        with pytest.raises(DataError, match=r"altered|not a readable dfl model|holds a model of"):
+        with pytest.raises(DataError, match="not a readable dfl model"):
             load_model(path)
 
 
@@ -116,7 +116,7 @@ def test_a_model_of_an_earlier_format_is_refused_with_what_changed(tmp_path: Pat
 def test_a_kind_of_model_that_is_not_known_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     state = State("crystal-ball", {"x": torch.ones(1)}, {})
-    about = {"format": 2, "kind": state.kind, "about": {}, "checksum": state.checksum()}
+    about = {"format": 2, "kind": state.kind, "about": {}}
     write_tensors(path, state.tensors, {"dfl": json.dumps(about)})
     with pytest.raises(DataError, match="'crystal-ball' is not among the models"):
         load_model(path)

@@ -316,5 +316,7 @@ def test_a_full_disk_leaves_no_output(
 
 def test_a_run_that_is_not_finished(tmp_path: Path) -> None:
     started = RunFolder.create(tmp_path / "run", tiny_study().config)
-    with pytest.raises(RunFolderError, match=r"encoder.json is missing: the run did not finish"):
+    with pytest.raises(
+        RunFolderError, match=r"model.safetensors is missing: the run did not finish"
+    ):
         allocate(started, write_customers(tmp_path / "c.parquet"), Budget(per_head=1.3))

@@ -43,6 +43,7 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
         "config.yaml",
         "encoder.json",
         "history.json",
+        "manifest.json",
         "metrics.json",
         "model.safetensors",
         "plots",
@@ -56,7 +57,12 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
         "value-against-budget.png",
     }
     assert watcher.epochs == [("target", 1), ("target", 2)]
-    assert watcher.said == ["Loading data: coupon", "Training tsm-sl", "Evaluating tsm-sl"]
+    assert watcher.said == [
+        "Loading data: coupon",
+        "Rows: 120 rct, 150 obs, 100 validation, 160 test",
+        "Training tsm-sl",
+        "Evaluating tsm-sl",
+    ]
 
 
 def test_metrics_are_those_of_the_saved_model(tmp_path: Path) -> None:
@@ -145,7 +151,8 @@ def test_a_budget_below_the_cheapest_treatment_is_refused_before_training(tmp_pa
     watcher = Noting()
     with pytest.raises(InfeasibleBudgetError, match=r"per_head=0.9 .*below the 1 per head"):
         run(study, tmp_path / "run", watcher)
-    assert watcher.said == ["Loading data: shop"]
+    assert watcher.said[0] == "Loading data: shop"
+    assert watcher.epochs == []
     assert not (tmp_path / "run").exists()
 
 
@@ -163,7 +170,7 @@ def test_a_full_disk_stops_a_run_that_can_be_resumed(
 
     def full(descriptor: int) -> None:
         calls.append(descriptor)
-        if len(calls) > 2:  # configuration and versions still fit
+        if len(calls) > 3:  # manifest, versions and configuration still fit
             raise OSError(28, "No space left on device")
         sync(descriptor)
 
@@ -186,3 +193,10 @@ def test_a_run_reports_on_every_device_what_its_file_gives(
         json.loads(json.dumps(again.metrics))["budgets"]
         == folder.read_json("metrics.json")["budgets"]
     )
+
+
+def test_a_configuration_of_an_earlier_version_says_who_made_it(tmp_path: Path) -> None:
+    config = tiny_study().config | {"sovler": {"name": "greedy-dual"}}
+    RunFolder.create(tmp_path / "run", config)
+    with pytest.raises(ConfigError, match=r"'sovler' is not .* was made by dfl 0\..*CHANGELOG\.md"):
+        resume(tmp_path / "run", Silent())

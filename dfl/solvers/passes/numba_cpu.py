@@ -7,11 +7,11 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
 from dfl.solvers.passes.base import AbstractPasses, Along, Sifted, most_others
+from dfl.solvers.passes.cached import cached_njit
 from dfl.solvers.passes.radix import falling_order
 
 __all__ = ["NumbaPasses"]
@@ -19,10 +19,8 @@ __all__ = ["NumbaPasses"]
 # What makes the loops over people run on vectors of them: the number of treatments is the length
 # of a tuple and so known to the compiler, positions are unsigned, inputs lie flat, branches are
 # written as choices, and sums may be taken in another order. Nothing else is relaxed.
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
-_compiled_with_sums = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
-)
+_compiled = cached_njit(nogil=True, error_model="numpy")
+_compiled_with_sums = cached_njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 _U = np.uint64
 _BLOCK = 2048  # rows; few enough to stay in cache
 _LARGEST = np.finfo(np.float64).max
