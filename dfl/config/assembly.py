@@ -23,6 +23,8 @@ _MOVED: Mapping[str, tuple[str, ...]] = {
     "multiplier": ("price.multiplier",),
     "solver": ("price.solver",),
     "met_by": ("price.met_by",),
+    "bridge": ("upper",),
+    "network": ("hidden",),
 }
 
 

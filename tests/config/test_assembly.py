@@ -179,6 +179,13 @@ def test_an_option_that_moved_is_refused_with_its_new_name(sections: Any, messag
         build("dfcl", **sections)
 
 
+def test_an_option_of_the_bridge_is_refused_with_its_new_name() -> None:
+    with pytest.raises(ConfigError, match="bridge is now upper"):
+        build({"name": "bi-dfcl", "bridge": {"steps": 1}})
+    with pytest.raises(ConfigError, match="network is now hidden"):
+        build({"name": "bi-dfcl", "upper": {"network": {"hidden": [8]}}})
+
+
 def test_a_softness_given_in_part_keeps_the_rest_of_the_layers_own() -> None:
     layer = build("dfcl", layer={"name": "quadratic", "softness": {"scale": "absolute"}}).loss.layer
     assert layer.softness == Softness(1.0, "absolute")
