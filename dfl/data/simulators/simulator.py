@@ -8,6 +8,7 @@ from typing import ClassVar, TypeAlias, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from dfl.checks import check_number
 from dfl.data.encoder import FeatureEncoder
@@ -80,6 +81,8 @@ class AbstractSimulator(AbstractDataSource):
         noise: place between expected outcomes (0) and realistic draws (1), in [0, 1].
         rct_shares: chance of each treatment in randomised rows, each > 0, sum 1; None:
             uniform.
+        overlap: whether the old policy leaves every treatment a chance with everyone. False:
+            it gives each person the treatment of largest score and never explores.
         known_propensity: whether rows carry the chances they were treated with, given
             everything the policy saw.
 
@@ -95,6 +98,7 @@ class AbstractSimulator(AbstractDataSource):
     hidden_confounding: float = 0.0
     noise: float = 1.0
     rct_shares: tuple[float, ...] | None = None
+    overlap: bool = True
     known_propensity: bool = False
 
     def __post_init__(self) -> None:
@@ -168,7 +172,9 @@ class AbstractSimulator(AbstractDataSource):
     def _assigner(self, source: Source, generator: torch.Generator) -> Assign:
         def assign(scores: Tensor) -> tuple[Tensor, Tensor]:
             arms = scores.shape[0]
-            if source == "obs":
+            if source == "obs" and not self.overlap:
+                chances = one_hot(scores.argmax(dim=0), arms).T.to(scores)
+            elif source == "obs":
                 chances = scores.softmax(dim=0) * (1 - _EXPLORATION) + _EXPLORATION / arms
             else:
                 shares = self.rct_shares or (1 / arms,) * arms
