@@ -34,6 +34,8 @@ def check_number(
     Raises:
         InvalidValueError: ``temperature must be > 0, got -1.``; or ``error``.
     """
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        raise error(f"{name} must be a number, got {value!r}.")
     inside = not math.isnan(value) and not (finite and math.isinf(value))
     inside = inside and (above is None or value > above) and (below is None or value < below)
     inside = inside and (at_least is None or value >= at_least)

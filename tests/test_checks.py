@@ -2,6 +2,7 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
 from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, ShapeError
@@ -68,3 +69,14 @@ def test_a_caller_may_name_another_error() -> None:
         check_number("knob", 0, above=0, error=ShapeError)
     with pytest.raises(ShapeError, match="rows must be one of 'rct', got 3"):
         check_choice("rows", 3, ("rct",), error=ShapeError)
+
+
+@pytest.mark.parametrize("value", ["3", None, [1.0]])
+def test_what_is_no_number_is_refused_in_words(value: Any) -> None:
+    with pytest.raises(InvalidValueError, match=r"knob must be a number, got"):
+        check_number("knob", value, above=0)
+
+
+def test_a_tensor_of_one_number_is_a_number() -> None:
+    with pytest.raises(InvalidValueError, match="knob must be > 0, got -1"):
+        check_number("knob", torch.tensor(-1.0), above=0)  # type: ignore[arg-type]
