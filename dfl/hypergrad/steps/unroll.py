@@ -134,14 +134,16 @@ class AbstractUnrolled(AbstractHypergradient):
                 self._check_descent(inner_loss, stepped, before.detach(), size)
             value = stepped.outer_value(outer_loss, layout.members)
             found = gradient([value.sum()], list(point.outer.values()))
-            outer_grad = dict(zip(point.outer, map(over_ranks, found), strict=True))
+            # Copies, because autograd may give two names the same memory.
+            copies = (over_ranks(slope).clone() for slope in found)
+            outer_grad = dict(zip(point.outer, copies, strict=True))
             check_depends(outer_grad, inner_loss, outer_loss, point)
         for name, slope in outer_grad.items():
             check_finite(slope, f"the hypergradient of outer[{name!r}]")
         norm = layout.per_member(layout.flatten(first).detach().norm(dim=1))
         unknown = torch.full_like(norm, torch.nan)
         diagnostics = Diagnostics(self.steps, unknown, unknown, norm)
-        return Hypergradient(outer_grad, value.detach(), diagnostics)
+        return Hypergradient(outer_grad, value.detach().clone(), diagnostics)
 
     def _descend(
         self, inner_loss: Loss, point: Point, slopes: tuple[Tensor, ...], size: Tensor
