@@ -672,7 +672,18 @@ INNER, OUTER = {"a": torch.ones(2)}, {"b": torch.zeros(2)}
                 )
             },
             InvalidValueError,
-            "inner_loss or outer_loss must depend on outer, but neither uses any of 'b'",
+            "inner_loss or outer_loss must depend on outer, but uses none of 'b'",
+        ),
+        (
+            {
+                "inner_loss": ComposedLoss(
+                    lambda inner, outer: inner["a"].detach() - outer["b"],
+                    lambda found, outer: (found**2).sum(),
+                ),
+                "outer_loss": lambda inner, outer: plain(inner, outer) + outer["b"].sum(),
+            },
+            InvalidValueError,
+            "inner_loss must depend on inner, but uses none of 'a'",
         ),
         (
             {"outer_loss": lambda inner, outer: (outer["b"].add_(1) * inner["a"]).sum()},

@@ -22,7 +22,6 @@ from dfl.hypergrad.curvature.point import (
     Point,
     check_depends,
     check_finite,
-    check_graph,
     evaluate,
     gradient,
     members_of,
@@ -121,13 +120,14 @@ class AbstractUnrolled(AbstractHypergradient):
             point = Point.at(inner, outer)
             before = point.value(inner_loss)
             layout = Layout.of(point.inner, members_of(before, point.inner))
-            check_graph(before, "inner_loss", "inner")
             tracked = self._differentiated == self.steps
             first = gradient([before.sum()], list(point.inner.values()), create_graph=tracked)
             check_finite(
                 layout.per_member(layout.flatten(first).detach()),
                 "the gradient of inner_loss in inner",
             )
+            losses = {"inner_loss": inner_loss}
+            check_depends(first, losses, point, "inner")
             size = self._size(inner_loss, point, before)
             stepped = Point(self._descend(inner_loss, point, first, size), point.outer)
             if self.on_failure == "raise":
@@ -137,7 +137,8 @@ class AbstractUnrolled(AbstractHypergradient):
             # Copies, because autograd may give two names the same memory.
             copies = (over_ranks(slope).clone() for slope in found)
             outer_grad = dict(zip(point.outer, copies, strict=True))
-            check_depends(outer_grad, inner_loss, outer_loss, point)
+            losses["outer_loss"] = outer_loss
+            check_depends(outer_grad.values(), losses, point, "outer")
         for name, slope in outer_grad.items():
             check_finite(slope, f"the hypergradient of outer[{name!r}]")
         norm = layout.per_member(layout.flatten(first).detach().norm(dim=1))
