@@ -96,8 +96,8 @@ class BilevelTrainer:
         warm_start: go on from the inner parameters as they are; else they and their
             optimiser start anew after every upper step.
         warn_above: warn once if a hypergradient that needs an optimum is taken where the
-            inner gradient is more than this share of what it was at the start; None never
-            warns.
+            inner gradient is more than this share of what it was at the start (or first was,
+            where it is 0 there); None never warns.
 
     Raises:
         InvalidValueError: if a number is out of range, or a part is of another kind.
@@ -257,9 +257,9 @@ class _Run:
                 check_graph(value, "inner_loss", "inner")
                 slopes = gradient([value.sum()], list(self.inner.values()))
             _give(self.inner, slopes, "the gradient of inner_loss in inner")
-            if self._first_slope is None:
+            if not self._first_slope:  # a start at the inner optimum is no measure
                 self._first_slope = float(torch.cat([each.flatten() for each in slopes]).norm())
-            seen.append(value.detach())
+            seen.append(value.detach().clone())
             return float(value.detach().sum())
 
         if _asks_again(self._lower):
@@ -301,7 +301,7 @@ class _Run:
 def _give(parameters: Parameters, slopes: Iterable[Tensor], what: str) -> None:
     for (name, parameter), slope in zip(parameters.items(), slopes, strict=True):
         check_finite(slope, f"{what}[{name!r}]")
-        parameter.grad = slope
+        parameter.grad = slope.clone()  # autograd may give two names the same memory
 
 
 def _made(name: str, make: MakeOptimiser, parameters: Parameters) -> torch.optim.Optimizer:

@@ -109,6 +109,8 @@ class AbstractImplicit(AbstractHypergradient):
             layout = curvature.layout
             slope = layout.per_member(curvature.inner_gradient)
             check_finite(slope, "the gradient of inner_loss in inner")
+            losses = {"inner_loss": inner_loss}
+            check_depends([slope], losses, point, "inner")
             value = point.outer_value(outer_loss, layout.members)
             inputs = [*point.inner.values(), *point.outer.values()]
             slopes = [over_ranks(each) for each in gradient([value.sum()], inputs)]
@@ -120,7 +122,8 @@ class AbstractImplicit(AbstractHypergradient):
             indirect = curvature.mixed(solution.solution)
             direct = zip(point.outer, slopes[len(point.inner) :], strict=True)
             outer_grad = {name: each - indirect[name] for name, each in direct}
-            check_depends(outer_grad, inner_loss, outer_loss, point)
+            losses["outer_loss"] = outer_loss
+            check_depends(outer_grad.values(), losses, point, "outer")
         for name, each in outer_grad.items():
             check_finite(each, f"the hypergradient of outer[{name!r}]")
         diagnostics = Diagnostics(
@@ -129,7 +132,7 @@ class AbstractImplicit(AbstractHypergradient):
             layout.per_member(solution.curvature),
             layout.per_member(curvature.inner_gradient.norm(dim=1)),
         )
-        return Hypergradient(outer_grad, value.detach(), diagnostics)
+        return Hypergradient(outer_grad, value.detach().clone(), diagnostics)
 
     def _require(self, solution: LinearSolution) -> None:
         exact = self.curvature == "hessian"

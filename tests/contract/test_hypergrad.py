@@ -6,7 +6,8 @@ import importlib
 import inspect
 import pickle
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass
 from functools import cache
 
@@ -386,6 +387,54 @@ def test_autocast_makes_it_no_less_exact(short: AbstractHypergradient) -> None:
     torch.testing.assert_close(found.outer_value, expected.outer_value, rtol=0, atol=0)
 
 
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+AMBIENT: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "another device": lambda: torch.device("meta"),
+    "wide numbers": lambda: default_dtype(torch.float64),
+    "narrow numbers": lambda: default_dtype(torch.float16),
+    "saved tensors elsewhere": torch.autograd.graph.save_on_cpu,
+}
+
+
+@pytest.mark.parametrize("ambient", AMBIENT)
+def test_defaults_of_torch_do_not_matter(short: AbstractHypergradient, ambient: str) -> None:
+    problem = ridge(2, dtype=torch.float32)
+    given = problem.composed, problem.outer_loss, problem.inner, problem.outer
+    expected = short(*given)
+    with AMBIENT[ambient]():
+        found = short(*given)
+    equal(found.outer_grad, expected.outer_grad, rtol=0, atol=0)
+    torch.testing.assert_close(
+        found.diagnostics.residual, expected.diagnostics.residual, equal_nan=True
+    )
+
+
+def test_results_share_no_memory_with_parameters_or_each_other(
+    short: AbstractHypergradient,
+) -> None:
+    outer = {name: torch.tensor(value) for name, value in (("b", 2.0), ("c", 3.0))}
+
+    def direct(inner: Parameters, outer: Parameters) -> Tensor:
+        return outer["b"] + outer["c"]  # autograd gives both the same slope
+
+    found = short(quadratic(), direct, INNER, outer)
+    found.outer_grad["b"].mul_(7)
+    assert float(found.outer_grad["c"]) == 1
+    found = short(quadratic(), lambda inner, outer: outer["b"], INNER, outer)
+    found.outer_grad["b"].mul_(7)
+    found.outer_value.mul_(7)
+    assert float(outer["b"]) == 2
+
+
 def test_a_loss_that_relies_on_autocast_is_refused_in_words(short: AbstractHypergradient) -> None:
     rows = torch.ones(3, 2, dtype=torch.bfloat16)
 
@@ -623,7 +672,18 @@ INNER, OUTER = {"a": torch.ones(2)}, {"b": torch.zeros(2)}
                 )
             },
             InvalidValueError,
-            "inner_loss or outer_loss must depend on outer, but neither uses any of 'b'",
+            "inner_loss or outer_loss must depend on outer, but uses none of 'b'",
+        ),
+        (
+            {
+                "inner_loss": ComposedLoss(
+                    lambda inner, outer: inner["a"].detach() - outer["b"],
+                    lambda found, outer: (found**2).sum(),
+                ),
+                "outer_loss": lambda inner, outer: plain(inner, outer) + outer["b"].sum(),
+            },
+            InvalidValueError,
+            "inner_loss must depend on inner, but uses none of 'a'",
         ),
         (
             {"outer_loss": lambda inner, outer: (outer["b"].add_(1) * inner["a"]).sum()},

@@ -221,6 +221,48 @@ def test_inner_losses_that_train_nothing_are_refused(losses: object, match: str)
         trainer(every=3).fit(losses, repeat(outer_loss), *start)  # type: ignore[arg-type]
 
 
+@final
+class Clipping(torch.optim.Optimizer):
+    """Writes into the gradients it is given, as clipping does."""
+
+    def __init__(self, values: list[Tensor]) -> None:
+        super().__init__(values, {"lr": 0.1})
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        with torch.no_grad():
+            for each in self.param_groups[0]["params"]:
+                each -= each.grad.mul_(0.1)
+
+
+def test_gradients_that_autograd_shares_between_names_are_given_apart() -> None:
+    def sum_loss(inner: Parameters, outer: Parameters) -> Tensor:
+        return ((inner["a"] + inner["c"] - outer["b"]) ** 2).sum() + 0.1 * (inner["a"] ** 2).sum()
+
+    start = {"a": torch.ones(2), "c": torch.ones(2)}, {"b": torch.zeros(2)}
+    found = [
+        replace(trainer(every=2, warn_above=None, lower=0.1), **options)  # type: ignore[arg-type]
+        .fit(repeat(sum_loss, 4), repeat(lambda i, o: (i["a"] ** 2).sum()), *start)
+        .inner
+        for options in ({}, {"inner_optimiser": Clipping})
+    ]
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_start_at_the_inner_optimum_is_no_measure_of_being_far() -> None:
+    start = {"a": torch.zeros(2)}, {"b": torch.zeros(2)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer(every=20).fit(repeat(inner_loss, 60), repeat(outer_loss), *start)
+
+
+def test_values_in_the_history_stay_as_they_were() -> None:
+    start = {"a": torch.tensor([5.0, 5.0])}, {"b": torch.tensor([1.0, 1.0])}
+    found = trainer(warn_above=None).fit(
+        repeat(inner_loss, 3), repeat(lambda inner, outer: outer["b"][0]), *start
+    )
+    assert [round(float(step.outer_value), 4) for step in found.history] == [1.0, 0.8, 0.6]
+
+
 def test_parameters_that_overflow_are_never_returned() -> None:
     start = {"a": torch.tensor([5.0, 5.0])}, {"b": torch.zeros(2)}
     with pytest.raises(InvalidValueError, match=r"outer\['b'\] after training must be finite"):

@@ -1,9 +1,9 @@
 """`Point`: where derivatives are taken; losses and first derivatives there, checked."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Self, final
+from typing import Any, Literal, Self, final
 
 import torch
 from torch import Tensor
@@ -183,31 +183,37 @@ def check_graph(value: Tensor, name: str, leaves: str) -> None:
         )
 
 
-def check_depends(outer_grad: Parameters, inner_loss: Loss, outer_loss: Loss, point: Point) -> None:
-    """Refuse a derivative that is zero because no loss uses any outer parameter.
+def check_depends(
+    slopes: Iterable[Tensor],
+    losses: Mapping[str, Loss],
+    point: Point,
+    leaves: Literal["inner", "outer"],
+) -> None:
+    """Refuse a derivative that is zero because no loss uses any of the parameters.
 
     Args:
-        outer_grad: the derivative; where a number is not zero, nothing is done.
-        inner_loss: ``f(inner, outer)``.
-        outer_loss: ``F(inner, outer)``.
+        slopes: the derivative; where a number is not zero, nothing is done.
+        losses: what was differentiated, by the arguments that they came as.
         point: where it was taken.
+        leaves: with respect to what.
 
     Raises:
-        InvalidValueError: if neither loss depends on ``outer``.
+        InvalidValueError: if no loss depends on these parameters.
     """
-    if any(bool(slope.any()) for slope in outer_grad.values()):
+    if any(bool(slope.any()) for slope in slopes):
         return
-    inputs = list(point.outer.values())
-    for loss in (inner_loss, outer_loss):
+    parameters = getattr(point, leaves)
+    for loss in losses.values():
         value = evaluate(loss, point.inner, point.outer)
         if value.requires_grad:
+            inputs = list(parameters.values())
             found = torch.autograd.grad(value.sum(), inputs, allow_unused=True)
             if any(slope is not None for slope in found):
                 return
     raise InvalidValueError(
-        f"inner_loss or outer_loss must depend on outer, but neither uses any of "
-        f"{', '.join(map(repr, point.outer))}: look for .detach() or .item() on the way, or for a "
-        "tensor that is used in place of the argument."
+        f"{' or '.join(losses)} must depend on {leaves}, but uses none of "
+        f"{', '.join(map(repr, parameters))}: look for .detach(), .item() or torch.no_grad on the "
+        "way, or for a tensor that is used in place of the argument."
     )
 
 

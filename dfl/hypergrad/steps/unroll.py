@@ -22,7 +22,6 @@ from dfl.hypergrad.curvature.point import (
     Point,
     check_depends,
     check_finite,
-    check_graph,
     evaluate,
     gradient,
     members_of,
@@ -121,27 +120,31 @@ class AbstractUnrolled(AbstractHypergradient):
             point = Point.at(inner, outer)
             before = point.value(inner_loss)
             layout = Layout.of(point.inner, members_of(before, point.inner))
-            check_graph(before, "inner_loss", "inner")
             tracked = self._differentiated == self.steps
             first = gradient([before.sum()], list(point.inner.values()), create_graph=tracked)
             check_finite(
                 layout.per_member(layout.flatten(first).detach()),
                 "the gradient of inner_loss in inner",
             )
+            losses = {"inner_loss": inner_loss}
+            check_depends(first, losses, point, "inner")
             size = self._size(inner_loss, point, before)
             stepped = Point(self._descend(inner_loss, point, first, size), point.outer)
             if self.on_failure == "raise":
                 self._check_descent(inner_loss, stepped, before.detach(), size)
             value = stepped.outer_value(outer_loss, layout.members)
             found = gradient([value.sum()], list(point.outer.values()))
-            outer_grad = dict(zip(point.outer, map(over_ranks, found), strict=True))
-            check_depends(outer_grad, inner_loss, outer_loss, point)
+            # Copies, because autograd may give two names the same memory.
+            copies = (over_ranks(slope).clone() for slope in found)
+            outer_grad = dict(zip(point.outer, copies, strict=True))
+            losses["outer_loss"] = outer_loss
+            check_depends(outer_grad.values(), losses, point, "outer")
         for name, slope in outer_grad.items():
             check_finite(slope, f"the hypergradient of outer[{name!r}]")
         norm = layout.per_member(layout.flatten(first).detach().norm(dim=1))
         unknown = torch.full_like(norm, torch.nan)
         diagnostics = Diagnostics(self.steps, unknown, unknown, norm)
-        return Hypergradient(outer_grad, value.detach(), diagnostics)
+        return Hypergradient(outer_grad, value.detach().clone(), diagnostics)
 
     def _descend(
         self, inner_loss: Loss, point: Point, slopes: tuple[Tensor, ...], size: Tensor
