@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from dfl.checks import check_choice, check_number
+from dfl.checks import check_choice, check_count, check_number
 from dfl.errors import InvalidValueError, ShapeError
 
 
@@ -80,3 +80,11 @@ def test_what_is_no_number_is_refused_in_words(value: Any) -> None:
 def test_a_tensor_of_one_number_is_a_number() -> None:
     with pytest.raises(InvalidValueError, match="knob must be > 0, got -1"):
         check_number("knob", torch.tensor(-1.0), above=0)  # type: ignore[arg-type]
+
+
+def test_a_count_is_a_whole_number() -> None:
+    check_count("knob", 3, at_least=1)
+    with pytest.raises(InvalidValueError, match=r"knob must be a whole number >= 1, got 2\.5"):
+        check_count("knob", 2.5, at_least=1)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="knob must be >= 1, got 0"):
+        check_count("knob", 0, at_least=1)

@@ -34,7 +34,7 @@ from dfl.abtest.robust.verdict import (
     summarise_weights,
 )
 from dfl.abtest.rows.contrast import Contrast, Linearisation
-from dfl.checks import check_choice, check_number
+from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.stats.arrays import Integers, Matrix, Vector
 
@@ -91,7 +91,7 @@ class State(AbstractEstimator):
         """Check the options."""
         check_nu(self.nu)
         check_choice("errors", self.errors, ("sandwich", "fisher", "bootstrap"))
-        check_number("draws", self.draws, at_least=2)
+        check_count("draws", self.draws, at_least=2)
 
     def fit(self, contrast: Contrast) -> Fit:
         """Return the coefficient of the treatment, the check and the verdict.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.config.assembly import check_names
 from dfl.config.study import Study, read_study
 from dfl.errors import ConfigError
@@ -51,7 +51,7 @@ class Comparison:
                 f"a method in a comparison cannot be called {taken[0]!r}: a file of the comparison "
                 "has that name; set another by name."
             )
-        check_number("seeds", self.seeds, at_least=1, error=ConfigError)
+        check_count("seeds", self.seeds, at_least=1, error=ConfigError)
         if self.baseline not in names:
             raise ConfigError(f"baseline: {unknown_name('methods compared', self.baseline, names)}")
         first = self.studies[0].config

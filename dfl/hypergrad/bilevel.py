@@ -11,7 +11,7 @@ from typing import TypeAlias, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.hypergrad.base import (
     AbstractHypergradient,
@@ -129,8 +129,8 @@ class BilevelTrainer:
                     f"{type(getattr(self, name)).__name__}: give lambda values: "
                     "torch.optim.SGD(values, lr=0.1)."
                 )
-        check_number("every", self.every, at_least=1)
-        check_number("assumed_steps", self.assumed_steps, at_least=0)
+        check_count("every", self.every, at_least=1)
+        check_count("assumed_steps", self.assumed_steps, at_least=0)
         if self.warn_above is not None:
             check_number("warn_above", self.warn_above, at_least=0, finite=False)
 

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.hypergrad.curvature.base import Curvature, Product
 from dfl.hypergrad.curvature.linear_system import LinearSolution, balance, check_products
@@ -47,7 +47,7 @@ class ConjugateGradient(AbstractImplicit):
     rtol: float = 1e-5
 
     def _check_options(self) -> None:
-        check_number("max_iter", self.max_iter, at_least=1)
+        check_count("max_iter", self.max_iter, at_least=1)
         check_number("rtol", self.rtol, at_least=0, below=1)
 
     def _solve(self, curvature: Curvature, right_hand_side: Tensor) -> LinearSolution:
@@ -103,7 +103,7 @@ def conjugate_gradient(
         every step by its theorem 6:3. Deviations: member axis, damping, exit at negative
         curvature, restart from the true residual.
     """
-    check_number("max_iter", max_iter, at_least=1)
+    check_count("max_iter", max_iter, at_least=1)
     check_number("rtol", rtol, at_least=0, below=1)
     check_number("damping", damping, at_least=0)
     size = balance(right_hand_side)

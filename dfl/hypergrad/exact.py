@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.errors import InvalidValueError
 from dfl.hypergrad.curvature.base import Curvature, Product
 from dfl.hypergrad.curvature.linear_system import LinearSolution, balance, check_products
@@ -52,7 +52,7 @@ class Exact(AbstractImplicit):
 
     def _check_options(self) -> None:
         check_number("rtol", self.rtol, above=0, at_most=1)
-        check_number("max_size", self.max_size, at_least=1)
+        check_count("max_size", self.max_size, at_least=1)
 
     def _solve(self, curvature: Curvature, right_hand_side: Tensor) -> LinearSolution:
         size = right_hand_side.shape[1]

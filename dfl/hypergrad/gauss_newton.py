@@ -5,7 +5,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.hypergrad.conjugate_gradient import conjugate_gradient
 from dfl.hypergrad.curvature.base import Curvature
 from dfl.hypergrad.curvature.linear_system import LinearSolution
@@ -49,7 +49,7 @@ class GaussNewton(AbstractImplicit):
     curvature: CurvatureName = "gauss-newton"
 
     def _check_options(self) -> None:
-        check_number("max_iter", self.max_iter, at_least=1)
+        check_count("max_iter", self.max_iter, at_least=1)
         check_number("rtol", self.rtol, at_least=0, below=1)
 
     def _solve(self, curvature: Curvature, right_hand_side: Tensor) -> LinearSolution:

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.hypergrad.curvature.base import Curvature, Product, StepSize, check_step_size
 from dfl.hypergrad.curvature.linear_system import (
     LinearSolution,
@@ -61,8 +61,8 @@ class Neumann(AbstractImplicit):
     seed: int = 0
 
     def _check_options(self) -> None:
-        check_number("terms", self.terms, at_least=1)
-        check_number("power_iterations", self.power_iterations, at_least=1)
+        check_count("terms", self.terms, at_least=1)
+        check_count("power_iterations", self.power_iterations, at_least=1)
         check_step_size(self.step_size)
         check_number("rtol", self.rtol, above=0, at_most=1)
 
@@ -119,7 +119,7 @@ def neumann(
     Source:
         Lorraine, Vicol and Duvenaud (2020), arXiv:1911.02590, algorithm 3.
     """
-    check_number("terms", terms, at_least=1)
+    check_count("terms", terms, at_least=1)
     size = balance(right_hand_side)
     target = right_hand_side / size
     stride = step.unsqueeze(1)

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.errors import ShapeError
 from dfl.hypergrad.curvature.base import Curvature, Product
 from dfl.hypergrad.curvature.linear_system import (
@@ -56,7 +56,7 @@ class Nystrom(AbstractImplicit):
     seed: int = 0
 
     def _check_options(self) -> None:
-        check_number("rank", self.rank, at_least=1)
+        check_count("rank", self.rank, at_least=1)
         check_number("damping", self.damping, above=0)
         check_number("rtol", self.rtol, above=0, at_most=1)
 

@@ -6,7 +6,7 @@ from typing import Literal, final, get_args
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice, check_number
+from dfl.checks import check_choice, check_count, check_number
 from dfl.errors import InvalidValueError, NotConvergedError, UnsupportedProblemError
 from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
 from dfl.layers.pricing.options import Price, Softness, check_values
@@ -93,8 +93,8 @@ class LinearProgram(AbstractLayer):
         check_choice("on_failure", on_failure, ("raise", "mask", "fall-back"))
         check_number("tolerance", tolerance, above=0)
         check_number("audit_tolerance", audit_tolerance, above=0)
-        check_number("max_iter", max_iter, at_least=1)
-        check_number("max_size", max_size, at_least=1)
+        check_count("max_iter", max_iter, at_least=1)
+        check_count("max_size", max_size, at_least=1)
         if on_failure == "fall-back" and regularisation not in REGULARISERS:
             raise InvalidValueError(
                 "on_failure='fall-back' needs regularisation 'quadratic' or 'entropic', which "

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 from dfl.budget import Budget
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import PseudoLabelGradient
@@ -73,7 +73,7 @@ class BiDfcl(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_number("number of budgets", len(self.budgets), at_least=1)
+        check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("held_out", self.held_out, above=0, below=1)
         check_number("start", self.start)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import factual_loss
 from dfl.losses.primal_policy import PrimalPolicy
@@ -62,9 +62,9 @@ class Dfcl(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_number("number of budgets", len(self.budgets), at_least=1)
+        check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("prediction_weight", self.prediction_weight, at_least=0)
-        check_number("decision_epochs", self.decision_epochs, at_least=1)
+        check_count("decision_epochs", self.decision_epochs, at_least=1)
 
     @property
     def uses(self) -> tuple[Part, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
@@ -77,7 +77,7 @@ def cost_curve(
         mean over ``quantiles + 1``, also where fewer points were kept. Deviations: ties
         averaged; an error instead of a meaningless number where an effect is not positive.
     """
-    check_number("quantiles", quantiles, at_least=1)
+    check_count("quantiles", quantiles, at_least=1)
     return _scan(RankedRows.of(data, score, estimator).increments(), quantiles)
 
 
@@ -110,7 +110,7 @@ def aucc(
     Source:
         As `cost_curve`; standard errors are ours.
     """
-    check_number("quantiles", quantiles, at_least=1)
+    check_count("quantiles", quantiles, at_least=1)
     ranked = RankedRows.of(data, score, estimator)
     area = _scan(ranked.increments(), quantiles).area
     draws = [

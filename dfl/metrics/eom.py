@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.data.uplift_data import UpliftData
 from dfl.metrics.rows.policy_steps import PolicySteps
 from dfl.metrics.rows.randomised_rows import PolicyEstimator, per_head_budgets
@@ -161,6 +161,6 @@ def eom_curve(
         ShapeError: if predictions do not fit the rows.
         InvalidValueError: as `expected_outcome`, and if ``points`` is below 2.
     """
-    check_number("points", points, at_least=2)
+    check_count("points", points, at_least=2)
     shares = [Budget(share=k / (points - 1)) for k in range(points)]
     return expected_outcome(data, revenue, cost, shares, estimator=estimator, bootstrap=bootstrap)

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.errors import InfeasibleProblemError, NotConvergedError
 from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem
 from dfl.solvers.base import AbstractSolver, require_predicted_cost
@@ -69,8 +69,8 @@ class CuttingPlanes(AbstractSolver):
     def __post_init__(self) -> None:
         """Check the options."""
         check_number("rtol", self.rtol, above=0, below=1)
-        check_number("max_iter", self.max_iter, at_least=1)
-        check_number("detail", self.detail, at_least=1)
+        check_count("max_iter", self.max_iter, at_least=1)
+        check_count("detail", self.detail, at_least=1)
 
     @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:

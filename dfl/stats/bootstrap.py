@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Counts, Integers
 from dfl.stats.intervals import interval_factor
@@ -88,7 +88,7 @@ class Bootstrap:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_number("draws", self.draws, at_least=2)
+        check_count("draws", self.draws, at_least=2)
         interval_factor(self.level)
 
     def counts(

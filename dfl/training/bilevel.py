@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.hypergrad import AbstractHypergradient, ComposedLoss, GaussNewton, LookAhead
 from dfl.models import Logs, OuterNetwork, Parameters, StackedNetwork
 from dfl.seeds import stream
@@ -55,7 +55,7 @@ class BilevelSettings:
         """Check the ranges."""
         check_number("reach", self.reach, above=0)
         for name, least in (("every", 1), ("steps", 0), ("batch_size", 1), ("warm_epochs", 0)):
-            check_number(name, getattr(self, name), at_least=least)
+            check_count(name, getattr(self, name), at_least=least)
 
 
 @final

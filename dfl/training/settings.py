@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias, final
 
 import torch
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError, ShapeError
 from dfl.seeds import stream
@@ -46,9 +46,9 @@ class Training:
     def __post_init__(self) -> None:
         """Check the ranges."""
         for name in ("epochs", "batch_size", "min_steps", "members"):
-            check_number(name, getattr(self, name), at_least=1)
+            check_count(name, getattr(self, name), at_least=1)
         check_number("learning_rate", self.learning_rate, above=0)
-        check_number("number of weight_decay values", len(self.weight_decay), at_least=1)
+        check_count("number of weight_decay values", len(self.weight_decay), at_least=1)
         for decay in self.weight_decay:
             check_number("weight_decay", decay, at_least=0)
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from dfl.abtest.base import AbstractEstimator
 from dfl.abtest.rows.experiment import Experiment
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.errors import InvalidValueError
 from dfl.stats.intervals import interval_factor
 
@@ -66,7 +66,7 @@ def aa_test(
             small, or the estimator cannot read it.
         NotConvergedError: if an iteration does not reach its tolerance.
     """
-    check_number("runs", runs, at_least=2)
+    check_count("runs", runs, at_least=2)
     factor = interval_factor(level)
     generator = np.random.default_rng(seed)
     found = np.array([_read(split, estimator) for split in _splits(experiment, runs, generator)])

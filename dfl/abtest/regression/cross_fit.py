@@ -5,7 +5,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
 
@@ -54,7 +54,7 @@ class CrossFit:
 
     def __post_init__(self) -> None:
         """Check the number of folds."""
-        check_number("folds", self.folds, at_least=2)
+        check_count("folds", self.folds, at_least=2)
 
     def predict(
         self,

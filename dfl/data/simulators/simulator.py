@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.data.encoder import FeatureEncoder
 from dfl.data.hybrid import HybridData
 from dfl.data.sources.source import AbstractDataSource
@@ -40,7 +40,7 @@ class PartSizes:
     def __post_init__(self) -> None:
         """Check the range."""
         for field in fields(self):
-            check_number(f"sizes.{field.name}", getattr(self, field.name), at_least=1)
+            check_count(f"sizes.{field.name}", getattr(self, field.name), at_least=1)
 
     @staticmethod
     def paper() -> "PartSizes":
@@ -143,7 +143,7 @@ class AbstractSimulator(AbstractDataSource):
         Raises:
             InvalidValueError: if ``rows`` is below 1 or so small that a treatment is missing.
         """
-        check_number("rows", rows, at_least=1)
+        check_count("rows", rows, at_least=1)
         assign = self._assigner(source, generator)
         columns: dict[str, Tensor] = {}
         # Temporaries stay in the cache, and torch does not wake threads for vectors of this

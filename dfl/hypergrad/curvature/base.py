@@ -8,7 +8,7 @@ from typing import Literal, Self, TypeAlias, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.errors import InvalidValueError
 from dfl.hypergrad.base import Parameters
 from dfl.hypergrad.curvature.point import check_finite
@@ -195,7 +195,7 @@ def power_iteration(product: Product, start: Tensor, *, iterations: int) -> Tens
     Source:
         Golub and Van Loan (2013), Matrix Computations, section 8.2.1.
     """
-    check_number("iterations", iterations, at_least=1)
+    check_count("iterations", iterations, at_least=1)
     vector = start
     for _ in range(iterations):
         vector = product(torch.nn.functional.normalize(vector, dim=1))

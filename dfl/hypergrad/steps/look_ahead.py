@@ -6,7 +6,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
 from dfl.hypergrad.base import (
     AbstractHypergradient,
@@ -67,8 +67,8 @@ class LookAhead:
         step_size: float | Tensor | Literal["stable"] = "stable",
         max_halvings: int = 10,
     ) -> None:
-        check_number("steps", steps, at_least=0)
-        check_number("max_halvings", max_halvings, at_least=0)
+        check_count("steps", steps, at_least=0)
+        check_count("max_halvings", max_halvings, at_least=0)
         self._steps, self._max_halvings = steps, max_halvings
         self._measures = isinstance(step_size, str)
         if isinstance(step_size, str) and step_size != "stable":

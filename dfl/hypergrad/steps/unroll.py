@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice, check_number
+from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError, NotConvergedError
 from dfl.hypergrad.base import (
     AbstractHypergradient,
@@ -78,8 +78,8 @@ class AbstractUnrolled(AbstractHypergradient):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_number("steps", self.steps, at_least=1)
-        check_number("power_iterations", self.power_iterations, at_least=1)
+        check_count("steps", self.steps, at_least=1)
+        check_count("power_iterations", self.power_iterations, at_least=1)
         if not 1 <= self._differentiated <= self.steps:
             raise InvalidValueError(
                 f"last must be between 1 and steps = {self.steps}, got {self._differentiated}."

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.models.architectures.base import (
     AbstractArchitecture,
     AbstractOutcomeNetwork,
@@ -45,9 +45,9 @@ class ArmHeads(AbstractArchitecture):
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        check_number("number of trunk layers", len(self.trunk), at_least=1)
+        check_count("number of trunk layers", len(self.trunk), at_least=1)
         for size in (*self.trunk, *self.heads):
-            check_number("sizes of trunk and heads", size, at_least=1)
+            check_count("sizes of trunk and heads", size, at_least=1)
 
     def build(self, features: int, treatments: int) -> AbstractOutcomeNetwork:
         """Return a network."""

@@ -5,7 +5,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.checks import check_number
+from dfl.checks import check_count
 from dfl.models.architectures.base import (
     AbstractArchitecture,
     AbstractOutcomeNetwork,
@@ -37,7 +37,7 @@ class MLP(AbstractArchitecture):
     def __post_init__(self) -> None:
         """Check the sizes."""
         for size in self.hidden:
-            check_number("hidden sizes", size, at_least=1)
+            check_count("hidden sizes", size, at_least=1)
 
     def build(self, features: int, treatments: int) -> AbstractOutcomeNetwork:
         """Return a network."""
