@@ -32,6 +32,7 @@ _SLACK = 1e-6  # relative; prices come rounded to float32, and 0.1 is then 0.100
 _UNSAFE = 3.0  # a mean of so many standard deviations triples the error of horvitz-thompson
 
 
+@final
 class UnsafeEstimatorWarning(UserWarning):
     """The estimator that was asked for is noisy on these rows, for a reason that it names."""
 
