@@ -31,8 +31,10 @@ METRICS = {
     "aucc": {"CostCurve", "aucc", "cost_curve"},
     "constant_mix": {"best_constant_mix"},
     "eom": {"ExpectedOutcome", "eom_curve", "expected_outcome"},
+    "gain_curve": {"GainCurve", "budget_needed", "gain_curve", "integrated_difference"},
     "qini": {"Qini", "qini"},
     "random_allocation": {"random_allocation"},
+    "rate": {"Rate", "rate"},
     "roi_score": {"roi_score"},
     "spend_curve": {"CurvePoint", "SpendCurve", "observed_curve", "true_curve"},
     "truth": {

@@ -31,6 +31,7 @@ from dfl.solvers import AbstractSolver
 __all__ = ["Evaluation", "Yardstick"]
 
 _CURVE_POINTS = 21
+_FEW = 30  # rows of a treatment below which a bootstrap cannot know how much they vary
 _SAME = 1e-9  # relative; mean costs that differ by rounding are the same
 
 
@@ -109,7 +110,7 @@ class Yardstick:
             best_constant_mix(test, points, bootstrap=bootstrap),
             random_allocation(test, points, bootstrap=bootstrap),
             truth,
-            (*_notes_on_costs(cost), *why_no_truth),
+            (*_notes_on_costs(cost), *_notes_on_rows(test), *why_no_truth),
         )
 
     def measure(self, predicted: Prediction, solver: AbstractSolver) -> Evaluation:
@@ -242,6 +243,15 @@ def _notes_on_costs(cost: Sequence[float]) -> tuple[str, ...]:
             "the best treatment of each person is given.",
         )
     return ()
+
+
+def _notes_on_rows(test: UpliftData) -> list[str]:
+    return [
+        f"Treatment {name!r} has {rows} test rows, fewer than {_FEW}: intervals of whatever gives "
+        "it are too narrow."
+        for name, rows in zip(treatment_names(test), test.arm_counts.tolist(), strict=True)
+        if rows < _FEW
+    ]
 
 
 def _true_to_dict(true: TrueOutcome) -> dict[str, object]:

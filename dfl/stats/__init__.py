@@ -1,5 +1,6 @@
 """Statistics that metrics, losses and the reading of experiments share."""
 
+from dfl.stats.bands import simultaneous_factor
 from dfl.stats.bootstrap import Bootstrap, Estimate
 from dfl.stats.intervals import interval_factor, two_sided_p_value
 from dfl.stats.multiple_testing import Correction, adjust_p_values
@@ -14,5 +15,6 @@ __all__ = [
     "interval_factor",
     "paired_difference",
     "paired_ratio",
+    "simultaneous_factor",
     "two_sided_p_value",
 ]

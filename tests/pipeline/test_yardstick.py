@@ -186,3 +186,15 @@ def test_true_values_that_do_not_exist_leave_the_estimates() -> None:
     assert found.true is None
     assert "No true values: budget per_head=0.5 is 0.5 per head" in json.dumps(yardstick.notes)
     assert found.expected[0].standard_error > 0
+
+
+def test_a_treatment_of_few_rows_is_measured_and_said() -> None:
+    data = coupon()
+    few = torch.cat(
+        [(data.treatment == arm).nonzero()[: 3 if arm == 4 else 60, 0] for arm in range(5)]
+    )
+    found = Yardstick.of(data.subset(few), BUDGETS, BOOTSTRAP).measure(
+        truth(data.subset(few)), GreedyDual()
+    )
+    (note,) = found.metrics["notes"]  # type: ignore[misc]
+    assert "Treatment '20%' has 3 test rows, fewer than 30: intervals" in note
