@@ -96,7 +96,10 @@ def measure(law: str, units: int, share: float, runs: int) -> dict[str, list[int
 def report(results: dict[str, Any]) -> str:
     """Return the table in Markdown."""
     names = list(ESTIMATORS)
-    lines = ["| law | units | treated | " + " | ".join(names) + " |", "| --- " * (3 + len(names)) + "|"]
+    lines = [
+        "| law | units | treated | " + " | ".join(names) + " |",
+        "| --- " * (3 + len(names)) + "|",
+    ]
     for law, units, share in cells():
         found = results.get(f"{law}/{units}/{share:g}")
         if found is not None:

@@ -34,6 +34,7 @@ class Fit:
             `Contrast.mean_difference` does.
         design: regressors that were fitted to the outcome, one per row, or None for the arms'
             means alone. Shape ``(k, n)``.
+        least_units: of each arm, below which intervals are not known to hold.
     """
 
     estimate: float
@@ -43,6 +44,7 @@ class Fit:
     caveat: str = ""
     bessel: bool = False
     design: Matrix | None = None
+    least_units: int = 2
 
 
 @final
@@ -146,6 +148,7 @@ class AbstractEstimator(ABC):
         contrast = experiment.contrast(arm, self.linearisation)
         factor = interval_factor(level)
         fit = self.fit(contrast)
+        contrast.require_units(fit.least_units)
         spread = contrast.spread(
             fit.standard_error, fit.influence, bessel=fit.bessel, design=fit.design
         )

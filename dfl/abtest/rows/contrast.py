@@ -136,6 +136,19 @@ class Contrast:
             )
         return math.sqrt(variance)
 
+    def require_units(self, least: int) -> None:
+        """Refuse arms that are too small for an estimator.
+
+        Raises:
+            InvalidValueError: if one has less than ``least`` units.
+        """
+        for arm, units in (("treated", self.treated_units), ("control", self.control_units)):
+            if units < least:
+                raise InvalidValueError(
+                    f"the {arm} arm must have at least {least} units for this estimator, got "
+                    f"{units}: its intervals would be too short; use difference-in-means."
+                )
+
     def spread(
         self, error: float, influence: Vector, *, bessel: bool, design: Matrix | None
     ) -> Spread:
@@ -167,7 +180,8 @@ class Contrast:
             size: Vector = np.ones(len(own)) if self.events is None else self.events[rows]
             if self.clusters is not None:
                 unit = np.unique(self.clusters[rows], return_inverse=True)[1]
-                own, size = np.bincount(unit, weights=own), np.bincount(unit, weights=size)
+                own = np.bincount(unit, weights=own).astype(np.float64)
+                size = np.bincount(unit, weights=size).astype(np.float64)
             arms.append(Arm(parts=own, size=size, used=float(slopes.sum())))
         found = spread_of(*arms)
         return replace(found, error=error * found.error / math.sqrt(plain))
