@@ -142,9 +142,20 @@ class AbstractEstimator(ABC):
                 of range.
             NotConvergedError: if an iteration does not reach its tolerance.
         """
-        return tuple(self._effect(experiment, arm, level) for arm in experiment.treated_arms)
+        return tuple(self.effect(experiment, arm, level=level) for arm in experiment.treated_arms)
 
-    def _effect(self, experiment: Experiment, arm: object, level: float) -> Effect:
+    def effect(self, experiment: Experiment, arm: object, *, level: float = 0.95) -> Effect:
+        """Return the effect of one arm; sample ratio and leaks were checked before.
+
+        Args:
+            experiment: rows of all arms.
+            arm: its label.
+            level: confidence level of the interval, in (0, 1).
+
+        Raises:
+            InvalidValueError: if the estimator cannot read the arm, or an argument is none.
+            NotConvergedError: if an iteration does not reach its tolerance.
+        """
         contrast = experiment.contrast(arm, self.linearisation)
         factor = interval_factor(level)
         fit = self.fit(contrast)

@@ -13,7 +13,7 @@ from dfl.stats.intervals import two_sided_p_value
 __all__ = ["counts_p_value", "location_p_value", "shape_p_value", "table_p_value"]
 
 _DRAWS = 50_000
-_ENOUGH = 10  # draws as far out as the data: more of them tell nothing new
+_ENOUGH = 30  # draws as far out as the data: more of them tell nothing new
 _NUMBERS = 2_000_000  # held at once
 _SMALL = 0.1  # share of a standard error that one unit may hold where normal tails are trusted
 _EXPECTED = 10  # units in the smallest cell where chi-square tails are trusted
@@ -84,11 +84,13 @@ def table_p_value(counts: Integers, alarm: float) -> float:
 
 
 def counts_p_value(counts: Integers, expected: Vector) -> float:
-    """Return the p-value of counts against a plan: chi-square, or multinomial where it is small."""
+    """Return the p-value of counts against a plan: chi-square, or exactly where it is small."""
     usual = float(stats.chisquare(counts, expected).pvalue)
     if float(expected.min()) >= _EXPECTED:
         return usual
     shares = expected / expected.sum()
+    if len(counts) == 2:
+        return float(stats.binomtest(int(counts[0]), int(counts.sum()), shares[0]).pvalue)
 
     def draw(generator: np.random.Generator, count: int) -> Vector:
         return _distance(generator.multinomial(int(counts.sum()), shares, size=count), expected)

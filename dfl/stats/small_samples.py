@@ -182,7 +182,8 @@ def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tup
     skewness *= (many - 2 * few) / math.sqrt(many * few * (many - few))
     if few >= _FEW and abs(skewness) <= _SKEWED:
         return 1.0, 1.0
-    dealt = _dealt(parts, size, _deals(many, few))
+    order = np.lexsort((size, parts))  # so that the order of the rows plays no part
+    dealt = _dealt(parts[order], size[order], _deals(many, few))
     if units[0] > units[1]:
         dealt = -dealt
     low, high = np.quantile(dealt, [_TAIL, 1 - _TAIL])
