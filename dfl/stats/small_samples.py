@@ -16,7 +16,9 @@ _NORMAL = 200.0  # degrees of freedom from which t and normal quantiles differ b
 _SKEWED = 0.1  # skewness of a difference, from which its two tails are measured
 _FEW = 100  # units of the smaller arm, below which they always are
 _DRAWS = 1000  # assignments that are drawn to measure them
-_SCARCE = 10  # units of the smaller arm, below which these shorten an interval half as much
+_SCARCE = 10  # units of the smaller arm, below which measured tails are not trusted all the way
+_TRUST = 0.8  # so far, where arms are uneven; by half where they are not
+_EVEN = 0.4  # share of the smaller arm
 _MANY = 5_000  # units of the smaller arm above which they never are
 _DOMINATED = 2 / 3
 _TAIL = 0.025
@@ -111,7 +113,7 @@ def spread_of(treated: Arm, control: Arm) -> Spread:
     )
     degrees = min(found, equal)
     few, units = min(len(treated.size), len(control.size)), len(treated.size) + len(control.size)
-    if few < _SCARCE / 2 and 2 * few < units < 2 * _SCARCE:
+    if few < _SCARCE / 2 and few < _EVEN * units and units < 2 * _SCARCE:
         raise InvalidValueError(
             f"arms of {len(treated.size)} treated and {len(control.size)} control units are too "
             "few and too uneven to tell chance from effect; take at least 5 in each, or as many "
@@ -191,7 +193,8 @@ def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tup
     above, below = float(high) / usual, -float(low) / usual
     least = 0.1
     if few < _SCARCE:  # few assignments, and of parts that are known badly
-        above, below = max(above, (above + 1) / 2), max(below, (below + 1) / 2)
+        trust = _TRUST if few < _EVEN * many else 0.5
+        above, below = (max(one, trust * one + 1 - trust) for one in (above, below))
         least = 1.0 if many < _SCARCE else least
     return max(above, least), max(below, least)
 
