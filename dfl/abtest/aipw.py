@@ -65,5 +65,6 @@ class Aipw(AbstractEstimator):
             estimate=estimate,
             standard_error=contrast.standard_error(influence),
             influence=influence,
+            least_units=10,
             diagnostics={"model_effect": float((under_treatment - under_control).mean())},
         )

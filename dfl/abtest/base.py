@@ -34,6 +34,7 @@ class Fit:
             `Contrast.mean_difference` does.
         design: regressors that were fitted to the outcome, one per row, or None for the arms'
             means alone. Shape ``(k, n)``.
+        least_units: of each arm, below which intervals are not known to hold.
     """
 
     estimate: float
@@ -43,6 +44,7 @@ class Fit:
     caveat: str = ""
     bessel: bool = False
     design: Matrix | None = None
+    least_units: int = 2
 
 
 @final
@@ -140,12 +142,24 @@ class AbstractEstimator(ABC):
                 of range.
             NotConvergedError: if an iteration does not reach its tolerance.
         """
-        return tuple(self._effect(experiment, arm, level) for arm in experiment.treated_arms)
+        return tuple(self.effect(experiment, arm, level=level) for arm in experiment.treated_arms)
 
-    def _effect(self, experiment: Experiment, arm: object, level: float) -> Effect:
+    def effect(self, experiment: Experiment, arm: object, *, level: float = 0.95) -> Effect:
+        """Return the effect of one arm; sample ratio and leaks were checked before.
+
+        Args:
+            experiment: rows of all arms.
+            arm: its label.
+            level: confidence level of the interval, in (0, 1).
+
+        Raises:
+            InvalidValueError: if the estimator cannot read the arm, or an argument is none.
+            NotConvergedError: if an iteration does not reach its tolerance.
+        """
         contrast = experiment.contrast(arm, self.linearisation)
         factor = interval_factor(level)
         fit = self.fit(contrast)
+        contrast.require_units(fit.least_units)
         spread = contrast.spread(
             fit.standard_error, fit.influence, bessel=fit.bessel, design=fit.design
         )

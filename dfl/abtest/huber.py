@@ -54,11 +54,11 @@ class Huber(AbstractEstimator):
             NotConvergedError: if ``max_iter`` is reached.
         """
         rows = regressors(contrast, self.cross_fit)
-        found = huber_regression(
-            rows, contrast.outcome, threshold=self.threshold, max_iter=self.max_iter
-        )
+        # Around its middle: a large offset, such as that of dates, would cost digits.
+        outcome = contrast.outcome - np.median(contrast.outcome)
+        found = huber_regression(rows, outcome, threshold=self.threshold, max_iter=self.max_iter)
         limit = self.threshold * found.scale
-        residual = contrast.outcome - found.coefficients @ rows
+        residual = outcome - found.coefficients @ rows
         inside = np.abs(residual) <= limit
         bread = (rows * inside) @ rows.T
         row = contrast.rows * solve(bread, np.eye(len(rows))[TREATMENT])
@@ -68,6 +68,7 @@ class Huber(AbstractEstimator):
             standard_error=contrast.standard_error(influence),
             influence=influence,
             design=rows,
+            least_units=10,
             diagnostics={
                 "scale": found.scale,
                 "iterations": float(found.iterations),

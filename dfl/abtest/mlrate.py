@@ -53,6 +53,7 @@ class Mlrate(AbstractEstimator):
             standard_error=contrast.standard_error(influence, of_the_mean),
             influence=influence + of_the_mean,
             design=regressors,
+            least_units=10,
             diagnostics={
                 "intercept": intercept - slope * mean,
                 "slope": slope,

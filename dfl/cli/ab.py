@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -70,7 +70,7 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     """
     file = find_file(file)
     columns = columns.resolved(column_names(file))
-    experiments = experiments_of(
+    experiments, refused = experiments_of(
         read_frame(file, columns=columns.all()), columns, options.control, options.shares
     )
     names = options.estimators or (_WITH_COVARIATES if columns.covariates else _WITHOUT_COVARIATES)
@@ -86,6 +86,7 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
             splits=options.splits,
             seed=options.seed,
         )
+    found = replace(found, refusals=(*refused, *found.refusals))
     _show(found)
     for one in warned:
         errors().print(f"warning: {one.message}", markup=False)
@@ -104,8 +105,7 @@ def _show(found: ReadOut) -> None:
             said = f"{reading.metric}, {reading.effect.arm}, state: {reading.effect.verdict}"
             results().print(said, markup=False)
     for one in found.refusals:
-        where = one.metric if one.segment is None else f"{one.metric} in {one.segment}"
-        results().print(f"{where}, {one.estimator}: not read, {one.reason}", markup=False)
+        results().print(str(one), markup=False)
     if found.splits:
         show(_aa_table(found.splits))
     results().print(f"Sizes of the arms fit the plan: p = {found.sample_ratio.p_value:.2g}.")

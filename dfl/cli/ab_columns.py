@@ -6,8 +6,8 @@ from typing import Any, final
 
 import numpy as np
 
-from dfl.abtest import Experiment
-from dfl.errors import ConfigError, DataError
+from dfl.abtest import Experiment, Refusal
+from dfl.errors import ConfigError, DataError, DflError
 from dfl.frames import Frame
 
 __all__ = ["AbColumns", "experiments_of"]
@@ -71,8 +71,10 @@ class AbColumns:
 
 def experiments_of(
     table: Frame, columns: AbColumns, control: str | None, shares: Sequence[str]
-) -> dict[str, Experiment]:
-    """Return one experiment per metric; a ratio is called numerator/denominator.
+) -> tuple[dict[str, Experiment], tuple[Refusal, ...]]:
+    """Return one experiment per metric, and the metrics that make none.
+
+    A ratio is called numerator/denominator.
 
     Args:
         table: rows of the file.
@@ -83,7 +85,7 @@ def experiments_of(
     Raises:
         ConfigError: if a share is no number, or denominators do not go with the metrics.
         DataError: if a column holds no numbers where it must, or misses an arm.
-        DflError: whatever `Experiment` refuses.
+        DflError: whatever `Experiment` refuses of every metric.
     """
     treatment, arms = _labels(table, columns.treatment)
     shared: dict[str, Any] = {
@@ -95,16 +97,22 @@ def experiments_of(
         "clusters": None if columns.clusters is None else _labels(table, columns.clusters)[0],
         "segments": None if columns.segments is None else _labels(table, columns.segments)[0],
     }
-    first: Experiment | None = None
-    experiments = {}
+    experiments: dict[str, Experiment] = {}
+    failures: list[tuple[str, DflError]] = []
     for metric, below in columns.pairs():
-        given: dict[str, Any] = {
-            "metric": _numbers(table, [metric])[:, 0],
-            "denominator": None if below is None else _numbers(table, [below])[:, 0],
-        }
-        first = Experiment(**shared, **given) if first is None else replace(first, **given)
-        experiments[metric if below is None else f"{metric}/{below}"] = first
-    return experiments
+        name = metric if below is None else f"{metric}/{below}"
+        try:
+            experiments[name] = Experiment(
+                metric=_numbers(table, [metric])[:, 0],
+                denominator=None if below is None else _numbers(table, [below])[:, 0],
+                **shared,
+            )
+        except DflError as error:
+            failures.append((name, error))
+    if not experiments:
+        first_failure = failures[0][1]
+        raise first_failure
+    return experiments, tuple(Refusal(metric=name, reason=str(error)) for name, error in failures)
 
 
 def _numbers(table: Frame, names: Sequence[str]) -> Any:

@@ -16,6 +16,9 @@ _NORMAL = 200.0  # degrees of freedom from which t and normal quantiles differ b
 _SKEWED = 0.1  # skewness of a difference, from which its two tails are measured
 _FEW = 100  # units of the smaller arm, below which they always are
 _DRAWS = 1000  # assignments that are drawn to measure them
+_SCARCE = 10  # units of the smaller arm, below which measured tails are not trusted all the way
+_TRUST = 0.8  # so far, where arms are uneven; by half where they are not
+_EVEN = 0.4  # share of the smaller arm
 _MANY = 5_000  # units of the smaller arm above which they never are
 _DOMINATED = 2 / 3
 _TAIL = 0.025
@@ -109,6 +112,13 @@ def spread_of(treated: Arm, control: Arm) -> Spread:
         weight**2 / one.degrees for weight, one in zip(weights, read, strict=True)
     )
     degrees = min(found, equal)
+    few, units = min(len(treated.size), len(control.size)), len(treated.size) + len(control.size)
+    if few < _SCARCE / 2 and few < _EVEN * units and units < 2 * _SCARCE:
+        raise InvalidValueError(
+            f"arms of {len(treated.size)} treated and {len(control.size)} control units are too "
+            "few and too uneven to tell chance from effect; take at least 5 in each, or as many "
+            "in both."
+        )
     above, below = _tails(treated, control, read, degrees)
     return Spread(
         error=math.sqrt(variance),
@@ -165,7 +175,7 @@ def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tup
     """Return the upper and lower quantiles over those of the t law."""
     units = [len(treated.size), len(control.size)]
     few, many = min(units), sum(units)
-    if few > _MANY or (many < 20 and few < 5 and units[0] == units[1]):
+    if few > _MANY or 2 * few == many < _SCARCE:
         return 1.0, 1.0
     totals = [float(treated.size.sum()), -float(control.size.sum())]
     parts = np.concatenate([one.scaled * total for one, total in zip(read, totals, strict=True)])
@@ -174,15 +184,19 @@ def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tup
     skewness *= (many - 2 * few) / math.sqrt(many * few * (many - few))
     if few >= _FEW and abs(skewness) <= _SKEWED:
         return 1.0, 1.0
-    dealt = _dealt(parts, size, _deals(many, few))
+    order = np.lexsort((size, parts))  # so that the order of the rows plays no part
+    dealt = _dealt(parts[order], size[order], _deals(many, few))
     if units[0] > units[1]:
         dealt = -dealt
     low, high = np.quantile(dealt, [_TAIL, 1 - _TAIL])
     usual = -float(special.stdtrit(degrees, _TAIL))
     above, below = float(high) / usual, -float(low) / usual
-    if many < 20 and few < 5:  # too few assignments to shorten anything by them
-        return max(above, 1.0), max(below, 1.0)
-    return max(above, 0.1), max(below, 0.1)
+    least = 0.1
+    if few < _SCARCE:  # few assignments, and of parts that are known badly
+        trust = _TRUST if few < _EVEN * many else 0.5
+        above, below = (max(one, trust * one + 1 - trust) for one in (above, below))
+        least = 1.0 if many < _SCARCE else least
+    return max(above, least), max(below, least)
 
 
 def _deals(many: int, few: int) -> Integers:

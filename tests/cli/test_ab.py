@@ -133,3 +133,22 @@ def test_a_folder_that_cannot_be_made(dfl: Dfl, file: Path, tmp_path: Path) -> N
     (tmp_path / "taken").write_text("a file")
     done = dfl("ab", file, *COLUMNS, "-o", tmp_path / "taken" / "out")
     assert (done.code, "could not make the folder" in done.text) == (2, True)
+
+
+def test_one_bad_metric_or_segment_leaves_the_others_readable(dfl: Dfl, tmp_path: Path) -> None:
+    cities = np.where(np.arange(2000) == 0, "Reykjavik, IS", "Oslo")
+    names = np.full(2000, "x")
+    file = write(tmp_path / "part.parquet", refunds=0, name=names, gap=np.nan, city=cities)
+    metrics = ("--metric", "refunds", "--metric", "name", "--metric", "gap")
+    done = dfl("ab", file, *COLUMNS, *metrics, "--segment", "city", "-o", tmp_path / "out")
+    assert done.code == 0, done.text
+    for said in (
+        "refunds, every estimator: not read, metric must vary, got 0 in all 2000 rows",
+        "name, every estimator: not read, column 'name' must hold numbers",
+        "gap, every estimator: not read, metric must be finite",
+        "money in Reykjavik, IS, every estimator: not read, treatment must hold at least two arms",
+    ):
+        assert said in done.text.replace("\n", " ")
+    content = json.loads((tmp_path / "out" / "readout.json").read_text())
+    assert {one["metric"] for one in content["readings"]} == {"money"}
+    assert {one["metric"] for one in content["refusals"]} == {"refunds", "name", "gap", "money"}

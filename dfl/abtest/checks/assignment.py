@@ -1,18 +1,21 @@
 """`check_experiment`: was the assignment random as planned, and the past untouched by it?"""
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from scipy import stats
 
 from dfl.abtest.rows.experiment import Experiment
 from dfl.errors import DflError
-from dfl.stats.arrays import Booleans, Integers, Vector
-from dfl.stats.intervals import two_sided_p_value
+from dfl.stats.arrays import Integers, Vector
+from dfl.stats.randomisation import (
+    counts_p_value,
+    location_p_value,
+    shape_p_value,
+    table_p_value,
+)
 
 __all__ = [
     "Leak",
@@ -29,7 +32,6 @@ __all__ = [
 
 _MISMATCH = 5e-4  # one false alarm in 2,000 sound experiments
 _LEAK = 1e-3  # chance that a sound experiment is warned about, over all tests together
-_SORTED = 100_000  # units of each arm whose distributions are compared
 
 
 @final
@@ -56,6 +58,8 @@ class SampleRatio:
 def sample_ratio(experiment: Experiment) -> SampleRatio:
     """Test the sizes of the arms against the planned shares by Pearson's chi-square.
 
+    By sizes drawn from the plan where it expects less than 10 units in an arm.
+
     Args:
         experiment: its randomised units (clusters where there are any) are counted.
 
@@ -66,11 +70,11 @@ def sample_ratio(experiment: Experiment) -> SampleRatio:
     shares = experiment.shares or dict.fromkeys(experiment.arms, 1.0)
     total, units = sum(shares.values()), sum(observed.values())
     expected = {arm: units * shares[arm] / total for arm in observed}
-    p_value = stats.chisquare(list(observed.values()), list(expected.values())).pvalue
+    counts, plan = np.array(list(observed.values())), np.array(list(expected.values()))
     return SampleRatio(
         observed={str(arm): count for arm, count in observed.items()},
         expected={str(arm): count for arm, count in expected.items()},
-        p_value=float(p_value),
+        p_value=counts_p_value(counts, plan),
     )
 
 
@@ -121,10 +125,10 @@ class Leak:
 def find_leaks(experiment: Experiment) -> tuple[Leak, ...]:
     """Compare every covariate, the prediction and the segments between the arms.
 
-    Random assignment makes all of them alike. Means are compared by Welch's test,
-    distributions by that of Kolmogorov and Smirnov (on up to 100,000 units per arm), segments
-    by chi-square; clusters count once, by their mean. A column is reported where ``p < 0.001 /
-    number of tests``.
+    Random assignment makes all of them alike. Locations are compared by means, or by ranks where
+    single units weigh much in these; distributions by the test of Kolmogorov and Smirnov;
+    segments by chi-square. Arms too small for these laws are dealt anew. Clusters count once, by
+    their mean. A column is reported where ``p < 0.001 / number of tests``.
 
     Args:
         experiment: its covariates, prediction and segments are compared.
@@ -132,14 +136,18 @@ def find_leaks(experiment: Experiment) -> tuple[Leak, ...]:
     columns = _columns(experiment)
     arms = experiment.treated_arms
     tests = 2 * len(columns) * len(arms) + (experiment.segments is not None)
+    alarm = _LEAK / max(tests, 1)
     control = experiment.unit_arms == experiment.arms.index(experiment.control_arm)
-    found = list(_segment_leak(experiment))
+    found = list(_segment_leak(experiment, alarm))
     for arm in arms:
         treated = experiment.unit_arms == experiment.arms.index(arm)
         for name, values in columns.items():
-            difference, p_value = _compare(values, treated, control)
-            found.append(Leak(column=name, arm=str(arm), difference=difference, p_value=p_value))
-    return tuple(leak for leak in found if leak.p_value < _LEAK / tests)
+            one, two = values[treated], values[control]
+            p_value = min(location_p_value(one, two, alarm), shape_p_value(one, two))
+            if p_value < alarm:
+                gap = _difference(one, two)
+                found.append(Leak(column=name, arm=str(arm), difference=gap, p_value=p_value))
+    return tuple(found)
 
 
 def warn_of_leaks(experiment: Experiment) -> tuple[Leak, ...]:
@@ -198,27 +206,12 @@ def _columns(experiment: Experiment) -> dict[str, Vector]:
     return {name: np.bincount(cluster, weights=values) / rows for name, values in columns.items()}
 
 
-def _compare(values: Vector, treated: Booleans, control: Booleans) -> tuple[float, float]:
-    """Return the difference in standard deviations and the smaller p-value of the two tests."""
-    one, two = values[treated], values[control]
-    spread = float(np.concatenate([one, two]).std())
-    if spread == 0:
-        return 0.0, 1.0
-    gap = float(one.mean() - two.mean())
-    error = math.sqrt(one.var() / len(one) + two.var() / len(two))
-    if error == 0:  # each arm has one value of its own
-        return gap / spread, 0.0
-    of_means = two_sided_p_value(gap / error)
-    of_shapes = stats.ks_2samp(_thin(one), _thin(two), method="asymp").pvalue
-    return gap / spread, min(of_means, float(of_shapes))
+def _difference(one: Vector, two: Vector) -> float:
+    """Return the difference of the means in standard deviations."""
+    return float(one.mean() - two.mean()) / float(np.concatenate([one, two]).std())
 
 
-def _thin(values: Vector) -> Vector:
-    """Return at most so many values as are sorted, evenly over the rows."""
-    return values[:: -(-len(values) // _SORTED)]
-
-
-def _segment_leak(experiment: Experiment) -> Iterator[Leak]:
+def _segment_leak(experiment: Experiment, alarm: float) -> Iterator[Leak]:
     """Test whether segments and arms are independent."""
     segments = experiment.columns.segments
     if segments is None:
@@ -226,8 +219,9 @@ def _segment_leak(experiment: Experiment) -> Iterator[Leak]:
     _, segment = np.unique(segments, return_inverse=True)
     counts = _counts(segment, experiment)
     if counts.shape[0] > 1:
-        p_value = float(stats.chi2_contingency(counts).pvalue)
-        yield Leak(column="segments", arm="all", difference=0.0, p_value=p_value)
+        p_value = table_p_value(counts, alarm)
+        if p_value < alarm:
+            yield Leak(column="segments", arm="all", difference=0.0, p_value=p_value)
 
 
 def _counts(segment: Integers, experiment: Experiment) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import Any, final
 
 from dfl.abtest.base import AbstractEstimator, Effect
@@ -43,19 +44,29 @@ class Reading:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """An estimator that could not read a metric, and why.
+    """What could not be read, and why.
 
     Args:
         metric: name of the metric.
         segment: label of the segment, or None for all rows.
-        estimator: name of the estimator.
-        reason: what it said.
+        arm: its label, or None for all arms.
+        estimator: name of the estimator, or None for all of them.
+        reason: what was said.
     """
 
     metric: str
-    segment: str | None
-    estimator: str
+    segment: str | None = None
+    arm: str | None = None
+    estimator: str | None = None
     reason: str
+
+    def __str__(self) -> str:
+        """Say in one line what is missing, and why."""
+        where = [self.metric]
+        where += [] if self.segment is None else [f"in {self.segment}"]
+        where += [] if self.arm is None else [f"arm {self.arm}"]
+        who = "every estimator" if self.estimator is None else self.estimator
+        return f"{' '.join(where)}, {who}: not read, {self.reason}"
 
 
 @final
@@ -108,8 +119,8 @@ def read_out(
     """Read several metrics of one experiment by several estimators, overall and by segment.
 
     The assignment is checked once, before anything that takes long. Covariates are turned into a
-    prediction once per metric, for all estimators, arms, segments and A/A tests. An estimator that
-    refuses a metric is noted with its reason, unless nothing at all can be read.
+    prediction once per metric, for all estimators, arms, segments and A/A tests. Each reading
+    stands alone: what cannot be read is noted with its reason, unless nothing at all can be.
 
     Args:
         experiments: metric name to the experiment with that metric; all else alike.
@@ -137,17 +148,25 @@ def read_out(
     failure: DflError | None = None
     for metric, experiment in predicted.items():
         for segment, part in _parts(experiment):
-            for name, estimator in estimators.items():
+            if isinstance(part, DflError):
+                refusals.append(Refusal(metric=metric, segment=segment, reason=str(part)))
+                continue
+            for (name, estimator), arm in product(estimators.items(), part.treated_arms):
                 try:
-                    effects = estimator.effects(part, level=level)
+                    effect = estimator.effect(part, arm, level=level)
                 except DflError as error:
                     failure = failure or error
-                    refused = Refusal(
-                        metric=metric, segment=segment, estimator=name, reason=str(error)
+                    refusals.append(
+                        Refusal(
+                            metric=metric,
+                            segment=segment,
+                            arm=str(arm) if len(part.treated_arms) > 1 else None,
+                            estimator=name,
+                            reason=str(error),
+                        )
                     )
-                    refusals.append(refused)
                 else:
-                    found += [(metric, segment, name, effect) for effect in effects]
+                    found.append((metric, segment, name, effect))
     if not found and failure is not None:
         raise failure
     return ReadOut(
@@ -174,15 +193,20 @@ def _predicted(experiment: Experiment, cross_fit: CrossFit | None) -> Experiment
     """Give the experiment a prediction where it has covariates only."""
     if experiment.covariates is None or experiment.prediction is not None:
         return experiment
-    return experiment.with_prediction(cross_fit)
+    try:
+        return experiment.with_prediction(cross_fit)
+    except DflError:  # estimators that need one will say so, the others read on
+        return experiment
 
 
-def _parts(experiment: Experiment) -> Iterator[tuple[str | None, Experiment]]:
-    """Yield all rows, then each segment."""
+def _parts(experiment: Experiment) -> Iterator[tuple[str | None, Experiment | DflError]]:
+    """Yield all rows, then each segment, or why it is none."""
     yield None, experiment
-    if experiment.segments is not None:
-        for segment, part in experiment.by_segment():
-            yield str(segment), part
+    for segment in () if experiment.segments is None else experiment.segment_labels:
+        try:
+            yield str(segment), experiment.segment(segment)
+        except DflError as error:
+            yield str(segment), error
 
 
 def _split(

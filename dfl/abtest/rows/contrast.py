@@ -136,6 +136,19 @@ class Contrast:
             )
         return math.sqrt(variance)
 
+    def require_units(self, least: int) -> None:
+        """Refuse arms that are too small for an estimator.
+
+        Raises:
+            InvalidValueError: if one has less than ``least`` units.
+        """
+        for arm, units in (("treated", self.treated_units), ("control", self.control_units)):
+            if units < least:
+                raise InvalidValueError(
+                    f"the {arm} arm must have at least {least} units for this estimator, got "
+                    f"{units}: its intervals would be too short; use difference-in-means."
+                )
+
     def spread(
         self, error: float, influence: Vector, *, bessel: bool, design: Matrix | None
     ) -> Spread:
@@ -167,7 +180,8 @@ class Contrast:
             size: Vector = np.ones(len(own)) if self.events is None else self.events[rows]
             if self.clusters is not None:
                 unit = np.unique(self.clusters[rows], return_inverse=True)[1]
-                own, size = np.bincount(unit, weights=own), np.bincount(unit, weights=size)
+                own = np.bincount(unit, weights=own).astype(np.float64)
+                size = np.bincount(unit, weights=size).astype(np.float64)
             arms.append(Arm(parts=own, size=size, used=float(slopes.sum())))
         found = spread_of(*arms)
         return replace(found, error=error * found.error / math.sqrt(plain))
@@ -288,33 +302,23 @@ def linearise_arms(
         kind: ``"delta"``: around each arm's own ratio, so that the difference in means and
             its variance are exactly those of the delta method. ``"pooled"``: around the
             ratio of both arms, for estimators that bound outliers: an outlier in it moves
-            both arms alike; equal up to effect on the denominator times effect on the
-            ratio. ``"control"``: around the control's ratio, divided by the treated arm's
-            mean; the difference in means is exact.
+            both arms alike. ``"control"``: around the control's ratio, divided by the
+            treated arm's mean. The difference in means is exact by all three.
 
     Raises:
         InvalidValueError: if ``kind`` is unknown, or the denominator of an arm is 0.
     """
     check_choice("linearisation", kind, ("delta", "pooled", "control"))
-    if kind == "pooled":
-        return linearise(
-            numerator,
-            denominator,
-            ratio=_ratio(numerator, denominator),
-            mean=float(denominator.mean()),
-        )
     control = ~treated
     base = _ratio(numerator[control], denominator[control])
+    own = _ratio(numerator[treated], denominator[treated])
     mean = float(denominator[treated].mean())
     if kind == "control":
         return linearise(numerator, denominator, ratio=base, mean=mean)
+    if kind == "pooled":
+        own = base = _ratio(numerator, denominator)
     value = linearise(numerator, denominator, ratio=base, mean=float(denominator[control].mean()))
-    value[treated] = linearise(
-        numerator[treated],
-        denominator[treated],
-        ratio=_ratio(numerator[treated], denominator[treated]),
-        mean=mean,
-    )
+    value[treated] = linearise(numerator[treated], denominator[treated], ratio=own, mean=mean)
     return value
 
 

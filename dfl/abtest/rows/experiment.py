@@ -12,6 +12,7 @@ from dfl.abtest.rows.contrast import (
     Contrast,
     Linearisation,
     check_denominator,
+    linearise,
     linearise_arms,
     unmoved,
 )
@@ -272,8 +273,9 @@ class Experiment:
             raise InvalidValueError("covariates must be given to make a prediction from them.")
         label = columns.metric
         if columns.denominator is not None:
-            nobody = np.zeros(len(self), dtype=np.bool_)
-            label = linearise_arms(label, columns.denominator, nobody, "pooled")
+            below = columns.denominator
+            ratio = float(label.sum() / below.sum())
+            label = linearise(label, below, ratio=ratio, mean=float(below.mean()))
         clusters = None if self.clusters is None else self.cluster_of_rows
         done = (cross_fit or CrossFit()).predict(columns.covariates, label, clusters=clusters)
         return replace(self, prediction=done)
@@ -313,11 +315,29 @@ class Experiment:
         Raises:
             InvalidValueError: if there are no segments, or one is no experiment.
         """
-        segments = self.columns.segments
-        if segments is None:
+        for segment in self.segment_labels:
+            yield segment, self.segment(segment)
+
+    @property
+    def segment_labels(self) -> tuple[Any, ...]:
+        """Labels of the segments, sorted.
+
+        Raises:
+            InvalidValueError: if there are no segments.
+        """
+        if self.columns.segments is None:
             raise InvalidValueError("segments must be given to read them apart.")
-        for segment in np.unique(segments).tolist():
-            yield segment, replace(self.only(segments == segment), segments=None)
+        found: list[Any] = np.unique(self.columns.segments).tolist()
+        return tuple(found)
+
+    def segment(self, label: object) -> "Experiment":
+        """Return the rows of one segment.
+
+        Raises:
+            InvalidValueError: if they are no experiment.
+        """
+        rows: Booleans = np.asarray(self.columns.segments == label, dtype=np.bool_)
+        return replace(self.only(rows), segments=None)
 
 
 def _check_arms(arms: tuple[Any, ...], control: object, shares: Mapping[Any, float] | None) -> None:
