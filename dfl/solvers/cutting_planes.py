@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfl.checks import check_count, check_number
 from dfl.errors import InfeasibleProblemError, NotConvergedError
-from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem
+from dfl.problem import Allocation, AllocationProblem, rounding
 from dfl.solvers.base import AbstractSolver, require_predicted_cost
 from dfl.solvers.greedy_dual import GreedyDual
 from dfl.solvers.prices.dual_minimiser import DualMinimiser, DualMinimum
@@ -80,8 +80,8 @@ class CuttingPlanes(AbstractSolver):
             problem: any constraints, costs predicted.
 
         Returns:
-            An `Allocation` that meets all constraints, budgets up to rounding
-            (`BUDGET_SLACK`); ``multiplier`` holds the prices of the budgets.
+            An `Allocation` that meets all constraints, budgets up to
+            `rounding`; ``multiplier`` holds the prices of the budgets.
 
         Raises:
             UnsupportedProblemError: if the problem has observed costs.
@@ -114,10 +114,10 @@ class CuttingPlanes(AbstractSolver):
         """
         require_predicted_cost("cutting-planes", problem)
         exact = Lagrangian.of(problem)
-        if exact.active.tolist() == [0]:
-            return _one_budget(problem)
+        if exact.active.tolist() in [[], *([k] for k in range(exact.cost.shape[2]))]:
+            return _one_budget(problem, exact)
         extremes = exact.extremes()
-        slack = _slack(exact, extremes)
+        slack = _slack(exact, extremes, rounding(problem.budget, problem.rows))
         lagrangian = replace(exact, limit=exact.limit + slack)
         _refuse_impossible(lagrangian, extremes)
         if start is None:
@@ -203,23 +203,30 @@ def _box(prices: Tensor, extremes: Extremes) -> Tensor:
     return prices + 0.1 * extremes.typical_prices()
 
 
-def _one_budget(problem: AllocationProblem) -> PricedAllocation:
-    """Solve exactly where nothing but one budget can bind."""
-    cost = problem.cost if problem.cost.ndim == 2 else problem.cost[..., 0]
-    plain = replace(problem, cost=cost, capacity=None, min_return=None)
+def _one_budget(problem: AllocationProblem, lagrangian: Lagrangian) -> PricedAllocation:
+    """Solve exactly where nothing but one budget can bind, or nothing at all."""
+    binding = int(lagrangian.active[0]) if len(lagrangian.active) else 0
+    cost, limit = lagrangian.cost[..., binding], lagrangian.limit[binding]
+    if limit.isinf():
+        limit = cost.amax(dim=1).sum(dtype=torch.float64)
+    plain = replace(problem, cost=cost, budget=limit, capacity=None, min_return=None)
     found = GreedyDual().solve(plain)
-    prices = torch.zeros(problem.treatments + 2).to(found.multiplier)
-    prices[0] = found.multiplier
+    prices = found.multiplier.new_zeros(lagrangian.limit.shape)
+    prices[binding] = found.multiplier
     if problem.cost.ndim == 3:
-        found = replace(found, multiplier=found.multiplier.reshape(1), cost=found.cost.reshape(1))
-    return PricedAllocation(found, DualPrices.of(prices, 1), 1, 0, True)
+        spent = lagrangian.totals(found.choice)[1][: lagrangian.cost.shape[2]]
+        spent = spent.to(prices.device)
+        spent[binding] = found.cost
+        found = replace(found, multiplier=prices[: len(spent)], cost=spent)
+    return PricedAllocation(found, DualPrices.of(prices, lagrangian.cost.shape[2]), 1, 0, True)
 
 
-def _slack(lagrangian: Lagrangian, extremes: Extremes) -> Tensor:
+def _slack(lagrangian: Lagrangian, extremes: Extremes, excess: float) -> Tensor:
     """Return the excess over each limit that is taken for rounding; people are counted exactly."""
     slack = torch.zeros_like(lagrangian.limit)
     budgets = lagrangian.cost.shape[2]
-    slack[:budgets] = 0.999 * BUDGET_SLACK * lagrangian.limit[:budgets]  # sums in another order
+    finite = lagrangian.limit[:budgets].nan_to_num(posinf=0)
+    slack[:budgets] = 0.999 * excess * finite  # sums in another order round otherwise
     slack[-1] = _ROUNDING * extremes.size
     return slack
 

@@ -7,14 +7,15 @@ import numpy as np
 import torch
 
 from dfl.checks import check_choice, check_number
-from dfl.errors import NotConvergedError
+from dfl.errors import InfeasibleProblemError, NotConvergedError
 from dfl.problem import Allocation, AllocationProblem, Split
 from dfl.solvers.base import AbstractSolver, require_predicted_cost
+from dfl.solvers.cutting_planes import CuttingPlanes
 from dfl.solvers.sparse.highs import Highs
 from dfl.solvers.sparse.pdlp import Pdlp
 from dfl.solvers.sparse.relaxation import Engine, relax
 from dfl.solvers.sparse.rounding import WHOLE, round_whole
-from dfl.solvers.sparse.sparse_model import Floats, SparseModel, sparse_model, written_out
+from dfl.solvers.sparse.sparse_model import Floats, Ints, SparseModel, sparse_model, written_out
 
 __all__ = ["LinearProgram"]
 
@@ -29,9 +30,9 @@ class LinearProgram(AbstractSolver):
     ``upper_bound`` is the dual value at the engine's prices, computed here in float64: the
     optimum of the relaxation with ``"highs"``, up to ``tolerance`` with ``"pdlp"``, and a
     valid bound whatever the engine's errors. ``multiplier`` holds the prices of the budgets.
-    The choice meets every constraint exactly, up to rounding; an allocation that cannot be
-    made to is refused. ``split`` is set where one budget is all that binds, by its kind, and
-    one person is fractional.
+    The choice meets every constraint exactly, up to rounding; where no rounding of the shares
+    does, that of `CuttingPlanes` is taken, and refused if there is none. ``split`` is set where
+    one budget is all that binds, by its kind, and one person is fractional.
 
     For truth, and for constraints that are not one budget; `GreedyDual` solves one budget
     many times faster.
@@ -84,6 +85,7 @@ class LinearProgram(AbstractSolver):
         model = sparse_model(problem)
         relaxed = relax(model, self._engine())
         taken = round_whole(model, relaxed.weight, relaxed.prices)
+        taken = _by_prices(problem, model) if taken is None else taken
         if taken is None:
             raise NotConvergedError(
                 "linear-program found shares of treatments that meet the constraints, but no "
@@ -95,6 +97,15 @@ class LinearProgram(AbstractSolver):
     def _engine(self) -> Engine:
         chosen = Highs if self.engine == "highs" else Pdlp
         return chosen(tolerance=self.tolerance, time_limit=self.time_limit)
+
+
+def _by_prices(problem: AllocationProblem, model: SparseModel) -> Ints | None:
+    """Return the choice of `CuttingPlanes`, which searches where limits bind exactly, if any."""
+    try:
+        choice = CuttingPlanes().solve(problem).choice.cpu().numpy()
+    except (InfeasibleProblemError, NotConvergedError):
+        return None
+    return np.flatnonzero(model.treatment == choice[model.person])
 
 
 def _split(problem: AllocationProblem, model: SparseModel, weight: Floats) -> Split | None:

@@ -94,33 +94,58 @@ def searched(lagrangian: Lagrangian, margin: Tensor, choice: Tensor) -> Tensor:
     members = free[kind.argsort(stable=True)]
     last = count.cumsum(0)
     nearest = margin[members[last - count]].argsort(stable=True)[:_KINDS]
-    moves = Moves(lagrangian, members[(last - count)[nearest]], choice)
+    start = (last - count)[nearest]
+    moves = Moves(lagrangian, members[start], choice)
     if moves.gain.shape[0] == 0:
         return choice
-    usage = lagrangian.totals(choice)[1]
-    left = (lagrangian.limit - usage)[lagrangian.active].numpy()
-    most = count[nearest].cpu().double().numpy()
-    every = np.arange(moves.gain.shape[0])
-    once = csc_array((np.ones(every.size), (moves.person, every)), shape=(most.size, every.size))
-    found = milp(
-        -moves.gain / moves.currency,
-        constraints=[
-            LinearConstraint(moves.scaled.T, -np.inf, left / moves.units),
-            LinearConstraint(once, -np.inf, most),
-        ],
-        bounds=Bounds(0, most[moves.person]),
-        integrality=np.ones(every.size, dtype=np.int64),
-        options={"node_limit": _NODES},
-    )
-    if found.x is None:
-        return choice
-    choice, start = choice.clone(), (last - count)[nearest].tolist()
-    made = np.round(found.x).astype(np.int64)
+    left = (lagrangian.limit - lagrangian.totals(choice)[1])[lagrangian.active].numpy()
+    made = _best_numbers(moves, left, count[nearest].cpu().double().numpy())
+    choice, first = choice.clone(), start.tolist()
     for move in np.flatnonzero(made):
         one, many = int(moves.person[move]), int(made[move])
-        choice[members[start[one] : start[one] + many]] = int(moves.treatment[move])
-        start[one] += many
+        choice[members[first[one] : first[one] + many]] = int(moves.treatment[move])
+        first[one] += many
     return choice
+
+
+def _best_numbers(
+    moves: Moves, left: NDArray[np.float64], most: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return how often to make each move, never where no numbers were found.
+
+    Moves that use more than there would be left after all others are out: without them, the
+    units are those of what is possible, far above the tolerance of the search.
+
+    Args:
+        moves: of some kinds of people.
+        left: of each active constraint; negative where it is violated.
+        most: people of each kind.
+    """
+    extra = moves.extra.toarray()
+    relief = np.zeros((most.size, left.size))
+    np.maximum.at(relief, moves.person, -extra)
+    kept = np.flatnonzero((extra <= left + most @ relief).all(axis=1))
+    made = np.zeros(moves.gain.shape[0], dtype=np.int64)
+    if kept.size:
+        units = _units(np.abs(extra[kept]).max(axis=0))
+        people = moves.person[kept], np.arange(kept.size)
+        found = milp(
+            -moves.gain[kept] / moves.currency,
+            constraints=[
+                LinearConstraint((extra[kept] / units).T, -np.inf, left / units),
+                LinearConstraint(
+                    csc_array((np.ones(kept.size), people), shape=(most.size, kept.size)),
+                    -np.inf,
+                    most,
+                ),
+            ],
+            bounds=Bounds(0, most[moves.person[kept]]),
+            integrality=np.ones(kept.size, dtype=np.int64),
+            options={"node_limit": _NODES},
+        )
+        if found.x is not None:
+            made[kept] = np.round(found.x)
+    return made
 
 
 def _units(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
