@@ -1,6 +1,5 @@
 """`AllocationProblem`: who could get what, what it earns and costs, and the budget."""
 
-import math
 from dataclasses import dataclass, field
 from typing import final
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from dfl.checks import check_number
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
-from dfl.problem.amounts import BUDGET_SLACK, check_floating, check_range, read, rounding
+from dfl.problem.amounts import BUDGET_SLACK, check_amounts, check_floating, is_finite, rounding
 from dfl.problem.constraints import check_allowed, check_capacity, check_pinned
 from dfl.problem.observed_cost import ObservedCost
 
@@ -84,14 +83,12 @@ class AllocationProblem:
                 f"{self.revenue.dtype} on {self.revenue.device} and "
                 f"{self.cost.dtype} on {self.cost.device}."
             )
-        lowest, highest, _ = read(self.revenue)
-        if not (math.isfinite(lowest) and math.isfinite(highest)):
+        if not is_finite(self.revenue, self.revenue.detach().sum()):
             raise InvalidValueError(
                 "revenue must be finite, got NaN or infinity; find the rows with "
                 "~revenue.isfinite().all(1)."
             )
-        lowest, highest, of_first = read(self.cost)
-        check_range("cost", lowest, highest)
+        of_first = check_amounts("cost", self.cost)[0]
         _check_budgets(self.budgets, self.cost)
         if self.allowed is not None:
             check_allowed(self.allowed, self.revenue)
@@ -137,7 +134,8 @@ class AllocationProblem:
 
     def _check_cheapest(self, of_first: Tensor) -> None:
         choices, cost, budgets = self.choices, self.cost.detach(), self.budgets
-        if choices is None and bool((of_first <= budgets).all()):
+        margin = 1 + 1e4 * torch.finfo(cost.dtype).eps  # of a sum in the costs' own precision
+        if choices is None and bool((of_first.double().cpu() * margin <= budgets).all()):
             return  # the usual case, without another pass over the costs
         if choices is not None:
             banned = ~choices if cost.ndim == 2 else ~choices[..., None]
