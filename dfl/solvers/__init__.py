@@ -18,7 +18,7 @@ from dfl.solvers.passes.hull import hull_steps
 from dfl.solvers.passes.match_intervals import match_intervals
 
 if TYPE_CHECKING:
-    from dfl.solvers.cutting_planes import CuttingPlanes
+    from dfl.solvers.cutting_planes import CuttingPlanes, DualAscent
     from dfl.solvers.linear_program import LinearProgram
     from dfl.solvers.mixed_integer import MixedInteger
     from dfl.solvers.prices.dual_prices import DualPrices, PricedAllocation
@@ -27,6 +27,7 @@ __all__ = [
     "SOLVERS",
     "AbstractSolver",
     "CuttingPlanes",
+    "DualAscent",
     "DualBisection",
     "DualPrices",
     "GreedyDual",
@@ -58,6 +59,7 @@ __getattr__ = lazy(
     __name__,
     {
         "CuttingPlanes": "cutting_planes",
+        "DualAscent": "cutting_planes",
         "DualPrices": "prices.dual_prices",
         "LinearProgram": "linear_program",
         "MixedInteger": "mixed_integer",

@@ -17,7 +17,7 @@ from dfl.solvers.prices.dual_prices import DualPrices, PricedAllocation
 from dfl.solvers.prices.lagrangian import Extremes, Lagrangian
 from dfl.solvers.prices.repair import repair_at_prices
 
-__all__ = ["CuttingPlanes"]
+__all__ = ["CuttingPlanes", "DualAscent"]
 
 _GROWTH = 16  # each sample of the people is so many times the one before
 _LARGEST_SAMPLE = 2**16
@@ -280,3 +280,6 @@ def _answer(
         cost=usage[first].to(choice.device),
         upper_bound=prices.new_tensor(max(bound, revenue)).to(choice.device),
     )
+
+
+DualAscent = CuttingPlanes  # what it was called before
