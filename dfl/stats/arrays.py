@@ -77,20 +77,27 @@ def labels(name: str, values: object, rows: int) -> Labels:
 
     Raises:
         ShapeError: if there are not ``rows`` of them in one dimension.
-        InvalidValueError: if one is missing: None or NaN.
+        InvalidValueError: if one is missing: None, NaN or the NA of pandas.
     """
     array = np.asarray(values)
     if array.shape != (rows,):
         raise ShapeError(f"{name} must be ({rows},), got {array.shape}.")
-    missing = array != array if array.dtype.kind in "fcmMO" else np.zeros(rows, bool)
     if array.dtype.kind == "O":
-        missing = missing | np.array([one is None for one in array], bool)
+        missing = np.array([_is_missing(one) for one in array], bool)
+    else:
+        missing = array != array if array.dtype.kind in "fcmM" else np.zeros(rows, bool)
     if missing.any():
         raise InvalidValueError(
             f"{name} must be known in every row, it is missing in {int(missing.sum())} of {rows}; "
             "leave those rows out of all columns."
         )
     return array
+
+
+def _is_missing(label: object) -> bool:
+    """Say whether a label is None, is not equal to itself, or cannot be compared: pandas' NA."""
+    same = label == label  # NaN is the one number that differs from itself
+    return label is None or not isinstance(same, bool | np.bool_) or not same
 
 
 def _numbers(name: str, values: object) -> NDArray[np.float64]:
