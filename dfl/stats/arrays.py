@@ -94,7 +94,7 @@ def labels(name: str, values: object, rows: int) -> Labels:
     return array
 
 
-def _is_missing(label: object) -> bool:
+def _is_missing(label: Any) -> bool:
     """Say whether a label is None, is not equal to itself, or cannot be compared: pandas' NA."""
     same = label == label  # NaN is the one number that differs from itself
     return label is None or not isinstance(same, bool | np.bool_) or not same
