@@ -103,18 +103,18 @@ def _value_table(metrics: Mapping[str, Any]) -> Table:
     return Table(f"{metrics['name']}: value within the budget", columns, rows, note)
 
 
-def _against_mix(against: Mapping[str, Mapping[str, float]]) -> str:
-    """Say where the model is no better than the best constant mix, which needs no model."""
+def _against_mix(against: Mapping[str, Mapping[str, float]], where: str = "at") -> str:
+    """Say where, or for which, a model is no better than the best constant mix of treatments."""
     worse = [given for given, one in against.items() if one["high"] < 0]
     unclear = [given for given, one in against.items() if one["low"] <= 0 <= one["high"]]
     text = ""
     if worse:
         text += (
-            f" LESS than the best constant mix of treatments, which needs no model, at "
+            f" LESS than the best constant mix of treatments, which needs no model, {where} "
             f"{', '.join(worse)}: use the mix there."
         )
     if unclear:
-        text += f" Not shown to earn more than the best constant mix at {', '.join(unclear)}."
+        text += f" Not shown to earn more than the best constant mix {where} {', '.join(unclear)}."
     return text
 
 
@@ -135,17 +135,21 @@ def _comparison_table(comparison: Mapping[str, Any], budget: Mapping[str, Any]) 
     baseline = comparison["baseline"]
     policies = budget["methods"] | budget["references"]
     known = "true_value" in budget["methods"][baseline]
+    mixes = {name: one.get("against_best_mix") for name, one in budget["methods"].items()}
     columns = ["method", "estimated value", f"minus {baseline}"]
+    columns += ["minus best mix"] * any(mixes.values())
     columns += ["true value", "share of the oracle's gain", f"minus {baseline}"] if known else []
     rows = []
     for name, found in policies.items():
         row = [name, _interval(found.get("eom")), _interval(found.get("eom_difference"), "+")]
+        row += [_interval(mixes.get(name), "+")] * any(mixes.values())
         if known:
             row.append(_interval(found["true_value"]))
             row.append(_interval(found.get("share_of_gain"), "", ".3f"))
             row.append(_interval(found.get("share_of_gain_difference"), "+", ".3f"))
         rows.append(row)
-    return Table(f"Budget {budget['given']}", columns, rows, comparison["note"])
+    told = _against_mix({name: one for name, one in mixes.items() if one and "low" in one}, "for")
+    return Table(f"Budget {budget['given']}", columns, rows, comparison["note"] + told)
 
 
 def _interval(found: Mapping[str, float] | None, sign: str = "", form: str = ".4g") -> str:

@@ -93,3 +93,17 @@ def test_what_an_allocation_really_costs_is_said() -> None:
     assert "predicted" not in run_tables(metrics() | {"spend": spend})[0].note
     unknown = run_tables(metrics() | {"spend": {"share=0.3": None}})[0]
     assert unknown.rows[0][unknown.columns.index("true cost / predicted")] == ""
+
+
+def test_a_comparison_tells_a_method_that_it_loses_to_the_best_mix() -> None:
+    content = comparison()
+    methods = content["budgets"][0]["methods"]
+    first, second = list(methods)[:2]
+    methods[first]["against_best_mix"] = {"value": -2.0, "low": -3.0, "high": -1.0}
+    methods[second]["against_best_mix"] = {"value": 0.1, "low": -1.0, "high": 1.2}
+    (table,) = comparison_tables(content)
+    assert table.columns[3] == "minus best mix"
+    assert table.rows[0][3] == "-2 [-3, -1]"
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert f"which needs no model, for {first}: use the mix there" in table.note
+    assert f"Not shown to earn more than the best constant mix for {second}." in table.note
