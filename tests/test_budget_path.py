@@ -145,6 +145,15 @@ def test_wrong_budgets_are_refused() -> None:
         path.at(float("inf"))
 
 
+def test_a_float32_budget_short_by_rounding_buys_the_cheapest_choice() -> None:
+    cost = torch.rand(10_000, 3, generator=torch.Generator().manual_seed(1)) + 0.1
+    path = GreedyDual().path(AllocationProblem(cost, cost, 1e9))
+    short = (path.costs[0] * (1 - 1e-7)).float()
+    assert float(path.at(short).cost) == float(path.costs[0])
+    with pytest.raises(InfeasibleBudgetError, match="cheapest choice for everyone"):
+        path.at(float(short))
+
+
 def test_a_path_pickles() -> None:
     path = GreedyDual().path(whole_numbers(3, rows=20, treatments=4))
     copy = pickle.loads(pickle.dumps(path))

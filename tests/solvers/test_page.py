@@ -19,4 +19,4 @@ def test_a_snippet_runs_as_it_stands(snippet: str, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     if "people on the last treatment" in snippet:
         assert "proven gap" in printed
-        assert printed.endswith("100 people on the last treatment\n")
+        assert printed.endswith("\n20 people on the last treatment\n")
