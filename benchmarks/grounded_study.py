@@ -2,15 +2,16 @@
 
 ``python -m benchmarks.grounded_study --seeds 20`` measures every method in every world and writes
 results after each, so that a stopped study goes on where it was; more seeds are added to those
-measured. ``--table`` prints the table of what has been measured, ``--timing`` measures processor
-seconds. Development used seeds from 300 on; report others (``--first``).
+measured, and ``--only`` leaves methods for later. ``--table`` prints the table of what has been
+measured, ``--timing`` measures processor seconds. Development used seeds from 300 on; report others
+(``--first``).
 """
 
 import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ METHODS: dict[str, Callable[[Training], AbstractMethod]] = {
 }
 
 
-def study(path: Path, seeds: range, training: Training) -> None:
+def study(path: Path, seeds: range, training: Training, methods: Sequence[str]) -> None:
     """Measure what is not in the file yet, seed by seed, so that all worlds grow together."""
     asked = json.loads(json.dumps({"first": seeds.start, "training": vars(training)}))
     results = json.loads(path.read_text()) if path.exists() else {"asked": asked, "worlds": {}}
@@ -56,7 +57,7 @@ def study(path: Path, seeds: range, training: Training) -> None:
     for seed in seeds:
         for world, options in WORLDS.items():
             found = results["worlds"].setdefault(world, {})
-            missing = [name for name in METHODS if str(seed) not in found.get(name, {})]
+            missing = [name for name in methods if str(seed) not in found.get(name, {})]
             if not missing:
                 continue
             draw = CouponSimulator(**options).hybrid(seed)
@@ -90,24 +91,32 @@ def timing(path: Path) -> None:
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Return the shares as Markdown, and `grounded` against each world's best other method."""
-    others = [name for name in METHODS if not name.startswith("Grounded")]
+    """Return the shares as Markdown, and `grounded` against each world's best other method.
+
+    A cell is the mean over the method's seeds, with their number; differences are paired over
+    seeds that both methods have.
+    """
     lines = [
-        f"| world | seeds | {' | '.join(METHODS)} | {GROUNDED} against the best baseline "
+        f"| world | {' | '.join(METHODS)} | {GROUNDED} against the best baseline "
         "| twice the log evidence of biased logs |",
-        "|---" * (len(METHODS) + 4) + "|",
+        "|---" * (len(METHODS) + 3) + "|",
     ]
     for world, found in results["worlds"].items():
-        seeds = sorted(set.intersection(*(set(found.get(name, {})) for name in METHODS)), key=int)
-        if len(seeds) < 2:
-            continue
-        shares = {n: torch.tensor([found[n][seed] for seed in seeds]) for n in METHODS}
-        best = max(others, key=lambda name: float(shares[name].mean()))
-        evidence = [found["disagreement"][seed] for seed in seeds]
-        cells = [f"{float(one.mean()):.3f}" for one in shares.values()]
-        difference = _with_interval(shares[GROUNDED] - shares[best])
+        shares = {name: found[name] for name in METHODS if name in found}
+        means = {name: sum(one.values()) / len(one) for name, one in shares.items()}
+        cells = [
+            f"{means[name]:.3f} ({len(shares[name])})" if name in means else "not measured"
+            for name in METHODS
+        ]
+        best = max((n for n in means if not n.startswith("Grounded")), key=lambda n: means[n])
+        paired = [
+            shares[GROUNDED][seed] - share
+            for seed, share in shares[best].items()
+            if seed in shares.get(GROUNDED, {})
+        ]
+        evidence = list(found.get("disagreement", {"": math.nan}).values())
         lines.append(
-            f"| {world} | {len(seeds)} | {' | '.join(cells)} | {difference} ({best}) "
+            f"| {world} | {' | '.join(cells)} | {_with_interval(torch.tensor(paired))} ({best}) "
             f"| {min(evidence):.0f} to {max(evidence):.0f} |"
         )
     return "\n".join(lines)
@@ -115,6 +124,8 @@ def table(results: Mapping[str, Any]) -> str:
 
 def _with_interval(values: torch.Tensor) -> str:
     count = values.shape[0]
+    if count < 2:
+        return f"{float(values.mean()):+.3f}, one seed"
     half = float(values.std()) / math.sqrt(count) * float(stats.t.ppf(0.975, count - 1))
     return f"{float(values.mean()):+.3f} ± {half:.3f}"
 
@@ -124,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=300, help="the first seed")
+    parser.add_argument("--only", nargs="+", choices=[*METHODS], default=[*METHODS])
     parser.add_argument("--timing", action="store_true", help="measure training times alone")
     parser.add_argument("--table", action="store_true", help="print the table, measure nothing")
     options = parser.parse_args()
@@ -135,7 +147,7 @@ def main() -> None:
         timing(TIMING)
         return
     training = Training(weight_decay=(1.0,))
-    study(path, range(options.first, options.first + options.seeds), training)
+    study(path, range(options.first, options.first + options.seeds), training, options.only)
 
 
 if __name__ == "__main__":
