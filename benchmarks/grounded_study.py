@@ -93,8 +93,8 @@ def timing(path: Path) -> None:
 def table(results: Mapping[str, Any]) -> str:
     """Return the shares as Markdown, and `grounded` against each world's best other method.
 
-    A cell is the mean over the method's seeds, with their number; differences are paired over
-    seeds that both methods have.
+    A cell is the mean over the method's seeds, with their number; the best baseline is one that
+    has all seeds of `grounded`.
     """
     lines = [
         f"| world | {' | '.join(METHODS)} | {GROUNDED} against the best baseline "
@@ -108,12 +108,10 @@ def table(results: Mapping[str, Any]) -> str:
             f"{means[name]:.3f} ({len(shares[name])})" if name in means else "not measured"
             for name in METHODS
         ]
-        best = max((n for n in means if not n.startswith("Grounded")), key=lambda n: means[n])
-        paired = [
-            shares[GROUNDED][seed] - share
-            for seed, share in shares[best].items()
-            if seed in shares.get(GROUNDED, {})
-        ]
+        seeds = shares.get(GROUNDED, {}).keys()
+        rivals = [n for n in means if not n.startswith("Grounded") and seeds <= shares[n].keys()]
+        best = max(rivals, key=means.__getitem__)
+        paired = [shares[GROUNDED][seed] - shares[best][seed] for seed in seeds]
         evidence = list(found.get("disagreement", {"": math.nan}).values())
         lines.append(
             f"| {world} | {' | '.join(cells)} | {_with_interval(torch.tensor(paired))} ({best}) "
