@@ -4,6 +4,7 @@ from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
 from dfl.methods.bi_dfcl import BiDfcl
 from dfl.methods.dfcl import Dfcl
 from dfl.methods.dragonnet import DragonNet
+from dfl.methods.grounded import Grounded
 from dfl.methods.kd_label import KdLabel
 from dfl.methods.ltd_dr import LtdDr
 from dfl.methods.tsm_sl import TsmSl
@@ -22,6 +23,7 @@ __all__ = [
     "BilevelSettings",
     "Dfcl",
     "DragonNet",
+    "Grounded",
     "KdLabel",
     "LtdDr",
     "Monitor",
@@ -39,6 +41,7 @@ METHODS: Registry[AbstractMethod] = Registry(
         "bi-dfcl": "dfl.methods.bi_dfcl:BiDfcl",
         "dfcl": "dfl.methods.dfcl:Dfcl",
         "dragonnet": "dfl.methods.dragonnet:DragonNet",
+        "grounded": "dfl.methods.grounded:Grounded",
         "kd-label": "dfl.methods.kd_label:KdLabel",
         "ltd-dr": "dfl.methods.ltd_dr:LtdDr",
         "tsm-sl": "dfl.methods.tsm_sl:TsmSl",

@@ -130,13 +130,24 @@ class AbstractNetworkMethod(AbstractMethod):
         """
         monitor = Monitor() if monitor is None else monitor
         sets = [self.needed(one) for one in sets]
-        if len(self.training.weight_decay) > 1 and any(one.validation is None for one in sets):
-            raise DataError(
-                "choosing among several weight_decay values needs validation rows, got none; "
-                "pass validation=..., or a single weight_decay."
-            )
+        return self.fit_decided(sets, self.choose_decays(sets, monitor), monitor)
+
+    def fit_decided(
+        self, sets: Sequence[TrainingSet], decays: Sequence[float], monitor: Monitor
+    ) -> list[AbstractModel]:
+        """Fit one ensemble per training set under weight decays that are chosen already.
+
+        Args:
+            sets: with the parts that the method uses, see `needed`.
+            decays: weight decay of each set.
+            monitor: as in `fit_many`.
+
+        Raises:
+            ShapeError: as in `fit_many`.
+            InvalidValueError: as there.
+            NotConvergedError: as there.
+        """
         scalings = [Scaling.fit(*one.rows("both")) for one in sets]
-        decays = self._choose_decays(sets, scalings, monitor)
         plan = NetworkPlan.of(sets, self.training.members, [[decay] for decay in decays])
         networks = Networks(sets, scalings, plan, self.network, "")
         parameters = self.train(networks, monitor)
@@ -151,16 +162,31 @@ class AbstractNetworkMethod(AbstractMethod):
             for index, scaling in enumerate(scalings)
         ]
 
-    def _choose_decays(
-        self, sets: Sequence[TrainingSet], scalings: Sequence[Scaling], monitor: Monitor
-    ) -> list[float]:
-        """Return each set's weight decay: of the candidates, the one that predicts best."""
+    def choose_decays(self, sets: Sequence[TrainingSet], monitor: Monitor) -> list[float]:
+        """Return each set's weight decay: of the candidates, the one that predicts best.
+
+        Args:
+            sets: with the parts that the method uses, see `needed`.
+            monitor: as in `fit_many`.
+
+        Raises:
+            DataError: if there are several candidates and a set has no validation rows.
+            ShapeError: as in `fit_many`.
+            InvalidValueError: as there.
+            NotConvergedError: as there.
+        """
         candidates = self.training.weight_decay
         if len(candidates) == 1:
             return [candidates[0]] * len(sets)
+        if any(one.validation is None for one in sets):
+            raise DataError(
+                "choosing among several weight_decay values needs validation rows, got none; "
+                "pass validation=..., or a single weight_decay."
+            )
+        scalings = [Scaling.fit(*one.rows("both")) for one in sets]
         plan = NetworkPlan.of(sets, 1, [candidates] * len(sets))
         networks = Networks(sets, scalings, plan, self.network, "tuning-")
         error = networks.validation_error(self.train(networks, monitor))
-        assert error is not None  # fit_many has asked for validation rows
+        assert error is not None  # every set has validation rows
         best = error.reshape(len(sets), len(candidates)).argmin(dim=1)
         return [candidates[index] for index in best.tolist()]

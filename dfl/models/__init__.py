@@ -9,6 +9,7 @@ from dfl.models.architectures import (
 )
 from dfl.models.base import AbstractModel, Logs, Prediction, State
 from dfl.models.ensemble import NetworkEnsemble
+from dfl.models.grounded import GroundedModel
 from dfl.models.saved import MODELS, load_model, model_of
 from dfl.models.stacked import Parameters, StackedNetwork
 from dfl.models.standardisation import Scaling
@@ -20,6 +21,7 @@ __all__ = [
     "AbstractArchitecture",
     "AbstractModel",
     "ArmHeads",
+    "GroundedModel",
     "Logs",
     "NetworkEnsemble",
     "OuterNetwork",

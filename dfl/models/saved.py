@@ -11,7 +11,10 @@ __all__ = ["MODELS", "load_model", "model_of"]
 MODELS: Registry[AbstractModel] = Registry(
     "models",
     AbstractModel,  # type: ignore[type-abstract]  # the interface itself, never instantiated
-    {"ensemble": "dfl.models.ensemble:NetworkEnsemble"},
+    {
+        "ensemble": "dfl.models.ensemble:NetworkEnsemble",
+        "grounded": "dfl.models.grounded:GroundedModel",
+    },
 )
 
 

@@ -26,6 +26,7 @@ def test_these_configurations_ship() -> None:
     assert set(shipped_names()) >= {
         "bi-dfcl",
         "dfcl-ppl",
+        "grounded",
         "kd-label",
         "tsm-sl",
         "tsm-sl-obs",

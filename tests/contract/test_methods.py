@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import dfl.methods
 from dfl.budget import Budget
-from dfl.methods import METHODS, AbstractMethod, AbstractNetworkMethod, Training, TrainingSet
+from dfl.methods import METHODS, AbstractMethod, AbstractNetworkMethod, Training, TrainingSet, TsmSl
 from dfl.metrics import TrueScale
 from dfl.models import MLP, AbstractModel, ArmHeads, Prediction, load_model
 from tests.methods.toy import ARMS, logs, outcomes
@@ -31,6 +31,8 @@ OPTIONS: dict[str, dict[str, Any]] = {"bi-dfcl": UPPER, "ltd-dr": UPPER}
 
 def make(name: str, training: Training = TRAINING) -> AbstractMethod:
     network = NETWORKS.get(name, MLP((8,)))
+    if name == "grounded":  # which has no networks but those of the method inside
+        return METHODS.make(name, base=TsmSl(network=network, training=training))
     return METHODS.make(name, network=network, training=training, **OPTIONS.get(name, {}))
 
 

@@ -17,6 +17,7 @@ from tests.pipeline.tiny import Noting, tiny_study, write_shop
 BRIDGE = {"warm_epochs": 0, "every": 1, "batch_size": 64, "hidden": [3]}
 METHODS: dict[str, Any] = {
     "tsm-sl": "tsm-sl",
+    "grounded": "grounded",
     "kd-label": "kd-label",
     "dfcl": {"name": "dfcl", "decision_epochs": 1},
     "bi-dfcl": {"name": "bi-dfcl", "upper": BRIDGE},

@@ -1,5 +1,6 @@
 """`Correction`: what an experiment says about predictions, in few parameters."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -10,6 +11,7 @@ from dfl.checks import check_number
 from dfl.models.grounding.basis import Basis
 from dfl.models.grounding.evidence import Evidence, noise_variance
 from dfl.models.grounding.sparse_bayes import SparseFit, sparse_bayes
+from dfl.scale import STREAMED
 
 __all__ = ["Correction", "CorrectionForm"]
 
@@ -65,6 +67,8 @@ class Correction:
         noise_power: exponent of the noise, see `noise_variance`.
         effective: effective number of parameters that serve.
         log_evidence: gained over no correction, bias of the logs included.
+        disagreement: twice the log evidence of logs that are biased on their own, over logs and
+            experiment that call for one correction; None without logs.
 
     Source:
         Our own; the idea of experimental grounding is that of Kallus, Puli and Shalit (2018),
@@ -80,6 +84,7 @@ class Correction:
     noise_power: float
     effective: float
     log_evidence: float
+    disagreement: float | None
 
     @staticmethod
     def fit(evidence: Evidence, mean_cost: Tensor, form: CorrectionForm) -> "Correction":
@@ -117,32 +122,45 @@ class _Fitting:
     """
 
     def __init__(self, evidence: Evidence, mean_cost: Tensor, form: CorrectionForm) -> None:
+        cell = evidence.logged.long() * len(mean_cost) + evidence.treatment
+        evidence = evidence.rows(cell.argsort(stable=True))  # then a cell's rows lie together
+        self._cell_rows = cell.bincount(minlength=2 * len(mean_cost)).tolist()
         self._evidence, self._form = evidence, form
         self._own, self._outcome = evidence.own, evidence.outcome.double()
         self._unit = float(self._own.mean().abs()) + 1e-9
         self._contrast, self._contrast_mean = evidence.contrasts()
-        self._source = evidence.logged.long()
-        self._sources = 1 + int(self._source.max())
+        self._sources = 1 + int(evidence.logged.any())
         self._basis = self._screened(Basis.of(evidence.features[~evidence.logged], mean_cost))
         self._designs = self._design()
 
     def run(self) -> Correction:
         weights = self._own.new_zeros(self._designs.shape[2])
         multiplied, mean = self._expected(weights)
-        log_evidence: float | None = None
-        for _ in range(_LINEARISATIONS):
+        log_evidence, disagreement = 0.0, None
+        for step in range(_LINEARISATIONS):
             variance, power = noise_variance(self._outcome, mean)
             gram, moment = self._moments(multiplied, mean, variance)
             fit = sparse_bayes(gram, moment + gram @ weights, add=self._form.add)
+            if step == 0:  # that of later ones belongs to models linearised at different places
+                log_evidence = fit.log_evidence
+                disagreement = self._disagreement(gram, moment, fit)
             weights, before = fit.weights, mean
             multiplied, mean = self._expected(weights)
-            # That of later ones belongs to models linearised at different places.
-            log_evidence = fit.log_evidence if log_evidence is None else log_evidence
             if float((mean - before).abs().max()) <= _SETTLED * self._unit:
                 break
-        return self._correction(fit, power, log_evidence or 0.0)
+        return self._correction(fit, power, log_evidence, disagreement)
 
-    def _correction(self, fit: SparseFit, power: float, log_evidence: float) -> Correction:
+    def _disagreement(self, gram: Tensor, moment: Tensor, fit: SparseFit) -> float | None:
+        """Hold the fit against one without the columns of the logs' own bias."""
+        if self._sources == 1:
+            return None
+        serving = 2 * self._basis.doses.shape[1] * len(self._basis.keep) + 1
+        common = sparse_bayes(gram[:serving, :serving], moment[:serving], add=self._form.add)
+        return 2 * (fit.log_evidence - common.log_evidence)
+
+    def _correction(
+        self, fit: SparseFit, power: float, log_evidence: float, disagreement: float | None
+    ) -> Correction:
         shape = (self._basis.doses.shape[1], len(self._basis.keep))
         size = shape[0] * shape[1]
         return Correction(
@@ -155,6 +173,7 @@ class _Fitting:
             noise_power=power,
             effective=float(fit.share[: 2 * size + 1].sum()),
             log_evidence=log_evidence,
+            disagreement=disagreement,
         )
 
     def _design(self) -> Tensor:
@@ -186,33 +205,37 @@ class _Fitting:
         table = torch.einsum("sjpu,p->sju", self._designs, weights)
         multiplied, mean = torch.empty_like(self._own), torch.empty_like(self._own)
         width = len(self._basis.keep)
-        for rows in self._evidence.chunks():
-            z = self._basis(self._evidence.features[rows])
-            own = table[self._source[rows], self._evidence.treatment[rows]]
-            power = (z * own[:, :width]).sum(dim=1).clamp(-_CAP, _CAP)
+        for source, arm, rows in self._cells():
+            z, own = self._basis(self._evidence.features[rows]), table[source, arm]
+            power = (z @ own[:width]).clamp(-_CAP, _CAP)
             multiplied[rows] = self._own[rows] * power.exp()
-            added = self._unit * (z * own[:, width:-1]).sum(dim=1)
-            mean[rows] = multiplied[rows] + added + own[:, -1] * self._contrast[rows]
+            added = self._unit * (z @ own[width:-1])
+            mean[rows] = multiplied[rows] + added + own[-1] * self._contrast[rows]
         return multiplied, mean
 
     def _moments(self, multiplied: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weighted Gram matrix of the design and its product with the residuals."""
-        sources, arms, columns, _ = self._designs.shape
+        columns = self._designs.shape[2]
         gram, moment = mean.new_zeros(columns, columns), mean.new_zeros(columns)
-        for rows in self._evidence.chunks():
+        precision = variance.rsqrt()
+        error = (self._outcome - mean) * precision
+        parts = [part * precision for part in (multiplied, self._unit, self._contrast)]
+        for source, arm, rows in self._cells():
             z = self._basis(self._evidence.features[rows])
-            u = torch.cat(
-                [multiplied[rows, None] * z, self._unit * z, self._contrast[rows, None]], dim=1
-            )
-            weighted = u / variance[rows, None]
-            error = self._outcome[rows] - mean[rows]
-            cell = self._source[rows] * arms + self._evidence.treatment[rows]
-            for number in range(sources * arms):
-                own = cell == number
-                design = self._designs[number // arms, number % arms]
-                gram += design @ (u[own].T @ weighted[own]) @ design.T
-                moment += design @ (weighted[own].T @ error[own])
+            first, second, contrast = (part[rows, None] for part in parts)
+            u = torch.cat([first * z, second * z, contrast], dim=1)
+            design = self._designs[source, arm]
+            gram += design @ (u.T @ u) @ design.T
+            moment += design @ (u.T @ error[rows])
         return gram, moment
+
+    def _cells(self) -> Iterator[tuple[int, int, slice]]:
+        """Yield source and treatment with some of their rows, as many as fit the memory."""
+        arms, start = len(self._cell_rows) // 2, 0
+        for number, count in enumerate(self._cell_rows):
+            for rows in STREAMED.of(count):
+                yield number // arms, number % arms, slice(start + rows.start, start + rows.stop)
+            start += count
 
     def _screened(self, basis: Basis) -> Basis:
         """Return the basis, or where it is too wide its intercept and best features alone.
@@ -228,16 +251,11 @@ class _Fitting:
         arms, width = basis.doses.shape[0], len(basis.keep)
         slope = error.new_zeros(2, 2, arms, width)  # factor, source, treatment, column of z
         curve = torch.zeros_like(slope)
-        cell = self._source * arms + self._evidence.treatment
-        for rows in self._evidence.chunks():
+        for source, arm, rows in self._cells():
             z = basis(self._evidence.features[rows])
             for place, factor in enumerate((self._own[rows], torch.ones_like(self._own[rows]))):
-                parts = (
-                    z * (factor * error[rows])[:, None],
-                    z**2 * (factor**2 / variance[rows])[:, None],
-                )
-                for total, part in zip((slope, curve), parts, strict=True):
-                    total[place].view(2 * arms, width).index_add_(0, cell[rows], part)
+                slope[place, source, arm] += (factor * error[rows]) @ z
+                curve[place, source, arm] += (factor.square() / variance[rows]) @ z.square()
         first = torch.einsum("fsjq,jd->fsdq", slope, basis.doses)
         second = torch.einsum("fsjq,jd->fsdq", curve, basis.doses.square())
         score = (first.square() / second.clamp(min=1e-12)).amax(dim=(0, 1, 2))

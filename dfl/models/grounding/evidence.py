@@ -1,14 +1,12 @@
 """`Evidence`: rows on which predictions are held against outcomes, and their moments."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import final
 
 import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.scale import STREAMED
 
 __all__ = ["Evidence", "noise_variance"]
 
@@ -75,9 +73,9 @@ class Evidence:
         mean = contrast[~self.logged].mean(dim=0)
         return (contrast - mean).gather(1, self.treatment[:, None]).squeeze(1), mean
 
-    def chunks(self) -> Iterator[slice]:
-        """Yield the rows as slices that fit the memory whatever their number."""
-        return STREAMED.of(self.predicted.shape[0])
+    def rows(self, index: Tensor) -> "Evidence":
+        """Return the rows ``index`` in its order."""
+        return Evidence(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 def noise_variance(outcome: Tensor, mean: Tensor) -> tuple[Tensor, float]:

@@ -79,7 +79,7 @@ def test_the_order_of_rows_and_the_size_of_chunks_do_not_matter(
     shuffled = Evidence(**{name: value[order] for name, value in vars(rows).items()})
     whole = Correction.fit(rows, COST, CorrectionForm())
     again = Correction.fit(shuffled, COST, CorrectionForm())
-    monkeypatch.setattr("dfl.models.grounding.evidence.STREAMED", Chunks(700))
+    monkeypatch.setattr("dfl.models.grounding.correction.STREAMED", Chunks(700))
     pieces = Correction.fit(rows, COST, CorrectionForm())
     for other in (again, pieces):
         torch.testing.assert_close(other.multiply, whole.multiply, rtol=1e-7, atol=1e-9)
