@@ -36,7 +36,7 @@ revenue, cost = data.truth.revenue, data.truth.cost
     "results.md": """
 from dfl.data import CouponSimulator, PartSizes
 from dfl.methods import BiDfcl, Training
-from dfl.training.bilevel import BridgeSettings
+from dfl.training.bilevel import BilevelSettings
 """,
 }
 

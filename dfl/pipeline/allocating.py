@@ -112,12 +112,13 @@ def allocate_file(
     with CustomerFile.opened(customers, features, keep) as file:
         revenue, cost = _predict(model, encoder, file, features)
         total = budget.total_of(cost)
+        held_out = _held_out(folder, total / max(len(cost), 1))  # may find the run damaged
         found = chosen.solve(AllocationProblem(revenue, cost, total))
         columns = _Columns(found.choice, revenue, cost, names)
         write_whole(output, lambda path: _write(output, path, file, columns, keep))
     counts = torch.bincount(found.choice, minlength=len(names)).tolist()
     people = dict(zip(names, counts, strict=True))
-    return CustomerAllocation(found, total, people, _held_out(folder, total / max(len(cost), 1)))
+    return CustomerAllocation(found, total, people, held_out)
 
 
 def _predict(

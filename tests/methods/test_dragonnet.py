@@ -37,7 +37,7 @@ def test_the_propensity_is_learned_from_the_representation() -> None:
     assert isinstance(model, NetworkEnsemble)
     network = NETWORK.build(4, 3)
     network.load_state_dict({name: value[0] for name, value in model.parameters.items()})
-    scores = network.details(model.scaling.standardise(rows.features))["propensity"]
+    scores = network.details(model.scaling.standardise(rows.features))["propensity"].detach()
     chance = scores.softmax(dim=-1)
     expected = (1.5 * rows.features[:, 1:2] * torch.arange(3)).softmax(dim=1)
     assert float((chance - expected).abs().mean()) < 0.06
@@ -57,7 +57,8 @@ def test_the_loss_is_the_one_of_the_docstring() -> None:
     assert isinstance(found, NetworkEnsemble)
     network = NETWORK.build(4, 3)
     network.load_state_dict({name: value[0] for name, value in found.parameters.items()})
-    details = network.details(found.scaling.standardise(rows.features))
+    with torch.no_grad():
+        details = network.details(found.scaling.standardise(rows.features))
     y = found.scaling.outcomes(rows.revenue, rows.cost)
     own = torch.arange(1_024), slice(None), rows.treatment
     factual = (y - details["outcomes"][own]).square().sum(dim=1).mean()
