@@ -1,14 +1,23 @@
 """Methods: from randomised and observational logs to a model that allocates a budget."""
 
+from dfl.losses import MarginalUtility, Roi
+from dfl.methods.auto_debias import AutoDebias
 from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
 from dfl.methods.bi_dfcl import BiDfcl
+from dfl.methods.cause import CausE
+from dfl.methods.cfr import Cfr
 from dfl.methods.dfcl import Dfcl
+from dfl.methods.dhcl import Dhcl
+from dfl.methods.dr_jt import DrJt
 from dfl.methods.dragonnet import DragonNet
+from dfl.methods.ips import Ips
+from dfl.methods.kd_feature import KdFeature
 from dfl.methods.kd_label import KdLabel
 from dfl.methods.ltd_dr import LtdDr
+from dfl.methods.ltd_ips import LtdIps
 from dfl.methods.tsm_sl import TsmSl
 from dfl.models import AbstractModel, Prediction
-from dfl.registry import Registry
+from dfl.registry import Entry, Registry
 from dfl.training.bilevel import BilevelSettings
 from dfl.training.monitor import Monitor, Progress
 from dfl.training.settings import Training, TrainingSet
@@ -18,12 +27,20 @@ __all__ = [
     "AbstractMethod",
     "AbstractModel",
     "AbstractNetworkMethod",
+    "AutoDebias",
     "BiDfcl",
     "BilevelSettings",
+    "CausE",
+    "Cfr",
     "Dfcl",
+    "Dhcl",
+    "DrJt",
     "DragonNet",
+    "Ips",
+    "KdFeature",
     "KdLabel",
     "LtdDr",
+    "LtdIps",
     "Monitor",
     "Prediction",
     "Progress",
@@ -39,8 +56,18 @@ METHODS: Registry[AbstractMethod] = Registry(
         "bi-dfcl": "dfl.methods.bi_dfcl:BiDfcl",
         "dfcl": "dfl.methods.dfcl:Dfcl",
         "dragonnet": "dfl.methods.dragonnet:DragonNet",
+        "ips": "dfl.methods.ips:Ips",
         "kd-label": "dfl.methods.kd_label:KdLabel",
         "ltd-dr": "dfl.methods.ltd_dr:LtdDr",
+        "auto-debias": "dfl.methods.auto_debias:AutoDebias",
+        "cause": "dfl.methods.cause:CausE",
+        "dr-jt": "dfl.methods.dr_jt:DrJt",
+        "kd-feature": "dfl.methods.kd_feature:KdFeature",
+        "ltd-ips": "dfl.methods.ltd_ips:LtdIps",
+        "cfr-mmd": Entry("dfl.methods.cfr:Cfr", options={"distance": "mmd"}),
+        "cfr-wass": Entry("dfl.methods.cfr:Cfr", options={"distance": "wasserstein"}),
+        "dhcl-dpm": Entry("dfl.methods.dhcl:Dhcl", options={"loss": MarginalUtility()}),
+        "dhcl-drp": Entry("dfl.methods.dhcl:Dhcl", options={"loss": Roi()}),
         "tsm-sl": "dfl.methods.tsm_sl:TsmSl",
     },
 )
