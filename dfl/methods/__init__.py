@@ -1,6 +1,8 @@
 """Methods: from randomised and observational logs to a model that allocates a budget."""
 
-from dfl.losses import MarginalUtility, Roi
+from dfl.layers import FiniteDifference, Softmax
+from dfl.layers.pricing.options import Price, Softness
+from dfl.losses import DualPolicy, ImprovedFiniteDifference, MarginalUtility, PrimalPolicy, Roi
 from dfl.methods.auto_debias import AutoDebias
 from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
 from dfl.methods.bi_dfcl import BiDfcl
@@ -49,6 +51,15 @@ __all__ = [
     "TsmSl",
 ]
 
+_FREE = Price(multiplier=0.0)  # dual losses price the scores themselves
+_PIFD = PrimalPolicy(layer=FiniteDifference())
+_DIFD = DualPolicy(layer=FiniteDifference(price=_FREE))
+_MER = DualPolicy(layer=Softmax(softness=Softness(1.0), price=_FREE))
+# As the paper has it: a softmax of temperature 1 in currency, and plain inverse propensities.
+_PL = DualPolicy(
+    layer=Softmax(softness=Softness(1.0, "absolute"), price=_FREE), estimator="horvitz-thompson"
+)
+
 METHODS: Registry[AbstractMethod] = Registry(
     "methods",
     AbstractMethod,  # type: ignore[type-abstract]  # the interface itself
@@ -69,5 +80,16 @@ METHODS: Registry[AbstractMethod] = Registry(
         "dhcl-dpm": Entry("dfl.methods.dhcl:Dhcl", options={"loss": MarginalUtility()}),
         "dhcl-drp": Entry("dfl.methods.dhcl:Dhcl", options={"loss": Roi()}),
         "tsm-sl": "dfl.methods.tsm_sl:TsmSl",
+        "bi-dfcl-pifd": Entry("dfl.methods.bi_dfcl:BiDfcl", options={"loss": _PIFD}),
+        "bi-dfcl-ppl": "dfl.methods.bi_dfcl:BiDfcl",  # the default loss, as is dfcl-ppl's
+        "dfcl-difd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _DIFD}),
+        "dfcl-dpl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": DualPolicy()}),
+        "dfcl-ifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": ImprovedFiniteDifference()}),
+        "dfcl-mer": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _MER}),
+        "dfcl-pifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PIFD}),
+        "dfcl-pl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PL}),
+        "dfcl-ppl": "dfl.methods.dfcl:Dfcl",
+        "tsm-sl-obs": Entry("dfl.methods.tsm_sl:TsmSl", options={"rows": "obs"}),
+        "tsm-sl-rct": Entry("dfl.methods.tsm_sl:TsmSl", options={"rows": "rct"}),
     },
 )
