@@ -9,7 +9,12 @@ from dfl.losses.estimators.policy_value import policy_value
 from dfl.losses.fenchel_young import FenchelYoung, fenchel_young
 from dfl.losses.improved_finite_difference import ImprovedFiniteDifference, flip_value
 from dfl.losses.marginal_utility import MarginalUtility, marginal_utility_loss
-from dfl.losses.prediction import factual_loss, full_surface_weight, pseudo_label_loss
+from dfl.losses.prediction import (
+    doubly_robust_loss,
+    factual_loss,
+    full_surface_weight,
+    pseudo_label_loss,
+)
 from dfl.losses.primal_policy import PrimalPolicy
 from dfl.losses.roi import Roi, direct_roi_loss
 from dfl.losses.spo_plus import SpoPlus, regret, spo_plus
@@ -27,6 +32,7 @@ __all__ = [
     "Roi",
     "SpoPlus",
     "direct_roi_loss",
+    "doubly_robust_loss",
     "factual_loss",
     "fenchel_young",
     "flip_value",

@@ -6,12 +6,12 @@ from typing import final
 from torch import Tensor
 
 from dfl.hypergrad import AbstractHypergradient
-from dfl.losses.prediction import at_treatment, factual_loss, full_surface_weight
+from dfl.losses.prediction import doubly_robust_loss
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
 from dfl.training.fit import fit_factual
-from dfl.training.levels import LowerLevel
+from dfl.training.levels import LowerLevel, factual_level, row_factor
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
@@ -53,21 +53,16 @@ class LtdDr(AbstractNetworkMethod):
         logs = networks.pool(lambda one: one.rows("obs"))
         imputation = fit_factual("imputation", networks, "obs", self.training, monitor)
         imputed = networks.ensemble_outcomes(imputation, logs)
-        weight = full_surface_weight(logs.treatment.bincount(minlength=networks.treatments))
+        weight = networks.arm_weight(logs)
 
-        def doubly_robust(outcomes: Tensor, batch: Batch, phi: Tensor) -> Tensor:
+        def lower(outcomes: Tensor, batch: Batch, phi: Tensor) -> Tensor:
+            row = weight.gather(-1, batch.treatment) * row_factor(phi, batch.treatment)
             moved = imputed[batch.index] + phi[..., 1:, :]
-            factor = at_treatment(phi[..., :1, :], batch.treatment).squeeze(-1).clamp(-3, 3).exp()
-            error = (moved - outcomes).square()
-            own = at_treatment(error, batch.treatment).sum(dim=-1)
-            row = weight[batch.treatment] * factor
-            everywhere = error.sum(dim=-2).mean(dim=-1)
-            seen = factual_loss(outcomes, batch.treatment, batch.outcome, row)
-            return (everywhere - row * own).mean(dim=-1) + seen
+            return doubly_robust_loss(outcomes, moved, batch.treatment, batch.outcome, row)
 
         problem = Bilevel(
-            lower=LowerLevel(networks, logs, doubly_robust),
-            upper=lambda found, rows: factual_loss(found, rows.treatment, rows.outcome),
+            lower=LowerLevel(networks, logs, lower),
+            upper=factual_level,
             rows=networks.pool(lambda one: one.rows("rct")),
             outer=Outer(channels=3, reading=lambda phi: phi, bias=0.0, flat=True),
             hypergrad=self.hypergrad,

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from dfl.losses.prediction import factual_loss
 from dfl.models import Parameters
-from dfl.training.loop import Stage
+from dfl.training.loop import Stage, below
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
 from dfl.training.settings import Rows, Training
 
-__all__ = ["fit_factual", "fit_rows"]
+__all__ = ["fit_beside", "fit_factual", "fit_rows"]
 
 
 def fit_rows(
@@ -55,3 +55,38 @@ def fit_factual(
         return factual_loss(network(parameters, batch.features), batch.treatment, batch.outcome)
 
     return fit_rows(name, networks, rows, training, monitor, loss)
+
+
+def fit_beside(
+    name: str,
+    networks: Networks,
+    rows: Rows,
+    training: Training,
+    monitor: Monitor,
+    beside: Parameters,
+    loss: Callable[[Parameters, Parameters, Batch], Tensor],
+) -> Parameters:
+    """Train networks and other parameters at once; return the networks', see `fit_rows`.
+
+    Args:
+        name: of the stage.
+        networks: the networks.
+        rows: which training rows.
+        training: settings of training.
+        monitor: watches.
+        beside: initial values of the others, ``(K, ...)``.
+        loss: of the networks' parameters and the others on a batch, ``(K,)``.
+    """
+    own, others = "networks/", "beside/"
+    initial = networks.initial(networks.stacked, name)
+    stage = Stage(
+        name=name,
+        networks=networks,
+        pool=networks.pool(lambda one: one.rows(rows)),
+        training=training,
+        loss=lambda both, batch: loss(below(both, own), below(both, others), batch),
+        criterion=lambda both: networks.validation_error(below(both, own)),
+        monitor=monitor,
+    )
+    start = {own + key: value for key, value in initial.items()}
+    return below(stage.run(start | {others + key: value for key, value in beside.items()}), own)

@@ -6,7 +6,12 @@ from typing import Any, TypeAlias, final
 
 from torch import Tensor
 
-from dfl.losses.prediction import PseudoLabelGradient, pseudo_label_loss
+from dfl.losses.prediction import (
+    PseudoLabelGradient,
+    at_treatment,
+    factual_loss,
+    pseudo_label_loss,
+)
 from dfl.models import Parameters
 from dfl.training.loop import Companion, Stage
 from dfl.training.monitor import Monitor
@@ -14,7 +19,14 @@ from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Rows, Training
 
-__all__ = ["LowerLevel", "Reading", "UpperLevel", "distillation"]
+__all__ = [
+    "LowerLevel",
+    "Reading",
+    "UpperLevel",
+    "distillation",
+    "factual_level",
+    "row_factor",
+]
 
 Reading: TypeAlias = Callable[[Tensor], Any]
 """From standardised features ``(K, B, F)`` to what a lower loss reads: trust, weights, labels."""
@@ -64,6 +76,21 @@ class LowerLevel:
             monitor=monitor,
         )
         return stage.run(self.networks.initial(network, name))
+
+
+def factual_level(outcomes: Tensor, batch: Batch) -> Tensor:
+    """Return the factual loss of the targets: the upper level of methods that learn to debias."""
+    return factual_loss(outcomes, batch.treatment, batch.outcome)
+
+
+def row_factor(phi: Tensor, treatment: Tensor) -> Tensor:
+    """Return what an outer network multiplies each row's weight by, between 1/20 and 20.
+
+    Args:
+        phi: its outputs ``(K, B, C, M)``; the first channel holds log factors.
+        treatment: received. Shape ``(K, B)``.
+    """
+    return at_treatment(phi[..., :1, :], treatment).squeeze(-1).clamp(-3, 3).exp()
 
 
 def distillation(

@@ -15,7 +15,7 @@ from dfl.training.optimiser import StackedAdam
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
 
-__all__ = ["Companion", "Stage"]
+__all__ = ["Companion", "Stage", "below"]
 
 
 class Companion(Protocol):
@@ -127,12 +127,12 @@ class Stage:
         if found is None:
             return 0
         done, tensors = found
-        optimiser.restore(_below(tensors, "networks/"))
-        kept = _below(tensors, "best/")
+        optimiser.restore(below(tensors, "networks/"))
+        kept = below(tensors, "best/")
         best.parameters = {n: kept[n].to(v.device) for n, v in optimiser.parameters.items()}
         best.score = tensors["score"]
         if self.companion is not None:
-            self.companion.optimiser.restore(_below(tensors, "companion/"))
+            self.companion.optimiser.restore(below(tensors, "companion/"))
         return done
 
 
@@ -156,5 +156,6 @@ class _Best:
             self.parameters[name] = torch.where(mask, value, self.parameters[name])
 
 
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by what follows it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
-from dfl.losses.prediction import factual_loss
+from dfl.losses.prediction import factual_loss, full_surface_weight
 from dfl.models import AbstractArchitecture, Parameters, Scaling, StackedNetwork
 from dfl.seeds import stream
 from dfl.training.rows import Batch, RowPool
@@ -135,6 +135,13 @@ class Networks:
     def pool(self, rows: RowsOf) -> RowPool:
         """Put the rows that ``rows`` picks from each set into one table."""
         return RowPool.of([rows(one) for one in self.sets], self.scalings)
+
+    def arm_weight(self, pool: RowPool) -> Tensor:
+        """Return ``N / (M N_t)`` over each network's own rows of a pool, shape ``(K, M)``."""
+        rows = [slice(a, a + n) for a, n in zip(pool.start, pool.length, strict=True)]
+        counts = [pool.treatment[own].bincount(minlength=self.treatments) for own in rows]
+        per_set = full_surface_weight(torch.stack(counts)).to(pool.features.dtype)
+        return per_set[list(self.plan.dataset)]
 
     def learning(self, dataset: int) -> list[int]:
         """Return which networks learn a set."""

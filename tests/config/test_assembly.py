@@ -128,9 +128,13 @@ def test_solvers_inside_layers() -> None:
 @pytest.mark.parametrize(
     ("method", "sections", "message"),
     [
-        ("tsm", {}, r"method: 'tsm' is not among the methods. Did you mean 'tsm-sl'\? Known: bi-"),
+        (
+            "tsm",
+            {},
+            r"method: 'tsm' is not among the methods. Did you mean 'tsm-sl'\? Known: auto-",
+        ),
         (3, {}, "method must be a name or options, got 3"),
-        ({}, {}, "method needs a name, one of: bi-dfcl, .*; got None"),
+        ({}, {}, "method needs a name, one of: auto-debias, .*; got None"),
         ({"name": 3}, {}, "method needs a name, .*; got 3"),
         (
             {"name": "kd-label", "gaet": 1},
