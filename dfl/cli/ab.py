@@ -18,10 +18,10 @@ from dfl.abtest import (
 from dfl.abtest.reading.forest import forest_plot
 from dfl.cli.ab_columns import AbColumns, experiments_of
 from dfl.cli.changes import free_folder
-from dfl.cli.console import errors, results, show
+from dfl.cli.console import errors, literal, say, show
 from dfl.data.sources.reading import column_names, find_file, read_frame
 from dfl.errors import WriteError
-from dfl.io import write_json, write_whole
+from dfl.io import write_bytes, write_json
 from dfl.report import Table
 from dfl.stats.multiple_testing import Correction
 
@@ -89,10 +89,10 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     found = replace(found, refusals=(*refused, *found.refusals))
     _show(found)
     for one in warned:
-        errors().print(f"warning: {one.message}", markup=False)
+        errors().print(literal(f"warning: {one.message}"))
     folder = free_folder(f"ab-{file.name.partition('.')[0]}") if output is None else output
-    _write(folder, found, {"file": file.name, **asdict(columns), **asdict(options)})
-    results().print(f"Written: {folder / 'readout.json'}, {folder / 'forest.png'}", markup=False)
+    written = _write(folder, found, {"file": file.name, **asdict(columns), **asdict(options)})
+    say(f"Written: {', '.join(str(path) for path in written)}")
 
 
 def _show(found: ReadOut) -> None:
@@ -103,12 +103,12 @@ def _show(found: ReadOut) -> None:
     for reading in found.readings:
         if reading.segment is None and reading.estimator == "state":
             said = f"{reading.metric}, {reading.effect.arm}, state: {reading.effect.verdict}"
-            results().print(said, markup=False)
+            say(said)
     for one in found.refusals:
-        results().print(str(one), markup=False)
+        say(str(one))
     if found.splits:
         show(_aa_table(found.splits))
-    results().print(f"Sizes of the arms fit the plan: p = {found.sample_ratio.p_value:.2g}.")
+    say(f"Sizes of the arms fit the plan: p = {found.sample_ratio.p_value:.2g}.")
 
 
 def _aa_table(splits: Mapping[str, Mapping[str, AaResult | str]]) -> Table:
@@ -140,17 +140,20 @@ def _row(reading: Reading) -> tuple[str, ...]:
     )
 
 
-def _write(folder: Path, found: ReadOut, asked: Mapping[str, Any]) -> None:
+def _write(folder: Path, found: ReadOut, asked: Mapping[str, Any]) -> list[Path]:
+    """Write the read-out, then the plot, and return what was written; a plot may fail alone."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteError(
             f"could not make the folder {folder}: {error.strerror}; choose another one."
         ) from error
-    picture = forest_plot(found)
-
-    def draw(path: Path) -> None:
-        path.write_bytes(picture)
-
-    write_whole(folder / "forest.png", draw)
-    write_json(folder / "readout.json", {"asked": asked, **found.content()})
+    readout, plot = folder / "readout.json", folder / "forest.png"
+    write_json(readout, {"asked": asked, **found.content()})
+    try:
+        picture = forest_plot(found)
+    except Exception as error:  # whatever the drawing library makes of a name or a number
+        errors().print(literal(f"warning: no plot was drawn ({type(error).__name__}: {error})"))
+        return [readout]
+    write_bytes(plot, picture)
+    return [readout, plot]

@@ -152,3 +152,48 @@ def test_one_bad_metric_or_segment_leaves_the_others_readable(dfl: Dfl, tmp_path
     content = json.loads((tmp_path / "out" / "readout.json").read_text())
     assert {one["metric"] for one in content["readings"]} == {"money"}
     assert {one["metric"] for one in content["refusals"]} == {"refunds", "name", "gap", "money"}
+
+
+def odd(path: Path, name: str, arm: str) -> Path:
+    table = pd.read_parquet(write(path)).rename(columns={"money": name})
+    table.assign(arm=np.where(table["arm"] == "bonus", arm, "control")).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "arm"),
+    [
+        ("$gain$_^%", r"$\frac{1}{$"),
+        ("[red]money[/red]", ":boom:"),
+        ("a^b_c", "_hidden"),
+        ("<b>", "5 % & 10 %"),
+    ],
+)
+def test_odd_names_are_text_in_terminal_and_plot(
+    dfl: Dfl, tmp_path: Path, name: str, arm: str
+) -> None:
+    path = odd(tmp_path / "odd.parquet", name, arm)
+    out = tmp_path / "out"
+    done = dfl(
+        "ab", path, "--treatment", "arm", "--control", "control", "--metric", name, "-o", out
+    )
+    assert done.code == 0, done.text
+    assert "no plot was drawn" not in done.text
+    assert (out / "forest.png").stat().st_size > 1_000
+    readings = json.loads((out / "readout.json").read_text())["readings"]
+    assert {one["metric"] for one in readings} == {name}
+    assert arm in json.dumps(readings, ensure_ascii=False).replace("\\\\", "\\")
+
+
+def test_a_plot_that_fails_leaves_the_read_out(
+    dfl: Dfl, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(found: object) -> bytes:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("dfl.cli.ab.forest_plot", fail)
+    done = dfl("ab", file, *COLUMNS, "-o", tmp_path / "out")
+    assert done.code == 0, done.text
+    assert "no plot was drawn (RuntimeError: no font)" in done.text
+    assert (tmp_path / "out" / "readout.json").exists()
+    assert not (tmp_path / "out" / "forest.png").exists()
