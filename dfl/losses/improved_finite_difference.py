@@ -15,7 +15,7 @@ from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.dual_policy import check_multipliers
 from dfl.losses.estimators.policy_value import (
-    ESTIMATORS,
+    VALUE_ESTIMATORS,
     Estimator,
     check_every_treatment_seen,
     matched_weight,
@@ -63,7 +63,7 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
         """Check the options."""
         check_values(softness=self.softness)
         check_multipliers(self.multipliers)
-        check_choice("estimator", self.estimator, ESTIMATORS)
+        check_choice("estimator", self.estimator, VALUE_ESTIMATORS)
         self._layer(0.0)  # checks the rest
 
     @property

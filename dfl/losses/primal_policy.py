@@ -11,7 +11,7 @@ from dfl.layers.base import AbstractLayer, BudgetLike
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import (
-    ESTIMATORS,
+    VALUE_ESTIMATORS,
     Estimator,
     check_every_treatment_seen,
     policy_value,
@@ -56,7 +56,7 @@ class PrimalPolicy(AbstractDecisionLoss):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_choice("estimator", self.estimator, ESTIMATORS)
+        check_choice("estimator", self.estimator, VALUE_ESTIMATORS)
         check_choice("objective", self.objective, ("revenue", "revenue-minus-cost"))
 
     @property

@@ -19,7 +19,7 @@ from torch.testing import assert_close
 from dfl.errors import DflError, InvalidValueError
 from dfl.layers import LAYERS
 from dfl.losses import LOSSES, AbstractDecisionLoss, DualPolicy, LoggedBatch, PrimalPolicy
-from dfl.losses.estimators.policy_value import ESTIMATORS
+from dfl.losses.estimators.policy_value import VALUE_ESTIMATORS
 
 # Losses with second derivatives, the gradient of others stands in for a derivative.
 SMOOTH = {
@@ -123,7 +123,7 @@ def test_another_loss_refuses_second_derivatives(name: str) -> None:
         second(of_predictions(LOSSES.make(name), batch), revenue, cost)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", VALUE_ESTIMATORS)
 @pytest.mark.parametrize("layer", LAYERS.names())
 @pytest.mark.parametrize("kind", [PrimalPolicy, DualPolicy])
 def test_every_layer_and_every_estimator_make_a_loss(
@@ -140,7 +140,7 @@ def test_every_layer_and_every_estimator_make_a_loss(
         assert float(slope.abs().max()) > 0
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", VALUE_ESTIMATORS)
 @pytest.mark.parametrize("name", [name for name in NAMES if "estimator" in options_of(name)])
 def test_a_loss_asks_for_the_baselines_that_it_reads(name: str, estimator: str) -> None:
     revenue, cost, batch = problem()
@@ -154,7 +154,7 @@ def test_a_loss_asks_for_the_baselines_that_it_reads(name: str, estimator: str) 
         assert_close(loss(revenue, cost, bare, BUDGET), loss(revenue, cost, batch, BUDGET))
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", VALUE_ESTIMATORS)
 def test_estimators_keep_leading_axes_apart(estimator: Any) -> None:
     revenue, cost, batch = problem()
     fields = ("treatment", "revenue", "cost", "weight", "baseline_revenue", "baseline_cost")

@@ -12,7 +12,7 @@ from dfl.layers.pricing.priced import scores
 from dfl.losses.base import LoggedBatch
 
 __all__ = [
-    "ESTIMATORS",
+    "VALUE_ESTIMATORS",
     "Estimator",
     "PseudoOutcome",
     "check_every_treatment_seen",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 Estimator: TypeAlias = Literal["horvitz-thompson", "self-normalised", "doubly-robust"]
-ESTIMATORS: tuple[Estimator, ...] = ("horvitz-thompson", "self-normalised", "doubly-robust")
+VALUE_ESTIMATORS: tuple[Estimator, ...] = ("horvitz-thompson", "self-normalised", "doubly-robust")
 PseudoOutcome: TypeAlias = Literal["doubly-robust", "horvitz-thompson"]
 
 

@@ -13,7 +13,7 @@ from dfl.data import CouponSimulator
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.losses import LoggedBatch, PrimalPolicy, policy_value
-from dfl.losses.estimators.policy_value import ESTIMATORS, Estimator, pseudo_scores
+from dfl.losses.estimators.policy_value import VALUE_ESTIMATORS, Estimator, pseudo_scores
 from tests.losses.toy import three_arms, toy_a
 
 PRICE = 0.5
@@ -75,7 +75,7 @@ def test_doubly_robust_is_less_noisy_by_a_factor(noise: float, factor: float) ->
     assert float(plain.var()) > factor * float(robust.var())
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", VALUE_ESTIMATORS)
 def test_a_constant_revenue_counts_in_full(estimator: Estimator) -> None:
     revenue, _, batch = three_arms()
     constant = replace(
@@ -109,7 +109,7 @@ def test_doubly_robust_by_hand() -> None:
 
 
 def test_a_loss_says_whether_it_needs_baselines() -> None:
-    assert [PrimalPolicy(estimator=one).needs_baseline for one in ESTIMATORS] == [
+    assert [PrimalPolicy(estimator=one).needs_baseline for one in VALUE_ESTIMATORS] == [
         False,
         False,
         True,
