@@ -15,7 +15,6 @@ from dfl.training.levels import LowerLevel, factual_level, row_factor
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
-from dfl.training.settings import Part
 
 __all__ = ["AutoDebias"]
 
@@ -44,11 +43,6 @@ class AutoDebias(AbstractNetworkMethod):
 
     hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
     upper: BilevelSettings = field(default_factory=BilevelSettings)
-
-    @property
-    def uses(self) -> tuple[Part, ...]:
-        """Both parts."""
-        return ("rct", "obs")
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Impute, then train the target and ``phi`` together."""

@@ -106,6 +106,11 @@ class AbstractNetworkMethod(AbstractMethod):
     network: AbstractArchitecture = field(default_factory=MLP)
     training: Training = field(default_factory=Training)
 
+    @property
+    def uses(self) -> tuple[Part, ...]:
+        """Both parts, unless a member says otherwise."""
+        return ("rct", "obs")
+
     @abstractmethod
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train networks together and return their parameters ``(K, ...)``.

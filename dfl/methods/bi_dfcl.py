@@ -18,7 +18,7 @@ from dfl.training.levels import distillation
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.nuisance import with_teacher_baseline
-from dfl.training.settings import Part, hold_out
+from dfl.training.settings import hold_out
 
 __all__ = ["BiDfcl"]
 
@@ -76,11 +76,6 @@ class BiDfcl(AbstractNetworkMethod):
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("held_out", self.held_out, above=0, below=1)
         check_number("start", self.start)
-
-    @property
-    def uses(self) -> tuple[Part, ...]:
-        """Both parts."""
-        return ("rct", "obs")
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Learn the gate, then fit the target under it."""

@@ -14,7 +14,6 @@ from dfl.training.fit import fit_beside
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
-from dfl.training.settings import Part
 
 __all__ = ["CausE"]
 
@@ -46,11 +45,6 @@ class CausE(AbstractNetworkMethod):
     def __post_init__(self) -> None:
         """Check the weight."""
         check_number("beta", self.beta, at_least=0)
-
-    @property
-    def uses(self) -> tuple[Part, ...]:
-        """Both parts."""
-        return ("rct", "obs")
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train both sets together."""

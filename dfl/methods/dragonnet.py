@@ -18,6 +18,8 @@ from dfl.training.settings import Part, Rows, parts_of
 
 __all__ = ["DragonNet"]
 
+_LEAST = 0.02  # chance of a treatment
+
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,31 +31,26 @@ class DragonNet(AbstractNetworkMethod):
 
     Args:
         rows: which rows to train on; ``"obs"`` as published.
-        alpha: weight of the propensity, >= 0.
-        beta: weight of the targeted regularisation, >= 0.
-        least: chances ``e_t`` below it count as it, in (0, 1).
+        alpha, beta: weights of the propensity and of the targeted regularisation, >= 0.
         network: architecture, with a propensity head.
-        training: settings of training.
 
     Raises:
         InvalidValueError: if a number is out of range.
 
     Source:
         Shi, Blei and Veitch (2019), arXiv:1906.02120, equations 2.2 and 3.2. Deviations: several
-        treatments, two outcomes, each with an ``epsilon``; ``least``.
+        treatments, two outcomes, each with an ``epsilon``; chances below .02 count as .02.
     """
 
     network: AbstractArchitecture = field(default_factory=lambda: ArmHeads(propensity=True))
     rows: Rows = "obs"
     alpha: float = 1.0
     beta: float = 1.0
-    least: float = 0.02
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_number("alpha", self.alpha, at_least=0)
         check_number("beta", self.beta, at_least=0)
-        check_number("least", self.least, above=0, below=1)
 
     @property
     def uses(self) -> tuple[Part, ...]:
@@ -70,9 +67,9 @@ class DragonNet(AbstractNetworkMethod):
             received = cross_entropy(scores.mT, batch.treatment, reduction="none").mean(dim=-1)
             chance = scores.softmax(dim=-1).gather(-1, batch.treatment[..., None])
             lift = at_treatment(found["epsilon"][:, None].expand_as(outcomes), batch.treatment)
-            shifted = outcomes + (lift / chance.clamp(min=self.least))[..., None]
-            factual = factual_loss(outcomes, batch.treatment, batch.outcome)
-            targeted = factual_loss(shifted, batch.treatment, batch.outcome)
-            return factual + self.alpha * received + self.beta * targeted
+            shifted = outcomes + (lift / chance.clamp(min=_LEAST))[..., None]
+            t, y = batch.treatment, batch.outcome
+            targeted = self.beta * factual_loss(shifted, t, y)
+            return factual_loss(outcomes, t, y) + self.alpha * received + targeted
 
         return fit_rows("target", networks, self.rows, self.training, monitor, loss)

@@ -14,7 +14,6 @@ from dfl.training.fit import fit_factual, fit_rows
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
-from dfl.training.settings import Part
 
 __all__ = ["KdFeature"]
 
@@ -48,11 +47,6 @@ class KdFeature(AbstractNetworkMethod):
     def __post_init__(self) -> None:
         """Check the weight."""
         check_number("gamma", self.gamma, at_least=0)
-
-    @property
-    def uses(self) -> tuple[Part, ...]:
-        """Both parts."""
-        return ("rct", "obs")
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train the teachers, then the students."""

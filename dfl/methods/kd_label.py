@@ -11,7 +11,6 @@ from dfl.training.fit import fit_factual
 from dfl.training.levels import distillation
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
-from dfl.training.settings import Part
 
 __all__ = ["KdLabel"]
 
@@ -49,11 +48,6 @@ class KdLabel(AbstractNetworkMethod):
     def __post_init__(self) -> None:
         """Check the gate."""
         check_number("gate", self.gate, at_least=0, at_most=1)
-
-    @property
-    def uses(self) -> tuple[Part, ...]:
-        """Both parts."""
-        return ("rct", "obs")
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train the teachers, then the students."""

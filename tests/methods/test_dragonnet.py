@@ -78,7 +78,6 @@ def test_a_network_without_a_propensity_head_is_refused() -> None:
     [
         ({"alpha": -1.0}, "alpha must be >= 0, got -1"),
         ({"beta": -1.0}, "beta must be >= 0, got -1"),
-        ({"least": 0.0}, r"least must be in \(0, 1\), got 0"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
