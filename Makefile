@@ -6,27 +6,31 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-DEMO ?= compare tsm-sl bi-dfcl --data coupon --members 3
+DEMO ?= compare tsm-sl bi-dfcl grounded --data coupon --members 3 --set data.hidden_confounding=1
 BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json
 
-.PHONY: help demo test check bench bench-solvers
+.PHONY: help demo test faults check bench bench-solvers
 
 help:
-	@echo "make demo    train TSM-SL and Bi-DFCL on a simulator and compare them with the oracle"
+	@echo "make demo    train TSM-SL, Bi-DFCL and Grounded on a simulator, compare them with the oracle"
 	@echo "make test    run the tests"
+	@echo "make faults  every fault of tests/faults: kills, full disks, damage, wild files (half an hour)"
 	@echo "make check   formatter, linter and type checker"
 	@echo "make bench   run the benchmarks, keep the figures in benchmarks/results"
 	@echo "make bench-solvers   time the solvers, write the tables and the plot of docs/solvers.md"
 
 # One thread: the tensors are small here, and on a busy machine threads that wait for each other made
 # both several times slower.
-demo test bench-solvers: export OMP_NUM_THREADS ?= 1
+demo test faults bench-solvers: export OMP_NUM_THREADS ?= 1
 
 demo: $(VENV)/.dfl-run
 	$(BIN)/dfl $(DEMO)
 
 test: $(VENV)/.dfl-test
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.dfl-test
+	$(BIN)/python -m pytest tests/faults -m faults
 
 check: $(VENV)/.dfl-dev
 	$(BIN)/ruff format --check

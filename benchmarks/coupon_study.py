@@ -28,13 +28,13 @@ from dfl.methods import (
     AbstractMethod,
     BiDfcl,
     Dfcl,
-    FittedModel,
     KdLabel,
     Training,
     TrainingSet,
     TsmSl,
 )
 from dfl.metrics import TrueScale
+from dfl.models import NetworkEnsemble
 
 RESULTS = Path(__file__).parent / "results"
 TIMING = RESULTS / "coupon_timing.json"
@@ -97,7 +97,9 @@ def timing(path: Path, training: Training, sizes: PartSizes) -> None:
     write_json(path, seconds)
 
 
-def measure(model: FittedModel, features: torch.Tensor, scale: TrueScale) -> tuple[float, float]:
+def measure(
+    model: NetworkEnsemble, features: torch.Tensor, scale: TrueScale
+) -> tuple[float, float]:
     """Return the share of the oracle's gain of the first member and of all members."""
     shares = []
     for one in (model.only(0), model):

@@ -36,7 +36,7 @@ from dfl.io import write_json
 from dfl.methods import (
     AbstractMethod,
     BiDfcl,
-    BridgeSettings,
+    BilevelSettings,
     Dfcl,
     KdLabel,
     Training,
@@ -56,8 +56,8 @@ Make = Callable[[], AbstractMethod]
 
 
 def bi_dfcl(hypergrad: AbstractHypergradient, steps: int = 5) -> Make:
-    bridge = BridgeSettings(every=5, steps=steps)
-    return lambda: BiDfcl(budgets=BUDGETS, training=TRAINING, hypergrad=hypergrad, bridge=bridge)
+    bridge = BilevelSettings(every=5, steps=steps)
+    return lambda: BiDfcl(budgets=BUDGETS, training=TRAINING, hypergrad=hypergrad, upper=bridge)
 
 
 def products(count: int, steps: int) -> Make:
@@ -146,7 +146,7 @@ def one_seed(hidden: float, seed: int) -> dict[str, dict[str, float]]:
         predicted = model.predict(draw.test.features)
         outcome = scale.measure(predicted.revenue, predicted.cost)[0]
         last = model.history.get("target", [{}])[-1]
-        kept = ("residual", "curvature", "gate_mean", "gate_spread")
+        kept = ("residual", "curvature", "reading_mean", "reading_spread")
         logged = {key: last[key] for key in kept if math.isfinite(last.get(key, math.nan))}
         measured = {"share": outcome.share_of_gain, "value": outcome.value, "seconds": seconds}
         found[name] = measured | logged
@@ -174,7 +174,7 @@ def _row(name: str, runs: Sequence[Mapping[str, Mapping[str, float]]]) -> str:
     base = torch.tensor([run[BASELINE]["share"] for run in runs])
     value = sum(run[name]["value"] for run in runs) / len(runs)
     seconds = sum(run[name]["seconds"] for run in runs) / len(runs)
-    logged = [_logged(key, [run[name] for run in runs]) for key in ("residual", "gate_mean")]
+    logged = [_logged(key, [run[name] for run in runs]) for key in ("residual", "reading_mean")]
     cells = [name, _with_interval(shares), _with_interval(shares - base, "+"), f"{value:.3f}"]
     return f"| {' | '.join([*cells, f'{seconds:.1f}', *logged])} |"
 

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from scipy import stats
 
+from dfl import losses
 from dfl.budget import Budget
 from dfl.data import CouponSimulator, PartSizes
 from dfl.errors import NotConvergedError
@@ -32,12 +33,10 @@ from dfl.io import write_json
 from dfl.layers import LAYERS, AbstractLayer
 from dfl.losses import (
     AbstractDecisionLoss,
-    DualFiniteDifference,
     DualPolicy,
     FenchelYoung,
     ImprovedFiniteDifference,
     MarginalUtility,
-    MaximumEntropy,
     PrimalPolicy,
     Roi,
     SpoPlus,
@@ -66,8 +65,10 @@ LOSSES: dict[str, Callable[[], AbstractDecisionLoss]] = {
     "softmax, horvitz-thompson": lambda: PrimalPolicy(estimator="horvitz-thompson"),
     "softmax, doubly-robust": lambda: PrimalPolicy(estimator="doubly-robust"),
     "dual-policy": lambda: DualPolicy(multipliers=PRICES),
-    "maximum-entropy": lambda: MaximumEntropy(multipliers=PRICES),
-    "dual-finite-difference": lambda: DualFiniteDifference(multipliers=PRICES),
+    "maximum-entropy": lambda: losses.LOSSES.make("maximum-entropy", multipliers=PRICES),
+    "dual-finite-difference": lambda: losses.LOSSES.make(
+        "dual-finite-difference", multipliers=PRICES
+    ),
     "improved-finite-difference": lambda: ImprovedFiniteDifference(multipliers=PRICES),
     "fenchel-young": FenchelYoung,
     "spo-plus": SpoPlus,

@@ -21,7 +21,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from dfl.abtest import Contrast
-from dfl.abtest.regression.least_squares import least_squares
+from dfl.abtest.regression.linear import least_squares
 from dfl.abtest.state import State
 from dfl.io import write_json
 

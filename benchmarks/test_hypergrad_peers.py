@@ -45,8 +45,8 @@ from dfl.hypergrad import (
     Parameters,
     Unrolled,
 )
-from dfl.hypergrad.curvature import CurvatureName, gauss_newton, hessian
-from dfl.hypergrad.point import Point
+from dfl.hypergrad.curvature.point import Point
+from dfl.hypergrad.curvature.products import CurvatureName, gauss_newton, hessian
 
 pytestmark = [
     pytest.mark.benchmark(timer=process_time),

@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.layers import Softmax
+from dfl.layers import Price, Softmax, Softness
 from dfl.losses import LoggedBatch, PrimalPolicy
 
 MULTIPLIER, TEMPERATURE = 0.7, 0.3
@@ -39,7 +39,7 @@ def plain_loss(revenue: Tensor, cost: Tensor, batch: LoggedBatch) -> Tensor:
 
 
 OURS = PrimalPolicy(
-    layer=Softmax(multiplier=MULTIPLIER, temperature=TEMPERATURE, scale="absolute"),
+    layer=Softmax(softness=Softness(TEMPERATURE, "absolute"), price=Price(multiplier=MULTIPLIER)),
     estimator="horvitz-thompson",
 )
 

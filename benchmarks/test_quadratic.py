@@ -14,7 +14,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from dfl.layers import Quadratic, Softmax
+from dfl.layers import Price, Quadratic, Softmax, Softness
 from dfl.layers.linear_program import LinearProgram
 
 TEMPERATURE = 0.3
@@ -73,7 +73,7 @@ def peer(rows: int, treatments: int) -> Callable[[Tensor, Tensor, float], Tensor
 
 @lru_cache(maxsize=1)
 def layer() -> Quadratic:
-    return Quadratic(temperature=TEMPERATURE, scale="absolute")
+    return Quadratic(softness=Softness(TEMPERATURE, "absolute"))
 
 
 def exact(revenue: Tensor, cost: Tensor, budget: float) -> Tensor:
@@ -81,7 +81,7 @@ def exact(revenue: Tensor, cost: Tensor, budget: float) -> Tensor:
 
 
 def ours_through_cvxpylayers(revenue: Tensor, cost: Tensor, budget: float) -> Tensor:
-    return LinearProgram(temperature=TEMPERATURE, scale="absolute")(revenue, cost, budget).shares
+    return LinearProgram(softness=Softness(TEMPERATURE, "absolute"))(revenue, cost, budget).shares
 
 
 @pytest.mark.parametrize("rows", SMALL)
@@ -108,9 +108,9 @@ def test_a_million_people(
     benchmark: BenchmarkFixture, kind: Any, scale: str, dtype: torch.dtype
 ) -> None:
     benchmark.group = f"a million people, both ways, M=8 {dtype}"
-    options: dict[str, Any] = {"scale": scale, "temperature": TEMPERATURE}
+    options: dict[str, Any] = {"softness": Softness(TEMPERATURE, scale)}  # type: ignore[arg-type]
     if kind is Softmax:
-        options |= {"met_by": "shares", "multiplier_gradient": True}
+        options |= {"price": Price(met_by="shares"), "multiplier_gradient": True}
     made = kind(**options)
     given = problem(MILLION, 8, dtype)
     step = both_ways(lambda *inputs: made(*inputs).shares, given)

@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dfl.checks import check_number
 from dfl.errors import InvalidValueError
 
 __all__ = ["Budget"]
@@ -41,10 +42,7 @@ class Budget:
                 f"got {', '.join(given) or 'none of them'}."
             )
         ((name, value),) = given.items()
-        highest = 1.0 if name == "share" else float("inf")
-        if not 0 <= value <= highest or value == float("inf"):
-            limits = "in [0, 1]" if name == "share" else "finite and >= 0"
-            raise InvalidValueError(f"budget {name} must be {limits}, got {value:g}.")
+        check_number(f"budget {name}", value, at_least=0, at_most=1 if name == "share" else None)
 
     def __str__(self) -> str:
         """Return the one unit that is set, as ``per_head=0.3``."""

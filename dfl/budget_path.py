@@ -1,6 +1,5 @@
 """`BudgetPath`: the best revenue for every budget at once."""
 
-import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import final
@@ -8,8 +7,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.errors import InfeasibleBudgetError, InvalidValueError
-from dfl.problem import BUDGET_SLACK, Allocation, Split
+from dfl.checks import check_number
+from dfl.errors import InfeasibleBudgetError
+from dfl.problem import BUDGET_SLACK, Allocation, Split, rounding
 
 __all__ = ["BudgetPath", "HullSteps"]
 
@@ -99,7 +99,7 @@ class BudgetPath:
             budget: money for all people together, in currency. A number or shape ``()``.
 
         Returns:
-            An `Allocation` whose cost is within the budget, up to rounding (`BUDGET_SLACK`).
+            An `Allocation` whose cost is within the budget, up to `rounding`.
             ``upper_bound`` is the LP optimum; the gap is at most the largest revenue
             step over it. ``multiplier`` is 0 where the budget does not bind.
 
@@ -107,8 +107,9 @@ class BudgetPath:
             InvalidValueError: if the budget is not finite.
             InfeasibleBudgetError: if even the cheapest allocation costs more.
         """
+        slack = rounding(budget, self.steps.base.shape[0])
         budget = float(budget)
-        point = self._point_below(budget)
+        point = self._point_below(budget, slack)
         left = max(budget - float(self.costs[point]), 0.0)
         share, split = self._split(point, left)
         fill = self._fill(point, left)
@@ -128,15 +129,15 @@ class BudgetPath:
         """Return everyone's treatment after so many steps. int64, shape ``(N,)``."""
         return self.steps.choice_after(self._taken(point))
 
-    def _point_below(self, budget: float) -> int:
-        if not math.isfinite(budget):
-            raise InvalidValueError(f"budget must be finite, got {budget:g}.")
-        lowest, limit = float(self.costs[0]), budget * (1 + BUDGET_SLACK)
-        if lowest > limit:
+    def _point_below(self, budget: float, slack: float) -> int:
+        check_number("budget", budget)
+        lowest = float(self.costs[0])
+        if lowest > budget * (1 + slack):
             raise InfeasibleBudgetError(
                 "budget must be at least the cost of the cheapest choice for everyone, "
                 f"{lowest:g}, got {budget:g}; raise the budget."
             )
+        limit = max(budget * (1 + BUDGET_SLACK), lowest)
         return int(torch.searchsorted(self.costs, limit, right=True)) - 1
 
     def _taken(self, point: int) -> Tensor:

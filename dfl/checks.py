@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from dfl.errors import DflError, InvalidValueError
 
-__all__ = ["check_choice", "check_number"]
+__all__ = ["check_choice", "check_count", "check_number"]
 
 
 def check_number(
@@ -34,6 +34,8 @@ def check_number(
     Raises:
         InvalidValueError: ``temperature must be > 0, got -1.``; or ``error``.
     """
+    if not hasattr(value, "__float__"):
+        raise error(f"{name} must be a number, got {value!r}.")
     inside = not math.isnan(value) and not (finite and math.isinf(value))
     inside = inside and (above is None or value > above) and (below is None or value < below)
     inside = inside and (at_least is None or value >= at_least)
@@ -42,6 +44,19 @@ def check_number(
         wanted = " and ".join(filter(None, (limits, "finite" if math.isinf(value) else "")))
         shown = value if isinstance(value, int) else f"{value:g}"
         raise error(f"{name} must be {wanted or 'a number'}, got {shown}.")
+
+
+def check_count(
+    name: str, value: int, *, at_least: int, error: type[DflError] = InvalidValueError
+) -> None:
+    """Check that an option is a whole number, and as large as ``at_least`` or larger.
+
+    Raises:
+        InvalidValueError: ``max_iter must be >= 1, got 0.``; or ``error``.
+    """
+    check_number(name, value, at_least=at_least, error=error)
+    if value != int(value):
+        raise error(f"{name} must be a whole number >= {at_least}, got {value:g}.")
 
 
 def check_choice(

@@ -1,21 +1,36 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-from dfl.errors import WriteError
+from dfl.errors import DataError, WriteError
 
-__all__ = ["write_json", "write_tensors", "write_whole"]
+__all__ = [
+    "UNFINISHED",
+    "read_tensors",
+    "write_bytes",
+    "write_json",
+    "write_tensors",
+    "write_whole",
+]
+
+_KEY, _BLANK = "dfl.io", "0" * 64  # where the checksum stands, and what stands there meanwhile
+
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.part")
+"""Names of files that `write_whole` had not put into place when its process was killed."""
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name in the same folder, then rename it into place.
 
     Args:
@@ -43,6 +58,15 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        WriteError: if it could not be written.
+    """
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write ``content`` as readable JSON, whole or not at all; NaN and infinity are refused.
 
@@ -50,24 +74,46 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
         WriteError: if the file could not be written.
         ValueError: if a number is NaN or infinite.
     """
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_whole(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_bytes(path, f"{json.dumps(content, indent=2, allow_nan=False)}\n".encode())
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors as safetensors, whole or not at all.
+    """Write tensors as safetensors with a checksum of the whole file, whole or not at all.
 
     Raises:
         WriteError: if the file could not be written.
     """
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-    # Not save_file: the file it makes can be read by its owner alone.
-    write_whole(path, lambda temporary: _write_bytes(temporary, content))
+    # Not save_file: the file it makes can be read by its owner alone. One key: safetensors keeps no
+    # order of several, and the same content should give the same file.
+    contiguous = {name: one.contiguous() for name, one in tensors.items()}
+    content = save(contiguous, {_KEY: json.dumps({"checksum": _BLANK, **metadata})})
+    write_bytes(path, content.replace(_BLANK.encode(), _sha256(content).encode(), 1))
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and the metadata that `write_tensors` wrote.
+
+    Files of earlier versions, without a checksum, are read too.
+
+    Raises:
+        DataError: if the file is unreadable, truncated, or not as it was written.
+    """
+    try:
+        content = path.read_bytes()
+        start = 8 + int.from_bytes(content[:8], "little")
+        metadata: dict[str, str] = json.loads(content[8:start])["__metadata__"]
+        tensors = load(content)
+        if _KEY not in metadata:
+            return tensors, metadata
+        metadata = json.loads(metadata[_KEY])
+        said = metadata.pop("checksum")
+        right = _sha256(content.replace(said.encode(), _BLANK.encode(), 1)) == said
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is unreadable ({error}).") from error
+    if not right:
+        raise DataError(f"{path} is damaged: its checksum differs from what was written.")
+    return tensors, metadata
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

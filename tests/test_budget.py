@@ -41,11 +41,14 @@ def test_exactly_one_unit_is_asked_for() -> None:
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 @pytest.mark.parametrize("unit", ["total", "per_head"])
 def test_amounts_must_be_finite_and_not_negative(unit: str, value: float) -> None:
-    with pytest.raises(InvalidValueError, match=f"{unit} must be finite and >= 0, got {value:g}"):
+    wanted = ">= 0 and finite" if value == float("inf") else ">= 0"
+    with pytest.raises(InvalidValueError, match=f"budget {unit} must be {wanted}, got {value:g}"):
         Budget(**{unit: value})
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
 def test_a_share_must_lie_between_0_and_1(value: float) -> None:
-    with pytest.raises(InvalidValueError, match=rf"share must be in \[0, 1\], got {value:g}"):
+    finite = " and finite" if value == float("inf") else ""
+    message = rf"budget share must be in \[0, 1\]{finite}, got {value:g}"
+    with pytest.raises(InvalidValueError, match=message):
         Budget(share=value)

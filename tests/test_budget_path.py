@@ -139,9 +139,19 @@ def test_wrong_budgets_are_refused() -> None:
     path = GreedyDual().path(AllocationProblem(ones, ones, 2.0))
     with pytest.raises(InfeasibleBudgetError, match=r"cheapest choice for everyone, 2, got 1\.5"):
         path.at(1.5)
-    for budget in (float("nan"), float("inf")):
-        with pytest.raises(InvalidValueError, match=f"budget must be finite, got {budget:g}"):
-            path.at(budget)
+    with pytest.raises(InvalidValueError, match="budget must be a number, got nan"):
+        path.at(float("nan"))
+    with pytest.raises(InvalidValueError, match="budget must be finite, got inf"):
+        path.at(float("inf"))
+
+
+def test_a_float32_budget_short_by_rounding_buys_the_cheapest_choice() -> None:
+    cost = torch.rand(10_000, 3, generator=torch.Generator().manual_seed(1)) + 0.1
+    path = GreedyDual().path(AllocationProblem(cost, cost, 1e9))
+    short = (path.costs[0] * (1 - 1e-7)).float()
+    assert float(path.at(short).cost) == float(path.costs[0])
+    with pytest.raises(InfeasibleBudgetError, match="cheapest choice for everyone"):
+        path.at(float(short))
 
 
 def test_a_path_pickles() -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save
 
-from dfl.errors import WriteError
-from dfl.io import write_json, write_whole
+from dfl.errors import DataError, WriteError
+from dfl.io import read_tensors, write_json, write_tensors, write_whole
 
 
 def full_disk(path: Path) -> None:
@@ -122,3 +124,40 @@ def test_json_refuses_what_json_has_no_word_for(tmp_path: Path, number: float) -
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"eom": number})
     assert (tmp_path / "a.json").read_text() == "old"
+
+
+def test_tensors_come_back_with_their_metadata(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor(3)}
+    for name in ("one", "two"):
+        write_tensors(tmp_path / name, tensors, {"epoch": "3", "history": "0" * 64})
+    found, metadata = read_tensors(tmp_path / "one")
+    assert metadata == {"epoch": "3", "history": "0" * 64}
+    assert torch.equal(found["a"], tensors["a"])
+    assert torch.equal(found["b"], tensors["b"])
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"a": torch.arange(4.0)}, {"epoch": "3"})
+    content = path.read_bytes()
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            metadata = read_tensors(path)[1]
+        except DataError:
+            continue
+        assert "epoch" not in metadata, bit  # taken for an older file, of which nothing is known
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"unreadable|damaged"):
+            read_tensors(path)
+
+
+def test_tensors_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(save({"a": torch.ones(2)}, {"dfl": "{}"}))
+    assert read_tensors(tmp_path / "a")[1] == {"dfl": "{}"}
+    with pytest.raises(DataError, match="b is unreadable"):
+        read_tensors(tmp_path / "b")

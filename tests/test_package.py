@@ -30,6 +30,7 @@ ORDER = (
     "registry",
     "checks",
     "io",
+    "frames",
     "seeds",
     "scale",
     "stats",

@@ -1,4 +1,5 @@
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from dfl.errors import (
     InvalidValueError,
     ShapeError,
 )
+from dfl.problem import BUDGET_SLACK, rounding
 
 REVENUE = torch.tensor([[0.0, 1.0, 1.5], [0.0, 2.0, 2.0]])
 COST = torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 2.0]])
@@ -248,8 +250,8 @@ def test_constraints_of_a_wrong_shape_are_refused(
         ),
         ({"capacity": torch.tensor([2, -1, 2])}, r"capacity must be >= 0, got \[2, -1, 2\]"),
         ({"capacity": torch.tensor([2, NAN, 2])}, r"capacity must be >= 0, got \[2\.0, nan, 2"),
-        ({"min_return": -0.5}, r"min_return must be >= 0 and finite, got -0\.5"),
-        ({"min_return": NAN}, "min_return must be >= 0 and finite, got nan"),
+        ({"min_return": -0.5}, r"min_return must be >= 0, got -0\.5"),
+        ({"min_return": NAN}, "min_return must be >= 0, got nan"),
         ({"min_return": INF}, "min_return must be >= 0 and finite, got inf"),
     ],
 )
@@ -309,3 +311,93 @@ def test_problems_and_allocations_pickle() -> None:
     assert torch.equal(copy.revenue, REVENUE)
     assert torch.equal(copy.observed.treatment, logs.treatment)
     assert pickle.loads(pickle.dumps(allocation(1.0, 2.0))).gap == 0.5
+
+
+@pytest.mark.parametrize("rows", [2, 1_000, 100_000])
+@pytest.mark.parametrize("as_number", [False, True])
+def test_a_float32_sum_of_float32_costs_is_enough_to_pay_them(rows: int, as_number: bool) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    cost = torch.rand(rows, 3, generator=generator).cumsum(1) + 0.1
+    total = cost[:, 0].sum()
+    problem = AllocationProblem(cost, cost, float(total) if as_number else total)
+    assert float(problem.budgets) >= float(total)
+    exact = float(cost[:, 0].sum(dtype=torch.float64))
+    assert float(problem.budgets) == pytest.approx(exact, rel=1e-6)
+    with pytest.raises(InfeasibleBudgetError, match="at least the cost of the cheapest choice"):
+        AllocationProblem(cost, cost, float(total) * (1 - 1e-5))
+
+
+def test_a_float64_sum_must_be_exact_to_float64() -> None:
+    cost = torch.rand(1_000, 3, generator=torch.Generator().manual_seed(0)).double() + 0.1
+    total = float(cost.amin(1).sum())
+    assert AllocationProblem(cost, cost, total * (1 - 1e-12)).budgets.item() < total
+    with pytest.raises(InfeasibleBudgetError):
+        AllocationProblem(cost, cost, total * (1 - 1e-8))
+
+
+def test_a_float32_budget_of_pinned_people_is_raised_to_what_they_cost() -> None:
+    cost = torch.rand(10_000, 4, generator=torch.Generator().manual_seed(4)) + 0.1
+    pinned = torch.arange(10_000) % 4
+    total = cost[torch.arange(10_000), pinned].sum()
+    problem = AllocationProblem(cost, cost, total * (1 - 3e-8), pinned=pinned)
+    exact = cost[torch.arange(10_000), pinned].sum(dtype=torch.float64)
+    assert float(problem.budgets) == pytest.approx(float(exact), rel=2e-7)
+
+
+def test_rounding_follows_dtype_and_number_of_people() -> None:
+    assert rounding(3.0, 10**7) == rounding(torch.tensor(3), 10**7) == BUDGET_SLACK
+    assert rounding(torch.ones((), dtype=torch.float64), 10**7) == BUDGET_SLACK
+    few, many = (rounding(torch.ones(()), rows) for rows in (1, 10**7))
+    assert torch.finfo(torch.float32).eps == few < many < 1e-5
+
+
+def test_infinity_is_no_limit_among_several_budgets() -> None:
+    cost = torch.stack([COST, COST], dim=2)
+    assert AllocationProblem(REVENUE, cost, torch.tensor([1.0, INF])).budgets.tolist() == [1.0, INF]
+    with pytest.raises(InvalidValueError, match=r"must be finite, got \[inf\]; infinity is no lim"):
+        AllocationProblem(REVENUE, COST, INF)
+    for wrong in (NAN, -INF):
+        with pytest.raises(InvalidValueError, match="budget must be finite, got"):
+            AllocationProblem(REVENUE, cost, torch.tensor([1.0, wrong]))
+
+
+def test_costs_without_a_budget_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"cost must have one budget at least, got \(2, 3, 0\)"):
+        AllocationProblem(REVENUE, torch.zeros(2, 3, 0), torch.zeros(0))
+
+
+@pytest.mark.parametrize("name", ["revenue", "cost", "allowed", "pinned", "capacity"])
+def test_what_is_no_tensor_is_refused_by_its_name(name: str) -> None:
+    given: dict[str, Any] = {"revenue": REVENUE, "cost": COST, "budget": 3.0}
+    with pytest.raises(DTypeError, match=f"{name} must be a tensor, got list; make one with torch"):
+        AllocationProblem(**{**given, name: [1.0, 2.0, 3.0]})
+
+
+@pytest.mark.parametrize("budget", ["20", None, [1.0, "2"], {}])
+def test_a_budget_that_is_no_number_is_refused(budget: Any) -> None:
+    with pytest.raises(InvalidValueError, match="budget must be a number or a tensor of numbers"):
+        AllocationProblem(REVENUE, COST, budget)
+
+
+def test_logs_and_returns_of_another_kind_are_refused() -> None:
+    wrong: Any = {"treatment": 1}
+    with pytest.raises(DTypeError, match="observed must be an ObservedCost, got dict"):
+        AllocationProblem(REVENUE, COST, 3.0, observed=wrong)
+    wrong = "1.5"
+    with pytest.raises(InvalidValueError, match=r"min_return must be a number, got '1\.5'"):
+        AllocationProblem(REVENUE, COST, 3.0, min_return=wrong)
+
+
+@pytest.mark.parametrize("place", [0, 5_000, 99_999])
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_one_bad_number_among_many_is_found(place: int, value: float) -> None:
+    good = torch.ones(100_000, 5)
+    bad = good.clone()
+    bad[place, 3] = value
+    with pytest.raises(InvalidValueError, match="revenue must be finite"):
+        AllocationProblem(bad, good, 1e6)
+    with pytest.raises(InvalidValueError, match="cost must be finite"):
+        AllocationProblem(good, bad, 1e6)
+    bad[place, 3] = -0.5
+    with pytest.raises(InvalidValueError, match=r"cost must be >= 0, got a minimum of -0\.5"):
+        AllocationProblem(good, bad, 1e6)

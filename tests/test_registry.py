@@ -6,8 +6,10 @@ from types import ModuleType
 import pytest
 
 import dfl.registry
+import dfl.seeds
 from dfl.errors import DuplicateNameError, MissingExtraError, UnknownNameError
-from dfl.registry import Entry, Registry, unknown_name
+from dfl.registry import Entry, Registry, lazy, unknown_name
+from dfl.seeds import stream
 
 
 class AbstractShape(ABC):
@@ -16,8 +18,11 @@ class AbstractShape(ABC):
 
 
 class Square(AbstractShape):
+    def __init__(self, side: float = 1.0) -> None:
+        self.side = side
+
     def area(self) -> float:
-        return 1.0
+        return self.side**2
 
 
 class Colour:
@@ -134,3 +139,41 @@ def test_a_third_party_cannot_take_a_name_of_ours(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(dfl.registry, "entry_points", lambda group: theirs)
     with pytest.raises(DuplicateNameError, match="'square' is already in shapes"):
         shapes(square="parts:Square").names()
+
+
+def test_a_registry_is_iterated_by_name() -> None:
+    table = shapes(square="parts:Square", circle="parts:Circle")
+    assert list(table) == ["circle", "square"]
+    assert len(table) == 2
+
+
+def test_a_name_may_stand_for_options_that_the_caller_replaces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Square, "__module__", "parts")
+    table = shapes(square="parts:Square", large=Entry("parts:Square", options={"side": 9.0}))
+    assert table.make("square").area() == 1.0
+    assert table.make("large").area() == 81.0
+    assert table.make("large", side=2.0).area() == 4.0
+    assert table.name_of(Square) == "square"
+    assert dict(table.entry("large").options) == {"side": 9.0}
+
+
+def test_making_with_an_unknown_option_is_refused() -> None:
+    with pytest.raises(TypeError, match="colour"):
+        shapes(square="parts:Square").make("square", colour="red")
+
+
+def test_an_entry_that_is_not_there_is_refused_without_importing() -> None:
+    with pytest.raises(UnknownNameError, match=r"^'sqare' is not among the shapes"):
+        shapes(square="parts:Square").entry("sqare")
+
+
+def test_a_lazy_name_is_imported_when_it_is_asked_for() -> None:
+    member = lazy("parts_of_shapes", {"Square": "", "stream": "seeds"})
+    with pytest.raises(AttributeError, match="module 'parts_of_shapes' has no attribute 'Circle'"):
+        member("Circle")
+    with pytest.raises(ModuleNotFoundError, match="parts_of_shapes"):
+        member("Square")
+    assert lazy("dfl", {"stream": "seeds"})("stream") is stream
+    assert lazy("dfl", {"seeds": ""})("seeds") is dfl.seeds

@@ -1,12 +1,18 @@
 """Reading experiments: estimators of the effect, and what must hold before any is believed."""
 
 from dfl.abtest.aipw import Aipw
-from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.base import AbstractEstimator, Effect, Fit
 from dfl.abtest.checks.aa import AaResult, aa_test
-from dfl.abtest.checks.before_reading import check_experiment
-from dfl.abtest.checks.leaks import Leak, LeakWarning, find_leaks
+from dfl.abtest.checks.assignment import (
+    Leak,
+    LeakWarning,
+    SampleRatio,
+    SampleRatioError,
+    check_experiment,
+    find_leaks,
+    sample_ratio,
+)
 from dfl.abtest.checks.power import PowerPlan
-from dfl.abtest.checks.sample_ratio import SampleRatio, SampleRatioError, sample_ratio
 from dfl.abtest.cupac import Cupac
 from dfl.abtest.cuped import Cuped
 from dfl.abtest.difference_in_means import DifferenceInMeans
@@ -14,12 +20,10 @@ from dfl.abtest.huber import Huber
 from dfl.abtest.mlrate import Mlrate
 from dfl.abtest.reading.read_out import Reading, ReadOut, Refusal, read_out
 from dfl.abtest.regression.cross_fit import CrossFit, Regressor
-from dfl.abtest.robust.hausman import SameEffectCheck, same_effect_check
 from dfl.abtest.robust.student_t import StudentTFit, TParameters, fit_t_regression
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Effect, Fit
+from dfl.abtest.robust.verdict import SameEffectCheck, same_effect_check
+from dfl.abtest.rows.contrast import Contrast, linearise
 from dfl.abtest.rows.experiment import Experiment
-from dfl.abtest.rows.linearise import linearise
 from dfl.abtest.state import State
 from dfl.abtest.winsorised import Winsorised
 from dfl.registry import Registry

@@ -5,11 +5,9 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Fit
-from dfl.abtest.rows.linearise import Linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.errors import InvalidValueError
 
 __all__ = ["Aipw"]
@@ -67,5 +65,6 @@ class Aipw(AbstractEstimator):
             estimate=estimate,
             standard_error=contrast.standard_error(influence),
             influence=influence,
+            least_units=10,
             diagnostics={"model_effect": float((under_treatment - under_control).mean())},
         )

@@ -1,15 +1,94 @@
 """The interface of estimators: a contrast in, an estimate and its error out."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import final
 
-from dfl.abtest.checks.before_reading import check_experiment
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Effect, Fit
+from dfl.abtest.checks.assignment import check_experiment
+from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.abtest.rows.experiment import Experiment
-from dfl.abtest.rows.linearise import Linearisation
-from dfl.stats.intervals import interval_factor, two_sided_p_value
+from dfl.stats.arrays import Matrix, Vector
+from dfl.stats.intervals import interval_factor
+from dfl.stats.small_samples import Spread
 
-__all__ = ["AbstractEstimator"]
+__all__ = ["AbstractEstimator", "Effect", "Fit"]
+
+_HANDFUL = 10  # degrees of freedom
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fit:
+    """The number that an estimator found on a `Contrast`.
+
+    Args:
+        estimate: of the effect, in units of the metric.
+        standard_error: of the estimate, same unit.
+        influence: what each row adds to ``n`` times the estimate. Shape ``(n,)``.
+        diagnostics: numbers that say how the estimate came about.
+        caveat: what the reader must know, in plain words, or empty.
+        bessel: whether the influence makes up for the arms' means, as that of
+            `Contrast.mean_difference` does.
+        design: regressors that were fitted to the outcome, one per row, or None for the arms'
+            means alone. Shape ``(k, n)``.
+        least_units: of each arm, below which intervals are not known to hold.
+    """
+
+    estimate: float
+    standard_error: float
+    influence: Vector
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    caveat: str = ""
+    bessel: bool = False
+    design: Matrix | None = None
+    least_units: int = 2
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """The effect of one arm against the control.
+
+    Args:
+        arm: label of the arm.
+        control: label of the control.
+        estimate: of the effect, in units of the metric (of the ratio, for a ratio).
+        standard_error: of the estimate, same unit; for small or clustered samples corrected,
+            see `spread_of`.
+        low: lower end of the interval.
+        high: upper end.
+        p_value: of "no effect", two-sided; below ``1 - level`` where the interval leaves out 0.
+        level: confidence level of the interval, in (0, 1).
+        control_value: mean of the metric, or the ratio, in the control arm.
+        treated_rows: rows of the arm.
+        control_rows: rows of the control.
+        degrees: of freedom of the t law behind interval and p-value; None: the normal law.
+        diagnostics: numbers that say how the estimate came about.
+        verdict: the result in plain words.
+    """
+
+    arm: str
+    control: str
+    estimate: float
+    standard_error: float
+    low: float
+    high: float
+    p_value: float
+    level: float
+    control_value: float
+    treated_rows: int
+    control_rows: int
+    degrees: float | None
+    diagnostics: Mapping[str, float]
+    verdict: str
+
+    @property
+    def relative(self) -> float | None:
+        """The effect as a share of the control's size, its sign kept; None where that is 0."""
+        return self.estimate / abs(self.control_value) if self.control_value else None
 
 
 class AbstractEstimator(ABC):
@@ -63,20 +142,35 @@ class AbstractEstimator(ABC):
                 of range.
             NotConvergedError: if an iteration does not reach its tolerance.
         """
-        return tuple(self._effect(experiment, arm, level) for arm in experiment.treated_arms)
+        return tuple(self.effect(experiment, arm, level=level) for arm in experiment.treated_arms)
 
-    def _effect(self, experiment: Experiment, arm: object, level: float) -> Effect:
+    def effect(self, experiment: Experiment, arm: object, *, level: float = 0.95) -> Effect:
+        """Return the effect of one arm; sample ratio and leaks were checked before.
+
+        Args:
+            experiment: rows of all arms.
+            arm: its label.
+            level: confidence level of the interval, in (0, 1).
+
+        Raises:
+            InvalidValueError: if the estimator cannot read the arm, or an argument is none.
+            NotConvergedError: if an iteration does not reach its tolerance.
+        """
         contrast = experiment.contrast(arm, self.linearisation)
+        factor = interval_factor(level)
         fit = self.fit(contrast)
-        reach = interval_factor(level) * fit.standard_error
-        p_value = two_sided_p_value(fit.estimate / fit.standard_error)
-        low, high = fit.estimate - reach, fit.estimate + reach
-        said = _say(fit.estimate, low, high, p_value, level)
+        contrast.require_units(fit.least_units)
+        spread = contrast.spread(
+            fit.standard_error, fit.influence, bessel=fit.bessel, design=fit.design
+        )
+        low, high = spread.interval(fit.estimate, factor, level)
+        p_value = spread.p_value(fit.estimate)
+        said = [_say(fit.estimate, low, high, p_value, level), fit.caveat, _few(spread)]
         return Effect(
             arm=str(arm),
             control=str(experiment.control_arm),
             estimate=fit.estimate,
-            standard_error=fit.standard_error,
+            standard_error=spread.error,
             low=low,
             high=high,
             p_value=p_value,
@@ -84,15 +178,27 @@ class AbstractEstimator(ABC):
             control_value=experiment.value_of(experiment.control_arm),
             treated_rows=contrast.treated_rows,
             control_rows=contrast.rows - contrast.treated_rows,
+            degrees=spread.degrees if math.isfinite(spread.degrees) else None,
             diagnostics=dict(fit.diagnostics),
-            verdict=f"{said} {fit.caveat}".strip(),
+            verdict=" ".join(filter(None, said)),
         )
 
 
 def _say(estimate: float, low: float, high: float, p_value: float, level: float) -> str:
     """Say the result in one sentence."""
-    interval = f"{level:.0%} interval {low:.4g} to {high:.4g}"
+    share = (Decimal(str(level)) * 100).normalize()  # 99.5, not 100
+    interval = f"{share:f}% interval {low:.4g} to {high:.4g}"
     if p_value < 1 - level:
         word = "raised" if estimate > 0 else "lowered"
         return f"The arm {word} the metric by {abs(estimate):.4g} ({interval})."
     return f"No effect is shown: {estimate:+.4g} ({interval}), which includes 0."
+
+
+def _few(spread: Spread) -> str:
+    """Warn of intervals that rest on a handful of units."""
+    if spread.degrees >= _HANDFUL:
+        return ""
+    return (
+        f"Few units carry this: its interval has {spread.degrees:.1f} degrees of freedom, and "
+        "holds if the units of an arm vary alike."
+    )

@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 from typing import final
 
-from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.cuped import adjusted_difference
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Fit
-from dfl.abtest.rows.linearise import Linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation
 
 __all__ = ["Cupac"]
 

@@ -5,10 +5,8 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Fit
-from dfl.abtest.rows.linearise import Linearisation
+from dfl.abtest.base import AbstractEstimator, Fit
+from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Matrix, Vector
 
@@ -90,6 +88,7 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
         InvalidValueError: if no covariate varies.
     """
     adjusted, theta = cuped_adjust(outcome, covariates)
+    centred = covariates - covariates.mean(axis=0)
     estimate, influence = contrast.mean_difference(adjusted)
     diagnostics = {"explained_variance": 1 - float(adjusted.var() / outcome.var())}
     if len(theta) == 1:
@@ -99,4 +98,6 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
         standard_error=contrast.standard_error(influence),
         influence=influence,
         diagnostics=diagnostics,
+        bessel=True,
+        design=np.vstack([np.ones(contrast.rows), contrast.indicator, centred.T]),
     )

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import final
 
-from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Fit
-from dfl.abtest.rows.linearise import Linearisation
+from dfl.abtest.base import AbstractEstimator, Fit
+from dfl.abtest.rows.contrast import Contrast, Linearisation
 
 __all__ = ["DifferenceInMeans"]
 
@@ -35,4 +33,5 @@ class DifferenceInMeans(AbstractEstimator):
             estimate=estimate,
             standard_error=contrast.standard_error(influence),
             influence=influence,
+            bessel=True,
         )

@@ -5,15 +5,11 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.regression.huber_regression import huber_regression
-from dfl.abtest.regression.least_squares import solve
-from dfl.abtest.regression.regressors import TREATMENT, regressors
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Fit
-from dfl.abtest.rows.linearise import Linearisation
-from dfl.errors import InvalidValueError
+from dfl.abtest.regression.linear import TREATMENT, huber_regression, regressors, solve
+from dfl.abtest.rows.contrast import Contrast, Linearisation
+from dfl.checks import check_number
 
 __all__ = ["Huber"]
 
@@ -47,8 +43,7 @@ class Huber(AbstractEstimator):
 
     def __post_init__(self) -> None:
         """Check the threshold."""
-        if not self.threshold > 0:
-            raise InvalidValueError(f"threshold must be > 0, got {self.threshold:g}.")
+        check_number("threshold", self.threshold, above=0, finite=False)
 
     def fit(self, contrast: Contrast) -> Fit:
         """Return the coefficient of the treatment.
@@ -59,11 +54,11 @@ class Huber(AbstractEstimator):
             NotConvergedError: if ``max_iter`` is reached.
         """
         rows = regressors(contrast, self.cross_fit)
-        found = huber_regression(
-            rows, contrast.outcome, threshold=self.threshold, max_iter=self.max_iter
-        )
+        # Around its middle: a large offset, such as that of dates, would cost digits.
+        outcome = contrast.outcome - np.median(contrast.outcome)
+        found = huber_regression(rows, outcome, threshold=self.threshold, max_iter=self.max_iter)
         limit = self.threshold * found.scale
-        residual = contrast.outcome - found.coefficients @ rows
+        residual = outcome - found.coefficients @ rows
         inside = np.abs(residual) <= limit
         bread = (rows * inside) @ rows.T
         row = contrast.rows * solve(bread, np.eye(len(rows))[TREATMENT])
@@ -72,6 +67,8 @@ class Huber(AbstractEstimator):
             estimate=float(found.coefficients[TREATMENT]),
             standard_error=contrast.standard_error(influence),
             influence=influence,
+            design=rows,
+            least_units=10,
             diagnostics={
                 "scale": found.scale,
                 "iterations": float(found.iterations),

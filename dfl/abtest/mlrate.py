@@ -5,12 +5,10 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.regression.least_squares import least_squares
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Fit
-from dfl.abtest.rows.linearise import Linearisation
+from dfl.abtest.regression.linear import least_squares
+from dfl.abtest.rows.contrast import Contrast, Linearisation
 
 __all__ = ["Mlrate"]
 
@@ -54,6 +52,8 @@ class Mlrate(AbstractEstimator):
             estimate=estimate,
             standard_error=contrast.standard_error(influence, of_the_mean),
             influence=influence + of_the_mean,
+            design=regressors,
+            least_units=10,
             diagnostics={
                 "intercept": intercept - slope * mean,
                 "slope": slope,

@@ -1,25 +1,40 @@
 """`State`: regression with Student-t errors, for heavy-tailed metrics."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 import numpy as np
 
-from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.regression.huber_regression import huber_regression
-from dfl.abtest.regression.least_squares import LeastSquares, least_squares
-from dfl.abtest.regression.regressors import TREATMENT, regressors
-from dfl.abtest.robust.bulk_verdict import bulk_verdict
-from dfl.abtest.robust.hausman import SameEffectCheck, same_effect_check
-from dfl.abtest.robust.student_t import Nu, StudentTFit, TParameters, fit_t_rows, start_at
-from dfl.abtest.robust.t_bootstrap import bootstrap_error
-from dfl.abtest.robust.t_influence import fisher_errors, t_influence
-from dfl.abtest.robust.weights import WeightSummary, summarise_weights
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.effect import Fit
-from dfl.abtest.rows.linearise import Linearisation
+from dfl.abtest.regression.linear import (
+    TREATMENT,
+    LeastSquares,
+    huber_regression,
+    least_squares,
+    regressors,
+)
+from dfl.abtest.robust.student_t import (
+    Nu,
+    StudentTFit,
+    TParameters,
+    check_nu,
+    fisher_errors,
+    fit_t_rows,
+    start_at,
+    t_influence,
+)
+from dfl.abtest.robust.verdict import (
+    SameEffectCheck,
+    WeightSummary,
+    bulk_verdict,
+    same_effect_check,
+    summarise_weights,
+)
+from dfl.abtest.rows.contrast import Contrast, Linearisation
+from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.stats.arrays import Integers, Matrix, Vector
 
@@ -74,14 +89,9 @@ class State(AbstractEstimator):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.nu != "free" and not 0 < self.nu < math.inf:
-            raise InvalidValueError(f"nu must be > 0 and finite, or 'free', got {self.nu!r}.")
-        if self.errors not in {"sandwich", "fisher", "bootstrap"}:
-            raise InvalidValueError(
-                f"errors must be 'sandwich', 'fisher' or 'bootstrap', got {self.errors!r}."
-            )
-        if self.draws < 2:
-            raise InvalidValueError(f"draws must be >= 2, got {self.draws}.")
+        check_nu(self.nu)
+        check_choice("errors", self.errors, ("sandwich", "fisher", "bootstrap"))
+        check_count("draws", self.draws, at_least=2)
 
     def fit(self, contrast: Contrast) -> Fit:
         """Return the coefficient of the treatment, the check and the verdict.
@@ -109,6 +119,7 @@ class State(AbstractEstimator):
             estimate=estimate,
             standard_error=self._error(contrast, problem, found, influence),
             influence=influence,
+            design=problem.rows,
             diagnostics=_diagnostics(found, problem.scale, check, weights),
             caveat=bulk_verdict(estimate, check, weights),
         )
@@ -145,7 +156,9 @@ class State(AbstractEstimator):
             drawn = self._run(rows, problem.outcome[picked], found.parameters)
             return float(drawn.parameters.coefficients[TREATMENT])
 
-        return problem.scale * bootstrap_error(contrast, estimate, draws=self.draws, seed=self.seed)
+        return problem.scale * _bootstrap_error(
+            contrast, estimate, draws=self.draws, seed=self.seed
+        )
 
 
 @final
@@ -175,6 +188,52 @@ class _Problem:
         """Return the estimate of the mean effect and its influences."""
         influence = self.mean_fit.influence(self.rows, contrast.outcome, TREATMENT)
         return float(self.mean_fit.coefficients[TREATMENT]), influence
+
+
+def _bootstrap_error(
+    contrast: Contrast, estimate: Callable[[Integers], float], *, draws: int, seed: int
+) -> float:
+    """Return the standard deviation of an estimate over draws with replacement.
+
+    Rows are drawn, or whole clusters; each arm keeps its number of them.
+
+    Args:
+        contrast: arms and clusters.
+        estimate: from the positions of the drawn rows, some of which come more than once.
+        draws: number of draws, >= 2.
+        seed: of the draws.
+
+    Source:
+        Efron (1979), doi:10.1214/aos/1176344552.
+    """
+    generator = np.random.default_rng(seed)
+    units = _units_of_arms(contrast)
+    found = [
+        estimate(np.concatenate([_draw(unit, generator) for unit in units])) for _ in range(draws)
+    ]
+    return float(np.std(found, ddof=1))
+
+
+def _units_of_arms(contrast: Contrast) -> list[list[Integers]]:
+    """Return the rows of each unit, arm by arm; one array where each row is a unit."""
+    arms = [np.flatnonzero(contrast.treated), np.flatnonzero(~contrast.treated)]
+    if contrast.clusters is None:
+        return [[rows] for rows in arms]
+    found = []
+    for rows in arms:
+        cluster = contrast.clusters[rows]
+        order = np.argsort(cluster, kind="stable")
+        cuts = np.flatnonzero(np.diff(cluster[order])) + 1
+        found.append(np.split(rows[order], cuts))
+    return found
+
+
+def _draw(units: list[Integers], generator: np.random.Generator) -> Integers:
+    """Draw as many units as there are, with replacement, and return their rows."""
+    if len(units) == 1:
+        rows = units[0]
+        return rows[generator.integers(0, len(rows), len(rows))]
+    return np.concatenate([units[one] for one in generator.integers(0, len(units), len(units))])
 
 
 def _refuse_ties(outcome: Vector) -> None:

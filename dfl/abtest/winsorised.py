@@ -5,12 +5,10 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.cuped import adjusted_difference
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, require_varying
-from dfl.abtest.rows.effect import Fit
-from dfl.abtest.rows.linearise import Linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, require_varying
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Vector
 
@@ -74,6 +72,8 @@ class Winsorised(AbstractEstimator):
             standard_error=found.standard_error,
             influence=found.influence,
             diagnostics={**found.diagnostics, **shares},
+            bessel=True,
+            design=found.design,
             caveat="Effects above the cap are not seen.",
         )
 

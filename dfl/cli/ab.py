@@ -2,30 +2,26 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, final
 
 from dfl.abtest import (
     ESTIMATORS,
-    AbstractEstimator,
+    AaResult,
     CrossFit,
-    Experiment,
     LeakWarning,
     Reading,
     ReadOut,
-    aa_test,
     read_out,
 )
-from dfl.abtest.checks.leaks import describe_leaks
-from dfl.abtest.checks.sample_ratio import check_sample_ratio
 from dfl.abtest.reading.forest import forest_plot
 from dfl.cli.ab_columns import AbColumns, experiments_of
 from dfl.cli.changes import free_folder
-from dfl.cli.console import errors, results, show
-from dfl.data.sources.reading import read_table
-from dfl.errors import DflError, WriteError
-from dfl.io import write_json, write_whole
+from dfl.cli.console import errors, literal, say, show
+from dfl.data.sources.reading import column_names, find_file, read_frame
+from dfl.errors import WriteError
+from dfl.io import write_bytes, write_json
 from dfl.report import Table
 from dfl.stats.multiple_testing import Correction
 
@@ -72,59 +68,34 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     Raises:
         DflError: whatever reading and estimating raise.
     """
-    experiments = experiments_of(
-        read_table(file, columns=columns.all()), columns, options.control, options.shares
+    file = find_file(file)
+    columns = columns.resolved(column_names(file))
+    experiments, refused = experiments_of(
+        read_frame(file, columns=columns.all()), columns, options.control, options.shares
     )
     names = options.estimators or (_WITH_COVARIATES if columns.covariates else _WITHOUT_COVARIATES)
     estimators = {name: ESTIMATORS.load(name)() for name in names}
-    check_sample_ratio(next(iter(experiments.values())))  # before anything that takes long
-    if columns.covariates:
-        cross_fit = CrossFit(seed=options.seed)
-        experiments = {
-            metric: one.with_prediction(cross_fit) for metric, one in experiments.items()
-        }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LeakWarning)  # shown below in our own way
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", LeakWarning)
         found = read_out(
             experiments,
             estimators,
             level=options.level,
             correction=cast(Correction, options.correction),
+            cross_fit=CrossFit(seed=options.seed),
+            splits=options.splits,
+            seed=options.seed,
         )
-    splits = _aa(experiments, estimators, options)
-    _show(found, splits)
+    found = replace(found, refusals=(*refused, *found.refusals))
+    _show(found)
+    for one in warned:
+        errors().print(literal(f"warning: {one.message}"))
     folder = free_folder(f"ab-{file.name.partition('.')[0]}") if output is None else output
-    _write(folder, found, splits, {"file": file.name, **asdict(columns), **asdict(options)})
-    results().print(f"Written: {folder / 'readout.json'}, {folder / 'forest.png'}", markup=False)
+    written = _write(folder, found, {"file": file.name, **asdict(columns), **asdict(options)})
+    say(f"Written: {', '.join(str(path) for path in written)}")
 
 
-def _aa(
-    experiments: Mapping[str, Experiment],
-    estimators: Mapping[str, AbstractEstimator],
-    options: AbOptions,
-) -> dict[str, dict[str, Any]]:
-    """Return metric to estimator to what it found on splits of the control, or why not."""
-    found: dict[str, dict[str, Any]] = {}
-    if options.splits:
-        for metric, experiment in experiments.items():
-            for name, estimator in estimators.items():
-                found.setdefault(metric, {})[name] = _aa_one(experiment, estimator, options)
-    return found
-
-
-def _aa_one(
-    experiment: Experiment, estimator: AbstractEstimator, options: AbOptions
-) -> dict[str, Any]:
-    try:
-        done = aa_test(
-            experiment, estimator, runs=options.splits, level=options.level, seed=options.seed
-        )
-    except DflError as error:
-        return {"refused": str(error)}
-    return asdict(done)
-
-
-def _show(found: ReadOut, splits: Mapping[str, Mapping[str, Any]]) -> None:
+def _show(found: ReadOut) -> None:
     rows = [_row(reading) for reading in found.readings]
     note = f"Adjusted p-values: {found.correction}, over everything that one estimator reads."
     headings = ("metric", "segment", "estimator", "arm", "effect", "relative", "p", "adjusted p")
@@ -132,26 +103,23 @@ def _show(found: ReadOut, splits: Mapping[str, Mapping[str, Any]]) -> None:
     for reading in found.readings:
         if reading.segment is None and reading.estimator == "state":
             said = f"{reading.metric}, {reading.effect.arm}, state: {reading.effect.verdict}"
-            results().print(said, markup=False)
+            say(said)
     for one in found.refusals:
-        where = one.metric if one.segment is None else f"{one.metric} in {one.segment}"
-        results().print(f"{where}, {one.estimator}: not read, {one.reason}", markup=False)
-    if splits:
-        show(_aa_table(splits))
-    results().print(f"Sizes of the arms fit the plan: p = {found.sample_ratio.p_value:.2g}.")
-    if found.leaks:
-        errors().print(f"warning: {describe_leaks(found.leaks)}", markup=False)
+        say(str(one))
+    if found.splits:
+        show(_aa_table(found.splits))
+    say(f"Sizes of the arms fit the plan: p = {found.sample_ratio.p_value:.2g}.")
 
 
-def _aa_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
+def _aa_table(splits: Mapping[str, Mapping[str, AaResult | str]]) -> Table:
     rows = []
     for metric, by_name in splits.items():
         for name, done in by_name.items():
-            if "refused" in done:
-                rows.append((metric, name, f"not read: {done['refused']}", ""))
+            if isinstance(done, str):
+                rows.append((metric, name, f"not read: {done}", ""))
             else:
-                alarms = "{false_positive_rate:.1%} [{low:.1%}, {high:.1%}]".format(**done)
-                rows.append((metric, name, alarms, f"{done['error_ratio']:.3f}"))
+                alarms = f"{done.false_positive_rate:.1%} [{done.low:.1%}, {done.high:.1%}]"
+                rows.append((metric, name, alarms, f"{done.error_ratio:.3f}"))
     headings = ("metric", "estimator", "false alarms", "stated over true error")
     note = "The control split at random, again and again; an interval above the expected rate of "
     note += "1 - level says that the errors are too small for this metric."
@@ -172,19 +140,20 @@ def _row(reading: Reading) -> tuple[str, ...]:
     )
 
 
-def _write(
-    folder: Path, found: ReadOut, splits: Mapping[str, Any], asked: Mapping[str, Any]
-) -> None:
+def _write(folder: Path, found: ReadOut, asked: Mapping[str, Any]) -> list[Path]:
+    """Write the read-out, then the plot, and return what was written; a plot may fail alone."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteError(
             f"could not make the folder {folder}: {error.strerror}; choose another one."
         ) from error
-    picture = forest_plot(found)
-
-    def draw(path: Path) -> None:
-        path.write_bytes(picture)
-
-    write_whole(folder / "forest.png", draw)
-    write_json(folder / "readout.json", {"asked": asked, **found.content(), "aa": splits})
+    readout, plot = folder / "readout.json", folder / "forest.png"
+    write_json(readout, {"asked": asked, **found.content()})
+    try:
+        picture = forest_plot(found)
+    except Exception as error:  # whatever the drawing library makes of a name or a number
+        errors().print(literal(f"warning: no plot was drawn ({type(error).__name__}: {error})"))
+        return [readout]
+    write_bytes(plot, picture)
+    return [readout, plot]

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
-import pandas as pd
 
-from dfl.abtest import Experiment
-from dfl.errors import ConfigError, DataError
+from dfl.abtest import Experiment, Refusal
+from dfl.errors import ConfigError, DataError, DflError
+from dfl.frames import Frame
 
 __all__ = ["AbColumns", "experiments_of"]
 
@@ -33,6 +33,15 @@ class AbColumns:
     covariates: tuple[str, ...]
     clusters: str | None
     segments: str | None
+
+    def resolved(self, known: Sequence[str]) -> "AbColumns":
+        """Return the covariates one by one; what is no column itself is a list with commas."""
+        names = [
+            one.strip() if one not in known else one
+            for text in self.covariates
+            for one in ([text] if text in known else text.split(","))
+        ]
+        return replace(self, covariates=tuple(names))
 
     def pairs(self) -> list[tuple[str, str | None]]:
         """Return each metric with its denominator.
@@ -61,9 +70,11 @@ class AbColumns:
 
 
 def experiments_of(
-    table: pd.DataFrame, columns: AbColumns, control: str | None, shares: Sequence[str]
-) -> dict[str, Experiment]:
-    """Return one experiment per metric; a ratio is called numerator/denominator.
+    table: Frame, columns: AbColumns, control: str | None, shares: Sequence[str]
+) -> tuple[dict[str, Experiment], tuple[Refusal, ...]]:
+    """Return one experiment per metric, and the metrics that make none.
+
+    A ratio is called numerator/denominator.
 
     Args:
         table: rows of the file.
@@ -74,55 +85,65 @@ def experiments_of(
     Raises:
         ConfigError: if a share is no number, or denominators do not go with the metrics.
         DataError: if a column holds no numbers where it must, or misses an arm.
-        DflError: whatever `Experiment` refuses.
+        DflError: whatever `Experiment` refuses of every metric.
     """
-    treatment = _labels(table, columns.treatment)
-    arms = {str(arm): arm for arm in np.unique(treatment).tolist()}
+    treatment, arms = _labels(table, columns.treatment)
     shared: dict[str, Any] = {
         "treatment": treatment,
         "control": None if control is None else arms.get(control, control),
         "shares": _shares(shares, arms),
         "names": columns.covariates,
         "covariates": _numbers(table, columns.covariates) if columns.covariates else None,
-        "clusters": None if columns.clusters is None else _labels(table, columns.clusters),
-        "segments": None if columns.segments is None else _labels(table, columns.segments),
+        "clusters": None if columns.clusters is None else _labels(table, columns.clusters)[0],
+        "segments": None if columns.segments is None else _labels(table, columns.segments)[0],
     }
-    first: Experiment | None = None
-    experiments = {}
+    experiments: dict[str, Experiment] = {}
+    failures: list[tuple[str, DflError]] = []
     for metric, below in columns.pairs():
-        given: dict[str, Any] = {
-            "metric": _numbers(table, [metric])[:, 0],
-            "denominator": None if below is None else _numbers(table, [below])[:, 0],
-        }
-        first = Experiment(**shared, **given) if first is None else replace(first, **given)
-        experiments[metric if below is None else f"{metric}/{below}"] = first
-    return experiments
-
-
-def _numbers(table: pd.DataFrame, names: Sequence[str]) -> Any:
-    """Return columns as a matrix; missing values become NaN, which `Experiment` refuses."""
-    for name in names:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            raise DataError(
-                f"column {name!r} must hold numbers, got {table[name].dtype}; turn categories "
-                "into numbers first."
+        name = metric if below is None else f"{metric}/{below}"
+        try:
+            experiments[name] = Experiment(
+                metric=_numbers(table, [metric])[:, 0],
+                denominator=None if below is None else _numbers(table, [below])[:, 0],
+                **shared,
             )
-    return table[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
+        except DflError as error:
+            failures.append((name, error))
+    if not experiments:
+        first_failure = failures[0][1]
+        raise first_failure
+    return experiments, tuple(Refusal(metric=name, reason=str(error)) for name, error in failures)
 
 
-def _labels(table: pd.DataFrame, name: str) -> Any:
-    """Return a column of numbers as it is, and any other as text."""
-    column = table[name]
-    missing = int(column.isna().sum())
+def _numbers(table: Frame, names: Sequence[str]) -> Any:
+    """Return columns as a matrix.
+
+    Raises:
+        DataError: if a column holds no numbers, or misses some; names every such column.
+    """
+    found = [table.column(name).numbers() for name in names]
+    gaps = {name: np.isnan(one) for name, one in zip(names, found, strict=True)}
+    missing = [
+        f"{name!r} in {int(gap.sum())} of {len(gap)} rows, first in row {int(gap.argmax())}"
+        for name, gap in gaps.items()
+        if gap.any()
+    ]
     if missing:
-        raise DataError(
-            f"column {name!r} must be known in every row, it is missing in {missing} of "
-            f"{len(column)}; leave those rows out."
-        )
-    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_integer_dtype(column):
-        return column.to_numpy(dtype=np.int64)
-    codes, known = pd.factorize(column)
-    return np.asarray([str(one) for one in known])[codes]
+        raise DataError(f"numbers are missing: {'; '.join(missing)}; fill them or leave them out.")
+    return np.stack(found, axis=1)
+
+
+def _labels(table: Frame, name: str) -> tuple[Any, dict[str, Any]]:
+    """Return whole numbers and truth values as numbers, the rest as text; and text to label."""
+    factor = table.column(name).known_factor()
+    known: Any = np.asarray(factor.labels)
+    if factor.numeric and all(one.lstrip("-").isdigit() for one in factor.labels):
+        known = known.astype(np.int64)
+    elif factor.numeric and {*factor.labels} <= {"False", "True"}:
+        known = (known == "True").astype(np.int64)
+    values = known.tolist()
+    by_text = dict(zip((*map(str, values), *factor.labels), values * 2, strict=True))
+    return known[factor.codes], by_text
 
 
 def _shares(given: Sequence[str], arms: Mapping[str, Any]) -> dict[Any, float] | None:

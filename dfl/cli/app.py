@@ -22,6 +22,10 @@ app = typer.Typer(
 Data = Annotated[
     str | None, typer.Option(help="A data set or simulator by name, or a Parquet or CSV file.")
 ]
+Solver = Annotated[str | None, typer.Option(help="Solver that allocates.")]
+Layer = Annotated[str | None, typer.Option(help="Layer of the decision loss.")]
+Loss = Annotated[str | None, typer.Option(help="Decision loss.")]
+Hypergrad = Annotated[str | None, typer.Option(help="Hypergradient.")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="Set one option; repeatable."),
@@ -83,10 +87,10 @@ def run(
         str | None, typer.Argument(help="A shipped configuration, a method, or a YAML file.")
     ] = None,
     data: Data = None,
-    solver: Annotated[str | None, typer.Option(help="Solver that allocates.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer of the decision loss.")] = None,
-    loss: Annotated[str | None, typer.Option(help="Decision loss.")] = None,
-    hypergrad: Annotated[str | None, typer.Option(help="Hypergradient.")] = None,
+    solver: Solver = None,
+    layer: Layer = None,
+    loss: Loss = None,
+    hypergrad: Hypergrad = None,
     set_: Sets = None,
     budget_per_head: PerHead = None,
     budget_share: Share = None,
@@ -103,11 +107,16 @@ def run(
 
     changes = Changes(
         data=data,
-        parts={"solver": solver, "loss": loss, "layer": layer, "hypergrad": hypergrad},
+        solver=solver,
+        loss=loss,
+        layer=layer,
+        hypergrad=hypergrad,
         per_head=tuple(budget_per_head or ()),
         share=tuple(budget_share or ()),
-        options={"seed": seed, "device": device},
-        training={"members": members, "epochs": epochs},
+        seed=seed,
+        device=device,
+        members=members,
+        epochs=epochs,
         settings=tuple(set_ or ()),
     )
     run_command(config, changes, output, resume)
@@ -143,8 +152,10 @@ def compare(
         data=data,
         per_head=tuple(budget_per_head or ()),
         share=tuple(budget_share or ()),
-        options={"seed": seed, "device": device},
-        training={"members": members, "epochs": epochs},
+        seed=seed,
+        device=device,
+        members=members,
+        epochs=epochs,
         settings=tuple(set_ or ()),
     )
     compare_command(methods or [], changes, seeds, baseline, output, resume)
@@ -153,8 +164,8 @@ def compare(
 @app.command()
 def allocate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    customers: Annotated[Path, typer.Argument(help="Parquet file, one row per person.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write.")],
+    customers: Annotated[Path, typer.Argument(help="Parquet or CSV file, a row per person.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet or CSV file to write.")],
     budget_per_head: Annotated[float | None, typer.Option(help="Money per person.")] = None,
     budget_total: Annotated[float | None, typer.Option(help="Money for all of them.")] = None,
     budget_share: Annotated[
@@ -164,12 +175,13 @@ def allocate(
     keep: Annotated[
         list[str] | None, typer.Option(help="Column to carry over, such as an id; repeatable.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
-    """Give every row of a Parquet file a treatment, within a budget."""
+    """Give every row of a Parquet or CSV file a treatment, within a budget."""
     from dfl.cli.allocate import allocate_command
 
     given = {"per_head": budget_per_head, "total": budget_total, "share": budget_share}
-    allocate_command(run, customers, output, given, solver, tuple(keep or ()))
+    allocate_command(run, customers, output, given, solver, tuple(keep or ()), overwrite=overwrite)
 
 
 @app.command()
@@ -212,7 +224,7 @@ def ab(
         treatment=treatment,
         metrics=tuple(metric),
         denominators=tuple(denominator or ()),
-        covariates=tuple(one for text in covariates or () for one in text.split(",")),
+        covariates=tuple(covariates or ()),
         clusters=clusters,
         segments=segment,
     )
@@ -229,24 +241,50 @@ def ab(
 
 
 @app.command("list")
-def list_(family: Annotated[Family, typer.Argument(help="What to list.")]) -> None:
+def list_(
+    family: Annotated[Family | None, typer.Argument(help="What to list; all if left out.")] = None,
+) -> None:
     """List the names that configurations and options take."""
     from dfl.cli.listing import list_command
 
-    list_command(family.value)
+    list_command(None if family is None else family.value)
 
 
 @app.command()
 def explain(
     config: Annotated[str, typer.Argument(help="A configuration, a method, or a YAML file.")],
     data: Data = None,
+    solver: Solver = None,
+    layer: Layer = None,
+    loss: Loss = None,
+    hypergrad: Hypergrad = None,
     set_: Sets = None,
+    budget_per_head: PerHead = None,
+    budget_share: Share = None,
+    seed: Seed = None,
+    members: Members = None,
+    epochs: Epochs = None,
+    device: Device = None,
 ) -> None:
     """Show what a configuration puts together and whether the parts fit; runs nothing."""
     from dfl.cli.changes import Changes
     from dfl.cli.explain import explain_command
 
-    explain_command(config, Changes(data=data, settings=tuple(set_ or ())))
+    changes = Changes(
+        data=data,
+        solver=solver,
+        loss=loss,
+        layer=layer,
+        hypergrad=hypergrad,
+        per_head=tuple(budget_per_head or ()),
+        share=tuple(budget_share or ()),
+        seed=seed,
+        device=device,
+        members=members,
+        epochs=epochs,
+        settings=tuple(set_ or ()),
+    )
+    explain_command(config, changes)
 
 
 @app.command()

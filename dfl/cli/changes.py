@@ -1,7 +1,6 @@
 """What the options of the command line change in a configuration."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -19,20 +18,30 @@ class Changes:
 
     Args:
         data: name of a data set or simulator, or path of a file.
-        parts: section to the name of the part that shall stand there, the loss before the layer.
+        solver: name of the solver that allocates.
+        loss: name of the decision loss.
+        layer: name of the layer of that loss.
+        hypergrad: name of the hypergradient.
         per_head: budgets in currency per head.
         share: budgets between the cheapest and the dearest treatment.
-        options: single values at the top.
-        training: options of training.
+        seed: starting point of all randomness.
+        device: where training runs.
+        members: networks per ensemble.
+        epochs: passes over the training rows.
         settings: ``section.option=value``, applied last.
     """
 
     data: str | None = None
-    parts: Mapping[str, str | None] = field(default_factory=dict)
+    solver: str | None = None
+    loss: str | None = None
+    layer: str | None = None
+    hypergrad: str | None = None
     per_head: tuple[float, ...] = ()
     share: tuple[float, ...] = ()
-    options: Mapping[str, object] = field(default_factory=dict)
-    training: Mapping[str, int | None] = field(default_factory=dict)
+    seed: int | None = None
+    device: str | None = None
+    members: int | None = None
+    epochs: int | None = None
     settings: tuple[str, ...] = ()
 
     def load(self, source: str) -> dict[str, Any]:
@@ -45,8 +54,8 @@ class Changes:
         config = load_config(source)
         if self.data is not None:
             config = choose_data(config, self.data)
-        for section, name in self.parts.items():
-            if name is not None:
+        for section in ("solver", "loss", "layer", "hypergrad"):  # a loss brings its own layer
+            if (name := getattr(self, section)) is not None:
                 config = choose_part(config, section, name)
         if self.per_head and self.share:
             raise ConfigError("give budgets by --budget-per-head or by --budget-share, not both.")
@@ -54,20 +63,14 @@ class Changes:
         budgets += [{"share": one} for one in self.share]
         if budgets:
             config["budgets"] = budgets
-        config |= {key: value for key, value in self.options.items() if value is not None}
-        training = {key: value for key, value in self.training.items() if value is not None}
-        if training:
+        config |= self._given("seed", "device")
+        if training := self._given("members", "epochs"):
             config["training"] = spec_of(config.get("training"), "training") | training
         return change(config, self.settings)
 
-    @property
-    def given(self) -> bool:
-        """Whether any option was given."""
-        return self != Changes(
-            parts=dict.fromkeys(self.parts),
-            options=dict.fromkeys(self.options),
-            training=dict.fromkeys(self.training),
-        )
+    def _given(self, *names: str) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def free_folder(name: str) -> Path:

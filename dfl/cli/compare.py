@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfl.cli.changes import Changes, free_folder
-from dfl.cli.console import results, show, watching
+from dfl.cli.console import say, show, watching
 from dfl.cli.interrupt import resumable
 from dfl.config import Comparison, read_study
 from dfl.errors import ConfigError
@@ -41,8 +41,8 @@ def compare_command(
         folder = _start(sources, changes, seeds, baseline, output)
     for table in comparison_report_of(folder).tables:
         show(table)
-    results().print(_times(folder), markup=False)
-    results().print(f"Folder: {folder.path}", markup=False)
+    say(_times(folder))
+    say(f"Folder: {folder.path}")
 
 
 def _times(folder: RunFolder) -> str:
@@ -76,7 +76,7 @@ def _start(
 def _resume(sources: Sequence[str], changes: Changes, output: Path | None) -> RunFolder:
     if output is None:
         raise ConfigError("--resume needs the folder of the comparison: -o FOLDER.")
-    if sources or changes.given:
+    if sources or changes != Changes():
         raise ConfigError(
             "--resume takes the configuration of the folder; leave methods and options out."
         )

@@ -1,11 +1,19 @@
 """What the terminal shows: progress and errors on stderr, results on stdout."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -14,9 +22,10 @@ if TYPE_CHECKING:  # keeps the start of the command line quick
     from dfl.methods import Progress as Epoch
     from dfl.report.tables import Table
 
-__all__ = ["Bars", "errors", "results", "show", "watching"]
+__all__ = ["Bars", "errors", "literal", "results", "say", "show", "watching"]
 
 _FILE_WIDTH = 160  # tables are not squeezed into 80 columns where the output is no terminal
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def results() -> Console:
@@ -28,6 +37,20 @@ def results() -> Console:
 def errors() -> Console:
     """Return the console for everything that is no result."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def literal(text: str, style: str = "") -> Text:
+    """Return text that a terminal shows letter by letter, whatever names in it hold.
+
+    Markup and emoji codes stay as they are; control characters are spelt out, so that a name
+    in a data file can neither colour nor erase what is shown.
+    """
+    return Text(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text), style=style)
+
+
+def say(text: str) -> None:
+    """Print a line of results."""
+    results().print(literal(text))
 
 
 @final
@@ -45,7 +68,7 @@ class Bars:
     def say(self, text: str) -> None:
         """Name the phase that begins; its stages get bars of their own."""
         self._tasks = {}
-        self._bars.console.print(text, markup=False)
+        self._bars.console.print(literal(text))
 
     def epoch(self, done: "Epoch") -> None:
         """Move a stage's bar and show its loss; `history.json` keeps everything else."""
@@ -60,9 +83,10 @@ class Bars:
 def watching() -> Iterator[Bars]:
     """Show progress while the block runs."""
     bars = Progress(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[logs]}", markup=False),
         console=errors(),
     )
@@ -72,12 +96,12 @@ def watching() -> Iterator[Bars]:
 
 def show(table: "Table") -> None:
     """Print a table of results."""
-    drawn = RichTable(title=Text(table.title, style="bold"), title_justify="left")
+    drawn = RichTable(title=literal(table.title, "bold"), title_justify="left")
     for index, column in enumerate(table.columns):
-        drawn.add_column(column, justify="left" if index < table.words else "right")
+        drawn.add_column(literal(column), justify="left" if index < table.words else "right")
     for row in table.rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(literal(cell) for cell in row))
     console = results()
     console.print(drawn)
     if table.note:
-        console.print(Text(table.note))
+        console.print(literal(table.note))

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
-from rich.text import Text
 from rich.tree import Tree
 
 from dfl.cli.changes import Changes
-from dfl.cli.console import results
+from dfl.cli.console import literal, results
 from dfl.config import Study, read_study
 from dfl.config.assembly import describe
 from dfl.config.options import METHOD
+from dfl.methods import AbstractNetworkMethod
 
 __all__ = ["explain_command"]
 
@@ -31,17 +31,17 @@ def explain_command(source: str, changes: Changes) -> None:
     """
     study = read_study(changes.load(source))
     checks = study.checks()
-    tree = Tree(Text(study.name, style="bold"))
+    tree = Tree(literal(study.name, "bold"))
     _grow(tree, "data", study.config["data"], {})
     method = describe(study.method, METHOD, "method")
     _grow(tree, "method", method, _origins(study), "method")
-    tree.add(Text(f"needs: {_needs(study)}"))
+    tree.add(literal(f"needs: {_needs(study)}"))
     for key in ("solver", "evaluation", "budgets", "seed", "device"):
         _grow(tree, key, study.config[key], {})
-    fits = tree.add(Text("do the parts fit?", style="bold"))
+    fits = tree.add(literal("do the parts fit?", "bold"))
     for one in checks:
         verdict = "yes" if one.problem is None else f"NO: {one.problem}"
-        fits.add(Text(f"{one.where}: {one.promise}: {verdict}"))
+        fits.add(literal(f"{one.where}: {one.promise}: {verdict}"))
     results().print(tree)
     if any(one.problem is not None for one in checks):
         raise typer.Exit(_UNFIT)
@@ -51,7 +51,8 @@ def _needs(study: Study) -> str:
     """Say which rows the method trains on."""
     parts = {"rct": "randomised", "obs": "observational"}
     needs = " and ".join(parts[part] for part in study.method.uses) + " training rows"
-    if len(study.method.training.weight_decay) > 1:
+    method = study.method
+    if isinstance(method, AbstractNetworkMethod) and len(method.training.weight_decay) > 1:
         needs += "; randomised validation rows, to choose among weight_decay values and epochs"
     return needs + "; randomised test rows"
 
@@ -67,11 +68,11 @@ def _grow(tree: Tree, key: str, value: object, origins: Mapping[str, str], path:
     if isinstance(value, Mapping):
         options: dict[str, Any] = dict(value)
         name = options.pop("name", None)
-        branch = tree.add(Text(f"{key}: {name}{origin}" if name else f"{key}{origin}"))
+        branch = tree.add(literal(f"{key}: {name}{origin}" if name else f"{key}{origin}"))
         for option, inner in options.items():
             _grow(branch, option, inner, origins, f"{path}.{option}")
     else:
-        tree.add(Text(f"{key}: {_leaf(value)}{origin}"))
+        tree.add(literal(f"{key}: {_leaf(value)}{origin}"))
 
 
 def _leaf(value: object) -> str:

@@ -1,34 +1,57 @@
-"""Turns deliberate errors into one line on stderr, for every command."""
+"""Turns errors into one line on stderr, for every command."""
 
 from typing import Any, final
 
 import typer
 from typer.core import TyperGroup
 
-from dfl.cli.console import errors
+from dfl.cli.console import errors, literal
 from dfl.errors import DflError
 
 __all__ = ["GuardedGroup"]
 
-_ERROR, _INTERRUPTED = 2, 130
+_ERROR, _UNFORESEEN, _INTERRUPTED = 2, 70, 130
+_OWN = ("click", "typer")  # they explain mistakes in the options, and end a command
 
 
 @final
 class GuardedGroup(TyperGroup):
-    """The group of all commands; exits with 2 after a `DflError` and with 130 after Ctrl-C.
+    """The group of all commands: one line and an exit code instead of a traceback.
 
-    With ``--debug`` errors pass through, traceback and all.
+    The code is 2 after a `DflError` or an error of the operating system, 130 after Ctrl-C, and
+    70 after anything else, which is a fault of dfl. With ``--debug`` errors pass through,
+    traceback and all.
     """
 
     def invoke(self, ctx: Any) -> Any:  # the context's class differs between versions of typer
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except DflError as error:
-            if ctx.params.get("debug"):
-                raise
-            errors().print(f"error: {error}", markup=False)
-            raise typer.Exit(_ERROR) from error
         except KeyboardInterrupt:
-            errors().print("Stopped.", markup=False)
+            errors().print("Stopped.")
             raise typer.Exit(_INTERRUPTED) from None
+        except BrokenPipeError:  # whoever read the output has gone; typer ends quietly
+            raise
+        except Exception as error:
+            if ctx.params.get("debug") or type(error).__module__.partition(".")[0] in _OWN:
+                raise
+            text, code = _line(error)
+            errors().print(literal(f"error: {text}"))
+            raise typer.Exit(code) from error
+
+
+def _line(error: Exception) -> tuple[str, int]:
+    """Return what is said of an error, and the exit code."""
+    if isinstance(error, DflError):
+        return str(error), _ERROR
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}.", _ERROR
+    # Torch raises an error of its own on an accelerator, and a plain one on the CPU.
+    if isinstance(error, MemoryError) or ("allocate" in str(error) and "memory" in str(error)):
+        return "not enough memory; take fewer rows, members or a smaller batch_size.", _ERROR
+    return (
+        f"unforeseen {type(error).__name__}: {error}. This is a fault of dfl; please report it, "
+        "with what 'dfl --debug ...' shows.",
+        _UNFORESEEN,
+    )

@@ -1,10 +1,11 @@
 """Says how to go on after Ctrl-C."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dfl.cli.console import errors
+from dfl.cli.console import errors, literal
 
 __all__ = ["resumable"]
 
@@ -24,8 +25,8 @@ def resumable(folder: Path, command: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if (folder / "config.yaml").exists():
-            text = f"Go on with: dfl {command} -o {folder} --resume"
+            text = f"Go on with: dfl {command} -o {shlex.quote(str(folder))} --resume"
         else:
             text = "Nothing was kept: the data was not loaded yet."
-        errors().print(text, markup=False)
+        errors().print(literal(text))
         raise

@@ -1,11 +1,10 @@
 """``dfl list``."""
 
-import inspect
 from importlib import import_module
 from typing import Any
 
 from dfl.cli.console import show
-from dfl.errors import MissingExtraError
+from dfl.cli.summaries import summary
 from dfl.registry import Registry
 from dfl.report import Table
 
@@ -23,14 +22,28 @@ _TABLES = {
 }
 
 
-def list_command(family: str) -> None:
-    """Print the names of a family with one line on each."""
+def list_command(family: str | None) -> None:
+    """Print the names of a family with one line on each, or of all families.
+
+    Args:
+        family: one of them, or None for an overview.
+    """
+    if family is None:
+        rows = [(one, str(len(_table(one))), ", ".join(_table(one))) for one in _TABLES]
+        note = "dfl list FAMILY says what each name is; dfl explain CONFIG what goes together."
+        show(Table("Families", ("family", "names", ""), rows, note, words=3))
+        return
+    registry = _table(family)
+    columns = ("name", "what it is")
+    show(Table(family, columns, [(name, summary(registry, name)) for name in registry], words=2))
+    if family == "methods":
+        show(Table("configurations", columns, _configurations(), words=2))
+
+
+def _table(family: str) -> Registry[Any]:
     module, table = _TABLES[family]
     registry: Registry[Any] = getattr(import_module(module), table)
-    rows = [(name, _summary(registry, name)) for name in registry.names()]
-    show(Table(family, ("name", "what it is"), rows, words=2))
-    if family == "methods":
-        show(Table("configurations", ("name", "what it is"), _configurations(), words=2))
+    return registry
 
 
 def _configurations() -> list[tuple[str, str]]:
@@ -39,11 +52,3 @@ def _configurations() -> list[tuple[str, str]]:
     from dfl.config import shipped_names, shipped_summary
 
     return [(name, shipped_summary(name)) for name in shipped_names()]
-
-
-def _summary(registry: Registry[Any], name: str) -> str:
-    try:
-        text = inspect.getdoc(registry.load(name)) or ""
-    except MissingExtraError as error:
-        return str(error)
-    return text.partition("\n\n")[0].replace("\n", " ")

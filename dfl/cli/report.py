@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dfl.cli.console import results, show
-from dfl.pipeline import RunFolder, comparison_report_of, report_of
+from dfl.cli.console import say, show
+from dfl.pipeline import RunFolder, comparison_report_of, locked, report_of
 
 __all__ = ["report_command"]
 
@@ -15,12 +15,13 @@ def report_command(run: Path) -> None:
         run: folder of a finished run or comparison.
 
     Raises:
-        RunFolderError: if it is none, or is not finished.
+        RunFolderError: if it is none, has no results yet, or is in use.
         DflError: if a file is unreadable or could not be written.
     """
     folder = RunFolder.open(run)
-    report = comparison_report_of(folder) if "runs" in folder.config else report_of(folder)
-    folder.write_report(report)
+    report = comparison_report_of(folder) if folder.kind == "compare" else report_of(folder)
+    with locked(run):
+        folder.write_report(report)
     for table in report.tables:
         show(table)
-    results().print(f"Page: {folder.path / 'report.html'}", markup=False)
+    say(f"Page: {folder.path / 'report.html'}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dfl.cli.changes import Changes, free_folder
-from dfl.cli.console import results, show, watching
+from dfl.cli.console import say, show, watching
 from dfl.cli.interrupt import resumable
 from dfl.config import read_study
 from dfl.errors import ConfigError
@@ -28,7 +28,7 @@ def run_command(source: str | None, changes: Changes, output: Path | None, again
     folder = _resume(source, changes, output) if again else _start(source, changes, output)
     for table in report_of(folder).tables:
         show(table)
-    results().print(f"Run folder: {folder.path}", markup=False)
+    say(f"Run folder: {folder.path}")
 
 
 def _start(source: str | None, changes: Changes, output: Path | None) -> RunFolder:
@@ -44,7 +44,7 @@ def _resume(source: str | None, changes: Changes, output: Path | None) -> RunFol
     if output is None:
         raise ConfigError("--resume needs the run folder: -o FOLDER.")
     folder = RunFolder.open(output)
-    if source is None and changes.given:
+    if source is None and changes != Changes():
         raise ConfigError(
             "--resume takes the configuration of the run folder; leave the other options out."
         )

@@ -13,6 +13,20 @@ __all__ = ["Assembly", "check_names", "describe", "spec_of"]
 
 _UNSET: Any = object()
 
+# Option names of earlier versions, and where they moved to: the first of which the part knows.
+_MOVED: Mapping[str, tuple[str, ...]] = {
+    "temperature": ("softness.temperature", "layer.softness.temperature"),
+    "sigma": ("softness.temperature",),
+    "width": ("softness.temperature",),
+    "strength": ("step.temperature", "softness.temperature"),
+    "scale": ("softness.scale", "layer.softness.scale"),
+    "multiplier": ("price.multiplier",),
+    "solver": ("price.solver",),
+    "met_by": ("price.met_by",),
+    "bridge": ("upper",),
+    "network": ("hidden",),
+}
+
 
 def check_names(table: str, given: Iterable[object], known: Iterable[str], where: str) -> None:
     """Refuse a key that is not known, with the nearest one that is.
@@ -95,18 +109,24 @@ class Assembly:
         return self._part(part, given, None, _Place(where, frozenset(self.sections)))
 
     def _part(self, part: PartType, given: object, default: Any, place: _Place) -> Any:
+        if part.registry is None and not isinstance(given, Mapping | None):
+            options = ", ".join(options_of(part.base))
+            raise ConfigError(f"{place.path} must be options, some of {options}; got {given!r}.")
         spec = spec_of(given, place.path)
-        cls = _class_of(part, spec, default, place.path)
+        cls, name, preset = _class_of(part, spec, default, place.path)
         # A budget is one of three units: mixing it with a default would give two.
-        base = default if type(default) is cls and cls is not Budget else None
+        same = type(default) is cls and cls is not Budget and part.name_of(default) == name
+        base = default if same else None
         known = options_of(cls)
-        name = cls.__name__ if part.registry is None else part.registry.name_of(cls)
+        _check_moved(spec, known, place.path)
         check_names(f"options of {name}", spec, known, place.path)
         deeper = place.sections - _asked(known)
         arguments = {}
         for option in known.values():
             path = f"{place.path}.{option.name}"
-            value = option.default if base is None else _kept(base, option.name, place.path)
+            value = preset.get(option.name, option.default)
+            if base is not None:
+                value = _kept(base, option.name, place.path)
             if option.part is not None:
                 inner = self._given(option.name, option.part, spec, place)
                 value = self._inside(option.part, inner, value, _Place(path, deeper))
@@ -189,7 +209,7 @@ def _describe(
 ) -> dict[str, object]:
     spec: dict[str, object] = {}
     if part.registry is not None:
-        spec["name"] = part.registry.name_of(type(instance))
+        spec["name"] = part.name_of(instance)
     known = options_of(type(instance))
     deeper = open_ - _asked(known)
     for option in known.values():
@@ -213,22 +233,32 @@ def _describe(
     return spec
 
 
-def _class_of(part: PartType, spec: dict[str, Any], default: Any, where: str) -> type:
-    """Take the name out of ``spec`` and return the class it stands for."""
+def _class_of(
+    part: PartType, spec: dict[str, Any], default: Any, where: str
+) -> tuple[type, str, Mapping[str, object]]:
+    """Take the name out of ``spec``; return the class, the name and the options it stands for."""
     if part.registry is None:
-        return part.base
+        return part.base, part.base.__name__, {}
     name = spec.pop("name", None)
     if name is None and isinstance(default, part.base):
-        return type(default)
+        return type(default), part.name_of(default), {}
     names = part.registry.names()
     if not isinstance(name, str):
         raise ConfigError(f"{where} needs a name, one of: {', '.join(names)}; got {name!r}.")
     try:
-        return part.registry.load(name)
+        return part.registry.load(name), name, part.registry.entry(name).options
     except MissingExtraError:
         raise
     except UnknownNameError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_moved(spec: Mapping[str, Any], known: Mapping[str, Option], where: str) -> None:
+    """Refuse an option by its earlier name; raise `ConfigError`."""
+    for key in spec:
+        new = next((to for to in _MOVED.get(key, ()) if to.partition(".")[0] in known), None)
+        if key not in known and new is not None:
+            raise ConfigError(f"{where}: {key} is now {new}.")
 
 
 def _asked(known: Mapping[str, Option]) -> frozenset[Section]:

@@ -1,9 +1,10 @@
 """`Comparison`: several studies on the same rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from dfl.checks import check_count
 from dfl.config.assembly import check_names
 from dfl.config.study import Study, read_study
 from dfl.errors import ConfigError
@@ -11,6 +12,9 @@ from dfl.registry import unknown_name
 
 __all__ = ["Comparison", "read_comparison"]
 
+_TAKEN = {"checkpoints", "comparison.json", "config.yaml", "manifest.json", "plots"}
+_TAKEN |= {"report.html", "versions.json"}
+_SECTIONS = ("runs", "seeds", "baseline")
 _SHARED = ("data", "budgets", "evaluation", "seed")
 
 
@@ -40,10 +44,14 @@ class Comparison:
         names = [study.name for study in self.studies]
         if len(names) < 2:
             raise ConfigError(f"a comparison needs at least two methods, got {names or 'none'}.")
-        if len(set(names)) < len(names):
+        if len({name.casefold() for name in names}) < len(names):  # each names a folder
             raise ConfigError(f"each method may come once, got {names}; give files other names.")
-        if self.seeds < 1:
-            raise ConfigError(f"seeds must be >= 1, got {self.seeds}.")
+        if taken := [name for name in names if name.casefold() in _TAKEN]:
+            raise ConfigError(
+                f"a method in a comparison cannot be called {taken[0]!r}: a file of the comparison "
+                "has that name; set another by name."
+            )
+        check_count("seeds", self.seeds, at_least=1, error=ConfigError)
         if self.baseline not in names:
             raise ConfigError(f"baseline: {unknown_name('methods compared', self.baseline, names)}")
         first = self.studies[0].config
@@ -75,7 +83,14 @@ def read_comparison(config: Mapping[str, Any]) -> Comparison:
         ConfigError: as `Comparison` and `read_study`.
         MissingExtraError: if a part needs a package that is not installed.
     """
-    check_names("sections of a comparison", config, ("baseline", "seeds", "runs"), "")
-    runs: Sequence[Mapping[str, Any]] = config["runs"]
+    check_names("sections of a comparison", config, _SECTIONS, "")
+    runs, seeds, baseline = (config.get(key) for key in _SECTIONS)
+    if not isinstance(runs, list) or not all(isinstance(run, Mapping) for run in runs):
+        raise ConfigError(f"runs must be a list of configurations, got {runs!r}.")
+    if type(seeds) is not int or not isinstance(baseline, str):
+        raise ConfigError(
+            f"a comparison needs seeds, a whole number, and baseline, a name; got {seeds!r} and "
+            f"{baseline!r}."
+        )
     studies = tuple(read_study(run) for run in runs)
-    return Comparison(studies=studies, seeds=config["seeds"], baseline=config["baseline"])
+    return Comparison(studies=studies, seeds=seeds, baseline=baseline)

@@ -18,7 +18,7 @@ from dfl.hypergrad import HYPERGRADIENTS, AbstractHypergradient
 from dfl.layers import LAYERS, AbstractLayer
 from dfl.losses import LOSSES, AbstractDecisionLoss
 from dfl.methods import METHODS, AbstractMethod, Training
-from dfl.models import MLP
+from dfl.models import ARCHITECTURES, AbstractArchitecture
 from dfl.registry import Registry
 from dfl.solvers import SOLVERS, AbstractSolver
 
@@ -49,11 +49,25 @@ class PartType:
     def name_of(self, instance: object) -> str:
         """Return the name of a member of the family, or of the class of plain settings.
 
+        Where several names stand for the class, the one with most options that the member has.
+
         Raises:
             UnknownNameError: if the member's class is not registered.
         """
         cls = type(instance)
-        return cls.__name__ if self.registry is None else self.registry.name_of(cls)
+        if self.registry is None:
+            return cls.__name__
+        target = f"{cls.__module__}:{cls.__qualname__}"
+        entries = {name: self.registry.entry(name) for name in self.registry}
+        presets = {name: one.options for name, one in entries.items() if one.target == target}
+        if not presets:
+            return self.registry.name_of(cls)  # which raises
+        fits = [
+            name
+            for name, options in presets.items()
+            if all(_alike(getattr(instance, key, None), one) for key, one in options.items())
+        ]
+        return max(fits or presets, key=lambda name: len(presets[name]))
 
 
 @final
@@ -111,7 +125,7 @@ _KINDS: tuple[PartType, ...] = (
     PartType(AbstractLayer, LAYERS, "layer"),
     PartType(AbstractDecisionLoss, LOSSES, "loss"),
     PartType(AbstractHypergradient, HYPERGRADIENTS, "hypergrad"),
-    PartType(MLP, None, "network"),
+    PartType(AbstractArchitecture, ARCHITECTURES, "network"),
     PartType(Training, None, "training"),
     PartType(Budget, None, "budgets"),
 )
@@ -160,6 +174,16 @@ def plain(value: object, where: str) -> object:
     raise ConfigError(
         f"{where} is a {type(value).__name__}, which no configuration can hold; use Python."
     )
+
+
+def _alike(one: object, other: object) -> bool:
+    """Say whether two values are equal, or parts of equal options."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if type(one) is not type(other) or _part_type(type(one)) is None:
+        return one == other
+    names = options_of(type(one))
+    return all(_alike(getattr(one, name, None), getattr(other, name, None)) for name in names)
 
 
 def _part_type(annotation: Any) -> PartType | None:

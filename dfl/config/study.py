@@ -1,12 +1,13 @@
 """`Study`: everything that one configuration file puts together."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, final, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dfl.budget import Budget
 from dfl.config.assembly import Assembly, check_names, describe, spec_of
@@ -22,6 +23,8 @@ __all__ = ["Study", "read_solver", "read_study"]
 
 _BUDGET = PartType(Budget)
 _EVALUATION = PartType(Bootstrap)
+_LONGEST = 100  # with what is added to it, below the 255 bytes of any file system
+_NAME = re.compile(r"(?!\.)[^/\\:*?\"<>|\x00-\x1f\x7f-\x9f]*[^/\\:*?\"<>|\x00-\x1f\x7f-\x9f .]")
 _FLAT: tuple[Section, ...] = get_args(Section)
 
 
@@ -31,8 +34,8 @@ class _Plain(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    name: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] | None = None  # names a folder
-    seed: NonNegativeInt = 0
+    name: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "cpu"
 
 
@@ -112,8 +115,8 @@ class Study:
             ConfigError: at the first part that fails its dry check.
         """
         try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:  # both come for a missing accelerator
+            torch.zeros(1, device=self.device).item()
+        except (RuntimeError, AssertionError, NotImplementedError) as error:  # none is there
             reason = str(error).splitlines()[0]
             raise ConfigError(f"device {self.device!r} cannot be used: {reason}") from error
         for one in self.checks():
@@ -147,7 +150,7 @@ def read_study(config: Mapping[str, Any]) -> Study:
             )
     alone = Assembly({})
     return Study(
-        name=plain.name or METHOD.name_of(method),
+        name=_check_name(METHOD.name_of(method) if plain.name is None else plain.name),
         data=alone.build(DATA, _data(config["data"]), "data"),
         method=method,
         solver=read_solver(config["solver"]),
@@ -183,11 +186,30 @@ def _plain(config: Mapping[str, Any]) -> _Plain:
         raise ConfigError(f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}.") from error
 
 
+def _check_name(name: str) -> str:
+    """Return a name that can be a folder's on any system.
+
+    Raises:
+        ConfigError: if it cannot.
+    """
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+        raise ConfigError(
+            f"name must be 1 to {_LONGEST} letters that can name a folder: no '.' at either end, "
+            f'no blank at the end, no control character, none of / \\ : * ? " < > |; got {name!r}.'
+        )
+    return name
+
+
 def _data(given: object) -> dict[str, Any]:
     """Return the data section with its name; a file without one is known by its columns."""
     spec = spec_of(given, "data")
     if "name" not in spec and isinstance(spec.get("path"), str):
         spec["name"] = "columns" if "treatment" in spec else recognise(spec["path"])
+    if spec.get("features") == []:
+        raise ConfigError(
+            "data.features must name a column, or be left out for all columns without a role; "
+            "without features all people look alike."
+        )
     return spec
 
 

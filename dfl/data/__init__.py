@@ -1,7 +1,17 @@
 """Marketing logs as tensors: published data sets, one's own tables, simulators, splits."""
 
-from dfl.data.encoder import FeatureColumn, FeatureEncoder
-from dfl.data.hybrid import HybridRecipe, Policy, pair_hybrid, roi, roi_lift, to_hybrid
+from dfl.data.encoder import Encoding, FeatureEncoder
+from dfl.data.encoding.base import DataWarning
+from dfl.data.hybrid import (
+    Held,
+    HybridData,
+    HybridRecipe,
+    Policy,
+    pair_hybrid,
+    roi,
+    roi_lift,
+    to_hybrid,
+)
 from dfl.data.simulators.coupon import CouponSimulator
 from dfl.data.simulators.criteo_like import CriteoLikeSimulator
 from dfl.data.simulators.old_policy import RidgePolicy
@@ -13,13 +23,11 @@ from dfl.data.sources.criteo import Criteo
 from dfl.data.sources.gotv import SocialPressure
 from dfl.data.sources.hillstrom import Hillstrom
 from dfl.data.sources.lazada import Lazada
-from dfl.data.sources.loaded import LoadedData
 from dfl.data.sources.mt_lift import MTLift
 from dfl.data.sources.penn_bonus import PennBonus
 from dfl.data.sources.published import AbstractPublished
-from dfl.data.sources.source import AbstractDataSource, HybridData
+from dfl.data.sources.source import AbstractDataSource, AbstractTable, LoadedData
 from dfl.data.sources.starbucks import Starbucks
-from dfl.data.sources.table import AbstractTable
 from dfl.data.split import split, split_rows
 from dfl.data.uplift_data import PotentialOutcomes, Source, UpliftData
 
@@ -35,8 +43,10 @@ __all__ = [
     "Criteo",
     "CriteoLikeSimulator",
     "DataCard",
-    "FeatureColumn",
+    "DataWarning",
+    "Encoding",
     "FeatureEncoder",
+    "Held",
     "Hillstrom",
     "HybridData",
     "HybridRecipe",

@@ -1,44 +1,86 @@
 """`FeatureEncoder`: turns the columns of a table into the features a model was trained on."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from dfl.errors import DataError, InvalidValueError
+from dfl.checks import check_choice
+from dfl.data.encoding.base import AbstractFeatureColumn
+from dfl.data.encoding.categories import CategoryColumn
+from dfl.data.encoding.hashed import HashedColumn
+from dfl.data.encoding.numbers import NumberColumn
+from dfl.data.encoding.target import TargetColumn
+from dfl.errors import DataError
+from dfl.frames import Column, Frame
 
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+__all__ = ["Encoding", "FeatureEncoder"]
 
-__all__ = ["FeatureColumn", "FeatureEncoder"]
-
-_MOST_CATEGORIES = 100  # above this a text column is an identifier, not a feature
+_KINDS: Mapping[str, type[AbstractFeatureColumn]] = {
+    "category": CategoryColumn,
+    "hashed": HashedColumn,
+    "number": NumberColumn,
+    "target": TargetColumn,
+}
 
 
 @final
-@dataclass(frozen=True)
-class FeatureColumn:
-    """One column of the table and how it becomes features.
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How columns become features, where their kind does not say.
 
     Args:
-        name: column of the table.
-        categories: for text, each value that gets a 0/1 feature of its own; None for a
-            number, which stays one feature.
+        categorical: columns of whole numbers that are codes, not amounts.
+        dates: columns of dates and times, taken as days since 1970-01-01.
+        hashed: columns of many categories, hashed into 32 features.
+        target: columns of many categories, each replaced by the mean revenue of its training
+            rows.
+        missing: ``"refuse"``, or ``"impute"``: a missing number becomes the mean, a missing
+            category none of them, and a feature of its own marks both where training had any.
+        unknown: ``"refuse"``, or ``"other"``: a category that training did not have counts as
+            one of the rare, which have fewer than 10 rows there; as none where none was rare.
+
+    Raises:
+        InvalidValueError: if a policy is none of these words.
     """
 
-    name: str
-    categories: tuple[str, ...] | None = None
+    categorical: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    missing: Literal["refuse", "impute"] = "refuse"
+    unknown: Literal["refuse", "other"] = "refuse"
+
+    def __post_init__(self) -> None:
+        """Check the policies."""
+        check_choice("missing", self.missing, ("refuse", "impute"))
+        check_choice("unknown", self.unknown, ("refuse", "other"))
 
     @property
-    def feature_names(self) -> tuple[str, ...]:
-        """``name`` for a number, ``name=category`` for each category of a text column."""
-        if self.categories is None:
-            return (self.name,)
-        return tuple(f"{self.name}={category}" for category in self.categories)
+    def named(self) -> tuple[str, ...]:
+        """Every column that is named."""
+        return (*self.categorical, *self.dates, *self.hashed, *self.target)
+
+    def fit(self, column: Column) -> AbstractFeatureColumn:
+        """Learn how one column becomes features.
+
+        Raises:
+            DataError: if its values do not suit what was asked for.
+            InvalidValueError: if nothing in it is known.
+        """
+        impute = self.missing == "impute"
+        if column.name in self.hashed:
+            return HashedColumn(column.name, impute=impute)
+        if column.name in self.target:
+            return TargetColumn.fit(column, impute=impute)
+        if column.name in self.dates:
+            return NumberColumn.fit(column, days=True, impute=impute)
+        if column.kind in ("number", "none") and column.name not in self.categorical:
+            return NumberColumn.fit(column, days=False, impute=impute)
+        return CategoryColumn.fit(column, impute=impute, pool=self.unknown == "other")
 
 
 @final
@@ -53,90 +95,69 @@ class FeatureEncoder:
         columns: the columns, in the order of the features.
     """
 
-    columns: tuple[FeatureColumn, ...]
+    columns: tuple[AbstractFeatureColumn, ...]
 
     @staticmethod
     def fit(
-        table: "DataFrame", columns: Iterable[str], *, categorical: Iterable[str] = ()
+        table: object, columns: Iterable[str], encoding: Encoding | None = None
     ) -> "FeatureEncoder":
-        """Learn which categories each text column has.
+        """Learn how each column becomes features.
 
         Args:
-            table: the training rows.
+            table: the training rows, any frame in memory.
             columns: feature columns, in the order wanted.
-            categorical: columns of whole numbers that are codes, not amounts; encoded as
-                text is.
+            encoding: None: `Encoding`'s defaults.
 
         Raises:
-            DataError: if a column is missing, holds neither numbers nor text, or has more
+            DataError: if columns are missing, or one holds neither numbers nor text, or more
                 than 100 categories.
-            InvalidValueError: if a value is missing.
+            InvalidValueError: if nothing in a column is known.
         """
-        names, codes = tuple(columns), frozenset(categorical)
-        _check_present(table, (*names, *codes))
-        fitted = []
-        for name in names:
-            column = table[name]
-            if _is_number(column) and name not in codes:
-                fitted.append(FeatureColumn(name))
-                continue
-            categories = tuple(sorted(set(_text(column))))
-            if len(categories) > _MOST_CATEGORIES:
-                raise DataError(
-                    f"column {name!r} has {len(categories):,} categories, at most "
-                    f"{_MOST_CATEGORIES} are encoded; leave it out of features, or group its "
-                    "values."
-                )
-            fitted.append(FeatureColumn(name, categories))
-        return FeatureEncoder(tuple(fitted))
+        frame, names, how = Frame.of(table), tuple(columns), encoding or Encoding()
+        frame.require((*names, *how.named))
+        return FeatureEncoder(tuple(how.fit(frame.column(name)) for name in names))
 
     @staticmethod
     def numeric(names: Iterable[str]) -> "FeatureEncoder":
         """Return the encoder of columns that are all numbers."""
-        return FeatureEncoder(tuple(FeatureColumn(name) for name in names))
+        return FeatureEncoder(tuple(NumberColumn(name) for name in names))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Name of each feature, in order."""
         return tuple(name for column in self.columns for name in column.feature_names)
 
-    def encode(self, table: "DataFrame") -> Tensor:
+    def encode(self, table: object) -> Tensor:
         """Return the features of every row of a table; other columns are ignored.
 
         Args:
-            table: rows with at least the columns of this encoder.
+            table: any frame in memory, with at least the columns of this encoder.
 
         Returns:
             float32, finite. Shape ``(N, len(feature_names))``.
 
         Raises:
-            DataError: if a column is missing or has the wrong kind.
+            DataError: if columns are missing or one has the wrong kind.
             InvalidValueError: if a value is missing, infinite, or a category that was not
-                there when the encoder was made.
+                there when the encoder was made, and this was not allowed then.
+
+        Warns:
+            DataWarning: if it was allowed, and training met no such value.
         """
-        _check_present(table, tuple(column.name for column in self.columns))
-        features = np.empty((len(table), len(self.feature_names)), dtype=np.float32)
+        frame = Frame.of(table)
+        frame.require(column.name for column in self.columns)
+        features = np.empty((len(frame), len(self.feature_names)), dtype=np.float32)
         start = 0
         for column in self.columns:
             stop = start + len(column.feature_names)
-            if column.categories is None:
-                features[:, start] = _numbers(table[column.name])
-            else:
-                features[:, start:stop] = _one_hot(table[column.name], column.categories)
+            features[:, start:stop] = column.encode(frame.column(column.name))
             start = stop
         return torch.from_numpy(features)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the encoder as JSON can hold it."""
-        return {
-            "columns": [
-                {
-                    "name": column.name,
-                    "categories": None if column.categories is None else list(column.categories),
-                }
-                for column in self.columns
-            ]
-        }
+        kind_of = {kind: name for name, kind in _KINDS.items()}
+        return {"columns": [{"kind": kind_of[type(one)], **asdict(one)} for one in self.columns]}
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> "FeatureEncoder":
@@ -146,77 +167,20 @@ class FeatureEncoder:
             DataError: if ``content`` was not written by `to_dict`.
         """
         try:
-            columns = tuple(
-                FeatureColumn(
-                    str(entry["name"]),
-                    None if entry["categories"] is None else tuple(entry["categories"]),
-                )
-                for entry in content["columns"]
-            )
-        except (KeyError, TypeError) as error:
+            return FeatureEncoder(tuple(_column(entry) for entry in content["columns"]))
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                "a feature encoder must be {'columns': [{'name', 'categories'}, ...]} as "
-                f"to_dict writes it, got {content!r}."
+                "a feature encoder must be {'columns': [{'kind', 'name', ...}, ...]} as to_dict "
+                f"writes it, got {content!r}."
             ) from error
-        return FeatureEncoder(columns)
 
 
-def _check_present(table: "DataFrame", names: tuple[str, ...]) -> None:
-    missing = [name for name in names if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"the table must have the feature columns {missing}, it has {list(table.columns)}."
-        )
-
-
-def _is_number(column: "Series[Any]") -> bool:
-    return column.dtype.kind in "biuf"
-
-
-def _check_complete(column: "Series[Any]") -> None:
-    missing = column.isna().to_numpy()
-    if missing.any():
-        raise InvalidValueError(
-            f"column {column.name!r} must have no missing value, got {int(missing.sum())}, first "
-            f"in row {int(missing.argmax())}; drop or fill these rows before loading."
-        )
-
-
-def _numbers(column: "Series[Any]") -> NDArray[np.float32]:
-    if not _is_number(column):
-        raise DataError(f"column {column.name!r} must hold numbers, got {column.dtype}.")
-    _check_complete(column)
-    with np.errstate(over="ignore"):  # what overflows is refused below
-        numbers = column.to_numpy(dtype=np.float64).astype(np.float32)
-    wrong = ~np.isfinite(numbers)
-    if wrong.any():
-        raise InvalidValueError(
-            f"column {column.name!r} must be finite in float32, got "
-            f"{column.iloc[int(wrong.argmax())]} in row {int(wrong.argmax())}."
-        )
-    return numbers
-
-
-def _text(column: "Series[Any]") -> "Series[str]":
-    """Return the values as text; whole numbers and booleans are codes and pass."""
-    if column.dtype.kind in "fcmM":
-        raise DataError(
-            f"column {column.name!r} must hold text or whole numbers to be encoded by category, "
-            f"got {column.dtype}."
-        )
-    _check_complete(column)
-    return column.astype(str)
-
-
-def _one_hot(column: "Series[Any]", categories: tuple[str, ...]) -> NDArray[np.float32]:
-    text = _text(column)
-    position = {category: place for place, category in enumerate(categories)}
-    places = text.map(position).to_numpy(dtype=np.float64, na_value=np.nan)
-    unseen = np.isnan(places)
-    if unseen.any():
-        row = int(unseen.argmax())
-        raise InvalidValueError(
-            f"column {column.name!r} must hold one of {list(categories)}, got "
-            f"{text.iloc[row]!r} in row {row}; it did not occur in the training rows."
-        )
-    return np.eye(len(categories), dtype=np.float32)[places.astype(np.int64)]
+def _column(entry: Mapping[str, Any]) -> AbstractFeatureColumn:
+    values: dict[str, Any] = {
+        key: tuple(one) if isinstance(one, list) else one for key, one in entry.items()
+    }
+    kind = values.pop("kind", None)
+    if kind is None:  # written before there were other kinds than these two
+        categories = values["categories"]
+        return NumberColumn(values["name"]) if categories is None else CategoryColumn(**values)
+    return _KINDS[kind](**values)

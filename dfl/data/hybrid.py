@@ -1,4 +1,4 @@
-"""`to_hybrid`: randomised and biased rows made from one randomised experiment."""
+"""The four parts that a study needs, and how one experiment, or a pair, becomes them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,17 +7,94 @@ from typing import TypeAlias, final
 import torch
 from torch import Tensor
 
+from dfl.checks import check_number
+from dfl.data.encoder import FeatureEncoder
 from dfl.data.simulators.old_policy import RidgePolicy
-from dfl.data.sources.source import HybridData
+from dfl.data.sources.card import DataCard
 from dfl.data.split import split
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.seeds import stream
 
-__all__ = ["HybridRecipe", "Policy", "pair_hybrid", "roi", "roi_lift", "to_hybrid"]
+__all__ = [
+    "Held",
+    "HybridData",
+    "HybridRecipe",
+    "Policy",
+    "pair_hybrid",
+    "roi",
+    "roi_lift",
+    "to_hybrid",
+]
 
 Policy: TypeAlias = Callable[[Tensor], Tensor]
 """From features ``(N, F)`` to treatments ``(N,)``, int64."""
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HybridData:
+    """The four parts that every study needs; no person is in two of them.
+
+    Args:
+        rct: few randomised rows to train on, or None.
+        obs: many observational rows to train on, or None; one of the two is there.
+        validation: randomised rows that choose between models.
+        test: randomised rows that report.
+        encoder: how tables become features, where the rows came from a table or a simulator.
+        card: the published data set behind the rows, if there is one.
+    """
+
+    rct: UpliftData | None
+    obs: UpliftData | None
+    validation: UpliftData
+    test: UpliftData
+    encoder: FeatureEncoder | None = None
+    card: DataCard | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Validation and test rows that are there already; None: they are split off.
+
+    Args:
+        validation: rows that choose between models.
+        test: rows that report.
+    """
+
+    validation: UpliftData | None = None
+    test: UpliftData | None = None
+
+    def divide(
+        self, data: UpliftData, recipe: "HybridRecipe", *names: str, seed: int
+    ) -> tuple[UpliftData, ...]:
+        """Split rows into parts, and validation and test rows where they are not there.
+
+        Args:
+            data: the rows.
+            recipe: says the fractions. Where only parts of it are wanted, they grow in
+                proportion until every row has a place.
+            names: of the parts, fields of the recipe.
+            seed: of the split.
+
+        Returns:
+            The parts in the order of their names, then validation and test rows.
+
+        Raises:
+            InvalidValueError: if a part misses a treatment.
+        """
+        held = [self.validation, self.test]
+        own = [
+            one for one, there in zip(("validation", "test"), held, strict=True) if there is None
+        ]
+        fractions = [getattr(recipe, name) for name in (*names, *own)]
+        total = 1.0 if len(fractions) == len(recipe.fractions) else sum(fractions)
+        found = [*split(data, [one / total for one in fractions], seed=seed)]
+        return (
+            *found[: len(names)],
+            *(found.pop(len(names)) if there is None else there for there in held),
+        )
 
 
 @final
@@ -37,6 +114,9 @@ class HybridRecipe:
             the paper, no treatment overlaps with another at any ``x``.
         share: budget of the old policy as a `Budget` share, in [0, 1].
         known_propensity: whether observational rows carry the chances they were kept with.
+        make_obs: whether an experiment without observational rows is cut up to make some. If
+            not, it is split in the proportions of ``rct``, ``validation`` and ``test``, and
+            methods that need observational rows say so.
 
     Raises:
         InvalidValueError: if a number is out of its range.
@@ -50,6 +130,7 @@ class HybridRecipe:
     epsilon: float = 0.1
     share: float = 0.3
     known_propensity: bool = False
+    make_obs: bool = True
 
     def __post_init__(self) -> None:
         """Check every range; `split` checks the fractions again where they are used."""
@@ -60,8 +141,7 @@ class HybridRecipe:
                 f"most 1, got {fractions} with sum {sum(fractions):g}."
             )
         for name in ("epsilon", "share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidValueError(f"{name} must lie in [0, 1], got {getattr(self, name):g}.")
+            check_number(name, getattr(self, name), at_least=0, at_most=1)
 
     @property
     def fractions(self) -> tuple[float, float, float, float, float]:
@@ -75,6 +155,7 @@ def to_hybrid(
     seed: int,
     recipe: HybridRecipe | None = None,
     policy: Policy | None = None,
+    held: Held | None = None,
 ) -> HybridData:
     """Cut a randomised experiment into RCT parts and rows an old policy might have left.
 
@@ -89,6 +170,7 @@ def to_hybrid(
         seed: the same seed gives the same parts.
         recipe: fractions and old policy; None: `HybridRecipe`'s defaults.
         policy: an old policy of your own; the fraction meant to train one is then left out.
+        held: validation and test rows that are there already.
 
     Raises:
         InvalidValueError: if the rows are not randomised, or a part misses a treatment (take
@@ -102,7 +184,9 @@ def to_hybrid(
     recipe = HybridRecipe() if recipe is None else recipe
     if data.source != "rct":
         raise InvalidValueError("to_hybrid needs randomised rows, got source 'obs'.")
-    training, pool, rct, validation, test = split(data, recipe.fractions, seed=seed)
+    training, pool, rct, validation, test = (held or Held()).divide(
+        data, recipe, "policy", "pool", "rct", seed=seed
+    )
     chosen_by = policy or RidgePolicy.fit(training, share=recipe.share)
     proposed = chosen_by(pool.features)
     if proposed.shape != pool.treatment.shape or proposed.dtype != torch.int64:
@@ -115,29 +199,32 @@ def to_hybrid(
 
 
 def pair_hybrid(
-    data: UpliftData, obs: UpliftData, *, seed: int, recipe: HybridRecipe | None = None
+    data: UpliftData,
+    obs: UpliftData | None,
+    *,
+    seed: int,
+    recipe: HybridRecipe | None = None,
+    held: Held | None = None,
 ) -> HybridData:
-    """Split real randomised rows beside real observational ones.
+    """Split real randomised rows beside real observational ones, or alone.
 
     Args:
         data: randomised rows; all are used, in the proportions of the recipe's ``rct``,
             ``validation`` and ``test``.
-        obs: observational rows, kept whole.
+        obs: observational rows, kept whole; or None.
         seed: the same seed gives the same parts.
         recipe: None: `HybridRecipe`'s defaults.
+        held: validation and test rows that are there already.
 
     Raises:
         InvalidValueError: if ``data`` is not randomised or ``obs`` is, or a part misses a
             treatment.
     """
     recipe = HybridRecipe() if recipe is None else recipe
-    if (data.source, obs.source) != ("rct", "obs"):
-        raise InvalidValueError(
-            f"pair_hybrid needs data 'rct' and obs 'obs', got {data.source!r} and {obs.source!r}."
-        )
-    parts = (recipe.rct, recipe.validation, recipe.test)
-    fractions = [part / sum(parts) for part in parts]
-    rct, validation, test = split(data, fractions, seed=seed)
+    if data.source != "rct" or (obs is not None and obs.source != "obs"):
+        got = data.source if obs is None else f"{data.source}' and '{obs.source}"
+        raise InvalidValueError(f"pair_hybrid needs data 'rct' and obs 'obs', got '{got}'.")
+    rct, validation, test = (held or Held()).divide(data, recipe, "rct", seed=seed)
     return HybridData(rct=rct, obs=obs, validation=validation, test=test)
 
 
@@ -160,8 +247,10 @@ def roi_lift(hybrid: HybridData) -> float:
     means strong selection; near 0 means the observational rows are hardly biased.
 
     Raises:
-        InvalidValueError: if nothing was spent in one of the two.
+        InvalidValueError: if there are no observational rows, or nothing was spent.
     """
+    if hybrid.obs is None:
+        raise InvalidValueError("roi_lift needs observational rows, got none.")
     return roi(hybrid.obs) / roi(hybrid.test) - 1
 
 

@@ -1,11 +1,13 @@
 """`UpliftData`: marketing logs as tensors, checked once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import torch
 from torch import Tensor
 
+from dfl.checks import check_choice
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.problem import ObservedCost
 
@@ -113,30 +115,25 @@ class UpliftData:
         Raises:
             InvalidValueError: if a treatment does not occur among them.
         """
-
-        def take(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value[index]
-            if isinstance(value, PotentialOutcomes):
-                return PotentialOutcomes(value.revenue[index], value.cost[index])
-            return value
-
-        return replace(self, **{f.name: take(getattr(self, f.name)) for f in fields(self)})
+        return self._each(lambda column: column[index])
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "UpliftData":
         """Return the same rows on another device, amounts and features in another dtype."""
         kind = self.features.dtype if dtype is None else dtype
 
-        def move(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value.to(device, kind if value.is_floating_point() else None)
-            if isinstance(value, PotentialOutcomes):
-                return PotentialOutcomes(
-                    value.revenue.to(device, kind), value.cost.to(device, kind)
-                )
-            return value
+        return self._each(
+            lambda column: column.to(device, kind if column.is_floating_point() else None)
+        )
 
-        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "UpliftData":
+        """Return the rows with every column changed in the same way."""
+
+        def changed(value: Any) -> Any:
+            if isinstance(value, PotentialOutcomes):
+                return PotentialOutcomes(change(value.revenue), change(value.cost))
+            return change(value) if isinstance(value, Tensor) else value
+
+        return replace(self, **{f.name: changed(getattr(self, f.name)) for f in fields(self)})
 
     def _check_shapes(self) -> None:
         if self.features.ndim != 2 or self.features.shape[0] == 0:
@@ -191,8 +188,7 @@ class UpliftData:
                 f"cost must be >= 0, got a minimum of {float(self.cost.min()):g}; a treatment "
                 "that saves money earns revenue instead."
             )
-        if self.source not in ("rct", "obs"):
-            raise InvalidValueError(f"source must be 'rct' or 'obs', got {self.source!r}.")
+        check_choice("source", self.source, get_args(Source))
         self._check_treatments()
         if self.propensity is not None:
             self._check_propensity(self.propensity)

@@ -6,26 +6,31 @@ if __name__ != "dfl.hypergrad":
         "dfl/hypergrad."
     )
 
-from dfl.hypergrad.assumed_steps import AssumedSteps
 from dfl.hypergrad.base import (
     AbstractHypergradient,
+    ComposedLoss,
     Diagnostics,
     Hypergradient,
     Loss,
+    Outputs,
     Parameters,
 )
-from dfl.hypergrad.composed_loss import ComposedLoss, Outputs
+from dfl.hypergrad.bilevel import (
+    BilevelResult,
+    BilevelTrainer,
+    NotAtOptimumWarning,
+    UpperStep,
+    warn_unless_optimal,
+)
 from dfl.hypergrad.conjugate_gradient import ConjugateGradient
+from dfl.hypergrad.curvature.linear_stack import LinearStack
 from dfl.hypergrad.exact import Exact
 from dfl.hypergrad.gauss_newton import GaussNewton
 from dfl.hypergrad.identity import Identity
-from dfl.hypergrad.linear_stack import LinearStack
-from dfl.hypergrad.look_ahead import LookAhead, largest_eigenvalue, look_ahead
+from dfl.hypergrad.implicit import AbstractImplicit, several_hypergradients
 from dfl.hypergrad.neumann import Neumann
 from dfl.hypergrad.nystrom import Nystrom
-from dfl.hypergrad.optimality import NotAtOptimumWarning, warn_unless_optimal
-from dfl.hypergrad.several import several_hypergradients
-from dfl.hypergrad.trainer import BilevelResult, BilevelTrainer, UpperStep
+from dfl.hypergrad.steps.look_ahead import LookAhead, largest_eigenvalue
 from dfl.hypergrad.truncated import Truncated
 from dfl.hypergrad.unrolled import Unrolled
 from dfl.registry import Registry
@@ -33,7 +38,7 @@ from dfl.registry import Registry
 __all__ = [
     "HYPERGRADIENTS",
     "AbstractHypergradient",
-    "AssumedSteps",
+    "AbstractImplicit",
     "BilevelResult",
     "BilevelTrainer",
     "ComposedLoss",
@@ -55,7 +60,6 @@ __all__ = [
     "Unrolled",
     "UpperStep",
     "largest_eigenvalue",
-    "look_ahead",
     "several_hypergradients",
     "warn_unless_optimal",
 ]

@@ -1,16 +1,51 @@
-"""Interface of the hypergradients, and what they return."""
+"""Interface of the hypergradients: the losses they take, and what they return."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias, final
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
 from torch import Tensor
 
-__all__ = ["AbstractHypergradient", "Diagnostics", "Hypergradient", "Loss", "Parameters"]
+__all__ = [
+    "AbstractHypergradient",
+    "ComposedLoss",
+    "Diagnostics",
+    "Hypergradient",
+    "Loss",
+    "OnFailure",
+    "Outputs",
+    "Parameters",
+]
 
 Parameters: TypeAlias = dict[str, Tensor]
 Loss: TypeAlias = Callable[[Parameters, Parameters], Tensor]
+Outputs: TypeAlias = Tensor | tuple[Tensor, ...]
+OnFailure: TypeAlias = Literal["raise", "return"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ComposedLoss:
+    """Computes ``criterion(outputs(inner, outer), outer)``, a loss that Gauss-Newton can split.
+
+    Anything convex belongs in the criterion. A ridge penalty, say, is one more output:
+    ``outputs`` returns ``(prediction, weights)`` and the criterion adds the two terms.
+
+    Args:
+        outputs: network outputs, ``(inner, outer) -> tensor`` or tuple of tensors of any
+            shape.
+        criterion: ``(outputs, outer) ->`` scalar, or one value per member ``(members,)``.
+            Given what ``outputs`` returned; convex in it (least squares, cross-entropy),
+            so that its Hessian in the outputs is positive semi-definite.
+    """
+
+    outputs: Callable[[Parameters, Parameters], Outputs]
+    criterion: Callable[[Any, Parameters], Tensor]  # Any: a tensor or a tuple, as outputs gives
+
+    def __call__(self, inner: Parameters, outer: Parameters) -> Tensor:
+        """Return the loss. Shape ``()``, or ``(members,)``."""
+        return self.criterion(self.outputs(inner, outer), outer)
 
 
 @final

@@ -7,61 +7,58 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.errors import InvalidValueError
-from dfl.hypergrad.base import AbstractHypergradient, Hypergradient, Loss, Parameters
-from dfl.hypergrad.curvature import hessian
-from dfl.hypergrad.implicit import implicit_hypergradient
-from dfl.hypergrad.linear import LinearSolution, Product
-from dfl.hypergrad.linear.scaling import check_products, power_of_two, relative_residual
-from dfl.hypergrad.point import Point
+from dfl.checks import check_number
+from dfl.hypergrad.curvature.base import Curvature
+from dfl.hypergrad.curvature.linear_system import (
+    LinearSolution,
+    balance,
+    check_products,
+    relative_residual,
+)
+from dfl.hypergrad.implicit import AbstractImplicit
 
 __all__ = ["Identity"]
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Identity(AbstractHypergradient):
+class Identity(AbstractImplicit):
     """Replaces the inverse Hessian by a multiple of the identity: first order, cheap, biased.
 
-    Returns ``dF/d outer - (d2f / d outer d inner) q`` with ``q = scale * dF/d inner``, ``f`` the
-    inner and ``F`` the outer loss. With the step of plain descent as ``scale`` this is the
-    derivative of one inner step. The relative error of ``q`` is ``|I - scale H|`` at most:
-    right where the inner Hessian is ``I / scale``. Costs two plain gradients, and one product
-    for the residual, which says how far off ``q`` is.
+    As `AbstractImplicit`, with ``I / scale`` in place of ``H``: ``q = dF/d inner / (1 / scale +
+    damping)``. With the step of plain descent as ``scale`` and no damping this is the
+    derivative of one inner step. The relative error of ``q`` is then ``|I - scale H|`` at
+    most: right where the inner Hessian is ``I / scale``. Costs two plain gradients, and one
+    product for the residual, which says how far off ``q`` is.
 
     Args:
         scale: stands for the inverse Hessian, in inverse units of it, > 0.
+        damping: as in `AbstractImplicit`.
+        rtol: goal for the relative residual, > 0; infinite asks for none.
+        curvature: as in `AbstractImplicit`; it decides about the residual alone.
+        on_failure: as in `AbstractImplicit`.
 
     Raises:
-        InvalidValueError: if ``scale`` is not positive and finite.
+        InvalidValueError: if an option is out of range.
 
     Source:
         Luketina et al. (2016), arXiv:1511.06727, T1-T2.
     """
 
-    needs_optimum: ClassVar[bool] = True
+    effort: ClassVar[str] = "Bring scale nearer to the inverse Hessian"
 
     scale: float = 1.0
+    rtol: float = inf
 
-    def __post_init__(self) -> None:
-        """Check the option."""
-        if not 0 < self.scale < inf:
-            raise InvalidValueError(f"scale must be > 0 and finite, got {self.scale:g}.")
+    def _check_options(self) -> None:
+        check_number("scale", self.scale, above=0)
+        check_number("rtol", self.rtol, above=0, finite=False)
 
-    def __call__(
-        self, inner_loss: Loss, outer_loss: Loss, inner: Parameters, outer: Parameters
-    ) -> Hypergradient:
-        """Return the first-order hypergradient at ``inner``."""
-        with torch.enable_grad():
-            point = Point.at(inner, outer)
-            curvature = hessian(inner_loss, point)
-            return implicit_hypergradient(curvature, outer_loss, point, self._solve)
-
-    def _solve(self, product: Product, right_hand_side: Tensor) -> LinearSolution:
-        size = power_of_two(right_hand_side)
+    def _solve(self, curvature: Curvature, right_hand_side: Tensor) -> LinearSolution:
+        size = balance(right_hand_side)
         target = right_hand_side / size
-        solution = self.scale * target
-        residual = relative_residual(product, solution, target, 0.0)
+        solution = self.scale / (1 + self.scale * self.damping) * target
+        residual = relative_residual(curvature.product, solution, target, self.damping)
         check_products(residual.isfinite())
         unknown = torch.full_like(residual, torch.nan)
-        return LinearSolution(solution * size, 1, residual, unknown, residual < 1)
+        return LinearSolution(solution * size, 1, residual, unknown, residual <= self.rtol)

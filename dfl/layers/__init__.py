@@ -5,7 +5,7 @@ if __name__ != "dfl.layers":
 
 from typing import TYPE_CHECKING
 
-from dfl.layers.base import AbstractLayer, SoftAllocation
+from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
 from dfl.layers.finite_difference import FiniteDifference
 from dfl.layers.implicit_mle import ImplicitMle, ImplicitMleDecision
 from dfl.layers.interpolation import InterpolatedDecision, Interpolation
@@ -13,6 +13,7 @@ from dfl.layers.perturbed.argmax import Argmax, each_row, one_hot_argmax
 from dfl.layers.perturbed.expected_choice import expected_choice, expected_maximum
 from dfl.layers.perturbed.perturbed_decision import PerturbedDecision
 from dfl.layers.perturbed_argmax import PerturbedArgmax
+from dfl.layers.pricing.options import Price, Softness
 from dfl.layers.quadratic import Quadratic
 from dfl.layers.softmax import Softmax
 from dfl.layers.straight_through import StraightThrough, StraightThroughDecision
@@ -26,6 +27,7 @@ __all__ = [
     "LAYERS",
     "AbstractLayer",
     "Argmax",
+    "BudgetLike",
     "FiniteDifference",
     "ImplicitMle",
     "ImplicitMleDecision",
@@ -34,9 +36,11 @@ __all__ = [
     "LinearProgram",
     "PerturbedArgmax",
     "PerturbedDecision",
+    "Price",
     "Quadratic",
     "SoftAllocation",
     "Softmax",
+    "Softness",
     "StraightThrough",
     "StraightThroughDecision",
     "each_row",

@@ -1,13 +1,22 @@
 """Interface of the differentiable layers, and what they return."""
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
+from dfl.budget import Budget
 from dfl.problem import ObservedCost
 
-__all__ = ["AbstractLayer", "SoftAllocation"]
+__all__ = ["AbstractLayer", "BudgetLike", "SoftAllocation", "of_received"]
+
+BudgetLike: TypeAlias = float | Tensor | Budget
+"""Money for the N people of a problem together, in the currency of the predictions.
+
+A number for all problems, a tensor that expands to the leading axes, or a `Budget`, whose share
+lies between the cheapest and the dearest predicted cost of each problem.
+"""
 
 
 class SoftAllocation(NamedTuple):
@@ -33,8 +42,9 @@ class AbstractLayer(nn.Module, ABC):
         self,
         revenue: Tensor,  # (..., N, M)
         cost: Tensor,  # (..., N, M)
-        budget: float | Tensor,
+        budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return the share of each treatment for each person.
 
@@ -42,15 +52,48 @@ class AbstractLayer(nn.Module, ABC):
             revenue: predicted revenue, in currency. Leading axes are separate problems
                 (the members of an ensemble, say). Shape ``(..., N, M)``.
             cost: predicted cost, in the same currency. Shape ``(..., N, M)``.
-            budget: money for the N people together, in the same currency. A number for
-                all problems, or shape ``(...)``, one per leading axis.
+            budget: money for the N people together, in the same currency: a number, shape
+                ``(...)``, or a `Budget`.
             observed: logged costs of these people, shape ``(..., N)``; where given, the
                 budget is met by the estimated observed spend.
+            allowed: which treatments each person may get, None for all; others have share 0
+                and no part in any scale. bool, shape ``(..., N, M)``, or one that expands to it.
 
         Returns:
-            Shares ``(..., N, M)`` and multiplier ``(...)``.
+            Shares ``(..., N, M)`` and multiplier ``(...)``; under autocast in float32.
 
         Raises:
             ShapeError: if shapes do not fit.
-            InvalidValueError: if an input is not finite.
+            DTypeError: if predictions are not floating point, or ``allowed`` is not bool.
+            InvalidValueError: if an input is not finite, or someone is allowed nothing.
         """
+
+    def received(
+        self, revenue: Tensor, cost: Tensor, budget: BudgetLike, observed: ObservedCost
+    ) -> tuple[Tensor, Tensor]:
+        """Return each person's share of the treatment received, and the multiplier.
+
+        What `forward` gives, gathered. A layer that need not make the shares of the other
+        treatments overrides it.
+
+        Args:
+            revenue: as for `forward`.
+            cost: as for `forward`.
+            budget: as for `forward`.
+            observed: treatment received, and the logged costs that meet the budget. ``(..., N)``.
+
+        Returns:
+            Shares ``(..., N)`` and multiplier ``(...)``.
+        """
+        shares, multiplier = self(revenue, cost, budget, observed)
+        return of_received(shares, observed.treatment), multiplier
+
+    def extra_repr(self) -> str:
+        """Return the options for printing."""
+        names = inspect.signature(type(self)).parameters
+        return ", ".join(f"{name}={vars(self)[name]!r}" for name in names if name in vars(self))
+
+
+def of_received(amount: Tensor, treatment: Tensor) -> Tensor:
+    """Return the entry of ``(..., N, M)`` at each person's treatment. Shape ``(..., N)``."""
+    return amount.gather(-1, treatment.unsqueeze(-1)).squeeze(-1)

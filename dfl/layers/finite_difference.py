@@ -1,29 +1,29 @@
 """`FiniteDifference`: hard choices, differentiated by the smallest steps that change them."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final, get_args
 
 import torch
 from torch import Tensor
 
-from dfl.errors import InvalidValueError
-from dfl.layers.pricing.pricing import (
+from dfl.checks import check_choice, check_number
+from dfl.layers.pricing.options import Price, Softness, check_values, far_below, score_scale
+from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
-    Scale,
-    check_option,
-    check_positive,
     decide_one_hot,
     priced_revenue,
     scores,
-    spread,
 )
 from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
-from dfl.solvers.base import AbstractSolver
 
-__all__ = ["FiniteDifference", "Margins", "Opponents"]
+__all__ = ["FiniteDifference", "Margins", "Opponents", "Perturbed"]
 
 Margins: TypeAlias = Literal["exact", "floor", "window", "largest"]
 Opponents: TypeAlias = Literal["every", "nearest"]
+Perturbed: TypeAlias = Literal["softmax", "scores", "outcomes"]
+
+_SOFTNESS = Softness(0.3)
+_PRICE = Price()
 
 _STEP_OVER = 1e-6  # a step must pass the margin, not end on it; in units of the scale
 
@@ -41,10 +41,8 @@ class FiniteDifference(AbstractPricedLayer):
         g_k (e_k / h_o - sum_{j != k} e_j / h_j)    opponents="every"
         g_k (e_k - e_o) / h_o                       opponents="nearest"
 
-    All rows at once, no second solve. With a ``temperature`` that sum is taken as the gradient
-    in ``softmax(a / temperature)`` and goes on through the softmax; without, it is the gradient
-    in ``a``. The multiplier is held constant; found on predicted costs, the spend is within the
-    budget.
+    All rows at once, no second solve. The multiplier is held constant; found on predicted
+    costs, the spend is within the budget.
 
     Args:
         opponents: whom a choice that is left can lose to: ``"every"`` other treatment (PIFD and
@@ -53,28 +51,24 @@ class FiniteDifference(AbstractPricedLayer):
             least ``width``. ``"window"``: those below ``width`` become ``width``, wider ones
             get no gradient. ``"largest"``: all that matter become the largest of them.
             ``"exact"``: as they are.
-        width: of floor and window, > 0, in units of the scale.
-        scale: unit of width, margins and temperature: currency with ``"absolute"``; with
-            ``"relative"`` the standard deviation of the scores around each person's mean.
-        temperature: of the softmax that the gradient passes through, > 0, or None for none.
-        perturbed: ``"scores"``: one step of ``a``, so that ``d cost = - multiplier *
-            d revenue``. ``"outcomes"``: revenue and cost are each stepped by themselves, a step
-            of cost being ``h / multiplier``, and margins are treated in each; without
-            temperature only.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier from detached values; None for greedy-dual or, with
-            observed costs, dual-bisection which takes the multiplier of least spend where none
-            meets the budget.
+        width: of floor and window, > 0, in units of the softness's scale: as are all margins.
+        softness: of the softmax that the gradient passes through; elsewhere its scale alone
+            counts.
+        perturbed: what the sum above is the gradient in. ``"softmax"``: in ``softmax(a / tau)``;
+            it goes on through the softmax. ``"scores"``: in ``a``; in both, ``d cost = -
+            multiplier * d revenue``. ``"outcomes"``: revenue and cost are each stepped by
+            themselves, a step of cost being ``h / multiplier``, and margins are treated in each.
+        price: of money, fixed or met by the decision.
 
     Raises:
-        InvalidValueError: if an option is out of range, or options do not fit together.
+        InvalidValueError: if an option is out of range.
 
     Shapes:
         revenue, cost ``(..., N, M)`` -> shares ``(..., N, M)``, multiplier ``(...)``.
 
     Source:
-        arXiv:2510.19517, PIFD and DIFD (``"every"``, a temperature, ``"scores"``); the authors'
-        code of arXiv:2407.13664, IFD (``"nearest"``, no temperature, ``"outcomes"``, clip rules
+        arXiv:2510.19517, PIFD and DIFD (``"every"``, ``"softmax"``); the authors'
+        code of arXiv:2407.13664, IFD (``"nearest"``, ``"outcomes"``, clip rules
         ``None``, ``"fix"`` = window, ``"max"`` = largest). Both are stated for a gradient in
         the treatment received alone; this is their linear form for any gradient. Deviations:
         ``"floor"``, the relative scale.
@@ -86,43 +80,25 @@ class FiniteDifference(AbstractPricedLayer):
         opponents: Opponents = "every",
         margins: Margins = "floor",
         width: float = 0.1,
-        scale: Scale = "relative",
-        temperature: float | None = 0.3,
-        perturbed: Literal["scores", "outcomes"] = "scores",
-        multiplier: float | None = None,
-        solver: AbstractSolver | None = None,
+        softness: Softness = _SOFTNESS,
+        perturbed: Perturbed = "softmax",
+        price: Price = _PRICE,
     ) -> None:
-        super().__init__(multiplier=multiplier, solver=solver)
-        check_option("opponents", opponents, ("every", "nearest"))
-        check_option("margins", margins, ("exact", "floor", "window", "largest"))
-        check_positive("width", width)
-        check_option("scale", scale, ("absolute", "relative"))
-        check_option("perturbed", perturbed, ("scores", "outcomes"))
-        if temperature is not None:
-            check_positive("temperature", temperature)
-            if perturbed == "outcomes":
-                raise InvalidValueError(
-                    "temperature must be None with perturbed='outcomes', for a softmax takes "
-                    f"scores, got {temperature:g}."
-                )
+        super().__init__(price)
+        check_values(softness=softness)
+        check_choice("opponents", opponents, get_args(Opponents))
+        check_choice("margins", margins, get_args(Margins))
+        check_number("width", width, above=0)
+        check_choice("perturbed", perturbed, get_args(Perturbed))
         self.opponents = opponents
         self.margins = margins
         self.width = width
-        self.scale = scale
-        self.temperature = temperature
+        self.softness = softness
         self.perturbed = perturbed
-
-    def extra_repr(self) -> str:
-        """Return the options for printing."""
-        return (
-            f"opponents={self.opponents!r}, margins={self.margins!r}, width={self.width:g}, "
-            f"scale={self.scale!r}, temperature={self.temperature}, "
-            f"perturbed={self.perturbed!r}, multiplier={self.multiplier}, solver={self.solver}"
-        )
 
     def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
         """Return the shares at a multiplier; see the interface."""
-        if self.perturbed == "scores":
+        if self.perturbed != "outcomes":
             priced = priced_revenue(revenue, cost, multiplier)
             return surrogate_decision(_ByRevenue(self), priced, cost.detach(), multiplier)
         shares = surrogate_decision(_ByRevenue(self), revenue, cost.detach(), multiplier)
@@ -147,14 +123,8 @@ class FiniteDifference(AbstractPricedLayer):
         return (nearest < self.width).to(revenue.dtype).mean(dim=-1)
 
     def unit(self, priced: Tensor) -> Tensor:
-        """Return the unit of the scale for scores ``(..., N, M)``, in currency.
-
-        Infinite where all scores are tied and there is no scale: gradients are then 0.
-        """
-        if self.scale == "absolute":
-            return priced.new_ones(())
-        size = spread(priced)
-        return torch.where(size > torch.finfo(size.dtype).tiny, size, torch.inf)
+        """Return the unit of the scale for scores ``(..., N, M)``, in currency."""
+        return priced.new_ones(()) if self.softness.scale == "absolute" else score_scale(priced)
 
     def differences(self, steps: Tensor, decision: Tensor, slope: Tensor) -> Tensor:
         """Return the class's sum for steps ``(..., N, M)``, infinite at the choice."""
@@ -175,15 +145,15 @@ class FiniteDifference(AbstractPricedLayer):
         if self.margins == "floor":
             return 1 / steps.clamp_min(self.width)
         if self.margins == "largest" and steps.numel():  # without people there is no largest
-            matters = matters & steps.isfinite()
+            matters = matters & ~far_below(-steps)  # at the choice, and where masks lie
             largest = torch.where(matters, steps, 0).amax(dim=(-2, -1), keepdim=True)
-            return matters / torch.where(largest > 0, largest, 1)
+            return matters / torch.where(largest > 2 * _STEP_OVER, largest, 1)  # 1: all are tied
         return 1 / steps
 
 
 def _steps(priced: Tensor, decision: Tensor) -> Tensor:
     """Return how far each score must rise to win; infinite at the choice. Units of the scale."""
-    top = (priced * decision).sum(dim=-1, keepdim=True)
+    top = torch.where(decision > 0, priced, 0).sum(dim=-1, keepdim=True)
     margins = (top - priced).clamp_min(0)
     return torch.where(decision > 0, torch.inf, margins + _STEP_OVER)
 
@@ -203,8 +173,8 @@ class _ByRevenue(AbstractSurrogate):
         unit = self.layer.unit(priced)
         priced = priced / unit
         found = self.layer.differences(_steps(priced, decision), decision, slope)
-        temperature = self.layer.temperature
-        if temperature is not None:
+        if self.layer.perturbed == "softmax":
+            temperature = self.layer.softness.temperature
             soft = (priced / temperature).softmax(dim=-1)
             found = soft * (found - (soft * found).sum(dim=-1, keepdim=True)) / temperature
         return found / unit

@@ -7,23 +7,19 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from dfl.layers.perturbed.argmax import Argmax, decide_rows, one_hot_argmax
+from dfl.checks import check_choice, check_number
+from dfl.layers.perturbed.argmax import Argmax, decide_rows, one_hot_argmax, only, prepare
 from dfl.layers.perturbed.expected_choice import expected_choice
 from dfl.layers.perturbed.noise import Draws, Noise, SmoothNoise
-from dfl.layers.pricing.pricing import (
-    AbstractPricedLayer,
-    Scale,
-    check_option,
-    check_positive,
-    scores,
-    spread,
-)
-from dfl.layers.pricing.step import Step
-from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
-from dfl.solvers.base import AbstractSolver
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.priced import AbstractPricedLayer, scores
+from dfl.layers.pricing.surrogate import AbstractSurrogate, compared, surrogate_decision
 
 __all__ = ["ImplicitMle", "ImplicitMleDecision"]
 
+_SOFTNESS = Softness(0.3)
+_STEP = Softness(1.0)
+_PRICE = Price()
 _KEPT = 2**22  # numbers of noise that may wait for the backward pass
 
 
@@ -43,9 +39,8 @@ class ImplicitMleDecision(nn.Module):
             ``"normal"``.
         subset: how many entries a decision chooses; for the sum of gammas alone.
         samples: number of draws, >= 1.
-        strength: length of the step, > 0; its unit depends on ``scale``, see `Step`.
-        scale: ``"relative"`` to the spread of values and gradient over the batch, or
-            ``"absolute"``.
+        step: length of the step, see `Softness.step`, the scale being that of values and
+            gradient over the batch.
         seed: the same draws at each call for a number, new ones at each call for None.
 
     Shapes:
@@ -67,14 +62,14 @@ class ImplicitMleDecision(nn.Module):
         noise: Noise = "sum-of-gamma",
         subset: int = 1,
         samples: int = 1,
-        strength: float = 1.0,
-        scale: Scale = "relative",
+        step: Softness = _STEP,
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_positive("sigma", sigma)
+        check_values(step=step)
+        check_number("sigma", sigma, above=0)
         self.draws = Draws(noise=noise, samples=samples, antithetic=False, seed=seed, subset=subset)
-        self.step = Step(strength, scale)
+        self.step = step
         self.argmax = argmax
         self.sigma = sigma
 
@@ -82,24 +77,27 @@ class ImplicitMleDecision(nn.Module):
         """Return the options for printing."""
         return (
             f"sigma={self.sigma:g}, noise={self.draws.noise!r}, subset={self.draws.subset}, "
-            f"samples={self.draws.samples}, strength={self.step.strength:g}, "
-            f"scale={self.step.scale!r}, seed={self.draws.seed}"
+            f"samples={self.draws.samples}, step={self.step}, seed={self.draws.seed}"
         )
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Return the mean decision ``(..., D)``, in the dtype of ``values``.
 
         Args:
-            values: value of each entry. Shape ``(..., D)``.
+            values: value of each entry, never NaN. Shape ``(..., D)``.
+            allowed: which entries may be chosen, None for all: the argmax sees others far below
+                the rest, and they take no part in any scale. bool, shape ``(..., D)``.
 
         Raises:
-            ShapeError: if the argmax returns another shape.
-            DTypeError: if the values are not floating point.
+            ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
+            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
         """
+        values = prepare(values, allowed, self.sigma)
         mean = _SampledMean(self.argmax, self.draws, self.draws.fresh_seed())
         sigma = values.new_full((), self.sigma)
-        return surrogate_decision(_Compare(mean, self.step), values, sigma)
+        return only(surrogate_decision(_Compare(mean, self.step), values, sigma), allowed)
 
 
 @final
@@ -112,17 +110,12 @@ class ImplicitMle(AbstractPricedLayer):
     ``samples`` both are exact (Gumbel: a softmax), the limit of infinitely many draws.
 
     Args:
-        sigma: size of the noise, > 0: in currency with ``scale="absolute"``, in units of the
-            scores' spread with ``scale="relative"``.
+        softness: tau, the size of the noise.
         noise: ``"gumbel"`` or ``"normal"``.
-        strength: length of the step, > 0; see `Step`.
-        scale: of both, noise and step.
+        step: length of the step, see `Softness.step`.
         samples: number of draws, or None for the exact expectation.
         seed: for draws: the same ones at each call for a number, new ones for None.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier from detached values; None for greedy-dual or, with
-            observed costs, dual-bisection which takes the multiplier of least spend where none
-            meets the budget.
+        price: of money, fixed or met by the decision.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -138,43 +131,29 @@ class ImplicitMle(AbstractPricedLayer):
     def __init__(
         self,
         *,
-        sigma: float = 0.3,
+        softness: Softness = _SOFTNESS,
         noise: SmoothNoise = "gumbel",
-        strength: float = 1.0,
-        scale: Scale = "relative",
+        step: Softness = _STEP,
         samples: int | None = None,
         seed: int | None = 0,
-        multiplier: float | None = None,
-        solver: AbstractSolver | None = None,
+        price: Price = _PRICE,
     ) -> None:
-        super().__init__(multiplier=multiplier, solver=solver)
-        check_positive("sigma", sigma)
-        check_option("noise", noise, ("gumbel", "normal"))
-        self.step = Step(strength, scale)
+        super().__init__(price)
+        check_values(softness=softness, step=step)
+        check_choice("noise", noise, ("gumbel", "normal"))
         self.draws = None
         if samples is not None:
             self.draws = Draws(noise=noise, samples=samples, antithetic=False, seed=seed)
-        self.sigma = sigma
+        self.softness = softness
         self.noise = noise
-        self.strength = strength
-        self.scale = scale
+        self.step = step
         self.samples = samples
         self.seed = seed
-
-    def extra_repr(self) -> str:
-        """Return the options for printing."""
-        return (
-            f"sigma={self.sigma:g}, noise={self.noise!r}, strength={self.strength:g}, "
-            f"scale={self.scale!r}, samples={self.samples}, seed={self.seed}, "
-            f"multiplier={self.multiplier}, solver={self.solver}"
-        )
 
     def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
         """Return the shares at a multiplier; see the interface."""
         priced = scores(revenue, cost, multiplier)
-        tau = torch.full_like(spread(priced), self.sigma)
-        if self.scale == "relative":
-            tau = tau * spread(priced)
+        tau = self.softness.of(priced)
         mean: Callable[..., Tensor] = self._exact
         if self.draws is not None:
             mean = _SampledMean(one_hot_argmax, self.draws, self.draws.fresh_seed())
@@ -195,14 +174,14 @@ class _Compare(AbstractSurrogate):
     """
 
     mean: Callable[..., Tensor]
-    step: Step
+    step: Softness
 
     def decide(self, values: Tensor, *context: Tensor) -> Tensor:
         return self.mean(values, *context)
 
     def pull(self, values: Tensor, decision: Tensor, slope: Tensor, *context: Tensor) -> Tensor:
-        step = self.step.length(values, slope)
-        return (decision - self.mean(values - step * slope, *context)) / step
+        step = self.step.step(values, slope)
+        return compared(lambda moved: self.mean(moved, *context), values, decision, slope, step)
 
 
 @final

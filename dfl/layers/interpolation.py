@@ -6,19 +6,20 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.layers.perturbed.argmax import Argmax, decide_rows
-from dfl.layers.pricing.pricing import (
+from dfl.layers.perturbed.argmax import Argmax, decide_rows, only, prepare
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
-    Scale,
     decide_one_hot,
     priced_revenue,
     scores,
 )
-from dfl.layers.pricing.step import Step
-from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
-from dfl.solvers.base import AbstractSolver
+from dfl.layers.pricing.surrogate import AbstractSurrogate, compared, surrogate_decision
 
 __all__ = ["InterpolatedDecision", "Interpolation"]
+
+_SOFTNESS = Softness(1.0)
+_PRICE = Price()
 
 
 @final
@@ -31,44 +32,44 @@ class InterpolatedDecision(nn.Module):
 
     Args:
         argmax: maximises ``value @ decision`` row by row; see `Argmax`.
-        strength: length of the step, > 0; its unit depends on ``scale``, see `Step`. Small is
-            faithful but mostly flat; large is smooth but biased.
-        scale: ``"relative"`` to the spread of values and gradient over the batch, or
-            ``"absolute"``.
+        softness: length of the step, see `Softness.step`, the scale being that of values and
+            gradient over the batch. Small is faithful but mostly flat; large is smooth but
+            biased.
 
     Shapes:
         value ``(..., D)`` -> decision ``(..., D)``.
-
-    Raises:
-        InvalidValueError: if an option is out of range.
 
     Source:
         Vlastelica et al. (2020), arXiv:1912.02175, Algorithm 1; sign flipped, we maximise.
         Deviation: the relative step.
     """
 
-    def __init__(self, argmax: Argmax, *, strength: float = 1.0, scale: Scale = "relative") -> None:
+    def __init__(self, argmax: Argmax, *, softness: Softness = _SOFTNESS) -> None:
         super().__init__()
-        self.step = Step(strength, scale)
+        check_values(softness=softness)
         self.argmax = argmax
+        self.softness = softness
 
     def extra_repr(self) -> str:
         """Return the options for printing."""
-        return f"strength={self.step.strength:g}, scale={self.step.scale!r}"
+        return f"softness={self.softness}"
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Return the best decision ``(..., D)``, in the dtype of ``values``.
 
         Args:
-            values: value of each entry. Shape ``(..., D)``.
+            values: value of each entry, never NaN. Shape ``(..., D)``.
+            allowed: which entries may be chosen, None for all: the argmax sees others far below
+                the rest, and they take no part in any scale. bool, shape ``(..., D)``.
 
         Raises:
-            ShapeError: if the argmax returns another shape.
-            DTypeError: if the values are not floating point.
+            ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
+            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
         """
-        rule = _Interpolate(lambda moved: decide_rows(self.argmax, moved), _itself, self.step)
-        return surrogate_decision(rule, values)
+        rule = _Interpolate(lambda moved: decide_rows(self.argmax, moved), _itself, self.softness)
+        return only(surrogate_decision(rule, prepare(values, allowed)), allowed)
 
 
 @final
@@ -81,12 +82,8 @@ class Interpolation(AbstractPricedLayer):
     d revenue``. With a multiplier found on predicted costs the spend is within the budget.
 
     Args:
-        strength: length of the step, > 0; see `Step`.
-        scale: ``"relative"`` to the spread of scores and gradient, or ``"absolute"``.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier from detached values; None for greedy-dual or, with
-            observed costs, dual-bisection which takes the multiplier of least spend where none
-            meets the budget.
+        softness: length of the step, see `Softness.step`.
+        price: of money, fixed or met by the decision.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -102,26 +99,16 @@ class Interpolation(AbstractPricedLayer):
     def __init__(
         self,
         *,
-        strength: float = 1.0,
-        scale: Scale = "relative",
-        multiplier: float | None = None,
-        solver: AbstractSolver | None = None,
+        softness: Softness = _SOFTNESS,
+        price: Price = _PRICE,
     ) -> None:
-        super().__init__(multiplier=multiplier, solver=solver)
-        self.step = Step(strength, scale)
-        self.strength = strength
-        self.scale = scale
-
-    def extra_repr(self) -> str:
-        """Return the options for printing."""
-        return (
-            f"strength={self.strength:g}, scale={self.scale!r}, multiplier={self.multiplier}, "
-            f"solver={self.solver}"
-        )
+        super().__init__(price)
+        check_values(softness=softness)
+        self.softness = softness
 
     def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
         """Return the shares at a multiplier; see the interface."""
-        rule = _Interpolate(decide_one_hot, scores, self.step)
+        rule = _Interpolate(decide_one_hot, scores, self.softness)
         priced = priced_revenue(revenue, cost, multiplier)
         return surrogate_decision(rule, priced, cost.detach(), multiplier)
 
@@ -134,19 +121,19 @@ class _Interpolate(AbstractSurrogate):
     Args:
         solve: the decision on values and context.
         size: values and context to what the step is relative to.
-        step: length of the step.
+        softness: length of the step.
     """
 
     solve: Callable[..., Tensor]
     size: Callable[..., Tensor]
-    step: Step
+    softness: Softness
 
     def decide(self, values: Tensor, *context: Tensor) -> Tensor:
         return self.solve(values, *context)
 
     def pull(self, values: Tensor, decision: Tensor, slope: Tensor, *context: Tensor) -> Tensor:
-        step = self.step.length(self.size(values, *context), slope)
-        return (decision - self.solve(values - step * slope, *context)) / step
+        step = self.softness.step(self.size(values, *context), slope)
+        return compared(lambda moved: self.solve(moved, *context), values, decision, slope, step)
 
 
 def _itself(values: Tensor) -> Tensor:

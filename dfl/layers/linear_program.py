@@ -1,32 +1,31 @@
 """`LinearProgram`: the linear program of the budget through a general cone solver."""
 
 import warnings
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 import torch
 from torch import Tensor
 
+from dfl.checks import check_choice, check_count, check_number
 from dfl.errors import InvalidValueError, NotConvergedError, UnsupportedProblemError
-from dfl.layers.base import AbstractLayer, SoftAllocation
-from dfl.layers.pricing.batching import budget_of_each, check_shapes
-from dfl.layers.pricing.eager import eagerly
-from dfl.layers.pricing.hard_multiplier import hard_multiplier
-from dfl.layers.pricing.softness import Scale, Softness
-from dfl.layers.regularised.audit import Audit, audit
-from dfl.layers.regularised.conic_program import ConicProgram, Regularisation
-from dfl.layers.regularised.row_maps import AbstractRowMap, Projection, RowSoftmax
-from dfl.layers.regularised.soft_optimum import Money, soft_optimum
+from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.problems import budget_of_each, eagerly, ready
+from dfl.layers.regularised.conic_program import (
+    REGULARISERS,
+    Audit,
+    ConicProgram,
+    Regularisation,
+    audit,
+)
+from dfl.layers.regularised.regulariser import AbstractRegulariser
+from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
 from dfl.problem import BUDGET_SLACK, ObservedCost
 
 __all__ = ["LinearProgram", "ZeroGradientWarning"]
 
-_ROW_MAPS: dict[Regularisation, AbstractRowMap] = {
-    "quadratic": Projection(),
-    "entropic": RowSoftmax(),
-}
-
-
-_FINEST = 1e-11  # tolerance with exponential cones
+_SOFTNESS = Softness(1.0)
+_PRICE = Price(met_by="shares")
 
 
 @final
@@ -39,36 +38,25 @@ class LinearProgram(AbstractLayer):
     """The regularised linear program, solved by Clarabel through cvxpylayers.
 
     ``max_x sum_ij revenue_ij x_ij + tau * bonus(x)  s.t.  sum_ij cost_ij x_ij <= budget,
-    sum_j x_ij = 1, x >= 0``. With ``"quadratic"``, ``bonus = - sum x^2 / 2``: the optimum and
-    gradient of the layer `quadratic`, which finds them in closed form, hundreds of times
-    faster and at any size. With ``"entropic"``, ``bonus = - sum x log x``: those of
-    ``Softmax(met_by="shares", multiplier_gradient=True)``. So this layer is a check on those
-    two, and a pattern for programs that have no closed form.
-
-    Programs are built once per size. Every answer is audited: constraints, and the duality
-    gap at the multiplier found, computed in closed form; `audit` holds the last figures. One
-    derivative in reverse; no second one, no `torch.func`. Sums and solves are float64 on the
-    CPU, results in the dtype and on the device of ``revenue``.
+    sum_j x_ij = 1, x >= 0``. A check on `Quadratic` and ``Softmax(price=Price(met_by="shares"),
+    multiplier_gradient=True)``, which find the same in closed form, hundreds of times faster and
+    at any size, and a pattern for programs that have none. Solved in float64 on the CPU; one
+    derivative in reverse, no `torch.func`; every answer is audited.
 
     Args:
-        regularisation: ``"quadratic"``, ``"entropic"``; ``"lpgd"``: the plain program, its
+        regularisation: ``"quadratic"``: ``bonus = - sum x^2 / 2``. ``"entropic"``:
+            ``bonus = - sum x log x``. ``"lpgd"``: the plain program, its
             gradient the difference of the optima at ``revenue +- tau * slope / max |slope|``;
             ``"none"``: the plain program; its gradient in revenue is 0 almost everywhere, and a
             warning says so.
-        temperature: softness, > 0: of unit currency with ``scale="absolute"``, without unit
-            with ``scale="relative"``.
-        scale: ``"relative"``: tau is ``temperature`` times the standard deviation of the
-            scores around each person's mean score at the multiplier of the hard optimum;
-            held constant in the gradient. ``"absolute"``: tau is ``temperature``.
+        softness: tau; relative to the scores at the multiplier of the hard optimum.
         on_failure: what to do where an answer does not pass the audit. ``"raise"``.
             ``"mask"``: everyone of that problem on the cheapest treatment, no gradient, and
             `audit` says which. ``"fall-back"``: the closed form, with its gradient; only with
             a regularisation that has one.
-        tolerance: of the solver, in units of tau, > 0; None for 1e-14 or, with ``"entropic"``,
-            1e-11. There it must not be finer: answers get so near to the boundary of the
-            exponential cone that diffcp's derivative is lost, without a sign of it.
-        audit_tolerance: largest infeasibility, as a share, and largest gap per person, in
-            units of tau, that pass, > 0.
+        tolerance: of the solver, in units of tau, > 0.
+        audit_tolerance: largest infeasibility, as a share, and largest duality gap per person,
+            in units of tau, that pass, > 0; `audit` holds the last figures.
         max_iter: of the solver, >= 1.
         max_size: largest ``N * M`` taken, >= 1.
 
@@ -92,29 +80,22 @@ class LinearProgram(AbstractLayer):
         self,
         *,
         regularisation: Regularisation = "quadratic",
-        temperature: float = 1.0,
-        scale: Scale = "relative",
+        softness: Softness = _SOFTNESS,
         on_failure: Literal["raise", "mask", "fall-back"] = "raise",
-        tolerance: float | None = None,
+        tolerance: float = 1e-14,
         audit_tolerance: float = 1e-6,
         max_iter: int = 200,
         max_size: int = 100_000,
     ) -> None:
         super().__init__()
-        Softness(temperature, scale)  # checks them
-        _check_choice("regularisation", regularisation, ("quadratic", "entropic", "lpgd", "none"))
-        _check_choice("on_failure", on_failure, ("raise", "mask", "fall-back"))
-        finest = _FINEST if regularisation == "entropic" else 0
-        if tolerance is not None and not (tolerance > 0 and tolerance >= finest):
-            raise InvalidValueError(
-                f"tolerance must be > 0, and >= {_FINEST:g} with 'entropic', got {tolerance:g}."
-            )
-        if not audit_tolerance > 0:
-            raise InvalidValueError(f"audit_tolerance must be > 0, got {audit_tolerance:g}.")
-        for name, count in (("max_iter", max_iter), ("max_size", max_size)):
-            if count < 1:
-                raise InvalidValueError(f"{name} must be >= 1, got {count}.")
-        if on_failure == "fall-back" and regularisation not in _ROW_MAPS:
+        check_values(softness=softness)
+        check_choice("regularisation", regularisation, get_args(Regularisation))
+        check_choice("on_failure", on_failure, ("raise", "mask", "fall-back"))
+        check_number("tolerance", tolerance, above=0)
+        check_number("audit_tolerance", audit_tolerance, above=0)
+        check_count("max_iter", max_iter, at_least=1)
+        check_count("max_size", max_size, at_least=1)
+        if on_failure == "fall-back" and regularisation not in REGULARISERS:
             raise InvalidValueError(
                 "on_failure='fall-back' needs regularisation 'quadratic' or 'entropic', which "
                 f"have a closed form, got {regularisation!r}; take 'mask' or 'raise'."
@@ -127,8 +108,7 @@ class LinearProgram(AbstractLayer):
                 stacklevel=2,
             )
         self.regularisation = regularisation
-        self.temperature = temperature
-        self.scale = scale
+        self.softness = softness
         self.on_failure = on_failure
         self.tolerance = tolerance
         self.audit_tolerance = audit_tolerance
@@ -136,26 +116,13 @@ class LinearProgram(AbstractLayer):
         self.max_size = max_size
         self.audit: Audit | None = None
 
-    def extra_repr(self) -> str:
-        """Return the options for printing."""
-        options = (
-            "regularisation",
-            "temperature",
-            "scale",
-            "on_failure",
-            "tolerance",
-            "audit_tolerance",
-            "max_iter",
-            "max_size",
-        )
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
-
     def forward(
         self,
         revenue: Tensor,
         cost: Tensor,
-        budget: float | Tensor,
+        budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return shares and multiplier; see the interface.
 
@@ -166,26 +133,33 @@ class LinearProgram(AbstractLayer):
             InfeasibleBudgetError: if the cheapest choice for everyone costs more than the
                 budget, unless ``on_failure="mask"``; not with observed costs.
             NotConvergedError: if an answer does not pass the audit and ``on_failure="raise"``.
-            UnsupportedProblemError: if ``N * M`` is above ``max_size``, or costs are observed
-                and there is no regularisation.
+            UnsupportedProblemError: if ``N * M`` is above ``max_size``, costs are observed and
+                there is no regularisation, or ``allowed`` is given.
         """
-        check_shapes(revenue, cost)
-        self._check_supported(revenue, observed)
-        budgets = budget_of_each(budget, revenue)
+        revenue, cost = ready(revenue, cost)
+        self._check_supported(revenue, observed, allowed)
+        budgets = budget_of_each(budget, cost)
         cheapest = cost.detach().amin(dim=-1).sum(dim=-1, dtype=torch.float64)
         refused = torch.zeros_like(budgets, dtype=torch.bool)
         if self.on_failure == "mask" and observed is None:
             refused = cheapest > budgets * (1 + BUDGET_SLACK)
             budgets = torch.where(refused, cheapest, budgets)
-        start = hard_multiplier(None, revenue, cost, budgets, observed)
-        tau = Softness(self.temperature, self.scale).tau(revenue, cost, start)
+        start = _PRICE.find(revenue, cost, budgets, observed)
+        tau = self.softness.tau(revenue, cost, start)
         if observed is not None:
-            money = Money(budgets, observed, start)
-            shares, _ = soft_optimum(self._row_map(), revenue, cost, tau, money)
+            money = BudgetConstraint(budgets, observed, start)
+            shares, _ = soft_optimum(self._regulariser(), revenue, cost, tau, money)
             budgets = (cost * shares).sum(dim=-1).sum(dim=-1, dtype=torch.float64)
         return self._solve(revenue, cost, budgets, tau, refused)
 
-    def _check_supported(self, revenue: Tensor, observed: ObservedCost | None) -> None:
+    def _check_supported(
+        self, revenue: Tensor, observed: ObservedCost | None, allowed: Tensor | None
+    ) -> None:
+        if allowed is not None:
+            raise UnsupportedProblemError(
+                "linear-program allows everyone every treatment, got allowed; use the layer "
+                "quadratic."
+            )
         rows, treatments = revenue.shape[-2:]
         if not 0 < rows * treatments <= self.max_size:
             raise UnsupportedProblemError(
@@ -193,14 +167,14 @@ class LinearProgram(AbstractLayer):
                 f"{treatments} treatments; use the layer quadratic, which takes any number, or "
                 "smaller batches."
             )
-        if observed is not None and self.regularisation not in _ROW_MAPS:
+        if observed is not None and self.regularisation not in REGULARISERS:
             raise UnsupportedProblemError(
                 "linear-program meets a budget by observed costs only with regularisation "
                 f"'quadratic' or 'entropic', got {self.regularisation!r}."
             )
 
-    def _row_map(self) -> AbstractRowMap:
-        return _ROW_MAPS[self.regularisation]
+    def _regulariser(self) -> AbstractRegulariser:
+        return REGULARISERS[self.regularisation]
 
     def _solve(
         self, revenue: Tensor, cost: Tensor, budget: Tensor, tau: Tensor, refused: Tensor
@@ -214,15 +188,12 @@ class LinearProgram(AbstractLayer):
         unit = money.detach().mean(dim=(-2, -1))
         unit = torch.where(unit > 0, unit, 1)
         money, limit = money / unit[:, None, None], budget.cpu().reshape(-1) / unit
-        tolerance = self.tolerance
-        if tolerance is None:
-            tolerance = _FINEST if self.regularisation == "entropic" else 1e-14
-        program = ConicProgram(rows, arms, self.regularisation, tolerance, self.max_iter)
+        program = ConicProgram(rows, arms, self.regularisation, self.tolerance, self.max_iter)
         answer, price = program.solve(gain.flatten(1), money.flatten(1), limit)
         shares = answer.reshape(-1, rows, arms)
         check = eagerly(audit)
         report = check(
-            _ROW_MAPS.get(self.regularisation),
+            REGULARISERS.get(self.regularisation),
             gain,
             money,
             limit,
@@ -260,7 +231,7 @@ class LinearProgram(AbstractLayer):
             )
         if self.on_failure == "fall-back":
             other = SoftAllocation(
-                *soft_optimum(self._row_map(), revenue, cost, tau, Money(budget))
+                *soft_optimum(self._regulariser(), revenue, cost, tau, BudgetConstraint(budget))
             )
         else:
             cheapest = cost.detach().argmin(dim=-1, keepdim=True)
@@ -270,8 +241,3 @@ class LinearProgram(AbstractLayer):
             torch.where(failed[..., None, None], other.shares, found.shares),
             torch.where(failed, other.multiplier, found.multiplier),
         )
-
-
-def _check_choice(name: str, given: str, known: tuple[str, ...]) -> None:
-    if given not in known:
-        raise InvalidValueError(f"{name} must be one of {', '.join(known)}, got {given!r}.")

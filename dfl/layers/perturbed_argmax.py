@@ -4,21 +4,18 @@ from typing import final
 
 from torch import Tensor
 
+from dfl.checks import check_choice
 from dfl.layers.perturbed.argmax import one_hot_argmax
 from dfl.layers.perturbed.expected_choice import expected_choice
 from dfl.layers.perturbed.noise import SmoothNoise
 from dfl.layers.perturbed.perturbed_decision import PerturbedDecision
-from dfl.layers.pricing.pricing import (
-    AbstractPricedLayer,
-    Scale,
-    check_option,
-    check_positive,
-    scores,
-    spread,
-)
-from dfl.solvers.base import AbstractSolver
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.priced import AbstractPricedLayer, scores
 
 __all__ = ["PerturbedArgmax"]
+
+_SOFTNESS = Softness(0.5)
+_PRICE = Price()
 
 
 @final
@@ -32,17 +29,11 @@ class PerturbedArgmax(AbstractPricedLayer):
 
     Args:
         noise: ``"normal"`` or ``"gumbel"``, independent per person and treatment.
-        sigma: size of the noise, > 0: in currency with ``scale="absolute"``, without unit with
-            ``scale="relative"``.
-        scale: ``"relative"``: tau is ``sigma`` times the standard deviation of the scores around
-            each person's mean score. ``"absolute"``: tau is ``sigma``.
+        softness: tau, the size of the noise.
         samples: number of draws (even, they come in mirrored pairs) or None for the exact
             expectation, which is better and faster; draws have first derivatives only.
         seed: for draws: the same ones at each call for a number, new ones for None.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier from detached values; None for greedy-dual or, with
-            observed costs, dual-bisection which takes the multiplier of least spend where none
-            meets the budget.
+        price: of money, fixed or met by the decision.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -59,43 +50,28 @@ class PerturbedArgmax(AbstractPricedLayer):
         self,
         *,
         noise: SmoothNoise = "normal",
-        sigma: float = 0.5,
-        scale: Scale = "relative",
+        softness: Softness = _SOFTNESS,
         samples: int | None = None,
         seed: int | None = 0,
-        multiplier: float | None = None,
-        solver: AbstractSolver | None = None,
+        price: Price = _PRICE,
     ) -> None:
-        super().__init__(multiplier=multiplier, solver=solver)
-        check_option("noise", noise, ("normal", "gumbel"))
-        check_positive("sigma", sigma)
-        check_option("scale", scale, ("absolute", "relative"))
+        super().__init__(price)
+        check_values(softness=softness)
+        check_choice("noise", noise, ("normal", "gumbel"))
         self.sampled = None
         if samples is not None:
             self.sampled = PerturbedDecision(
                 one_hot_argmax, noise=noise, samples=samples, seed=seed
             )
         self.noise = noise
-        self.sigma = sigma
-        self.scale = scale
+        self.softness = softness
         self.samples = samples
         self.seed = seed
-
-    def extra_repr(self) -> str:
-        """Return the options for printing."""
-        return (
-            f"noise={self.noise!r}, sigma={self.sigma:g}, scale={self.scale!r}, "
-            f"samples={self.samples}, seed={self.seed}, multiplier={self.multiplier}, "
-            f"solver={self.solver}"
-        )
 
     def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
         """Return the shares at a multiplier; see the interface."""
         priced = scores(revenue, cost, multiplier)
-        tau: float | Tensor = self.sigma
-        if self.scale == "relative":
-            tau = tau * spread(priced)
-        values = priced / tau
+        values = priced / self.softness.of(priced)
         if self.sampled is None:
             return expected_choice(values, self.noise)
         mean: Tensor = self.sampled(values)

@@ -4,16 +4,18 @@ from typing import final
 
 from torch import Tensor
 
-from dfl.layers.base import AbstractLayer, SoftAllocation
-from dfl.layers.pricing.batching import budget_of_each, check_shapes
-from dfl.layers.pricing.hard_multiplier import hard_multiplier
-from dfl.layers.pricing.softness import Scale, Softness
-from dfl.layers.regularised.row_maps import Projection
-from dfl.layers.regularised.soft_optimum import Money, soft_optimum
+from dfl.checks import check_choice
+from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.problems import budget_of_each, ready
+from dfl.layers.regularised.regulariser import SquaredNorm
+from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
 from dfl.problem import ObservedCost
-from dfl.solvers.base import AbstractSolver
 
 __all__ = ["Quadratic"]
+
+_SOFTNESS = Softness(1.0)
+_PRICE = Price(met_by="shares")
 
 
 @final
@@ -32,21 +34,16 @@ class Quadratic(AbstractLayer):
     `torch.compile`. N = 1,000,000 takes a fraction of a second.
 
     Args:
-        temperature: softness, > 0: of unit currency with ``scale="absolute"``, without unit
-            with ``scale="relative"``.
-        scale: ``"relative"``: tau is ``temperature`` times the standard deviation of the
-            scores around each person's mean score at the multiplier of the hard optimum, so
-            that currency and data set do not matter. ``"absolute"``: tau is ``temperature``.
+        softness: tau; relative to the scores at the multiplier of the hard optimum.
+        price: of money, met by the shares.
         multiplier_gradient: send gradients through the multiplier; else it is held constant,
             and shares react to predictions as though money kept its price.
-        solver: finds the multiplier of the hard optimum for the relative scale. Default:
-            greedy-dual; with observed costs, dual-bisection.
 
     With observed costs, the multiplier is one at which the estimated observed spend of the
     shares meets the budget; where there is none, that of the least spend met.
 
     Raises:
-        InvalidValueError: if the temperature is not > 0 or the scale is unknown.
+        InvalidValueError: if the price is fixed or to be met by the decision.
 
     Shapes:
         revenue, cost ``(..., N, M)`` -> shares ``(..., N, M)``, multiplier ``(...)``.
@@ -60,31 +57,24 @@ class Quadratic(AbstractLayer):
     def __init__(
         self,
         *,
-        temperature: float = 1.0,
-        scale: Scale = "relative",
+        softness: Softness = _SOFTNESS,
+        price: Price = _PRICE,
         multiplier_gradient: bool = True,
-        solver: AbstractSolver | None = None,
     ) -> None:
         super().__init__()
-        Softness(temperature, scale)  # checks them
-        self.temperature = temperature
-        self.scale = scale
+        check_values(softness=softness, price=price)
+        check_choice("price.met_by", price.met_by, ("shares",))
+        self.softness = softness
+        self.price = price
         self.multiplier_gradient = multiplier_gradient
-        self.solver = solver
-
-    def extra_repr(self) -> str:
-        """Return the options for printing."""
-        return (
-            f"temperature={self.temperature:g}, scale={self.scale!r}, "
-            f"multiplier_gradient={self.multiplier_gradient}, solver={self.solver}"
-        )
 
     def forward(
         self,
         revenue: Tensor,
         cost: Tensor,
-        budget: float | Tensor,
+        budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return shares and multiplier; see the interface.
 
@@ -95,11 +85,11 @@ class Quadratic(AbstractLayer):
             InfeasibleBudgetError: if the cheapest choice for everyone costs more than the
                 budget; not with observed costs.
         """
-        check_shapes(revenue, cost)
-        budgets = budget_of_each(budget, revenue)
-        start = None
-        if self.scale == "relative":
-            start = hard_multiplier(self.solver, revenue, cost, budgets, observed)
-        tau = Softness(self.temperature, self.scale).tau(revenue, cost, start)
-        money = Money(budgets, observed, start, self.multiplier_gradient)
-        return SoftAllocation(*soft_optimum(Projection(), revenue, cost, tau, money))
+        revenue, cost = ready(revenue, cost, allowed)
+        masked, start = allowed is not None, None
+        if self.softness.scale == "relative":
+            start = self.price.find(revenue, cost, budget, observed, masked=masked)
+        tau = self.softness.tau(revenue, cost, start)
+        budgets = budget_of_each(budget, cost)
+        within = BudgetConstraint(budgets, observed, start, self.multiplier_gradient, masked=masked)
+        return SoftAllocation(*soft_optimum(SquaredNorm(), revenue, cost, tau, within))

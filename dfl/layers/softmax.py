@@ -1,58 +1,54 @@
 """`Softmax`: choose in proportion to the exponential of revenue minus priced cost."""
 
-from typing import Literal, final
+from typing import Any, cast, final
 
+import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from dfl.errors import InvalidValueError
-from dfl.layers.base import AbstractLayer, SoftAllocation
-from dfl.layers.pricing.arms_first import arms_first
-from dfl.layers.pricing.batching import budget_of_each, check_shapes
-from dfl.layers.pricing.hard_multiplier import hard_multiplier
-from dfl.layers.pricing.softness import Scale, Softness
-from dfl.layers.regularised.received_share import received_share
-from dfl.layers.regularised.row_maps import RowSoftmax
-from dfl.layers.regularised.soft_optimum import Money, soft_optimum
+from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.problems import (
+    arms_first,
+    blocks,
+    budget_of_each,
+    eagerly,
+    ready,
+    signed,
+)
+from dfl.layers.regularised.regulariser import Entropy
+from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
 from dfl.problem import ObservedCost
-from dfl.solvers.base import AbstractSolver
 from dfl.solvers.dual_bisection import DualBisection
 
-__all__ = ["Softmax"]
+__all__ = ["Softmax", "received_share"]
+
+_SOFTNESS = Softness(0.3)
+_PRICE = Price(solver=DualBisection(on_infeasible="least-spend"))
 
 
 @final
 class Softmax(AbstractLayer):
-    """Softmax over treatments of the scores at a multiplier.
+    """Softmax over treatments of the scores at a price of money.
 
     ``shares_ij = softmax_j((revenue_ij - multiplier * cost_ij) / tau)``. As ``tau`` falls to
     0 this becomes the hard choice at the same multiplier. It is the exact optimum of the
     dual with an entropy bonus of weight ``tau``.
 
-    The multiplier is one of three: fixed; that at which the hard choices meet the budget,
-    found by a solver and held constant in the gradient; or, with ``met_by="shares"``, that
-    at which the expected spend ``sum_ij cost_ij shares_ij`` meets the budget, or 0 where
-    money is left. The last gives the optimum of ``sum_ij revenue_ij x_ij + tau * entropy(x)``
-    within the budget, and its gradient can follow the multiplier.
+    With ``met_by="shares"`` it is the optimum of ``sum_ij revenue_ij x_ij + tau * entropy(x)``
+    within the budget, at multiplier 0 where money is left, and its gradient can follow the
+    multiplier. Else the multiplier is held constant.
 
     Args:
-        temperature: softness, > 0: of unit currency with ``scale="absolute"``, without unit
-            with ``scale="relative"``.
-        scale: ``"relative"``: tau is ``temperature`` times the standard deviation of the
-            scores around each person's mean score, at the fixed multiplier or the solver's,
-            so that currency and data set do not matter; held constant in the gradient.
-            ``"absolute"``: tau is ``temperature``.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier; sees detached values. Default: bisection which, on
-            logs where no multiplier meets the budget, takes the one of least spend.
-        met_by: whether the solver's ``"decision"`` or the expected spend of the ``"shares"``
-            meets the budget. With observed costs, their estimated observed spend; where no
-            multiplier meets it, that of the least spend met.
+        softness: tau; relative to the scores at the fixed multiplier or the solver's.
+        price: of money. With observed costs, their estimated observed spend is what meets the
+            budget; where no multiplier meets it, that of the least spend met.
         multiplier_gradient: send gradients through the multiplier, by the implicit function
             theorem; needs ``met_by="shares"``: the solver's multiplier hangs on one person.
 
     Raises:
-        InvalidValueError: if the temperature is not > 0, the multiplier is negative, or
-            options do not fit together.
+        InvalidValueError: if options do not fit together.
 
     Shapes:
         revenue, cost ``(..., N, M)`` -> shares ``(..., N, M)``, multiplier ``(...)``.
@@ -65,104 +61,151 @@ class Softmax(AbstractLayer):
     def __init__(
         self,
         *,
-        temperature: float = 0.3,
-        scale: Scale = "relative",
-        multiplier: float | None = None,
-        solver: AbstractSolver | None = None,
-        met_by: Literal["decision", "shares"] = "decision",
+        softness: Softness = _SOFTNESS,
+        price: Price = _PRICE,
         multiplier_gradient: bool = False,
     ) -> None:
         super().__init__()
-        Softness(temperature, scale)  # checks them
-        if multiplier is not None and not multiplier >= 0:
-            raise InvalidValueError(f"multiplier must be >= 0, got {multiplier:g}.")
-        if met_by not in ("decision", "shares"):
-            raise InvalidValueError(f"met_by must be 'decision' or 'shares', got {met_by!r}.")
-        if multiplier is not None and met_by == "shares":
+        check_values(softness=softness, price=price)
+        if multiplier_gradient and price.met_by != "shares":
             raise InvalidValueError(
-                "multiplier must be None with met_by='shares', which finds it, got "
-                f"{multiplier:g}; leave one of the two out."
+                "multiplier_gradient needs price.met_by='shares', got met_by='decision'."
             )
-        if multiplier_gradient and met_by != "shares":
-            raise InvalidValueError(
-                "multiplier_gradient needs met_by='shares', got met_by='decision'."
-            )
-        self.temperature = temperature
-        self.scale = scale
-        self.multiplier = multiplier
-        self.solver = DualBisection(on_infeasible="least-spend") if solver is None else solver
-        self.met_by = met_by
+        self.softness = softness
+        self.price = price
         self.multiplier_gradient = multiplier_gradient
-
-    def extra_repr(self) -> str:
-        """Return the options for printing."""
-        return (
-            f"temperature={self.temperature:g}, scale={self.scale!r}, "
-            f"multiplier={self.multiplier}, solver={self.solver}, met_by={self.met_by!r}, "
-            f"multiplier_gradient={self.multiplier_gradient}"
-        )
 
     def forward(
         self,
         revenue: Tensor,
         cost: Tensor,
-        budget: float | Tensor,
+        budget: BudgetLike,
         observed: ObservedCost | None = None,
+        allowed: Tensor | None = None,
     ) -> SoftAllocation:
         """Return shares and multiplier; see the interface."""
-        check_shapes(revenue, cost)
-        start = self._start(revenue, cost, budget, observed)
-        tau = self._tau(revenue, cost, start)
-        if self.met_by == "shares":
-            budgets = budget_of_each(budget, revenue)
-            money = Money(budgets, observed, start, self.multiplier_gradient)
-            return SoftAllocation(*soft_optimum(RowSoftmax(), revenue, cost, tau, money))
-        assert start is not None  # fixed or found: only shares do without
+        revenue, cost = ready(revenue, cost, allowed)
+        masked = allowed is not None
+        start, tau = self._start(revenue, cost, budget, observed, masked=masked)
+        if start is None or self.price.met_by == "shares":
+            budgets = budget_of_each(budget, cost)
+            within = BudgetConstraint(
+                budgets, observed, start, self.multiplier_gradient, masked=masked
+            )
+            return SoftAllocation(*soft_optimum(Entropy(), revenue, cost, tau, within))
         scores = revenue - start[..., None, None] * cost
         shares = arms_first(scores / tau[..., None, None]).softmax(dim=-2).mT
         return SoftAllocation(shares, start)
 
     def received(
-        self,
-        revenue: Tensor,
-        cost: Tensor,
-        budget: float | Tensor,
-        observed: ObservedCost,
+        self, revenue: Tensor, cost: Tensor, budget: BudgetLike, observed: ObservedCost
     ) -> tuple[Tensor, Tensor]:
-        """Return each person's share of the treatment received, and the multiplier.
-
-        What `forward` gives, gathered at the received treatment, without the rest: several
-        times faster where N is large.
-
-        Args:
-            revenue: shape ``(..., N, M)``.
-            cost: shape ``(..., N, M)``.
-            budget: as for `forward`.
-            observed: treatment received, and the logged costs that meet the budget. ``(..., N)``.
-
-        Returns:
-            Shares ``(..., N)`` and multiplier ``(...)``.
-        """
-        check_shapes(revenue, cost)
-        if self.met_by == "shares":
-            shares, multiplier = self(revenue, cost, budget, observed)
-            return shares.gather(-1, observed.treatment.unsqueeze(-1)).squeeze(-1), multiplier
-        start = self._start(revenue, cost, budget, observed)
-        assert start is not None  # as above
-        tau = self._tau(revenue, cost, start)
+        """Return shares and multiplier; see the interface. Several times faster for large N."""
+        if self.price.met_by == "shares":
+            return super().received(revenue, cost, budget, observed)
+        revenue, cost = ready(revenue, cost)
+        start, tau = self._start(revenue, cost, budget, observed)
+        assert start is not None  # fixed or found: only shares do without
         return received_share(revenue, cost, start, tau, observed.treatment), start
 
     def _start(
-        self, revenue: Tensor, cost: Tensor, budget: float | Tensor, observed: ObservedCost | None
-    ) -> Tensor | None:
-        """Return the fixed or the solver's multiplier; None where neither is needed."""
-        if self.multiplier is not None:
-            return revenue.new_full(revenue.shape[:-2], self.multiplier)
-        if self.met_by == "shares" and self.scale == "absolute":
-            return None
-        budgets = budget_of_each(budget, revenue)
-        return hard_multiplier(self.solver, revenue, cost, budgets, observed)
+        self,
+        revenue: Tensor,
+        cost: Tensor,
+        budget: BudgetLike,
+        observed: ObservedCost | None,
+        *,
+        masked: bool = False,
+    ) -> tuple[Tensor | None, Tensor]:
+        """Return the fixed or the solver's multiplier, None where neither is needed, and tau."""
+        start = None
+        if self.price.met_by == "decision" or self.softness.scale == "relative":
+            start = self.price.find(revenue, cost, budget, observed, masked=masked)
+        return start, self.softness.tau(revenue, cost, start)
 
-    def _tau(self, revenue: Tensor, cost: Tensor, multiplier: Tensor | None) -> Tensor:
-        softness = Softness(self.temperature, self.scale)
-        return softness.tau(revenue, cost, multiplier)
+
+def received_share(
+    revenue: Tensor, cost: Tensor, multiplier: Tensor, temperature: Tensor, treatment: Tensor
+) -> Tensor:
+    """Return ``softmax_j((revenue_ij - multiplier * cost_ij) / temperature)`` at ``j = t_i``.
+
+    The same as to gather from the full softmax, several times faster where N is large: all
+    that losses on logs need of the shares. ``d received_i / d score_ij = received_i *
+    (1[j = t_i] - share_ij)``.
+
+    Args:
+        revenue: in currency. Shape ``(..., N, M)``.
+        cost: in currency. Shape ``(..., N, M)``.
+        multiplier: price of money, held constant. Shape ``(...)``.
+        temperature: of unit currency, > 0, held constant. Shape ``(...)``.
+        treatment: received, int64 in ``0 .. M-1``. Shape ``(..., N)``.
+
+    Returns:
+        Shape ``(..., N)``. Derivatives of all orders in reverse, first ones forward.
+    """
+    share = eagerly(_ReceivedShare.apply)
+    plain = (multiplier.detach(), temperature.detach())
+    received, _ = share(revenue, cost, *plain, treatment)  # type: ignore[no-untyped-call]
+    return cast("Tensor", received)
+
+
+@final
+@signed
+class _ReceivedShare(Function):
+    """Keeps the shares, treatments first, for the way back."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        revenue: Tensor, cost: Tensor, multiplier: Tensor, temperature: Tensor, treatment: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        price, tau = multiplier[..., None, None], temperature[..., None, None]
+        received, shares = [], []
+        for part in blocks(treatment.shape[-1], multiplier.numel()):
+            scores = torch.addcmul(revenue[..., part, :], cost[..., part, :], price, value=-1) / tau
+            shares.append(arms_first(scores).softmax(dim=-2))
+            received.append(shares[-1].gather(-2, treatment[..., None, part]).squeeze(-2))
+        return torch.cat(received, dim=-1), torch.cat(shares, dim=-1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _, _, multiplier, temperature, treatment = inputs
+        ctx.save_for_backward(multiplier, temperature, treatment, *output)
+        ctx.save_for_forward(multiplier, temperature, treatment, *output)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(
+        ctx: Any, slope: Tensor | None, shares_slope: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        multiplier, temperature, treatment, received, shares = ctx.saved_tensors
+        price, tau = multiplier[..., None, None], temperature[..., None, None]
+        moved = torch.zeros_like(received) if slope is None else slope * received
+        moved = (moved / temperature.unsqueeze(-1)).unsqueeze(-2)
+        treatment = treatment.unsqueeze(-2)
+        if shares_slope is None and not torch.is_grad_enabled():
+            by_revenue, by_cost = torch.empty_like(shares), torch.empty_like(shares)
+            for part in blocks(shares.shape[-1], multiplier.numel()):
+                block = torch.mul(shares[..., part], -moved[..., part], out=by_revenue[..., part])
+                block.scatter_add_(-2, treatment[..., part], moved[..., part])
+                torch.mul(block, -price, out=by_cost[..., part])
+            return by_revenue.mT, by_cost.mT, None, None, None
+        by_revenue = (-shares * moved).scatter_add(-2, treatment, moved)
+        if shares_slope is not None:  # of a derivative of this derivative
+            by_revenue = by_revenue + _jacobian_product(shares, shares_slope) / tau
+        return by_revenue.mT, (-price * by_revenue).mT, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, Tensor]:
+        multiplier, temperature, treatment, _, shares = ctx.saved_tensors
+        revenue, cost = (
+            torch.zeros_like(shares) if each is None else each.mT for each in tangents[:2]
+        )
+        moved = revenue - multiplier[..., None, None] * cost
+        turned = _jacobian_product(shares, moved) / temperature[..., None, None]
+        return turned.gather(-2, treatment.unsqueeze(-2)).squeeze(-2), turned
+
+
+def _jacobian_product(shares: Tensor, vector: Tensor) -> Tensor:
+    return shares * (vector - (shares * vector).sum(dim=-2, keepdim=True))

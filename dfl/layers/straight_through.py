@@ -6,21 +6,20 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.layers.perturbed.argmax import Argmax, decide_rows
-from dfl.layers.pricing.pricing import (
+from dfl.layers.perturbed.argmax import Argmax, decide_rows, only, prepare
+from dfl.layers.pricing.options import Price, Softness, check_values, far_below
+from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
-    Scale,
-    check_option,
-    check_positive,
     decide_one_hot,
     priced_revenue,
     scores,
-    spread,
 )
 from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
-from dfl.solvers.base import AbstractSolver
 
 __all__ = ["StraightThrough", "StraightThroughDecision"]
+
+_SOFTNESS = Softness(1.0)
+_PRICE = Price()
 
 
 @final
@@ -45,19 +44,22 @@ class StraightThroughDecision(nn.Module):
         super().__init__()
         self.argmax = argmax
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Return the best decision ``(..., D)``, in the dtype of ``values``.
 
         Args:
-            values: value of each entry. Shape ``(..., D)``.
+            values: value of each entry, never NaN. Shape ``(..., D)``.
+            allowed: which entries may be chosen, None for all: the argmax sees others far below
+                the rest, and they take no part in any scale. bool, shape ``(..., D)``.
 
         Raises:
-            ShapeError: if the argmax returns another shape.
-            DTypeError: if the values are not floating point.
+            ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
+            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
         """
         rule = _PassThrough(lambda given: decide_rows(self.argmax, given), lambda _, slope: slope)
-        return surrogate_decision(rule, values)
+        return only(surrogate_decision(rule, prepare(values, allowed)), allowed)
 
 
 @final
@@ -71,14 +73,8 @@ class StraightThrough(AbstractPricedLayer):
     the budget.
 
     Args:
-        temperature: what a unit of share is worth, > 0: in currency with ``scale="absolute"``,
-            in units of the scores' spread with ``scale="relative"``.
-        scale: ``"relative"``: tau is ``temperature`` times the standard deviation of the scores
-            around each person's mean. ``"absolute"``: tau is ``temperature``.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier from detached values; None for greedy-dual or, with
-            observed costs, dual-bisection which takes the multiplier of least spend where none
-            meets the budget.
+        softness: tau, what a unit of share is worth.
+        price: of money, fixed or met by the decision.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -94,23 +90,12 @@ class StraightThrough(AbstractPricedLayer):
     def __init__(
         self,
         *,
-        temperature: float = 1.0,
-        scale: Scale = "relative",
-        multiplier: float | None = None,
-        solver: AbstractSolver | None = None,
+        softness: Softness = _SOFTNESS,
+        price: Price = _PRICE,
     ) -> None:
-        super().__init__(multiplier=multiplier, solver=solver)
-        check_positive("temperature", temperature)
-        check_option("scale", scale, ("absolute", "relative"))
-        self.temperature = temperature
-        self.scale = scale
-
-    def extra_repr(self) -> str:
-        """Return the options for printing."""
-        return (
-            f"temperature={self.temperature:g}, scale={self.scale!r}, "
-            f"multiplier={self.multiplier}, solver={self.solver}"
-        )
+        super().__init__(price)
+        check_values(softness=softness)
+        self.softness = softness
 
     def shares(self, revenue: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
         """Return the shares at a multiplier; see the interface."""
@@ -119,10 +104,11 @@ class StraightThrough(AbstractPricedLayer):
         return surrogate_decision(rule, priced, cost.detach(), multiplier)
 
     def _pull(self, revenue: Tensor, slope: Tensor, cost: Tensor, multiplier: Tensor) -> Tensor:
-        tau: float | Tensor = self.temperature
-        if self.scale == "relative":
-            tau = tau * spread(scores(revenue, cost, multiplier))
-        return (slope - slope.mean(dim=-1, keepdim=True)) / tau
+        priced = scores(revenue, cost, multiplier)
+        far = far_below(priced)
+        slope = slope.masked_fill(far, 0)
+        mean = slope.sum(dim=-1, keepdim=True) / (~far).sum(dim=-1, keepdim=True)
+        return ((slope - mean) / self.softness.of(priced)).masked_fill(far, 0)
 
 
 @final

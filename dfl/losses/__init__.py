@@ -1,36 +1,38 @@
 """Prediction losses, and decision losses: a layer and an estimator of policy value."""
 
+from dfl.layers.finite_difference import FiniteDifference
+from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.dual_finite_difference import DualFiniteDifference
 from dfl.losses.dual_policy import DualPolicy
-from dfl.losses.estimators.flip_value import flip_value
 from dfl.losses.estimators.policy_value import policy_value
 from dfl.losses.fenchel_young import FenchelYoung, fenchel_young
-from dfl.losses.improved_finite_difference import ImprovedFiniteDifference
+from dfl.losses.improved_finite_difference import ImprovedFiniteDifference, flip_value
 from dfl.losses.marginal_utility import MarginalUtility, marginal_utility_loss
-from dfl.losses.maximum_entropy import MaximumEntropy
-from dfl.losses.prediction import factual_loss, full_surface_weight, pseudo_label_loss
-from dfl.losses.primal_finite_difference import PrimalFiniteDifference
+from dfl.losses.prediction import (
+    doubly_robust_loss,
+    factual_loss,
+    full_surface_weight,
+    pseudo_label_loss,
+)
 from dfl.losses.primal_policy import PrimalPolicy
 from dfl.losses.roi import Roi, direct_roi_loss
 from dfl.losses.spo_plus import SpoPlus, regret, spo_plus
-from dfl.registry import Registry
+from dfl.registry import Entry, Registry
 
 __all__ = [
     "LOSSES",
     "AbstractDecisionLoss",
-    "DualFiniteDifference",
     "DualPolicy",
     "FenchelYoung",
     "ImprovedFiniteDifference",
     "LoggedBatch",
     "MarginalUtility",
-    "MaximumEntropy",
-    "PrimalFiniteDifference",
     "PrimalPolicy",
     "Roi",
     "SpoPlus",
     "direct_roi_loss",
+    "doubly_robust_loss",
     "factual_loss",
     "fenchel_young",
     "flip_value",
@@ -42,19 +44,29 @@ __all__ = [
     "spo_plus",
 ]
 
+_FREE = Price(multiplier=0.0)  # dual losses price the scores themselves
+
 LOSSES: Registry[AbstractDecisionLoss] = Registry(
     "losses",
     AbstractDecisionLoss,  # type: ignore[type-abstract]  # the interface itself
     {
-        "dual-finite-difference": "dfl.losses.dual_finite_difference:DualFiniteDifference",
+        "dual-finite-difference": Entry(
+            "dfl.losses.dual_policy:DualPolicy",
+            options={"layer": FiniteDifference(price=_FREE)},
+        ),
         "dual-policy": "dfl.losses.dual_policy:DualPolicy",
         "fenchel-young": "dfl.losses.fenchel_young:FenchelYoung",
         "improved-finite-difference": (
             "dfl.losses.improved_finite_difference:ImprovedFiniteDifference"
         ),
         "marginal-utility": "dfl.losses.marginal_utility:MarginalUtility",
-        "maximum-entropy": "dfl.losses.maximum_entropy:MaximumEntropy",
-        "primal-finite-difference": "dfl.losses.primal_finite_difference:PrimalFiniteDifference",
+        "maximum-entropy": Entry(
+            "dfl.losses.dual_policy:DualPolicy",
+            options={"layer": Softmax(softness=Softness(1.0), price=_FREE)},
+        ),
+        "primal-finite-difference": Entry(
+            "dfl.losses.primal_policy:PrimalPolicy", options={"layer": FiniteDifference()}
+        ),
         "primal-policy": "dfl.losses.primal_policy:PrimalPolicy",
         "roi": "dfl.losses.roi:Roi",
         "spo-plus": "dfl.losses.spo_plus:SpoPlus",

@@ -6,6 +6,7 @@ from typing import final
 
 from torch import Tensor
 
+from dfl.layers.base import BudgetLike
 from dfl.problem import ObservedCost
 
 __all__ = ["AbstractDecisionLoss", "LoggedBatch"]
@@ -53,7 +54,7 @@ class AbstractDecisionLoss(ABC):
         revenue: Tensor,  # (..., N, M)
         cost: Tensor,  # (..., N, M)
         batch: LoggedBatch,
-        budget: float | Tensor,
+        budget: BudgetLike,
     ) -> Tensor:  # (...)
         """Return minus the estimated value per head of the soft decisions.
 
@@ -61,7 +62,8 @@ class AbstractDecisionLoss(ABC):
             revenue: predicted revenue, in currency. Shape ``(..., N, M)``.
             cost: predicted cost, in currency, >= 0. Shape ``(..., N, M)``.
             batch: the same people's logged outcomes, ``(..., N)``.
-            budget: money for the N people together, in currency; a number or ``(...)``.
+            budget: money for the N people together, in currency: a number, ``(...)``, or a
+                `Budget`.
 
         Returns:
             Loss in currency per head, differentiable in ``revenue`` and ``cost``. Shape
@@ -69,5 +71,6 @@ class AbstractDecisionLoss(ABC):
 
         Raises:
             ShapeError: if shapes do not fit.
+            DTypeError: if predictions are not floating point.
             InvalidValueError: if a treatment has no row in a batch.
         """

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.layers.base import AbstractLayer
+from dfl.layers.base import AbstractLayer, BudgetLike
+from dfl.layers.pricing.options import Price
+from dfl.layers.pricing.problems import upcast
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import Estimator
@@ -41,10 +43,15 @@ class DualPolicy(AbstractDecisionLoss):
     Source:
         Zhou et al. (2024), arXiv:2407.13664, equations 6 and 7 (softmax of temperature 1,
         horvitz-thompson; there the sum over people and multipliers); named DPL in
-        arXiv:2510.19517. Deviation: the defaults, as in `PrimalPolicy`.
+        arXiv:2510.19517. Deviation: the defaults, as in `PrimalPolicy`. DFCL-MER is this loss on
+        the softmax whose temperature is the weight of the entropy (absolute), for ``max_z sum_ij
+        (revenue_ij - m cost_ij) z_ij - tau sum_ij z_ij ln z_ij`` has the optimum ``z_i =
+        softmax((revenue_i - m cost_i) / tau)``; DIFD of arXiv:2510.19517 is it on the layer
+        `FiniteDifference` (exact margins, absolute scale), whose value is that of the hard
+        decisions themselves.
     """
 
-    layer: AbstractLayer = field(default_factory=lambda: Softmax(multiplier=0.0))
+    layer: AbstractLayer = field(default_factory=lambda: Softmax(price=Price(multiplier=0.0)))
     multipliers: tuple[float, ...] = (0.1, 0.5, 1.0)
     estimator: Estimator = "self-normalised"
 
@@ -59,9 +66,10 @@ class DualPolicy(AbstractDecisionLoss):
         return self._primal().needs_baseline
 
     def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
+        revenue, cost = upcast(revenue), upcast(cost)
         free, primal = torch.zeros_like(cost), self._primal()
         losses = [
             primal(revenue - price * cost, free, _priced(batch, price), _ANY_BUDGET)

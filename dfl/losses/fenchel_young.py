@@ -1,27 +1,22 @@
 """`FenchelYoung` and `fenchel_young`: how far values are from deciding as a target does."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
 from torch import Tensor
 
+from dfl.checks import check_choice
 from dfl.errors import ShapeError
+from dfl.layers.base import BudgetLike, of_received
 from dfl.layers.perturbed.expected_choice import expected_maximum
 from dfl.layers.perturbed.noise import SmoothNoise
-from dfl.layers.pricing.pricing import (
-    Scale,
-    check_multiplier,
-    check_option,
-    check_positive,
-    price_of_money,
-    scores,
-    spread,
-)
+from dfl.layers.pricing.options import Price, Softness, check_values, far_below
+from dfl.layers.pricing.priced import check_decided, scores
+from dfl.layers.pricing.problems import upcast
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import check_every_treatment_seen
-from dfl.solvers.base import AbstractSolver
 
 __all__ = ["FenchelYoung", "fenchel_young"]
 
@@ -85,12 +80,8 @@ class FenchelYoung(AbstractDecisionLoss):
 
     Args:
         noise: ``"normal"`` or ``"gumbel"``, both exact. Gumbel: ``L_j`` is the cross-entropy.
-        sigma: size of the noise, > 0: in currency with ``scale="absolute"``, in units of the
-            scores' spread with ``scale="relative"``.
-        scale: ``"relative"`` or ``"absolute"``.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier from detached values; None for dual-bisection which takes
-            the multiplier of least spend where none meets the budget on the logs.
+        softness: tau, the size of the noise.
+        price: of money, fixed or met by the decision.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -103,32 +94,31 @@ class FenchelYoung(AbstractDecisionLoss):
     """
 
     noise: SmoothNoise = "gumbel"
-    sigma: float = 0.3
-    scale: Scale = "relative"
-    multiplier: float | None = None
-    solver: AbstractSolver | None = None
+    softness: Softness = field(default_factory=lambda: Softness(0.3))
+    price: Price = field(default_factory=Price)
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_option("noise", self.noise, ("gumbel", "normal"))
-        check_positive("sigma", self.sigma)
-        check_option("scale", self.scale, ("absolute", "relative"))
-        check_multiplier(self.multiplier)
+        check_values(softness=self.softness)
+        check_choice("noise", self.noise, ("gumbel", "normal"))
+        check_decided(self.price)
 
     def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the weighted mean loss per leading axis, in currency per head."""
+        revenue, cost = upcast(revenue), upcast(cost)
         check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
-        source = self.solver if self.multiplier is None else self.multiplier
-        multiplier = price_of_money(revenue, cost, budget, batch.observed_cost, source)
+        multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         values = scores(revenue, cost, multiplier)
-        tau = self.sigma * (spread(values) if self.scale == "relative" else 1)
+        tau = self.softness.of(values)
         smooth = tau * expected_maximum(values / tau, self.noise).unsqueeze(-1)
         losses = smooth - values  # of every treatment as the target
         outcome = batch.revenue - multiplier[..., None] * batch.cost
-        residual = outcome - values.detach().mean(dim=-1)
-        received = losses.gather(-1, batch.treatment.unsqueeze(-1)).squeeze(-1)
+        far = far_below(values)  # masks by a large number would drown the others' residuals
+        mean = values.detach().masked_fill(far, 0).sum(dim=-1) / (~far).sum(dim=-1)
+        residual = outcome - mean
+        received = of_received(losses, batch.treatment)
         judged = torch.where(residual > 0, received, losses.sum(dim=-1) - received)
         weight = batch.weight * residual.abs()
         total = weight.sum(dim=-1).clamp_min(torch.finfo(values.dtype).tiny)

@@ -1,24 +1,28 @@
 """`ImprovedFiniteDifference`: what one person's change of treatment does to the value (IFD)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
 from torch import Tensor
 
+from dfl.checks import check_choice
+from dfl.layers.base import BudgetLike, of_received
 from dfl.layers.finite_difference import FiniteDifference, Margins
-from dfl.layers.pricing.pricing import Scale, check_option
+from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.problems import upcast
+from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.dual_policy import check_multipliers
-from dfl.losses.estimators.flip_value import flip_value
 from dfl.losses.estimators.policy_value import (
-    ESTIMATORS,
+    VALUE_ESTIMATORS,
     Estimator,
     check_every_treatment_seen,
+    matched_weight,
     policy_value,
 )
 
-__all__ = ["ImprovedFiniteDifference"]
+__all__ = ["ImprovedFiniteDifference", "flip_value"]
 
 
 @final
@@ -34,8 +38,8 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
 
     Args:
         margins: what happens to steps near zero, see `FiniteDifference`.
-        width: of floor and window, > 0, in units of the scale.
-        scale: unit of the width, ``"relative"`` to the scores' spread or ``"absolute"``.
+        softness: how near a margin may come: its temperature is the ``width`` of floor and
+            window, its scale the unit of all margins.
         multipliers: prices of money, revenue per unit of cost, each >= 0.
         estimator: of the policy value; horvitz-thompson is the paper's text, self-normalised
             its code.
@@ -51,15 +55,15 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
     """
 
     margins: Margins = "window"
-    width: float = 0.3
-    scale: Scale = "relative"
+    softness: Softness = field(default_factory=lambda: Softness(0.3))
     multipliers: tuple[float, ...] = (0.1, 0.5, 1.0)
     estimator: Estimator = "self-normalised"
 
     def __post_init__(self) -> None:
         """Check the options."""
+        check_values(softness=self.softness)
         check_multipliers(self.multipliers)
-        check_option("estimator", self.estimator, ESTIMATORS)
+        check_choice("estimator", self.estimator, VALUE_ESTIMATORS)
         self._layer(0.0)  # checks the rest
 
     @property
@@ -68,9 +72,10 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
         return self.estimator == "doubly-robust"
 
     def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
+        revenue, cost = upcast(revenue), upcast(cost)
         check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
         values = [self._value(price, revenue, cost, batch) for price in self.multipliers]
         return -torch.stack(values).mean(dim=0)
@@ -79,16 +84,61 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
         shares, multiplier = self._layer(price)(revenue, cost, 0.0)
         if self.estimator != "self-normalised":
             return policy_value(shares, batch, multiplier, self.estimator)
-        received = shares.gather(-1, batch.treatment.unsqueeze(-1)).squeeze(-1)
+        received = of_received(shares, batch.treatment)
         return flip_value(received, batch.revenue - price * batch.cost, batch.weight)
 
     def _layer(self, price: float) -> FiniteDifference:
         return FiniteDifference(
             opponents="nearest",
             margins=self.margins,
-            width=self.width,
-            scale=self.scale,
-            temperature=None,
+            width=self.softness.temperature,
+            softness=self.softness,
             perturbed="outcomes",
-            multiplier=price,
+            price=Price(multiplier=price),
         )
+
+
+def flip_value(received: Tensor, outcome: Tensor, weight: Tensor) -> Tensor:  # (..., N) -> (...)
+    """Estimate the self-normalised value of a hard policy, with differences as its gradient.
+
+    ``V = sum_i w_i z_i y_i / sum_i w_i z_i``; the gradient in ``z_i`` is ``V(z_i = 1) -
+    V(z_i = 0)``, everyone else as they are: ``w_i (y_i - V_-i) / (S_-i + w_i)`` with ``V_-i``
+    and ``S_-i`` value and weight of all others. The tangent ``w_i (y_i - V) / S`` is its limit
+    for many people. A person who alone carries the whole weight gets 0: without them there
+    would be no value to compare with.
+
+    Args:
+        received: share of the treatment received, 0 or 1. Shape ``(..., N)``.
+        outcome: logged outcome, in currency. Shape ``(..., N)``.
+        weight: inverse propensity of the treatment received. Shape ``(..., N)``.
+
+    Returns:
+        Value in currency per head; first derivatives in reverse mode. Shape ``(...)``.
+
+    Raises:
+        InvalidValueError: if nobody received what the policy chooses.
+        UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
+
+    Source:
+        The authors' code of arXiv:2407.13664 (IFD), in closed form.
+    """
+    return surrogate_decision(_Flip(), received, outcome, weight)
+
+
+@final
+class _Flip(AbstractSurrogate):
+    """Values are the shares received; context is outcome and weight."""
+
+    def decide(self, values: Tensor, *context: Tensor) -> Tensor:
+        outcome, weight = context
+        return (weight * values * outcome).sum(dim=-1) / matched_weight(weight * values)
+
+    def pull(self, values: Tensor, decision: Tensor, slope: Tensor, *context: Tensor) -> Tensor:
+        outcome, weight = context
+        weighted = weight * values
+        others = weighted.sum(dim=-1, keepdim=True) - weighted
+        left = (weighted * outcome).sum(dim=-1, keepdim=True) - weighted * outcome
+        alone = others <= 0
+        without = left / torch.where(alone, 1, others)
+        step = weight * (outcome - without) / (others + weight)
+        return slope.unsqueeze(-1) * torch.where(alone, 0, step)

@@ -1,12 +1,14 @@
 """`MarginalUtility`, `marginal_utility_loss`: learn what each step up in treatment gains (DPM)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from torch import Tensor
 from torch.nn.functional import pad
 
-from dfl.layers.pricing.pricing import check_positive
+from dfl.layers.base import BudgetLike
+from dfl.layers.pricing.options import Softness, check_values
+from dfl.layers.pricing.problems import upcast
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.increments import arm_means, increment_score, shifted, width_of
 from dfl.losses.estimators.policy_value import check_every_treatment_seen
@@ -63,11 +65,8 @@ class MarginalUtility(AbstractDecisionLoss):
     budget is not used: the order by utility serves every budget.
 
     Args:
-        softness: below this share of the mean logged cost, increments are kept positive
-            smoothly, > 0.
-
-    Raises:
-        InvalidValueError: if the softness is out of range.
+        softness: below it increments are kept positive smoothly; relative to the mean logged
+            cost.
 
     Source:
         The supplement of Zhou et al. (2023), arXiv:2211.15728, DPM. Deviations: utilities
@@ -75,16 +74,17 @@ class MarginalUtility(AbstractDecisionLoss):
         mean, which changes nothing on average.
     """
 
-    softness: float = 0.1
+    softness: Softness = field(default_factory=lambda: Softness(0.1))
 
     def __post_init__(self) -> None:
         """Check the option."""
-        check_positive("softness", self.softness)
+        check_values(softness=self.softness)
 
     def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
+        revenue, cost = upcast(revenue), upcast(cost)
         check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
         steps = revenue.diff(dim=-1), cost.diff(dim=-1)
         utility = increment_score(*steps, width_of(batch, self.softness)).sigmoid() / 2

@@ -4,7 +4,14 @@ from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["PseudoLabelGradient", "factual_loss", "full_surface_weight", "pseudo_label_loss"]
+__all__ = [
+    "PseudoLabelGradient",
+    "at_treatment",
+    "doubly_robust_loss",
+    "factual_loss",
+    "full_surface_weight",
+    "pseudo_label_loss",
+]
 
 PseudoLabelGradient = Literal["stopped", "flowing"]
 
@@ -32,7 +39,7 @@ def factual_loss(
         arXiv:2510.19517, ``L_PL`` without its counterfactual terms; with
         `full_surface_weight`, arXiv:2407.13664, equation 5 divided by N / M.
     """
-    error = (outcome - _at_treatment(prediction, treatment)).square().sum(dim=-1)
+    error = (outcome - at_treatment(prediction, treatment)).square().sum(dim=-1)
     return (error if weight is None else weight * error).mean(dim=-1)
 
 
@@ -43,12 +50,12 @@ def full_surface_weight(arm_counts: Tensor) -> Tensor:
     averaged over all people and all treatments.
 
     Args:
-        arm_counts: rows per treatment. Shape ``(M,)``.
+        arm_counts: rows per treatment. Shape ``(..., M)``.
 
     Source:
         arXiv:2407.13664, equation 5 and theorem 1.
     """
-    return arm_counts.sum() / (arm_counts.shape[0] * arm_counts)
+    return arm_counts.sum(dim=-1, keepdim=True) / (arm_counts.shape[-1] * arm_counts)
 
 
 def pseudo_label_loss(
@@ -88,7 +95,37 @@ def pseudo_label_loss(
     return factual_loss(prediction, treatment, outcome) + unseen.mean(dim=-1)
 
 
-def _at_treatment(prediction: Tensor, treatment: Tensor) -> Tensor:
+def doubly_robust_loss(
+    prediction: Tensor,  # (..., N, 2, M)
+    imputed: Tensor,  # (..., N, 2, M)
+    treatment: Tensor,  # (..., N)
+    outcome: Tensor,  # (..., N, 2)
+    weight: Tensor,  # (..., N)
+) -> Tensor:  # (...)
+    """Compute the error over all treatments, imputed everywhere and put right where observed.
+
+    ``mean_i [sum_j (m_ij - f_ij)^2 / M + w_i ((y_i - f_{i,t_i})^2 - (m_{i,t_i} - f_{i,t_i})^2)]``,
+    added over both outcomes. On average it is the error over all people and treatments if
+    either the imputed outcomes are right or the weights are ``1 / (M e(t_i | x_i))``.
+
+    Args:
+        prediction: predicted outcomes ``f``. Shape ``(..., N, 2, M)``.
+        imputed: imputed outcomes ``m``, in the same units. Same shape.
+        treatment: treatment received. Shape ``(..., N)``.
+        outcome: observed outcomes, in the same units. Shape ``(..., N, 2)``.
+        weight: weight of each row. Shape ``(..., N)``.
+
+    Source:
+        Wang, Zhang, Sun and Qi (2019), ICML, the DR estimator.
+    """
+    error = (imputed - prediction).square()
+    own = at_treatment(error, treatment).sum(dim=-1)
+    everywhere = error.sum(dim=-2).mean(dim=-1)
+    seen = factual_loss(prediction, treatment, outcome, weight)
+    return (everywhere - weight * own).mean(dim=-1) + seen
+
+
+def at_treatment(prediction: Tensor, treatment: Tensor) -> Tensor:
     """Pick ``prediction[..., t]``: (..., N, 2, M) and (..., N) give (..., N, 2)."""
     index = treatment[..., None, None].expand(*prediction.shape[:-1], 1)
     return prediction.gather(-1, index).squeeze(-1)

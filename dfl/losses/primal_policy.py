@@ -6,12 +6,12 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from dfl.layers.base import AbstractLayer
-from dfl.layers.pricing.pricing import check_option
+from dfl.checks import check_choice
+from dfl.layers.base import AbstractLayer, BudgetLike
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import (
-    ESTIMATORS,
+    VALUE_ESTIMATORS,
     Estimator,
     check_every_treatment_seen,
     policy_value,
@@ -46,7 +46,8 @@ class PrimalPolicy(AbstractDecisionLoss):
         arXiv:2510.19517, PPL (``horvitz-thompson``, ``revenue``, softmax at the multiplier
         found on the batch). With a fixed multiplier and ``revenue-minus-cost``:
         arXiv:2407.13664, equation 7, divided by N. Deviation: the defaults, which train
-        more stably.
+        more stably. PIFD is this loss on the layer `FiniteDifference`, whose value is that of
+        the hard decisions themselves (exact margins, absolute scale); our margins have a floor.
     """
 
     layer: AbstractLayer = field(default_factory=Softmax)
@@ -55,8 +56,8 @@ class PrimalPolicy(AbstractDecisionLoss):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_option("estimator", self.estimator, ESTIMATORS)
-        check_option("objective", self.objective, ("revenue", "revenue-minus-cost"))
+        check_choice("estimator", self.estimator, VALUE_ESTIMATORS)
+        check_choice("objective", self.objective, ("revenue", "revenue-minus-cost"))
 
     @property
     def needs_baseline(self) -> bool:
@@ -64,14 +65,14 @@ class PrimalPolicy(AbstractDecisionLoss):
         return self.estimator == "doubly-robust"
 
     def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
         check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
         if self.estimator == "doubly-robust":
             shares, multiplier = self.layer(revenue, cost, budget, batch.observed_cost)
             return -policy_value(shares, batch, self._price(multiplier), self.estimator)
-        received, multiplier = self._received(revenue, cost, batch, budget)
+        received, multiplier = self.layer.received(revenue, cost, budget, batch.observed_cost)
         outcome = batch.revenue
         if self.objective == "revenue-minus-cost":
             outcome = outcome - self._price(multiplier)[..., None] * batch.cost
@@ -83,13 +84,3 @@ class PrimalPolicy(AbstractDecisionLoss):
             return torch.zeros_like(multiplier)
         # A price, not a decision: the loss must not gain by talking money cheap.
         return multiplier.detach()
-
-    def _received(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the shares of the treatments received, and the multiplier."""
-        observed = batch.observed_cost
-        if isinstance(self.layer, Softmax):  # need not make the shares of the others
-            return self.layer.received(revenue, cost, budget, observed)
-        shares, multiplier = self.layer(revenue, cost, budget, observed)
-        return shares.gather(-1, batch.treatment.unsqueeze(-1)).squeeze(-1), multiplier

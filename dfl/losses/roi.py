@@ -1,12 +1,14 @@
 """`Roi` and `direct_roi_loss`: learn the return on each unit of cost itself (DRP)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from dfl.layers.pricing.pricing import check_positive
+from dfl.layers.base import BudgetLike
+from dfl.layers.pricing.options import Softness, check_values
+from dfl.layers.pricing.problems import upcast
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.increments import arm_means, increment_score, shifted, width_of
 from dfl.losses.estimators.policy_value import check_every_treatment_seen
@@ -59,11 +61,8 @@ class Roi(AbstractDecisionLoss):
     however large. The budget is not used: the order by ROI serves every budget.
 
     Args:
-        softness: below this share of the mean logged cost, increments are kept positive
-            smoothly, > 0.
-
-    Raises:
-        InvalidValueError: if the softness is out of range.
+        softness: below it increments are kept positive smoothly; relative to the mean logged
+            cost.
 
     Source:
         Zhou et al. (2023), arXiv:2211.15728, DRP. Deviations: a return beyond (0, 1), by the
@@ -71,16 +70,17 @@ class Roi(AbstractDecisionLoss):
         nothing on average.
     """
 
-    softness: float = 0.1
+    softness: Softness = field(default_factory=lambda: Softness(0.1))
 
     def __post_init__(self) -> None:
         """Check the option."""
-        check_positive("softness", self.softness)
+        check_values(softness=self.softness)
 
     def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
+        revenue, cost = upcast(revenue), upcast(cost)
         treatments = revenue.shape[-1]
         check_every_treatment_seen(batch.treatment, treatments, revenue.shape[:-1])
         score = increment_score(

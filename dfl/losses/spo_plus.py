@@ -1,17 +1,23 @@
 """`SpoPlus` and `spo_plus`: a convex bound of the regret that predicted values cause."""
 
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, field
+from typing import final, get_args
 
 from torch import Tensor
 
+from dfl.checks import check_choice
 from dfl.errors import ShapeError
-from dfl.layers.perturbed.argmax import Argmax, hard_decision, one_hot_argmax
-from dfl.layers.pricing.pricing import check_multiplier, check_option, price_of_money, scores
+from dfl.layers.base import BudgetLike
+from dfl.layers.perturbed.argmax import Argmax, check_values, hard_decision, one_hot_argmax
+from dfl.layers.pricing.options import Price
+from dfl.layers.pricing.priced import check_decided, scores
+from dfl.layers.pricing.problems import upcast
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.estimators.policy_value import check_every_treatment_seen
-from dfl.losses.estimators.pseudo_scores import PseudoOutcome, pseudo_scores
-from dfl.solvers.base import AbstractSolver
+from dfl.losses.estimators.policy_value import (
+    PseudoOutcome,
+    check_every_treatment_seen,
+    pseudo_scores,
+)
 
 __all__ = ["SpoPlus", "regret", "spo_plus"]
 
@@ -40,7 +46,8 @@ def spo_plus(
 
     Raises:
         ShapeError: if shapes do not fit.
-        DTypeError: if the values are not floating point.
+        DTypeError: if values or truth are not floating point, or the argmax returns no tensor.
+        InvalidValueError: if values or truth are NaN.
 
     Source:
         Elmachtoub and Grigas (2022), doi:10.1287/mnsc.2020.3922, definition 3 and proposition
@@ -49,7 +56,7 @@ def spo_plus(
     _check_alike(values, truth)
     truth = truth.detach()
     best = hard_decision(argmax, truth) if decision is None else decision.detach()
-    _check_alike(values, best)
+    _check_alike(values, best, "decision")
     tilted = 2 * values - truth
     found = hard_decision(argmax, tilted)
     return (tilted * (found - best)).sum(dim=-1)
@@ -68,7 +75,8 @@ def regret(values: Tensor, truth: Tensor, argmax: Argmax) -> Tensor:  # (..., D)
 
     Raises:
         ShapeError: if shapes do not fit.
-        DTypeError: if the values are not floating point.
+        DTypeError: if values or truth are not floating point, or the argmax returns no tensor.
+        InvalidValueError: if values or truth are NaN.
     """
     _check_alike(values, truth)
     truth = truth.detach()
@@ -98,9 +106,7 @@ class SpoPlus(AbstractDecisionLoss):
         pseudo_outcome: ``"doubly-robust"``: the batch's baseline or, without one, the prediction
             itself, held constant, corrected by its weighted residual at the treatment received.
             ``"horvitz-thompson"``: the weighted outcome at the treatment received, 0 elsewhere.
-        multiplier: a fixed multiplier >= 0, or None to find the one that meets the budget.
-        solver: finds the multiplier from detached values; None for dual-bisection which takes
-            the multiplier of least spend where none meets the budget on the logs.
+        price: of money, fixed or met by the decision.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -111,27 +117,29 @@ class SpoPlus(AbstractDecisionLoss):
     """
 
     pseudo_outcome: PseudoOutcome = "doubly-robust"
-    multiplier: float | None = None
-    solver: AbstractSolver | None = None
+    price: Price = field(default_factory=Price)
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_option("pseudo_outcome", self.pseudo_outcome, ("doubly-robust", "horvitz-thompson"))
-        check_multiplier(self.multiplier)
+        check_choice("pseudo_outcome", self.pseudo_outcome, get_args(PseudoOutcome))
+        check_decided(self.price)
 
     def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: float | Tensor
+        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return a bound of the regret per leading axis, in currency per head."""
+        revenue, cost = upcast(revenue), upcast(cost)
         check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
-        source = self.solver if self.multiplier is None else self.multiplier
-        multiplier = price_of_money(revenue, cost, budget, batch.observed_cost, source)
+        multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         predicted = scores(revenue, cost, multiplier)
         truth = pseudo_scores(predicted.detach(), batch, multiplier, self.pseudo_outcome)
         return spo_plus(predicted, truth, one_hot_argmax).mean(dim=-1)
 
 
-def _check_alike(values: Tensor, other: Tensor) -> None:
+def _check_alike(values: Tensor, other: Tensor, name: str = "truth") -> None:
+    check_values(values)
+    if name == "truth":
+        check_values(other, name)
     if other.shape != values.shape:
         raise ShapeError(
             f"truth and decision must have the shape of values, {tuple(values.shape)}, got "

@@ -1,24 +1,50 @@
 """Methods: from randomised and observational logs to a model that allocates a budget."""
 
-from dfl.methods.base import AbstractMethod
+from dfl.layers import FiniteDifference, Softmax
+from dfl.layers.pricing.options import Price, Softness
+from dfl.losses import DualPolicy, ImprovedFiniteDifference, MarginalUtility, PrimalPolicy, Roi
+from dfl.methods.auto_debias import AutoDebias
+from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
 from dfl.methods.bi_dfcl import BiDfcl
+from dfl.methods.cause import CausE
+from dfl.methods.cfr import Cfr
 from dfl.methods.dfcl import Dfcl
+from dfl.methods.dhcl import Dhcl
+from dfl.methods.dr_jt import DrJt
+from dfl.methods.dragonnet import DragonNet
+from dfl.methods.grounded import Grounded
+from dfl.methods.ips import Ips
+from dfl.methods.kd_feature import KdFeature
 from dfl.methods.kd_label import KdLabel
+from dfl.methods.ltd_dr import LtdDr
+from dfl.methods.ltd_ips import LtdIps
 from dfl.methods.tsm_sl import TsmSl
-from dfl.models.ensemble import FittedModel, Prediction
-from dfl.registry import Registry
-from dfl.training.bilevel import BridgeSettings
+from dfl.models import AbstractModel, Prediction
+from dfl.registry import Entry, Registry
+from dfl.training.bilevel import BilevelSettings
 from dfl.training.monitor import Monitor, Progress
 from dfl.training.settings import Training, TrainingSet
 
 __all__ = [
     "METHODS",
     "AbstractMethod",
+    "AbstractModel",
+    "AbstractNetworkMethod",
+    "AutoDebias",
     "BiDfcl",
-    "BridgeSettings",
+    "BilevelSettings",
+    "CausE",
+    "Cfr",
     "Dfcl",
-    "FittedModel",
+    "Dhcl",
+    "DrJt",
+    "DragonNet",
+    "Grounded",
+    "Ips",
+    "KdFeature",
     "KdLabel",
+    "LtdDr",
+    "LtdIps",
     "Monitor",
     "Prediction",
     "Progress",
@@ -27,13 +53,46 @@ __all__ = [
     "TsmSl",
 ]
 
+_FREE = Price(multiplier=0.0)  # dual losses price the scores themselves
+_PIFD = PrimalPolicy(layer=FiniteDifference())
+_DIFD = DualPolicy(layer=FiniteDifference(price=_FREE))
+_MER = DualPolicy(layer=Softmax(softness=Softness(1.0), price=_FREE))
+# As the paper has it: a softmax of temperature 1 in currency, and plain inverse propensities.
+_PL = DualPolicy(
+    layer=Softmax(softness=Softness(1.0, "absolute"), price=_FREE), estimator="horvitz-thompson"
+)
+
 METHODS: Registry[AbstractMethod] = Registry(
     "methods",
     AbstractMethod,  # type: ignore[type-abstract]  # the interface itself
     {
         "bi-dfcl": "dfl.methods.bi_dfcl:BiDfcl",
         "dfcl": "dfl.methods.dfcl:Dfcl",
+        "dragonnet": "dfl.methods.dragonnet:DragonNet",
+        "grounded": "dfl.methods.grounded:Grounded",
+        "ips": "dfl.methods.ips:Ips",
         "kd-label": "dfl.methods.kd_label:KdLabel",
+        "ltd-dr": "dfl.methods.ltd_dr:LtdDr",
+        "auto-debias": "dfl.methods.auto_debias:AutoDebias",
+        "cause": "dfl.methods.cause:CausE",
+        "dr-jt": "dfl.methods.dr_jt:DrJt",
+        "kd-feature": "dfl.methods.kd_feature:KdFeature",
+        "ltd-ips": "dfl.methods.ltd_ips:LtdIps",
+        "cfr-mmd": Entry("dfl.methods.cfr:Cfr", options={"distance": "mmd"}),
+        "cfr-wass": Entry("dfl.methods.cfr:Cfr", options={"distance": "wasserstein"}),
+        "dhcl-dpm": Entry("dfl.methods.dhcl:Dhcl", options={"loss": MarginalUtility()}),
+        "dhcl-drp": Entry("dfl.methods.dhcl:Dhcl", options={"loss": Roi()}),
         "tsm-sl": "dfl.methods.tsm_sl:TsmSl",
+        "bi-dfcl-pifd": Entry("dfl.methods.bi_dfcl:BiDfcl", options={"loss": _PIFD}),
+        "bi-dfcl-ppl": "dfl.methods.bi_dfcl:BiDfcl",  # the default loss, as is dfcl-ppl's
+        "dfcl-difd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _DIFD}),
+        "dfcl-dpl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": DualPolicy()}),
+        "dfcl-ifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": ImprovedFiniteDifference()}),
+        "dfcl-mer": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _MER}),
+        "dfcl-pifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PIFD}),
+        "dfcl-pl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PL}),
+        "dfcl-ppl": "dfl.methods.dfcl:Dfcl",
+        "tsm-sl-obs": Entry("dfl.methods.tsm_sl:TsmSl", options={"rows": "obs"}),
+        "tsm-sl-rct": Entry("dfl.methods.tsm_sl:TsmSl", options={"rows": "rct"}),
     },
 )

@@ -3,32 +3,29 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
-import torch
-
 from dfl.budget import Budget
-from dfl.errors import InvalidValueError
-from dfl.hypergrad import AbstractHypergradient, GaussNewton
+from dfl.checks import check_count, check_number
+from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import PseudoLabelGradient
 from dfl.losses.primal_policy import PrimalPolicy
-from dfl.methods.base import AbstractMethod, Part
-from dfl.models import MLP, Parameters
-from dfl.training.bilevel import Bridge, BridgeSettings
+from dfl.methods.base import AbstractNetworkMethod
+from dfl.models import Parameters
+from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
 from dfl.training.decision_level import DecisionLevel
-from dfl.training.factual import fit_factual
-from dfl.training.levels import LowerLevel
+from dfl.training.fit import fit_factual
+from dfl.training.levels import distillation
 from dfl.training.monitor import Monitor
-from dfl.training.networks import Cohort
+from dfl.training.networks import Networks
 from dfl.training.nuisance import with_teacher_baseline
-from dfl.training.rows import RowPool, generator_for
-from dfl.training.settings import Training, TrainingSet
+from dfl.training.settings import hold_out
 
 __all__ = ["BiDfcl"]
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class BiDfcl(AbstractMethod):
+class BiDfcl(AbstractNetworkMethod):
     """Learns, from decisions on randomised rows, how far a target should trust a teacher.
 
     ``min_phi decision loss(theta*(phi); RCT)  s.t.  theta*(phi) = argmin_theta L_PL(phi,
@@ -42,7 +39,9 @@ class BiDfcl(AbstractMethod):
             predictions, which saw none of the upper rows.
         hypergrad: derivative of the upper level through the lower.
         budgets: the budgets to decide well at.
-        bridge: how the gate is built and learned.
+        upper: how the gate is built and learned.
+        start: log-odds of the gate at the start: -2 is near the target; near 0 or above it tends
+            to saturate at the teacher.
         rows: rows of the lower level; ``"obs"`` as published, ``"both"`` adds the randomised
             rows that the teacher saw, which helped in our studies.
         pseudo_label_gradient: see `dfl.losses.pseudo_label_loss`.
@@ -50,7 +49,7 @@ class BiDfcl(AbstractMethod):
             (0, 1). Shared rows push the gate to the teacher.
         refit: train teacher and target anew on all rows under the finished gate, so that
             holding rows out costs nothing in the end.
-        network: sizes of teacher and target.
+        network: architecture of teacher and target.
         training: settings of training.
 
     Raises:
@@ -63,60 +62,42 @@ class BiDfcl(AbstractMethod):
     """
 
     loss: AbstractDecisionLoss = field(default_factory=PrimalPolicy)
-    hypergrad: AbstractHypergradient = field(
-        default_factory=lambda: GaussNewton(max_iter=10, on_failure="return")
-    )
+    hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
     budgets: tuple[Budget, ...] = (Budget(share=0.3),)
-    bridge: BridgeSettings = field(default_factory=BridgeSettings)
+    upper: BilevelSettings = field(default_factory=BilevelSettings)
+    start: float = -2.0
     rows: Literal["obs", "both"] = "both"
     pseudo_label_gradient: PseudoLabelGradient = "stopped"
     held_out: float = 0.5
     refit: bool = True
-    network: MLP = field(default_factory=MLP)
-    training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.budgets:
-            raise InvalidValueError("budgets must hold at least one budget, got none.")
-        if not 0 < self.held_out < 1:
-            raise InvalidValueError(f"held_out must be in (0, 1), got {self.held_out:g}.")
+        check_count("number of budgets", len(self.budgets), at_least=1)
+        check_number("held_out", self.held_out, above=0, below=1)
+        check_number("start", self.start)
 
-    @property
-    def uses(self) -> tuple[Part, ...]:
-        """Both parts."""
-        return ("rct", "obs")
-
-    def train(self, cohort: Cohort, monitor: Monitor) -> Parameters:
+    def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Learn the gate, then fit the target under it."""
-        halves = [self._split(one) for one in cohort.sets]
-        searching = replace(cohort, sets=[seen for seen, _ in halves])
-        teachers = fit_factual("teacher", searching, "rct", self.training, monitor)
-        lower = LowerLevel.of(searching, self.rows, teachers, self.pseudo_label_gradient)
-        upper = replace(cohort, sets=[held for _, held in halves])
-        pool = upper.pool(lambda one: one.rows("rct"))
+        halves = [hold_out(one, self.held_out) for one in networks.sets]
+        seen = replace(networks, sets=[kept for kept, _ in halves])
+        held = replace(networks, sets=[held for _, held in halves])
+        teachers = fit_factual("teacher", seen, "rct", self.training, monitor)
+        pool = held.pool(lambda one: one.rows("rct"))
         if self.loss.needs_baseline:
-            pool = with_teacher_baseline(pool, searching, teachers)
-        bridge = self._bridge(lower, upper, pool)
-        target = lower.train("target", bridge.gate, self.training, monitor, bridge)
+            pool = with_teacher_baseline(pool, seen, teachers)
+        problem = Bilevel(
+            lower=distillation(seen, self.rows, teachers, self.pseudo_label_gradient),
+            upper=DecisionLevel.of(held, self.loss, self.budgets),
+            rows=pool,
+            outer=Outer(channels=2, bias=self.start),
+            hypergrad=self.hypergrad,
+            settings=self.upper,
+            training=self.training,
+        )
+        target, gate = problem.run("target", monitor)
         if not self.refit:
             return target
-        teachers = fit_factual("refit-teacher", cohort, "rct", self.training, monitor)
-        lower = LowerLevel.of(cohort, self.rows, teachers, self.pseudo_label_gradient)
-        return lower.train("refit-target", bridge.gate, self.training, monitor)
-
-    def _bridge(self, lower: LowerLevel, upper: Cohort, pool: RowPool) -> Bridge:
-        decision = DecisionLevel.of(upper, self.loss, self.budgets)
-        return Bridge(upper, lower, decision, pool, self.hypergrad, self.bridge, self.training)
-
-    def _split(self, one: TrainingSet) -> tuple[TrainingSet, TrainingSet]:
-        """Split a set's randomised rows: those the teacher sees, those held out."""
-        assert one.rct is not None  # uses names rct
-        generator = generator_for(one.seed, 1)
-        groups = one.rct.groups
-        if groups is None:
-            groups = torch.arange(len(one.rct))
-        ids, group = torch.unique(groups.cpu(), return_inverse=True)
-        held = torch.rand(ids.shape[0], generator=generator)[group] < self.held_out
-        held = held.to(one.rct.features.device)
-        return replace(one, rct=one.rct.subset(~held)), replace(one, rct=one.rct.subset(held))
+        teachers = fit_factual("refit-teacher", networks, "rct", self.training, monitor)
+        lower = distillation(networks, self.rows, teachers, self.pseudo_label_gradient)
+        return lower.train("refit-target", gate, self.training, monitor)

@@ -7,21 +7,20 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.data.uplift_data import UpliftData
-from dfl.errors import InvalidValueError
+from dfl.checks import check_count, check_number
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import factual_loss
 from dfl.losses.primal_policy import PrimalPolicy
-from dfl.methods.base import AbstractMethod, Part
-from dfl.models import MLP, Parameters
+from dfl.methods.base import AbstractNetworkMethod
+from dfl.models import Parameters
 from dfl.training.decision_level import DecisionLevel
-from dfl.training.factual import fit_factual
+from dfl.training.fit import fit_factual
 from dfl.training.loop import Stage
 from dfl.training.monitor import Monitor
-from dfl.training.networks import Cohort
-from dfl.training.nuisance import CrossFit
+from dfl.training.networks import Networks
+from dfl.training.nuisance import CrossFitted
 from dfl.training.rows import Batch
-from dfl.training.settings import Training, TrainingSet
+from dfl.training.settings import Part
 
 __all__ = ["Dfcl"]
 
@@ -30,7 +29,7 @@ _VALIDATION_ROWS = 65_536  # at most, of each set: all networks value them at on
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Dfcl(AbstractMethod):
+class Dfcl(AbstractNetworkMethod):
     """Decision-focused causal learning on randomised rows.
 
     ``loss = prediction_weight * factual loss + decision loss``, both in units of the
@@ -44,7 +43,7 @@ class Dfcl(AbstractMethod):
         prediction_weight: alpha of the papers, >= 0.
         decision_epochs: epochs of the second stage, >= 1. Kept is the epoch with the
             smallest loss on validation rows, be it the start; the last one without such rows.
-        network: sizes of each network.
+        network: architecture of each network.
         training: settings of training.
 
     Raises:
@@ -60,40 +59,34 @@ class Dfcl(AbstractMethod):
     budgets: tuple[Budget, ...] = (Budget(share=0.3),)
     prediction_weight: float = 1.0
     decision_epochs: int = 10
-    network: MLP = field(default_factory=MLP)
-    training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.budgets:
-            raise InvalidValueError("budgets must hold at least one budget, got none.")
-        if not self.prediction_weight >= 0:
-            raise InvalidValueError(
-                f"prediction_weight must be >= 0, got {self.prediction_weight:g}."
-            )
-        if self.decision_epochs < 1:
-            raise InvalidValueError(f"decision_epochs must be >= 1, got {self.decision_epochs}.")
+        check_count("number of budgets", len(self.budgets), at_least=1)
+        check_number("prediction_weight", self.prediction_weight, at_least=0)
+        check_count("decision_epochs", self.decision_epochs, at_least=1)
 
     @property
     def uses(self) -> tuple[Part, ...]:
         """Randomised rows alone."""
         return ("rct",)
 
-    def train(self, cohort: Cohort, monitor: Monitor) -> Parameters:
+    def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train on predictions, then on predictions and decisions."""
-        start = fit_factual("warm-start", cohort, "rct", self.training, monitor)
-        network, decision = cohort.network, DecisionLevel.of(cohort, self.loss, self.budgets)
+        start = fit_factual("warm-start", networks, "rct", self.training, monitor)
+        network, decision = networks.stacked, DecisionLevel.of(networks, self.loss, self.budgets)
 
         def loss(parameters: Parameters, batch: Batch) -> Tensor:
             outcomes = network(parameters, batch.features)
             factual = factual_loss(outcomes, batch.treatment, batch.outcome)
             return self.prediction_weight * factual + decision(outcomes, batch)
 
-        held, pool = cohort.validation_batch(_VALIDATION_ROWS), cohort.pool(_randomised)
+        pool, unseen = networks.pool(lambda one: one.rows("rct")), networks.validation_pool
         if self.loss.needs_baseline:
-            baseline = CrossFit.of(cohort, self.training, monitor)
+            baseline = CrossFitted.of(networks, self.training, monitor)
             pool = baseline.on_rows(pool)
-            held = None if held is None else baseline.on_unseen(held, cohort.plan.dataset)
+            unseen = None if unseen is None else baseline.on_unseen(unseen)
+        held = None if unseen is None else networks.validation_batch(_VALIDATION_ROWS, unseen)
 
         @torch.no_grad()
         def criterion(parameters: Parameters) -> Tensor | None:
@@ -107,7 +100,7 @@ class Dfcl(AbstractMethod):
         )
         stage = Stage(
             name="decision",
-            cohort=cohort,
+            networks=networks,
             pool=pool,
             training=training,
             loss=loss,
@@ -115,7 +108,3 @@ class Dfcl(AbstractMethod):
             monitor=monitor,
         )
         return stage.run(start)
-
-
-def _randomised(one: TrainingSet) -> list[UpliftData]:
-    return one.rows("rct")

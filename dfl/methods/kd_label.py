@@ -1,24 +1,23 @@
 """`KdLabel`: a student on all logs, pulled to a teacher trained on randomised rows."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, final
 
-from dfl.errors import InvalidValueError
+from dfl.checks import check_number
 from dfl.losses.prediction import PseudoLabelGradient
-from dfl.methods.base import AbstractMethod, Part
-from dfl.models import MLP, Parameters
-from dfl.training.factual import fit_factual
-from dfl.training.levels import LowerLevel
+from dfl.methods.base import AbstractNetworkMethod
+from dfl.models import Parameters
+from dfl.training.fit import fit_factual
+from dfl.training.levels import distillation
 from dfl.training.monitor import Monitor
-from dfl.training.networks import Cohort
-from dfl.training.settings import Training
+from dfl.training.networks import Networks
 
 __all__ = ["KdLabel"]
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class KdLabel(AbstractMethod):
+class KdLabel(AbstractNetworkMethod):
     """Distillation with a fixed gate; what is left of Bi-DFCL when the gate is not learned.
 
     A teacher ensemble learns from the randomised rows. The student minimises
@@ -29,7 +28,7 @@ class KdLabel(AbstractMethod):
         rows: the student's rows; ``"obs"`` as published, ``"both"`` adds the randomised
             rows, which helped in our studies.
         pseudo_label_gradient: see `dfl.losses.pseudo_label_loss`.
-        network: sizes of teacher and student.
+        network: architecture of teacher and student.
         training: settings of training, for teacher and student alike.
 
     Raises:
@@ -45,21 +44,13 @@ class KdLabel(AbstractMethod):
     gate: float = 0.3
     rows: Literal["obs", "both"] = "both"
     pseudo_label_gradient: PseudoLabelGradient = "stopped"
-    network: MLP = field(default_factory=MLP)
-    training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
         """Check the gate."""
-        if not 0 <= self.gate <= 1:
-            raise InvalidValueError(f"gate must be in [0, 1], got {self.gate:g}.")
+        check_number("gate", self.gate, at_least=0, at_most=1)
 
-    @property
-    def uses(self) -> tuple[Part, ...]:
-        """Both parts."""
-        return ("rct", "obs")
-
-    def train(self, cohort: Cohort, monitor: Monitor) -> Parameters:
+    def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train the teachers, then the students."""
-        teachers = fit_factual("teacher", cohort, "rct", self.training, monitor)
-        level = LowerLevel.of(cohort, self.rows, teachers, self.pseudo_label_gradient)
-        return level.train("target", lambda _: self.gate, self.training, monitor)
+        teachers = fit_factual("teacher", networks, "rct", self.training, monitor)
+        lower = distillation(networks, self.rows, teachers, self.pseudo_label_gradient)
+        return lower.train("target", lambda _: self.gate, self.training, monitor)

@@ -1,28 +1,28 @@
 """`TsmSl`: the two-stage method with one network over all treatments."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import final
 
-from dfl.methods.base import AbstractMethod, Part
-from dfl.models import MLP, Parameters
-from dfl.training.factual import fit_factual
+from dfl.methods.base import AbstractNetworkMethod
+from dfl.models import Parameters
+from dfl.training.fit import fit_factual
 from dfl.training.monitor import Monitor
-from dfl.training.networks import Cohort
-from dfl.training.settings import Rows, Training
+from dfl.training.networks import Networks
+from dfl.training.settings import Part, Rows, parts_of
 
 __all__ = ["TsmSl"]
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TsmSl(AbstractMethod):
+class TsmSl(AbstractNetworkMethod):
     """Predicts first, decides afterwards: squared error at the treatment received.
 
     ``loss = mean_i (r_i - r_hat_{i,t_i})^2 + (c_i - c_hat_{i,t_i})^2`` in network units.
 
     Args:
         rows: which rows to train on; ``"both"`` puts them together.
-        network: sizes of each network.
+        network: architecture of each network.
         training: settings of training.
 
     Source:
@@ -30,14 +30,12 @@ class TsmSl(AbstractMethod):
     """
 
     rows: Rows = "both"
-    network: MLP = field(default_factory=MLP)
-    training: Training = field(default_factory=Training)
 
     @property
     def uses(self) -> tuple[Part, ...]:
         """The parts named by ``rows``."""
-        return ("rct", "obs") if self.rows == "both" else (self.rows,)
+        return parts_of(self.rows)
 
-    def train(self, cohort: Cohort, monitor: Monitor) -> Parameters:
+    def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Minimise the factual loss."""
-        return fit_factual("target", cohort, self.rows, self.training, monitor)
+        return fit_factual("target", networks, self.rows, self.training, monitor)

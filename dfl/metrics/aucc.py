@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dfl.checks import check_count
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
-from dfl.metrics.arrays import Numbers
-from dfl.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
-from dfl.metrics.ranked_rows import RankedRows
+from dfl.metrics.rows.randomised_rows import PolicyEstimator
+from dfl.metrics.rows.ranked_rows import Increments, RankedRows
+from dfl.metrics.rows.redrawn import redrawn, rows_key
+from dfl.stats.arrays import Vector
+from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
 __all__ = ["CostCurve", "aucc", "cost_curve"]
 
@@ -37,34 +40,45 @@ class CostCurve:
     area: float
 
 
-def cost_curve(data: UpliftData, score: Tensor, *, quantiles: int = 200) -> CostCurve:
+def cost_curve(
+    data: UpliftData,
+    score: Tensor,  # (N,)
+    *,
+    quantiles: int = 200,
+    estimator: PolicyEstimator = "horvitz-thompson",
+) -> CostCurve:
     """Compute the points of the cost curve and the area under them.
 
     Going down the ranking, a point is kept each time the incremental cost reaches the next
     of ``quantiles`` equal parts of the total, at most one per row, and at the last row.
-    Rows of equal score keep the order of the data.
+    Rows of equal score are averaged over all their orders: between the ends of a tie cost and
+    revenue run straight, so that a score that says nothing has 0.5.
 
     Args:
         data: randomised rows with two treatments.
         score: higher is treated earlier, any unit; see `roi_score`. Shape ``(N,)``.
         quantiles: number of parts, >= 1. Published numbers on Criteo use 200; the authors'
             code has 20 as default.
+        estimator: ``"horvitz-thompson"``: the raw sums, as published tables have them; a
+            constant added to everyone's revenue adds noise. ``"doubly-robust"``: what features
+            predict of cost and revenue is first taken off treated and untreated alike, which
+            takes away noise and nothing else; that constant then changes nothing.
 
     Raises:
         UnsupportedProblemError: if there are not two treatments, or the propensity differs
             between rows.
         ShapeError: if ``score`` is not ``(N,)``.
         InvalidValueError: if ``score`` is not finite, ``quantiles`` is below 1, the rows are
-            observational, or the total cost or revenue effect is not positive.
+            observational, the estimator is unknown, or the total cost or revenue effect is not
+            positive.
 
     Source:
-        The authors' code of Zhou et al. (2024), arXiv:2407.13664: a rectangle mean over
-        ``quantiles + 1``, also where fewer points were kept. Deviations: stable order of
-        ties; an error instead of a meaningless number where an effect is not positive.
+        The authors' code of Zhou et al. (2024), arXiv:2407.13664 (horvitz-thompson): a rectangle
+        mean over ``quantiles + 1``, also where fewer points were kept. Deviations: ties
+        averaged; an error instead of a meaningless number where an effect is not positive.
     """
-    if quantiles < 1:
-        raise InvalidValueError(f"quantiles must be >= 1, got {quantiles}.")
-    return _scan(RankedRows.of(data, score), quantiles)
+    check_count("quantiles", quantiles, at_least=1)
+    return _scan(RankedRows.of(data, score, estimator).increments(), quantiles)
 
 
 def aucc(
@@ -72,6 +86,7 @@ def aucc(
     score: Tensor,  # (N,)
     *,
     quantiles: int = 200,
+    estimator: PolicyEstimator = "horvitz-thompson",
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> Estimate:
     """Estimate the area under the cost curve, with its bootstrap error.
@@ -80,6 +95,7 @@ def aucc(
         data: randomised rows with two treatments.
         score: higher is treated earlier; see `roi_score`. Shape ``(N,)``.
         quantiles: as in `cost_curve`.
+        estimator: as in `cost_curve`.
         bootstrap: draws, level and seed.
 
     Returns:
@@ -94,14 +110,17 @@ def aucc(
     Source:
         As `cost_curve`; standard errors are ours.
     """
-    area = cost_curve(data, score, quantiles=quantiles).area
-    redrawn = RankedRows.redrawn(data, score, bootstrap)
-    draws = [_scan(ranked, quantiles).area for ranked in redrawn]
-    return bootstrap.estimate(area, draws, bootstrap.rows_key(data))
+    check_count("quantiles", quantiles, at_least=1)
+    ranked = RankedRows.of(data, score, estimator)
+    area = _scan(ranked.increments(), quantiles).area
+    draws = [
+        _scan(ranked.increments(counts), quantiles).area for counts in redrawn(data, bootstrap)
+    ]
+    return bootstrap.estimate(area, draws, rows_key(data, bootstrap))
 
 
-def _scan(ranked: RankedRows, quantiles: int) -> CostCurve:
-    cost, revenue = ranked.increments(ranked.cost), ranked.increments(ranked.revenue)
+def _scan(found: Increments, quantiles: int) -> CostCurve:
+    cost, revenue = (found.row_by_row(one)[1:] for one in (found.cost, found.revenue))
     for name, total in (("cost", float(cost[-1])), ("revenue", float(revenue[-1]))):
         if not total > 0:
             raise InvalidValueError(
@@ -115,7 +134,7 @@ def _scan(ranked: RankedRows, quantiles: int) -> CostCurve:
     return CostCurve(torch.from_numpy(costs), torch.from_numpy(revenues), area)
 
 
-def _picks(cost: Numbers, quantiles: int) -> list[int]:
+def _picks(cost: Vector, quantiles: int) -> list[int]:
     """Return the rows at which a point is kept, the last row always being one."""
     last = len(cost) - 1
     goals = np.arange(1, quantiles) * (cost[-1] / quantiles) * (1 - _ROUNDING)
@@ -130,7 +149,7 @@ def _picks(cost: Numbers, quantiles: int) -> list[int]:
     return [*picks, last]
 
 
-def _next_at_least(cost: Numbers, start: int, goal: float) -> int:
+def _next_at_least(cost: Vector, start: int, goal: float) -> int:
     """Return the first row from ``start`` on with cost >= goal; the last row has it."""
     window = _WINDOW
     while start < len(cost):

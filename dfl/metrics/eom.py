@@ -7,12 +7,12 @@ from typing import final
 from torch import Tensor
 
 from dfl.budget import Budget
+from dfl.checks import check_count
 from dfl.data.uplift_data import UpliftData
-from dfl.errors import InvalidValueError
-from dfl.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
-from dfl.metrics.matched_rows import MatchedRows
-from dfl.metrics.plateaus import Plateaus
-from dfl.metrics.randomised_rows import per_head_budgets
+from dfl.metrics.rows.policy_steps import PolicySteps
+from dfl.metrics.rows.randomised_rows import PolicyEstimator, per_head_budgets
+from dfl.metrics.rows.redrawn import redrawn, rows_key
+from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
 __all__ = ["ExpectedOutcome", "eom_curve", "expected_outcome"]
 
@@ -66,16 +66,21 @@ def expected_outcome(
     cost: Tensor,  # (N, M)
     budgets: Sequence[Budget],
     *,
+    estimator: PolicyEstimator = "doubly-robust",
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> tuple[ExpectedOutcome, ...]:
     """Estimate what a model's allocation earns at each budget, with errors.
 
-    ``value = mean_i revenue_i 1[t_i = choice_i] / p(t_i)``, Horvitz-Thompson, at the
-    multiplier where the spend estimated in the same way from **observed** costs meets the
-    budget; see `SpendCurve.at` for how it is met. ``p`` is the known propensity, else the
-    share of the arm. In every bootstrap draw the whole procedure is done again: arm shares,
-    spend curve, search of the multiplier. The budget stays the same amount of money, and the
-    cheapest treatment the same treatment.
+    With ``y`` the revenue, ``p`` the propensity (the known one, else the share of the arm) and
+    ``m_j`` the revenue of treatment j that features predict without the row itself,
+
+    ``value = mean_i [m_choice(x_i) + 1[t_i = choice_i] (y_i - m_t(x_i)) / p(t_i)]``
+
+    at the multiplier where the spend, estimated in the same way from **observed** costs, meets
+    the budget; see `SpendCurve.at` for how it is met. In every bootstrap draw the whole
+    procedure is done again but for the predictions ``m``, whose error does not count to first
+    order: arm shares, spend curve, search of the multiplier. The budget stays the same amount
+    of money, and the cheapest treatment the same treatment.
 
     Args:
         data: randomised rows, or rows of known propensity, that no part of the model saw.
@@ -83,6 +88,10 @@ def expected_outcome(
         cost: predicted cost, in currency. Shape ``(N, M)``.
         budgets: in any unit; a share lies between the cheapest and the dearest treatment
             given to everyone, by their observed mean costs.
+        estimator: ``"doubly-robust"``: as above; a constant added to all revenue does not
+            touch its error, and costs that each treatment fixes are met exactly.
+            ``"horvitz-thompson"``: ``m = 0``, as published; unsafe where the mean revenue is
+            large against its spread, and warned of there.
         bootstrap: draws, level and seed.
 
     Returns:
@@ -91,37 +100,39 @@ def expected_outcome(
     Raises:
         ShapeError: if predictions do not fit the rows.
         InvalidValueError: if predictions are not finite, no budget is given, the rows are
-            observational and carry no propensity, or a treatment is too rare to bootstrap.
+            observational and carry no propensity, the estimator is unknown, or a treatment is
+            too rare to bootstrap.
         InfeasibleBudgetError: if even the cheapest treatment for everyone costs more than a
             budget.
 
+    Warns:
+        UnsafeEstimatorWarning: if the mean revenue is above three times its standard deviation
+            within treatments, where horvitz-thompson is asked for.
+
     Source:
-        Zhou et al. (2025), arXiv:2510.19517, Algorithm 6. Deviations: those of `SpendCurve`;
-        standard errors.
+        Zhou et al. (2025), arXiv:2510.19517, Algorithm 6 (horvitz-thompson). Deviations: those
+        of `SpendCurve`; standard errors. Doubly robust: Dudik, Langford and Li (2011),
+        arXiv:1103.4601.
     """
-    matched = MatchedRows.of(data, revenue, cost)
-    rows = matched.rows
+    steps = PolicySteps.of(data, revenue, cost, estimator)
+    rows = steps.rows
     amounts = per_head_budgets(budgets, len(data), rows.arm_means(rows.as_logged())[0])
-    as_logged = matched.plateaus(rows.as_logged())
-    draws = [_values(matched.plateaus(counts), amounts) for counts in bootstrap.counts(data)]
-    key = bootstrap.rows_key(data)
-    outcomes = []
-    for amount, drawn in zip(amounts, zip(*draws, strict=True), strict=True):
-        mix = as_logged.mix_at(amount)
-        outcomes.append(
-            ExpectedOutcome(
-                budget=amount,
-                cost=mix.cost,
-                multiplier=float(matched.events.multiplier[mix.plateau]),
-                mixed_with_cheapest=mix.cheapest,
-                estimate=bootstrap.estimate(mix.value, drawn, key),
-            )
+    as_logged = steps.plateaus(rows.as_logged()).mixes(amounts)
+    draws = [
+        [mix.value for mix in steps.plateaus(counts).mixes(amounts)]
+        for counts in redrawn(data, bootstrap)
+    ]
+    key = rows_key(data, bootstrap)
+    return tuple(
+        ExpectedOutcome(
+            budget=amount,
+            cost=mix.cost,
+            multiplier=float(steps.events.multiplier[mix.plateau]),
+            mixed_with_cheapest=mix.cheapest,
+            estimate=bootstrap.estimate(mix.value, drawn, key),
         )
-    return tuple(outcomes)
-
-
-def _values(plateaus: Plateaus, amounts: list[float]) -> list[float]:
-    return [plateaus.mix_at(amount).value for amount in amounts]
+        for amount, mix, drawn in zip(amounts, as_logged, zip(*draws, strict=True), strict=True)
+    )
 
 
 def eom_curve(
@@ -130,6 +141,7 @@ def eom_curve(
     cost: Tensor,  # (N, M)
     *,
     points: int = 21,
+    estimator: PolicyEstimator = "doubly-robust",
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> tuple[ExpectedOutcome, ...]:
     """Estimate the value at evenly spaced budgets, cheapest to dearest treatment for all.
@@ -139,6 +151,7 @@ def eom_curve(
         revenue: predicted revenue, in currency. Shape ``(N, M)``.
         cost: predicted cost, in currency. Shape ``(N, M)``.
         points: number of budgets, >= 2.
+        estimator: as in `expected_outcome`.
         bootstrap: draws, level and seed.
 
     Returns:
@@ -148,7 +161,6 @@ def eom_curve(
         ShapeError: if predictions do not fit the rows.
         InvalidValueError: as `expected_outcome`, and if ``points`` is below 2.
     """
-    if points < 2:
-        raise InvalidValueError(f"points must be >= 2, got {points}.")
+    check_count("points", points, at_least=2)
     shares = [Budget(share=k / (points - 1)) for k in range(points)]
-    return expected_outcome(data, revenue, cost, shares, bootstrap=bootstrap)
+    return expected_outcome(data, revenue, cost, shares, estimator=estimator, bootstrap=bootstrap)

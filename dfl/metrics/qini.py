@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
-from dfl.metrics.arrays import Numbers
-from dfl.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
-from dfl.metrics.ranked_rows import RankedRows
+from dfl.metrics.rows.randomised_rows import PolicyEstimator
+from dfl.metrics.rows.ranked_rows import Increments, RankedRows
+from dfl.metrics.rows.redrawn import redrawn, rows_key
+from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
 __all__ = ["Qini", "qini"]
 
@@ -39,6 +39,7 @@ def qini(
     data: UpliftData,
     score: Tensor,  # (N,)
     *,
+    estimator: PolicyEstimator = "horvitz-thompson",
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> Qini:
     """Estimate the uplift curve, the area under it and the Qini coefficient, with errors.
@@ -49,38 +50,40 @@ def qini(
 
     Args:
         data: randomised rows with two treatments.
-        score: higher is treated earlier. Rows of equal score keep the order of the data.
-            Shape ``(N,)``.
+        score: higher is treated earlier; rows of equal score are averaged over all their
+            orders, as in `cost_curve`. Shape ``(N,)``.
+        estimator: ``"horvitz-thompson"`` is the formula above; ``"doubly-robust"`` takes off
+            ``y`` what features predict, as in `cost_curve`.
         bootstrap: draws, level and seed.
 
     Raises:
         UnsupportedProblemError: if there are not two treatments, or the propensity differs
             between rows.
         ShapeError: if ``score`` is not ``(N,)``.
-        InvalidValueError: if ``score`` is not finite, the rows are observational, or a
-            treatment is too rare to bootstrap.
+        InvalidValueError: if ``score`` is not finite, the rows are observational, the estimator
+            is unknown, or a treatment is too rare to bootstrap.
 
     Source:
         Radcliffe (2007), Using control groups to target on predicted lift; variants:
         Devriendt et al. (2020), doi:10.1109/TKDE.2020.3048510.
     """
-    curve = _uplift(RankedRows.of(data, score))
-    auuc, coefficient = _areas(curve)
-    areas = [_areas(_uplift(ranked)) for ranked in RankedRows.redrawn(data, score, bootstrap)]
-    key = bootstrap.rows_key(data)
+    ranked = RankedRows.of(data, score, estimator)
+    found = ranked.increments()
+    areas = [_areas(ranked.increments(counts)) for counts in redrawn(data, bootstrap)]
+    key = rows_key(data, bootstrap)
+    auuc, coefficient = (
+        bootstrap.estimate(value, draws, key)
+        for value, draws in zip(_areas(found), zip(*areas, strict=True), strict=True)
+    )
     return Qini(
-        share=torch.linspace(0, 1, len(curve), dtype=torch.float64),
-        uplift=torch.from_numpy(curve),
-        auuc=bootstrap.estimate(auuc, [area[0] for area in areas], key),
-        coefficient=bootstrap.estimate(coefficient, [area[1] for area in areas], key),
+        share=torch.linspace(0, 1, len(data) + 1, dtype=torch.float64),
+        uplift=torch.from_numpy(found.row_by_row(found.revenue)),
+        auuc=auuc,
+        coefficient=coefficient,
     )
 
 
-def _uplift(ranked: RankedRows) -> Numbers:
-    return np.append(0.0, ranked.increments(ranked.revenue))
-
-
-def _areas(curve: Numbers) -> tuple[float, float]:
+def _areas(found: Increments) -> tuple[float, float]:
     """Return area and area above the straight line to the end."""
-    auuc = float((curve.sum() - curve[-1] / 2) / (len(curve) - 1))
-    return auuc, auuc - float(curve[-1]) / 2
+    auuc = found.area(found.revenue)
+    return auuc, auuc - float(found.revenue[-1]) / 2

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dfl.data.uplift_data import PotentialOutcomes, UpliftData
 from dfl.errors import InfeasibleBudgetError
-from dfl.metrics.arrays import Numbers
-from dfl.metrics.matched_rows import MatchedRows
-from dfl.metrics.plateaus import Events, Plateaus
-from dfl.metrics.randomised_rows import check_predictions
+from dfl.metrics.rows.plateaus import Events, Plateaus
+from dfl.metrics.rows.policy_steps import PolicySteps
+from dfl.metrics.rows.randomised_rows import PolicyEstimator, check_predictions
 from dfl.solvers.passes.hull import hull_steps
+from dfl.stats.arrays import Vector
 
 __all__ = ["CurvePoint", "SpendCurve", "observed_curve", "true_curve"]
 
@@ -71,11 +71,10 @@ class SpendCurve:
     def at(self, per_head: float) -> CurvePoint:
         """Return what is earned at a budget.
 
-        A bisection over the plateaus, from the largest multiplier (or, if that overspends,
-        from the plateau of least spend) to multiplier 0, keeps
-        ``spend(high multiplier) <= budget < spend(low multiplier)`` and ends on two
-        neighbours; they are mixed at random so that the budget is spent exactly. A budget
-        that multiplier 0 leaves unspent gives the unconstrained policy. If every multiplier
+        The smallest multiplier whose spend is within the budget, by the rule that training
+        follows too (`dfl.solvers.prices.crossing`). Just below it the budget is exceeded; the
+        two policies are mixed at random so that the budget is spent exactly. A budget that
+        multiplier 0 leaves unspent gives the unconstrained policy. If every multiplier
         overspends, the policy of least spend is mixed with the cheapest treatment.
 
         Args:
@@ -84,37 +83,40 @@ class SpendCurve:
         Raises:
             InfeasibleBudgetError: if even the cheapest treatment for everyone costs more.
         """
-        if per_head < self.cheapest_cost - 1e-9 * float(self.cost.max()):
+        if per_head < self.cheapest_cost - 1e-6 * float(self.cost.abs().max()):  # rounded prices
             raise InfeasibleBudgetError(
                 f"budget must be at least the {self.cheapest_cost:g} per head that the cheapest "
                 f"treatment costs, got {per_head:g}; raise the budget."
             )
-        mix = Plateaus(
+        (mix,) = Plateaus(
             self.cost.numpy(), self.value.numpy(), self.cheapest_cost, self.cheapest_value
-        ).mix_at(per_head)
+        ).mixes([max(per_head, self.cheapest_cost)])
         multiplier = float(self.multiplier[mix.plateau])
         return CurvePoint(multiplier, mix.cost, mix.value, mix.cheapest)
 
 
-def observed_curve(data: UpliftData, revenue: Tensor, cost: Tensor) -> SpendCurve:
+def observed_curve(
+    data: UpliftData,
+    revenue: Tensor,  # (N, M)
+    cost: Tensor,  # (N, M)
+    *,
+    estimator: PolicyEstimator = "doubly-robust",
+) -> SpendCurve:
     """Estimate a model's spend curve from randomised logs.
-
-    A row counts, with inverse propensity weight, where the model's choice is the treatment
-    it received; that holds on one interval of multipliers, so rows enter and leave once.
 
     Args:
         data: randomised rows, or rows of known propensity.
         revenue: predicted revenue, in currency. Shape ``(N, M)``.
         cost: predicted cost, in currency. Shape ``(N, M)``.
+        estimator: of spend and value; see `expected_outcome`.
 
     Raises:
         ShapeError: if predictions do not fit the rows.
-        InvalidValueError: if predictions are not finite, or the rows are observational and
-            carry no propensity.
+        InvalidValueError: if predictions are not finite, the rows are observational and carry
+            no propensity, or the estimator is unknown.
     """
-    matched = MatchedRows.of(data, revenue, cost)
-    plateaus = matched.plateaus(matched.rows.as_logged())
-    return _curve(matched.events, plateaus)
+    steps = PolicySteps.of(data, revenue, cost, estimator)
+    return _curve(steps.events, steps.plateaus(steps.rows.as_logged()))
 
 
 def true_curve(truth: PotentialOutcomes, revenue: Tensor, cost: Tensor) -> SpendCurve:
@@ -136,13 +138,13 @@ def true_curve(truth: PotentialOutcomes, revenue: Tensor, cost: Tensor) -> Spend
     true_cost = truth.cost.to("cpu", torch.float64).numpy()
     true_value = truth.revenue.to("cpu", torch.float64).numpy()
     steps = hull_steps(revenue.cpu(), cost.cpu())
-    events = Events.at(np.append(np.inf, steps.multiplier.numpy()))
+    events = Events.at(steps.multiplier.numpy())
     row, before, after = (x.numpy() for x in (steps.row, steps.previous, steps.treatment))
     base = np.arange(len(true_cost)), steps.base.numpy()
 
-    def walk(amount: Numbers) -> Numbers:
-        change = np.append(amount[base].sum(), amount[row, after] - amount[row, before])
-        return events.accumulate(change[events.order]) / len(amount)
+    def walk(amount: Vector) -> Vector:
+        change = amount[row, after] - amount[row, before]
+        return events.accumulate(float(amount[base].sum()), change[events.order]) / len(amount)
 
     arm_cost, arm_value = true_cost.mean(axis=0), true_value.mean(axis=0)
     cheapest = int(arm_cost.argmin())

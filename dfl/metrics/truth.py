@@ -11,20 +11,27 @@ from torch import Tensor
 from dfl.budget import Budget
 from dfl.data.uplift_data import PotentialOutcomes
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
-from dfl.metrics.randomised_rows import per_head_budgets
-from dfl.metrics.reference import best_mix_shares, random_shares
+from dfl.metrics.constant_mix import best_mix_shares
+from dfl.metrics.random_allocation import random_shares
+from dfl.metrics.rows.randomised_rows import per_head_budgets
 from dfl.metrics.spend_curve import true_curve
 from dfl.problem import AllocationProblem
 from dfl.solvers.greedy_dual import GreedyDual
 
-__all__ = ["PolicyValue", "TrueOutcome", "TrueScale", "check_not_above_oracle", "policy_value"]
+__all__ = [
+    "TrueOutcome",
+    "TruePolicyValue",
+    "TrueScale",
+    "check_not_above_oracle",
+    "true_policy_value",
+]
 
 _TOLERANCE = 1e-6  # of the largest true revenue; rounding of sums and of the budget's slack
 
 
 @final
 @dataclass(frozen=True)
-class PolicyValue:
+class TruePolicyValue:
     """True value of a choice for everyone; times N for totals.
 
     Args:
@@ -174,7 +181,7 @@ class TrueScale:
         return tuple(outcomes)
 
 
-def policy_value(truth: PotentialOutcomes, choice: Tensor) -> PolicyValue:
+def true_policy_value(truth: PotentialOutcomes, choice: Tensor) -> TruePolicyValue:
     """Return the true mean revenue and cost of a choice.
 
     Args:
@@ -196,7 +203,9 @@ def policy_value(truth: PotentialOutcomes, choice: Tensor) -> PolicyValue:
         raise InvalidValueError(f"choice must lie in 0 .. {arms - 1}, got {lowest} .. {highest}.")
     picked = choice.to(truth.revenue.device)[:, None]
     value = truth.revenue.gather(1, picked).mean(dtype=torch.float64)
-    return PolicyValue(float(value), float(truth.cost.gather(1, picked).mean(dtype=torch.float64)))
+    return TruePolicyValue(
+        float(value), float(truth.cost.gather(1, picked).mean(dtype=torch.float64))
+    )
 
 
 def check_not_above_oracle(value: float, oracle: float, *, scale: float) -> None:

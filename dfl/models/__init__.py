@@ -1,18 +1,35 @@
-"""Networks that predict revenue and cost per treatment, trained many at a time."""
+"""Models: what methods return, the networks they train, and the units these learn in."""
 
-from dfl.models.ensemble import FittedModel, Logs, Prediction
-from dfl.models.mlp import MLP, GateNetwork, OutcomeNetwork
+from dfl.models.architectures import (
+    ARCHITECTURES,
+    MLP,
+    AbstractArchitecture,
+    ArmHeads,
+    OuterNetwork,
+)
+from dfl.models.base import AbstractModel, Logs, Prediction, State
+from dfl.models.ensemble import NetworkEnsemble
+from dfl.models.grounded import GroundedModel
+from dfl.models.saved import MODELS, load_model, model_of
 from dfl.models.stacked import Parameters, StackedNetwork
 from dfl.models.standardisation import Scaling
 
 __all__ = [
+    "ARCHITECTURES",
     "MLP",
-    "FittedModel",
-    "GateNetwork",
+    "MODELS",
+    "AbstractArchitecture",
+    "AbstractModel",
+    "ArmHeads",
+    "GroundedModel",
     "Logs",
-    "OutcomeNetwork",
+    "NetworkEnsemble",
+    "OuterNetwork",
     "Parameters",
     "Prediction",
     "Scaling",
     "StackedNetwork",
+    "State",
+    "load_model",
+    "model_of",
 ]

@@ -1,64 +1,32 @@
-"""`FittedModel`: an ensemble that predicts revenue and cost, and allocates a budget."""
+"""`NetworkEnsemble`: outcome networks that predict their mean."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, TypeAlias, final
+from dataclasses import asdict, dataclass, fields
+from typing import Self, final
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dfl.budget import Budget
-from dfl.errors import DataError, DataNotFoundError, InvalidValueError, ShapeError
-from dfl.io import write_tensors
-from dfl.models.mlp import MLP, OutcomeNetwork
+from dfl.models.architectures import ARCHITECTURES, AbstractArchitecture, AbstractOutcomeNetwork
+from dfl.models.base import AbstractModel, Logs, Prediction, State
 from dfl.models.stacked import Parameters, StackedNetwork
 from dfl.models.standardisation import Scaling
-from dfl.problem import Allocation, AllocationProblem
-from dfl.solvers.base import AbstractSolver
-from dfl.solvers.greedy_dual import GreedyDual
 
-__all__ = ["FittedModel", "Logs", "Prediction"]
-
-Logs: TypeAlias = dict[str, float]
-"""Averages of one epoch, by what they measure."""
-
-_CHUNK = 65_536  # rows predicted at once, so that memory does not grow with the file
+__all__ = ["NetworkEnsemble"]
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Prediction:
-    """Predicted revenue and cost per person and treatment.
-
-    Args:
-        revenue: mean over the members, in currency. Shape ``(N, M)``.
-        cost: likewise, >= 0. Shape ``(N, M)``.
-        revenue_spread: standard deviation over the members, in currency, where asked for.
-        cost_spread: likewise.
-    """
-
-    revenue: Tensor
-    cost: Tensor
-    revenue_spread: Tensor | None = None
-    cost_spread: Tensor | None = None
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class FittedModel:
+class NetworkEnsemble(AbstractModel):
     """An ensemble of outcome networks with the scaling it was trained in.
 
     Args:
-        network: sizes of each member.
+        network: architecture of each member.
         parameters: stacked parameters. Shapes ``(members, ...)``.
         scaling: units of features and outcomes.
         history: what was logged per stage and epoch.
     """
 
-    network: MLP
+    network: AbstractArchitecture
     parameters: Parameters
     scaling: Scaling
     history: Mapping[str, list[Logs]]
@@ -78,103 +46,48 @@ class FittedModel:
         """Networks in the ensemble."""
         return next(iter(self.parameters.values())).shape[0]
 
-    def only(self, member: int) -> "FittedModel":
-        """Return the model of one member alone."""
-        alone = {name: stacked[member : member + 1] for name, stacked in self.parameters.items()}
-        return FittedModel(self.network, alone, self.scaling, self.history)
+    def only(self, *members: int) -> "NetworkEnsemble":
+        """Return the ensemble of some members alone."""
+        chosen = {name: stacked[list(members)] for name, stacked in self.parameters.items()}
+        return NetworkEnsemble(self.network, chosen, self.scaling, self.history)
 
-    @torch.no_grad()
-    def predict(self, features: Tensor, *, spread: bool = False) -> Prediction:
-        """Predict revenue and cost under every treatment.
+    def predict_rows(self, features: Tensor, *, spread: bool) -> Prediction:
+        """Return means over members of revenue and cost, and the spreads if asked for."""
+        rows = self.scaling.standardise(features.to(self.scaling.feature_mean))
+        revenue, cost = self.scaling.currency(StackedNetwork(self._build)(self.parameters, rows))
+        if not spread:
+            return Prediction(revenue.mean(dim=0), cost.mean(dim=0))
+        return Prediction(
+            revenue.mean(dim=0),
+            cost.mean(dim=0),
+            revenue.std(dim=0, correction=0),
+            cost.std(dim=0, correction=0),
+        )
 
-        Args:
-            features: as in training, not standardised. Shape ``(N, F)``.
-            spread: also return the members' standard deviation, a measure of how far the
-                training, not the world, leaves the answer open.
-
-        Raises:
-            ShapeError: if ``features`` is not ``(N, F)``.
-            InvalidValueError: if a feature is not finite.
-        """
-        if features.ndim != 2 or features.shape[1] != self.features:
-            raise ShapeError(f"features must be (N, {self.features}), got {tuple(features.shape)}.")
-        if not bool(features.isfinite().all()):
-            raise InvalidValueError("features must be finite, got NaN or infinity.")
-        moments = [self._moments(chunk, spread) for chunk in torch.split(features, _CHUNK)]
-        columns = [torch.cat(parts) for parts in zip(*moments, strict=True)]
-        return Prediction(*columns)
-
-    def allocate(
-        self, features: Tensor, budget: Budget, *, solver: AbstractSolver | None = None
-    ) -> Allocation:
-        """Spend a budget on these people by predicted revenue and cost.
-
-        Args:
-            features: as in training. Shape ``(N, F)``.
-            budget: money; a share is taken of predicted costs.
-            solver: default `GreedyDual`.
-
-        Raises:
-            ShapeError: if ``features`` is not ``(N, F)``.
-            InvalidValueError: if a feature is not finite.
-            InfeasibleBudgetError: if the budget is below the cheapest choice for everyone.
-        """
-        predicted = self.predict(features)
-        total = budget.total_of(predicted.cost)
-        problem = AllocationProblem(predicted.revenue, predicted.cost, total)
-        return (GreedyDual() if solver is None else solver).solve(problem)
-
-    def save(self, path: Path) -> None:
-        """Write the model as one safetensors file, whole or not at all.
-
-        Raises:
-            WriteError: if it could not be written.
-        """
+    def state(self) -> State:
+        """Return parameters, scaling, architecture and history."""
         tensors = {f"parameters/{name}": value for name, value in self.parameters.items()}
         for f in fields(Scaling):
             tensors[f"scaling/{f.name}"] = getattr(self.scaling, f.name)
-        about = {"hidden": self.network.hidden, "history": self.history}
-        write_tensors(path, tensors, {"dfl": json.dumps(about)})  # one key: order is not kept
+        name = ARCHITECTURES.name_of(type(self.network))
+        sizes = asdict(self.network)  # type: ignore[call-overload]  # members are dataclasses
+        about = {"network": name, "sizes": sizes, "history": dict(self.history)}
+        return State("ensemble", tensors, about)
 
-    @staticmethod
-    def load(path: Path) -> "FittedModel":
-        """Read a model that `save` wrote.
+    @classmethod
+    def of_state(cls, state: State) -> Self:
+        """Return the ensemble that `state` described; names and shapes are checked."""
+        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in state.about["sizes"].items()}
+        network = ARCHITECTURES.make(state.about["network"], **sizes)
+        parameters = {
+            name.removeprefix("parameters/"): value
+            for name, value in state.tensors.items()
+            if name.startswith("parameters/")
+        }
+        scaling = Scaling(**{f.name: state.tensors[f"scaling/{f.name}"] for f in fields(Scaling)})
+        model = cls(network, parameters, scaling, state.about["history"])
+        StackedNetwork(model._build).check(parameters)
+        return model
 
-        Raises:
-            DataNotFoundError: if there is no such file.
-            DataError: if the file is unreadable, truncated, or no model.
-        """
-        if not path.exists():
-            raise DataNotFoundError(f"no model at {path}; train one with 'dfl run'.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return _assemble(tensors, metadata)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} is not a readable dfl model ({error}).") from error
-
-    def _moments(self, features: Tensor, spread: bool) -> list[Tensor]:
-        """Return means over members of revenue and cost, then the spreads if asked for."""
-        rows = self.scaling.standardise(features.to(self.scaling.feature_mean))
-        stacked = StackedNetwork(self._build)(self.parameters, rows)
-        revenue, cost = self.scaling.currency(stacked)
-        moments = [revenue.mean(dim=0), cost.mean(dim=0)]
-        if spread:
-            moments += [revenue.std(dim=0, correction=0), cost.std(dim=0, correction=0)]
-        return moments
-
-    def _build(self) -> OutcomeNetwork:
-        return OutcomeNetwork(self.network, self.features, self.treatments)
-
-
-def _assemble(tensors: dict[str, Tensor], metadata: Any) -> FittedModel:
-    parameters = {
-        name.removeprefix("parameters/"): value
-        for name, value in tensors.items()
-        if name.startswith("parameters/")
-    }
-    scaling = Scaling(**{f.name: tensors[f"scaling/{f.name}"] for f in fields(Scaling)})
-    about = json.loads(metadata["dfl"])
-    hidden = tuple(int(size) for size in about["hidden"])
-    return FittedModel(MLP(hidden), parameters, scaling, about["history"])
+    def _build(self) -> AbstractOutcomeNetwork:
+        return self.network.build(self.features, self.treatments)

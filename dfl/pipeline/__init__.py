@@ -3,6 +3,7 @@
 from dfl.pipeline.allocating import CustomerAllocation, allocate_file
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.lock import locked
 from dfl.pipeline.run import report_of, resume, run
 from dfl.pipeline.watcher import Silent, Watcher
 
@@ -14,6 +15,7 @@ __all__ = [
     "allocate_file",
     "compare",
     "comparison_report_of",
+    "locked",
     "report_of",
     "resume",
     "resume_comparison",

@@ -1,29 +1,47 @@
-"""A finished run's model spends a budget on every row of a Parquet file."""
+"""A finished run's model spends a budget on every row of a file."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from dfl.budget import Budget
 from dfl.config import read_solver
 from dfl.data import FeatureEncoder
-from dfl.errors import DataError, DataNotFoundError, DflError, InvalidValueError
+from dfl.data.sources.reading import find_file
+from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.io import write_whole
-from dfl.methods import FittedModel
+from dfl.models import AbstractModel
+from dfl.pipeline.customers import CustomerFile, check_output, writer
 from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.served import Served
 from dfl.problem import Allocation, AllocationProblem
 
-__all__ = ["CustomerAllocation", "allocate_file"]
+__all__ = ["CustomerAllocation", "HeldOut", "allocate_file"]
 
-_CHUNK = 65_536  # rows read, predicted or written at once
 _OURS = ("row", "treatment", "treatment_name", "predicted_revenue", "predicted_cost")
+
+
+@final
+@dataclass(frozen=True)
+class HeldOut:
+    """What allocations by this model earned on the run's test rows, in currency per head.
+
+    Args:
+        budget: the budget nearest to the one asked for, of those that were measured.
+        value: revenue.
+        low: lower end of its interval.
+        high: upper end.
+    """
+
+    budget: float
+    value: float
+    low: float
+    high: float
 
 
 @final
@@ -32,14 +50,16 @@ class CustomerAllocation:
     """What was written.
 
     Args:
-        allocation: the choice for everyone.
+        allocation: the choice for everyone; its revenue and cost are predictions.
         budget: money for all of them, in currency.
         people: people under each treatment, by its name.
+        held_out: what the run measured at the nearest budget, or None.
     """
 
     allocation: Allocation
     budget: float
     people: dict[str, int]
+    held_out: HeldOut | None
 
 
 def allocate_file(
@@ -50,72 +70,70 @@ def allocate_file(
     *,
     solver: str | None = None,
     keep: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> CustomerAllocation:
-    """Give every row of a Parquet file a treatment, by predicted revenue and cost.
+    """Give every row of a file a treatment, by predicted revenue and cost.
 
     Rows keep their order. Memory holds two float32 numbers per person and treatment, and
-    what the solver needs; features are read and predicted in chunks.
+    what the solver needs; features of a Parquet file are read and predicted in chunks.
 
     Args:
         folder: of a run with a model.
-        customers: Parquet file with the feature columns of the training data.
-        output: Parquet file to write, whole or not at all: columns ``row`` (from 0),
+        customers: Parquet or CSV file with the feature columns of the training data, as it
+            stands or inside the folder that ``DFL_DATA`` names.
+        output: Parquet or CSV file to write, whole or not at all: columns ``row`` (from 0),
             the kept ones, ``treatment``, ``treatment_name``, ``predicted_revenue`` and
             ``predicted_cost`` in currency.
         budget: money; a share is taken of predicted costs.
         solver: name of a solver, or None for the run's own.
-        keep: columns to carry over.
+        keep: columns to carry over, such as an id.
+        overwrite: whether ``output`` may replace a file.
 
     Raises:
         RunFolderError: if the run has no encoder yet.
         DataNotFoundError: if there is no model or no such file.
         DataError: if the file is unreadable or truncated, lacks a column, or holds values
-            that cannot be encoded; says in which rows.
-        InvalidValueError: if ``output`` is ``customers``, or a kept column is named as one
-            that is written.
+            that cannot be encoded or kept; says in which rows.
+        InvalidValueError: if ``output`` is ``customers``, cannot be written or exists, or a
+            kept column is named as one that is written.
         InfeasibleBudgetError: if the budget is below the cheapest treatment for everyone.
         ConfigError: if the solver is unknown.
         WriteError: if the output could not be written; nothing is left of it then.
+
+    Warns:
+        DataWarning: as `FeatureEncoder.encode`.
     """
-    encoded = folder.read_json("encoder.json")
-    encoder, names = FeatureEncoder.from_dict(encoded), encoded["treatment_names"]
+    customers, keep = find_file(customers), tuple(dict.fromkeys(keep))
+    served = Served.of(folder)
+    model, encoder, names = served.model, served.encoder, served.treatment_names
     chosen = read_solver(folder.config["solver"] if solver is None else solver)
-    model = FittedModel.load(folder.path / "model.safetensors")
-    _check_names(customers, output, keep)
-    with _opened(customers) as file:
-        features = [column.name for column in encoder.columns]
-        _check_columns(customers, file.schema_arrow.names, features, keep)
-        revenue, cost = _predict(model, encoder, file, features, customers)
-        cheapest = float(cost.amin(dim=1).sum(dtype=torch.float64))
-        dearest = float(cost.amax(dim=1).sum(dtype=torch.float64))
-        total = budget.total_for(len(revenue), cheapest, dearest)
+    _check_names(customers, output, keep, overwrite=overwrite)
+    features = tuple(dict.fromkeys(column.name for column in encoder.columns))
+    with CustomerFile.opened(customers, features, keep) as file:
+        revenue, cost = _predict(model, encoder, file, features)
+        total = budget.total_of(cost)
+        held_out = _held_out(folder, total / max(len(cost), 1))  # may find the run damaged
         found = chosen.solve(AllocationProblem(revenue, cost, total))
         columns = _Columns(found.choice, revenue, cost, names)
-        write_whole(output, lambda path: _write(path, file, columns, keep))
+        write_whole(output, lambda path: _write(output, path, file, columns, keep))
     counts = torch.bincount(found.choice, minlength=len(names)).tolist()
-    return CustomerAllocation(found, total, dict(zip(names, counts, strict=True)))
+    people = dict(zip(names, counts, strict=True))
+    return CustomerAllocation(found, total, people, held_out)
 
 
 def _predict(
-    model: FittedModel,
-    encoder: FeatureEncoder,
-    file: pq.ParquetFile,
-    features: list[str],
-    customers: Path,
+    model: AbstractModel, encoder: FeatureEncoder, file: CustomerFile, features: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
     """Return predicted revenue and cost of every row, each ``(N, M)``."""
-    rows = file.metadata.num_rows
-    revenue = torch.empty(rows, model.treatments)
+    revenue = torch.empty(file.rows, model.treatments)
     cost = torch.empty_like(revenue)
-    start = 0
-    for batch in file.iter_batches(batch_size=_CHUNK, columns=features):
-        stop = start + batch.num_rows
+    for part, table in file.chunks(features):
         try:
-            predicted = model.predict(encoder.encode(batch.to_pandas()))
+            predicted = model.predict(encoder.encode(table))
         except DflError as error:
-            raise DataError(f"{customers}, rows {start} to {stop - 1}: {error}") from error
-        revenue[start:stop], cost[start:stop] = predicted.revenue, predicted.cost
-        start = stop
+            where = f"{file.path}, rows {part.start} to {part.stop - 1}"
+            raise DataError(f"{where}: {error}") from error
+        revenue[part], cost[part] = predicted.revenue, predicted.cost
     return revenue, cost
 
 
@@ -129,11 +147,12 @@ class _Columns:
     cost: Tensor
     names: Sequence[str]
 
-    def rows(self, start: int, stop: int) -> dict[str, Any]:
+    def rows(self, part: slice) -> dict[str, Any]:
         """Return these columns for some rows, as Arrow arrays."""
-        choice = self.choice[start:stop]
-        picked = [part[start:stop].gather(1, choice[:, None])[:, 0] for part in self.amounts]
+        choice = self.choice[part]
         codes = pa.array(choice.numpy().astype("int32"))
+        amounts = (self.revenue, self.cost)
+        picked = [one[part].gather(1, choice[:, None])[:, 0] for one in amounts]
         return {
             "treatment": pa.array(choice.numpy()),
             "treatment_name": pa.DictionaryArray.from_arrays(codes, pa.array(self.names)),
@@ -141,66 +160,44 @@ class _Columns:
             "predicted_cost": pa.array(picked[1].numpy()),
         }
 
-    @property
-    def amounts(self) -> tuple[Tensor, Tensor]:
-        """Predicted revenue and cost."""
-        return self.revenue, self.cost
 
-
-def _write(path: Path, file: pq.ParquetFile, columns: _Columns, keep: Sequence[str]) -> None:
+def _write(
+    output: Path, path: Path, file: CustomerFile, columns: _Columns, keep: Sequence[str]
+) -> None:
     """Write all rows in chunks; kept columns are read once more, chunk by chunk."""
-    kept = [file.schema_arrow.field(name) for name in keep]
-    types = [(name, array.type) for name, array in columns.rows(0, 0).items()]
-    schema = pa.schema([("row", pa.int64()), *((f.name, f.type) for f in kept), *types])
-    with pq.ParquetWriter(path, schema) as writer:
-        for start, stop, own in _kept_chunks(file, columns.choice.shape[0], keep):
-            row = pa.array(range(start, stop), type=pa.int64())
-            table = {"row": row, **own, **columns.rows(start, stop)}
-            writer.write_table(pa.table(table, schema=schema))
-
-
-def _kept_chunks(
-    file: pq.ParquetFile, rows: int, keep: Sequence[str]
-) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """Yield where each chunk starts and stops, and its kept columns."""
-    if not keep:
-        yield from ((start, min(start + _CHUNK, rows), {}) for start in range(0, rows, _CHUNK))
-        return
-    start = 0
-    for batch in file.iter_batches(batch_size=_CHUNK, columns=list(keep)):
-        stop = start + batch.num_rows
-        yield start, stop, {name: batch.column(name) for name in keep}
-        start = stop
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file; whatever Arrow finds wrong in it becomes a `DataError`."""
-    if not path.is_file():
-        raise DataNotFoundError(f"no customers file at {path}.")
+    kept = [(name, file.field(name).type) for name in keep]
+    ours = [(name, array.type) for name, array in columns.rows(slice(0, 0)).items()]
+    schema = pa.schema([("row", pa.int64()), *kept, *ours])
     try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except DflError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file ({error}).") from error
+        with writer(output, path, schema) as written:
+            for part, own in file.chunks(keep):
+                row = pa.array(range(part.start, part.stop), type=pa.int64())
+                table = {"row": row, **{name: own.column(name) for name in keep}}
+                written.write_table(pa.table({**table, **columns.rows(part)}, schema=schema))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise DataError(f"the kept columns {list(keep)} cannot be written ({error}).") from error
 
 
-def _check_names(customers: Path, output: Path, keep: Sequence[str]) -> None:
+def _held_out(folder: RunFolder, per_head: float) -> HeldOut | None:
+    """Return what the run measured at the budget nearest to this one."""
+    if not (folder.path / "metrics.json").exists():
+        return None
+    metrics = folder.read_json("metrics.json")
+    points = [HeldOut(**{key: point[key] for key in _POINT}) for point in metrics.get("curve", [])]
+    points += [
+        HeldOut(one["per_head"], *(one["eom"][key] for key in ("value", "low", "high")))
+        for one in metrics["budgets"]
+    ]
+    return min(points, key=lambda point: abs(point.budget - per_head))
+
+
+_POINT = ("budget", "value", "low", "high")
+
+
+def _check_names(customers: Path, output: Path, keep: Sequence[str], *, overwrite: bool) -> None:
     if output.resolve() == customers.resolve():
         raise InvalidValueError(f"output must be another file than the customers, got {output}.")
     taken = sorted(set(keep) & set(_OURS))
     if taken:
         raise InvalidValueError(f"keep must not name a column that is written, got {taken}.")
-
-
-def _check_columns(
-    customers: Path, there: Sequence[str], features: Sequence[str], keep: Sequence[str]
-) -> None:
-    missing = [name for name in (*features, *keep) if name not in there]
-    if missing:
-        raise DataError(
-            f"{customers} must have the columns {missing}, which the model was trained on or "
-            f"--keep names; it has {list(there)}."
-        )
+    check_output(output, overwrite=overwrite)

@@ -6,9 +6,11 @@ from typing import Any
 
 from dfl.config import Comparison, Study, read_comparison
 from dfl.data import AbstractTable, HybridData
+from dfl.errors import RunFolderError
 from dfl.pipeline.differences import summary
 from dfl.pipeline.folder import RunFolder
-from dfl.pipeline.run import finish, fit, on_device, predict
+from dfl.pipeline.lock import locked, release
+from dfl.pipeline.run import finish, fit, in_parts, on_device, predict, read_again
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick
 from dfl.report.report import Report, comparison_report
@@ -36,9 +38,10 @@ def compare(comparison: Comparison, path: Path, watcher: Watcher) -> RunFolder:
     RunFolder.check_free(path)
     for study in comparison.studies:
         study.check()
-    data, yardsticks = _prepare(comparison, watcher)
-    folder = RunFolder.create(path, comparison.config)
-    _finish(comparison, data, yardsticks, folder, watcher)
+    rows = _prepare(comparison, watcher)
+    with locked(path):
+        folder = RunFolder.create(path, comparison.config)
+        _finish(comparison, *rows, folder, watcher)
     return folder
 
 
@@ -49,13 +52,14 @@ def resume_comparison(path: Path, watcher: Watcher) -> RunFolder:
         RunFolderError: if there is no folder of a comparison.
         DflError: as `compare`.
     """
-    folder = RunFolder.open(path)
+    folder = RunFolder.open(path, of="compare")
     if folder.finished:
+        release(path)
         watcher.say(f"{path} is finished; nothing to do.")
         return folder
-    comparison = read_comparison(folder.config)
-    data, yardsticks = _prepare(comparison, watcher)
-    _finish(comparison, data, yardsticks, folder, watcher)
+    with locked(path):
+        comparison = read_again(read_comparison, folder)
+        _finish(comparison, *_prepare(comparison, watcher), folder, watcher)
     return folder
 
 
@@ -75,6 +79,7 @@ def _prepare(comparison: Comparison, watcher: Watcher) -> tuple[list[HybridData]
     watcher.say(f"Loading data: {first.data_name}")
     source = first.data.load() if isinstance(first.data, AbstractTable) else first.data
     data = [source.hybrid(first.seed + seed) for seed in seeds]
+    watcher.say(f"Rows: {in_parts(data[0])}{', in each seed' if len(data) > 1 else ''}")
     one = comparison.seeds == 1
     yardsticks = [
         Yardstick.of(part.test, first.budgets, first.evaluation, curve=one) for part in data
@@ -92,17 +97,31 @@ def _finish(
     evaluations: dict[str, Evaluation] = {}
     metrics: dict[str, list[Mapping[str, Any]]] = {}
     for study in comparison.studies:
-        own = RunFolder(folder.path / study.name)
-        if not (own.path / "config.yaml").exists():
-            own = RunFolder.create(own.path, study.config)
-        if comparison.seeds == 1:
-            evaluation = finish(study, data[0], yardsticks[0], own, watcher)
-            evaluations[study.name] = evaluation
-            metrics[study.name] = [evaluation.metrics]
-        else:
-            metrics[study.name] = _all_seeds(study, data, yardsticks, own, watcher)
+        path = folder.path / study.name
+        with locked(path):
+            own = _own(path, study)
+            if comparison.seeds == 1:
+                evaluation = finish(study, data[0], yardsticks[0], own, watcher)
+                evaluations[study.name] = evaluation
+                metrics[study.name] = [evaluation.metrics]
+            else:
+                metrics[study.name] = _all_seeds(study, data, yardsticks, own, watcher)
     folder.write_json("comparison.json", summary(comparison, metrics, evaluations))
+    folder.seal("comparison.json")
     folder.write_report(comparison_report_of(folder))
+
+
+def _own(path: Path, study: Study) -> RunFolder:
+    """Return the folder of one method, begun here or before."""
+    if not (path / "config.yaml").exists():
+        return RunFolder.create(path, study.config)
+    folder = RunFolder.open(path)
+    if folder.config != study.config:
+        raise RunFolderError(
+            f"{path} holds a run of another configuration than the comparison has for it; move it "
+            "away to train the method anew."
+        )
+    return folder
 
 
 def _all_seeds(
@@ -113,7 +132,7 @@ def _all_seeds(
     watcher: Watcher,
 ) -> list[Mapping[str, Any]]:
     """Train all seeds of one method at once, and return the metrics of each."""
-    if not (folder.path / "metrics.json").exists():
+    if not folder.has("metrics.json"):
         watcher.say(f"Training {study.name} on {len(data)} seeds")
         sets = [on_device(study, part, study.seed + seed) for seed, part in enumerate(data)]
         models = fit(study, sets, folder, watcher)
@@ -123,6 +142,7 @@ def _all_seeds(
             for model, part, yardstick in zip(models, data, yardsticks, strict=True)
         ]
         folder.write_json("metrics.json", {"seeds": found})
-        folder.drop_checkpoints()
+        folder.seal("metrics.json", "history.json", "timing.json")
+    folder.drop_checkpoints()
     seeds: list[Mapping[str, Any]] = folder.read_json("metrics.json")["seeds"]
     return seeds

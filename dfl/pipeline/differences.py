@@ -78,6 +78,8 @@ def _at_budget(
     methods: dict[str, dict[str, object]] = {}
     for name, seeds in found.items():
         methods[name] = entry = _summarise(seeds, "eom", "value", level)
+        if all("against_best_mix" in one for one in metrics[name]):  # older folders have none
+            entry["against_best_mix"] = _against_mix(metrics[name], seeds, level)
         if name == comparison.baseline:
             continue
         if evaluations:
@@ -97,6 +99,14 @@ def _at_budget(
     if "true" in base[0]:
         references["oracle"] = _summarise(base, None, "oracle", level)
     return {"given": base[0]["given"], "methods": methods, "references": references}
+
+
+def _against_mix(
+    metrics: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]], level: float
+) -> dict[str, float]:
+    """Return what a method earns more than the best constant mix, at the budget of ``seeds``."""
+    found = [one["against_best_mix"][at["given"]] for one, at in zip(metrics, seeds, strict=True)]
+    return found[0] if len(found) == 1 else across([one["value"] for one in found], level)
 
 
 def _summarise(

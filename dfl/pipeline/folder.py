@@ -1,5 +1,6 @@
 """`RunFolder`: everything a run leaves behind, in one folder."""
 
+import hashlib
 import json
 import platform
 import shutil
@@ -12,8 +13,9 @@ from typing import Any, final
 
 import dfl
 from dfl.config.yaml_text import read_yaml, to_yaml
-from dfl.errors import DataError, RunFolderError, WriteError
-from dfl.io import write_json, write_whole
+from dfl.errors import DataError, RunFolderError
+from dfl.io import UNFINISHED, write_bytes, write_json
+from dfl.pipeline.lock import LOCK, make_folder
 from dfl.report.report import Report
 
 __all__ = ["RunFolder"]
@@ -30,13 +32,20 @@ _LIBRARIES = (
 )
 
 
+_FORMAT = 2  # folders without this number have no manifest
+_BEFORE_CONFIG = {LOCK, "manifest.json", "versions.json"}  # all that a killed start leaves
+
+
 @final
 @dataclass(frozen=True)
 class RunFolder:
     """A folder of one run or one comparison.
 
-    ``config.yaml`` is written first and ``report.html`` last, so the first marks a run
-    folder and the last a finished one.
+    ``config.yaml`` marks a run folder, ``report.html`` a finished one. ``manifest.json``
+    holds a checksum of every file that numbers depend on: a *sealed* file. What is written
+    and not yet sealed when a run stops is written again, and a sealed file that has changed
+    is refused wherever it is read. Folders of earlier versions, without a manifest, are read
+    as they are. Whoever writes holds the folder by `locked`.
 
     Args:
         path: of the folder.
@@ -49,7 +58,7 @@ class RunFolder:
         """Refuse a folder in which something stands already.
 
         Raises:
-            RunFolderError: if it exists and is not an empty folder.
+            RunFolderError: if it exists and holds more than a start that was stopped at once.
         """
         if not path.exists():
             return
@@ -59,7 +68,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{path} already holds a run; go on with it by --resume, or choose another folder."
             )
-        if any(path.iterdir()):
+        if not _only_begun(path):
             raise RunFolderError(f"{path} is not empty and holds no run; choose another folder.")
 
     @staticmethod
@@ -75,22 +84,47 @@ class RunFolder:
             WriteError: if it could not be written.
         """
         RunFolder.check_free(path)
+        make_folder(path)
         folder = RunFolder(path)
-        folder._make(path)
-        folder.write_json("versions.json", _versions())
-        folder.write_text("config.yaml", to_yaml(config))
+        versions = {"run_folder": _FORMAT, **_versions()}
+        files = {
+            "versions.json": json.dumps(versions, indent=2).encode(),
+            "config.yaml": to_yaml(config).encode(),
+        }
+        folder._write_manifest({name: _checksum(content) for name, content in files.items()})
+        for name, content in files.items():
+            folder.write_bytes(name, content)
         return folder
 
     @staticmethod
-    def open(path: Path) -> "RunFolder":
+    def open(path: Path, *, of: str | None = None) -> "RunFolder":
         """Return the run folder at ``path``.
 
+        Args:
+            path: of the folder.
+            of: command that must have made it, ``"run"`` or ``"compare"``; None: either.
+
         Raises:
-            RunFolderError: if there is none.
+            RunFolderError: if there is none, or another command made it.
+            DataError: if its configuration is not the one that was written.
         """
-        if not (path / "config.yaml").is_file():
-            raise RunFolderError(f"{path} is not a run folder: it holds no config.yaml.")
-        return RunFolder(path)
+        if (path / "config.yaml").is_file():
+            folder = RunFolder(path)
+            if of not in (None, folder.kind):
+                raise RunFolderError(
+                    f"{path} was made by 'dfl {folder.kind}', not by 'dfl {of}'; use that command."
+                )
+            return folder
+        if path.is_dir() and any(path.iterdir()) and _only_begun(path):
+            raise RunFolderError(
+                f"{path} was stopped before anything was done; run it again without --resume."
+            )
+        raise RunFolderError(f"{path} is not a run folder: it holds no config.yaml.")
+
+    @property
+    def kind(self) -> str:
+        """The command that made the folder: ``"run"`` or ``"compare"``."""
+        return "compare" if "runs" in self.config else "run"
 
     @property
     def finished(self) -> bool:
@@ -103,43 +137,82 @@ class RunFolder:
 
         Raises:
             ConfigError: if the file is not readable YAML.
+            DataError: if it is not the one that was written.
         """
-        return read_yaml(self.path / "config.yaml")
+        return read_yaml(self.checked("config.yaml"))
 
     @property
     def config_text(self) -> str:
         """The resolved configuration as it stands in the folder."""
-        return (self.path / "config.yaml").read_text(encoding="utf-8")
+        return self.checked("config.yaml").read_text(encoding="utf-8")
+
+    @property
+    def made_by(self) -> str:
+        """The version of dfl that made the folder."""
+        return str(self.read_json("versions.json").get("dfl", "unknown"))
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of checkpoints, made when asked for; gone once the run is finished."""
+        """Folder of checkpoints, made when asked for; gone once the model is kept."""
         path = self.path / "checkpoints"
-        self._make(path)
+        make_folder(path)
         return path
 
     def drop_checkpoints(self) -> None:
         """Remove the checkpoints of a run that needs them no more."""
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
+    def seal(self, *names: str) -> None:
+        """Write the checksums of finished files into the manifest.
+
+        Raises:
+            WriteError: if it could not be written.
+            DataError: if it is damaged.
+        """
+        sealed = self._sealed()
+        if sealed is not None:  # a folder of an earlier version stays one
+            new = {name: _checksum((self.path / name).read_bytes()) for name in names}
+            self._write_manifest(sealed | new)
+
+    def has(self, name: str) -> bool:
+        """Say whether a file is there and was finished.
+
+        Raises:
+            DataError: if the manifest is damaged.
+        """
+        sealed = self._sealed()
+        return (self.path / name).exists() if sealed is None else name in sealed
+
+    def checked(self, name: str) -> Path:
+        """Return the path of a finished file, after its checksum was found right.
+
+        Raises:
+            RunFolderError: if the file is not there, because the run did not finish.
+            DataError: if it is not the file that was written.
+        """
+        path, sealed = self.path / name, self._sealed()
+        if not path.exists() or (sealed is not None and name not in sealed):
+            kind = "compare" if name == "comparison.json" else "run"
+            raise RunFolderError(
+                f"{path} is missing: the run did not finish; go on with it by "
+                f"'dfl {kind} -o {self.path} --resume'."
+            )
+        if sealed is not None and _checksum(path.read_bytes()) != sealed[name]:
+            raise DataError(
+                f"{path} is not the file that the run wrote: its checksum differs, so it was "
+                "damaged, changed or taken from another run. Put the original back, or run again "
+                "in another folder."
+            )
+        return path
+
     def read_json(self, name: str) -> dict[str, Any]:
         """Read one of the folder's files.
 
         Raises:
-            RunFolderError: if the file is not there, because the run did not finish.
-            DataError: if it is not readable JSON.
+            RunFolderError: as `checked`.
+            DataError: as `checked`, or if it does not hold a JSON object.
         """
-        path = self.path / name
-        if not path.exists():
-            raise RunFolderError(
-                f"{path} is missing: the run did not finish; go on with it by "
-                f"'dfl run -o {self.path} --resume'."
-            )
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is unreadable ({error}).") from error
-        return content
+        return _read_object(self.checked(name))
 
     def write_json(self, name: str, content: Mapping[str, object]) -> None:
         """Write a JSON file, whole or not at all.
@@ -149,14 +222,6 @@ class RunFolder:
         """
         write_json(self.path / name, content)
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file, whole or not at all.
-
-        Raises:
-            WriteError: if it could not be written.
-        """
-        self.write_bytes(name, text.encode())
-
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all; its folder is made where it is missing.
 
@@ -164,27 +229,65 @@ class RunFolder:
             WriteError: if it could not be written.
         """
         path = self.path / name
-        self._make(path.parent)
-
-        def write(temporary: Path) -> None:
-            temporary.write_bytes(content)
-
-        write_whole(path, write)
+        make_folder(path.parent)
+        write_bytes(path, content)
 
     def write_report(self, report: Report) -> None:
-        """Write plots, then the page, which marks the folder as finished.
+        """Draw and write plots, then the page, which marks the folder as finished.
 
         Raises:
             WriteError: if a file could not be written.
         """
-        for name, content in report.files.items():
+        for name, content in report.files().items():
             self.write_bytes(name, content)
 
-    def _make(self, path: Path) -> None:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError(f"could not make the folder {path}: {error.strerror}.") from error
+    def _sealed(self) -> dict[str, str] | None:
+        """Return file to checksum, or None for a folder of a version without a manifest."""
+        path = self.path / "manifest.json"
+        if not path.exists():
+            versions = self.path / "versions.json"
+            if versions.exists() and "run_folder" in _read_object(versions):
+                raise DataError(
+                    f"{path} is missing, so the other files cannot be checked; put it back, or run "
+                    "again in another folder."
+                )
+            return None
+        content = _read_object(path)
+        files = content.get("files")
+        if not isinstance(files, dict) or content.get("checksum") != _checksum(_canonical(files)):
+            raise DataError(
+                f"{path} is damaged, so the other files cannot be checked; put it back, or run "
+                "again in another folder."
+            )
+        return files
+
+    def _write_manifest(self, files: Mapping[str, str]) -> None:
+        content = {"files": dict(files), "checksum": _checksum(_canonical(files))}
+        self.write_json("manifest.json", content)
+
+
+def _only_begun(path: Path) -> bool:
+    """Say whether a folder holds nothing but what a start leaves that was stopped at once."""
+    names = {file.name for file in path.iterdir() if not UNFINISHED.fullmatch(file.name)}
+    return names <= _BEFORE_CONFIG
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _canonical(files: Mapping[str, str]) -> bytes:
+    return json.dumps(files, sort_keys=True).encode()
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is unreadable ({error}).") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} must hold a JSON object, got {type(content).__name__}.")
+    return content
 
 
 def _versions() -> dict[str, object]:

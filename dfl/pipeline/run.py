@@ -2,19 +2,38 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import dfl
 from dfl.config import Study, read_study
 from dfl.data import HybridData, UpliftData
-from dfl.methods import FittedModel, Monitor, Prediction, TrainingSet
+from dfl.errors import ConfigError, DflError
+from dfl.methods import Monitor, TrainingSet
+from dfl.models import AbstractModel, Prediction
+from dfl.pipeline.expected_time import expected_seconds, in_words
 from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.lock import locked, release
+from dfl.pipeline.served import ENCODER, MODEL, load_model
+from dfl.pipeline.spend import spend_ratio
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
 from dfl.report.report import Report, run_report
 
-__all__ = ["finish", "fit", "on_device", "predict", "report_of", "resume", "run"]
+__all__ = [
+    "finish",
+    "fit",
+    "on_device",
+    "predict",
+    "read_again",
+    "report_of",
+    "resume",
+    "run",
+]
+
+T = TypeVar("T")
 
 
 def run(study: Study, path: Path, watcher: Watcher) -> RunFolder:
@@ -26,18 +45,17 @@ def run(study: Study, path: Path, watcher: Watcher) -> RunFolder:
         watcher: follows.
 
     Raises:
-        RunFolderError: if the folder exists and is not empty.
+        RunFolderError: if the folder exists and is not empty, or is in use.
         ConfigError: if parts do not fit.
         DflError: whatever data, method and metrics raise; a run that was stopped after its
             folder was made can be resumed.
     """
     RunFolder.check_free(path)
     study.check()
-    watcher.say(f"Loading data: {study.data_name}")
-    data = study.data.hybrid(study.seed)
-    yardstick = Yardstick.of(data.test, study.budgets, study.evaluation)
-    folder = RunFolder.create(path, study.config)
-    finish(study, data, yardstick, folder, watcher)
+    rows = _prepare(study, watcher)
+    with locked(path):
+        folder = RunFolder.create(path, study.config)
+        finish(study, *rows, folder, watcher)
     return folder
 
 
@@ -49,19 +67,53 @@ def resume(path: Path, watcher: Watcher) -> RunFolder:
         watcher: follows; hears so if the run is finished already.
 
     Raises:
-        RunFolderError: if there is no run folder.
+        RunFolderError: if there is no run folder, or it is in use.
         DflError: as `run`.
     """
-    folder = RunFolder.open(path)
+    folder = RunFolder.open(path, of="run")
     if folder.finished:
+        release(path)
         watcher.say(f"{path} is finished; nothing to do.")
         return folder
-    study = read_study(folder.config)
-    watcher.say(f"Going on with {path}: loading data: {study.data_name}")
-    data = study.data.hybrid(study.seed)
-    yardstick = Yardstick.of(data.test, study.budgets, study.evaluation)
-    finish(study, data, yardstick, folder, watcher)
+    with locked(path):
+        study = read_again(read_study, folder)
+        finish(study, *_prepare(study, watcher), folder, watcher)
     return folder
+
+
+def read_again(read: Callable[[Mapping[str, Any]], T], folder: RunFolder) -> T:
+    """Read the configuration of a folder, which an earlier version may have made.
+
+    Raises:
+        ConfigError: if it does not fit this version, saying which made it.
+    """
+    try:
+        return read(folder.config)
+    except ConfigError as error:
+        made_by = "this version"
+        with suppress(DflError):
+            made_by = f"dfl {folder.made_by}"
+        raise ConfigError(
+            f"{folder.path / 'config.yaml'}: {error} The folder was made by {made_by}, this is dfl "
+            f"{dfl.__version__}; CHANGELOG.md says which names have changed."
+        ) from error
+
+
+def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
+    """Load the rows, and prepare what a model is measured by on them."""
+    watcher.say(f"Loading data: {study.data_name}")
+    data = study.data.hybrid(study.seed)
+    watcher.say(f"Rows: {in_parts(data)}")
+    return data, Yardstick.of(data.test, study.budgets, study.evaluation)
+
+
+def in_parts(data: HybridData) -> str:
+    """Say how many rows each part has."""
+    return ", ".join(f"{rows:,} {part}" for part, rows in _rows_of(data).items())
+
+
+def _rows_of(data: HybridData) -> dict[str, int]:
+    return {part: len(getattr(data, part) or ()) for part in ("rct", "obs", "validation", "test")}
 
 
 def finish(
@@ -72,20 +124,25 @@ def finish(
     The model is always read back from its file before it is evaluated, so that a resumed
     run and one on an accelerator report what the file gives on any machine.
     """
-    if not (folder.path / "model.safetensors").exists():
+    if not folder.has(MODEL):
         watcher.say(f"Training {study.name}")
         (model,) = fit(study, [on_device(study, data, study.seed)], folder, watcher)
+        kept = [MODEL, "history.json", "timing.json"]
         if data.encoder is not None:
             names = {"treatment_names": list(treatment_names(data.test))}
-            folder.write_json("encoder.json", data.encoder.to_dict() | names)
-        model.save(folder.path / "model.safetensors")
+            folder.write_json(ENCODER, data.encoder.to_dict() | names)
+            kept.append(ENCODER)
+        model.save(folder.path / MODEL)
+        folder.seal(*kept)
+    folder.drop_checkpoints()
     watcher.say(f"Evaluating {study.name}")
-    model = FittedModel.load(folder.path / "model.safetensors")
-    evaluation = yardstick.measure(predict(model, data.test), study.solver)
+    predicted = predict(load_model(folder), data.test)
+    evaluation = yardstick.measure(predicted, study.solver)
     if not folder.finished:
-        folder.write_json("metrics.json", _metrics(study, data, evaluation))
+        metrics = _metrics(study, data, evaluation) | {"spend": _spend(study, data, predicted)}
+        folder.write_json("metrics.json", metrics)
+        folder.seal("metrics.json")
         folder.write_report(report_of(folder))
-        folder.drop_checkpoints()
     return evaluation
 
 
@@ -94,13 +151,13 @@ def report_of(folder: RunFolder) -> Report:
 
     Raises:
         RunFolderError: if it has not.
-        DataError: if a file is unreadable.
+        DataError: if a file is unreadable, or not what a run writes.
     """
     metrics, history = folder.read_json("metrics.json"), folder.read_json("history.json")
     return run_report(metrics, history, folder.config_text)
 
 
-def predict(model: FittedModel, rows: UpliftData) -> Prediction:
+def predict(model: AbstractModel, rows: UpliftData) -> Prediction:
     """Return a model's predictions for logged rows, on the CPU."""
     found = model.predict(rows.features.cpu())
     return Prediction(found.revenue.cpu(), found.cost.cpu())
@@ -108,19 +165,25 @@ def predict(model: FittedModel, rows: UpliftData) -> Prediction:
 
 def on_device(study: Study, data: HybridData, seed: int) -> TrainingSet:
     """Return the training rows on the study's device."""
-    rct, obs, validation = (part.to(study.device) for part in (data.rct, data.obs, data.validation))
+    rct, obs, validation = (
+        None if part is None else part.to(study.device)
+        for part in (data.rct, data.obs, data.validation)
+    )
     return TrainingSet(rct=rct, obs=obs, validation=validation, seed=seed)
 
 
 def fit(
     study: Study, sets: Sequence[TrainingSet], folder: RunFolder, watcher: Watcher
-) -> list[FittedModel]:
+) -> list[AbstractModel]:
     """Fit one model per training set, all at once, with checkpoints in the folder.
 
     Writes ``timing.json`` and, of the first model, ``history.json``.
     """
     monitor = Monitor(report=watcher.epoch, folder=folder.checkpoints)
     resumed = any(folder.checkpoints.iterdir())
+    expected = None if resumed else expected_seconds(study.method, sets)
+    if expected is not None:
+        watcher.say(f"Training will take about {in_words(expected)} on this machine")
     start = time.perf_counter()
     models = study.method.fit_many(sets, monitor=monitor)
     seconds = time.perf_counter() - start
@@ -137,8 +200,16 @@ def _readable(history: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _spend(study: Study, data: HybridData, predicted: Prediction) -> dict[str, object]:
+    """Return budget to what an allocation by predicted costs really spends of it."""
+    level = study.evaluation.level
+    return {
+        str(budget): spend_ratio(data.test, predicted, study.solver, budget, level)
+        for budget in study.budgets
+    }
+
+
 def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str, object]:
-    parts = ("rct", "obs", "validation", "test")
     card = data.card
     return {
         "name": study.name,
@@ -147,6 +218,6 @@ def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str
         if card is None
         else f"{card.title}. {card.citation}. Licence: {card.licence}.",
         "seed": study.seed,
-        "rows": {part: len(getattr(data, part)) for part in parts},
+        "rows": _rows_of(data),
         **evaluation.metrics,
     }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
-from dfl.errors import InvalidValueError
+from dfl.errors import InfeasibleBudgetError, InvalidValueError, UnsupportedProblemError
 from dfl.methods import Prediction
 from dfl.metrics import (
     Bootstrap,
@@ -21,6 +21,7 @@ from dfl.metrics import (
     aucc,
     best_constant_mix,
     expected_outcome,
+    paired_difference,
     random_allocation,
     roi_score,
 )
@@ -30,6 +31,8 @@ from dfl.solvers import AbstractSolver
 __all__ = ["Evaluation", "Yardstick"]
 
 _CURVE_POINTS = 21
+_FEW = 30  # rows of a treatment below which a bootstrap cannot know how much they vary
+_SAME = 1e-9  # relative; mean costs that differ by rounding are the same
 
 
 @final
@@ -63,7 +66,9 @@ class Yardstick:
         bootstrap: draws and level of the intervals.
         constant_mix: best constant mix at every point.
         random: random allocation at every point.
-        truth: what the oracle earns at every point, where the truth is known.
+        truth: what the oracle earns at every point, where the truth is known and every budget
+            can be met in it.
+        notes: what a reader of the numbers must know of these rows.
     """
 
     test: UpliftData
@@ -73,6 +78,7 @@ class Yardstick:
     constant_mix: tuple[ReferenceOutcome, ...]
     random: tuple[ReferenceOutcome, ...]
     truth: TrueScale | None
+    notes: tuple[str, ...]
 
     @staticmethod
     def of(
@@ -93,6 +99,9 @@ class Yardstick:
         last = _CURVE_POINTS - 1
         shares = [Budget(share=k / last) for k in range(_CURVE_POINTS)] if curve else []
         points = (*budgets, *shares)
+        truth, why_no_truth = _true_scale(test, points)
+        paid, arms = test.cost.double(), range(test.treatments)
+        cost = [float(paid[test.treatment == arm].mean()) for arm in arms]
         return Yardstick(
             test,
             tuple(budgets),
@@ -100,7 +109,8 @@ class Yardstick:
             bootstrap,
             best_constant_mix(test, points, bootstrap=bootstrap),
             random_allocation(test, points, bootstrap=bootstrap),
-            None if test.truth is None else TrueScale.of(test.truth, points),
+            truth,
+            (*_notes_on_costs(cost), *_notes_on_rows(test), *why_no_truth),
         )
 
     def measure(self, predicted: Prediction, solver: AbstractSolver) -> Evaluation:
@@ -121,7 +131,12 @@ class Yardstick:
         area, why_no_area = self._aucc(revenue, cost)
         metrics: dict[str, object] = {
             "budgets": [self._at(k, expected[k], true) for k in range(number)],
+            "against_best_mix": {
+                str(budget): self._against_mix(k, expected[k])
+                for k, budget in enumerate(self.budgets)
+            },
             "arms": self._arms(),
+            "notes": list(self.notes),
         }
         if area is not None:
             metrics["aucc"] = estimate_to_dict(area)
@@ -150,6 +165,12 @@ class Yardstick:
         if true is not None:
             found["true"] = _true_to_dict(true[index])
         return found
+
+    def _against_mix(self, index: int, expected: ExpectedOutcome) -> dict[str, object]:
+        """Return what the model earns more than the best constant mix, paired."""
+        mix = self.constant_mix[index].estimate
+        pair = paired_difference(expected.estimate, mix, level=self.bootstrap.level)
+        return {**estimate_to_dict(pair.estimate), "p_value": pair.p_value}
 
     def _point(
         self, index: int, expected: ExpectedOutcome, true: tuple[TrueOutcome, ...] | None
@@ -188,8 +209,8 @@ class Yardstick:
             return None, None
         try:
             return aucc(self.test, roi_score(revenue, cost), bootstrap=self.bootstrap), None
-        except InvalidValueError as error:  # effects too close to 0 in some draw
-            return None, str(error)
+        except (InvalidValueError, UnsupportedProblemError) as error:
+            return None, str(error)  # effects too close to 0 in some draw; several propensities
 
 
 def treatment_names(data: UpliftData) -> tuple[str, ...]:
@@ -203,6 +224,36 @@ def estimate_to_dict(estimate: Estimate) -> dict[str, object]:
     return {key: getattr(estimate, key) for key in keys}
 
 
+def _true_scale(
+    test: UpliftData, points: Sequence[Budget]
+) -> tuple[TrueScale | None, tuple[str, ...]]:
+    """Return the true scale, or why there is none although the truth is known."""
+    if test.truth is None:
+        return None, ()
+    try:
+        return TrueScale.of(test.truth, points), ()
+    except InfeasibleBudgetError as error:  # in truth, while the logs say that it can be met
+        return None, (f"No true values: {error}",)
+
+
+def _notes_on_costs(cost: Sequence[float]) -> tuple[str, ...]:
+    if len(cost) > 1 and max(cost) - min(cost) <= _SAME * max(cost):
+        return (
+            f"All treatments cost the same, {cost[0]:g} per head: the budget plays no part, and "
+            "the best treatment of each person is given.",
+        )
+    return ()
+
+
+def _notes_on_rows(test: UpliftData) -> list[str]:
+    return [
+        f"Treatment {name!r} has {rows} test rows, fewer than {_FEW}: intervals of whatever gives "
+        "it are too narrow."
+        for name, rows in zip(treatment_names(test), test.arm_counts.tolist(), strict=True)
+        if rows < _FEW
+    ]
+
+
 def _true_to_dict(true: TrueOutcome) -> dict[str, object]:
     try:
         share: float | None = true.share_of_gain
@@ -214,12 +265,10 @@ def _true_to_dict(true: TrueOutcome) -> dict[str, object]:
 def _mix(predicted: Prediction, solver: AbstractSolver) -> list[dict[str, object]]:
     """Allocate at budgets from the cheapest to the dearest allocation, by predicted costs."""
     rows, arms = predicted.cost.shape
-    cheapest = float(predicted.cost.amin(dim=1).sum(dtype=torch.float64))
-    dearest = float(predicted.cost.amax(dim=1).sum(dtype=torch.float64))
     mix: list[dict[str, object]] = []
     for k in range(_CURVE_POINTS):
         share = Budget(share=k / (_CURVE_POINTS - 1))
-        total = share.total_for(rows, cheapest, dearest)
+        total = share.total_of(predicted.cost)
         found = solver.solve(AllocationProblem(predicted.revenue, predicted.cost, total))
         counts = torch.bincount(found.choice, minlength=arms)
         mix.append({"budget": total / rows, "shares": (counts / rows).tolist()})

@@ -1,10 +1,12 @@
 """Plots of a run: value against budget, who gets what, and training."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, TypeAlias
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,6 +16,7 @@ __all__ = ["COMPARISON_PLOTS", "RUN_PLOTS", "Plot", "draw"]
 Plot: TypeAlias = Callable[[Axes, Mapping[str, Any]], None]
 
 _SIZE = (7.0, 4.2)  # inches
+_LONGEST = 40  # letters of a name
 
 
 def draw(plot: Plot, results: Mapping[str, Any]) -> bytes:
@@ -24,13 +27,31 @@ def draw(plot: Plot, results: Mapping[str, Any]) -> bytes:
         results: ``metrics`` and ``history`` of a run, or a ``comparison``, as the folder
             holds them.
     """
-    figure = Figure(figsize=_SIZE, layout="constrained")  # without pyplot: no global state
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    plot(axes, results)
     target = BytesIO()
-    figure.savefig(target, format="png", dpi=110, metadata={"Software": None})
+    # Names of treatments and columns are no formulas, whatever dollars they hold.
+    as_text = rc_context({"text.parse_math": False, "text.usetex": False})
+    with as_text, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # letters without a glyph, crowded legends
+        figure = Figure(figsize=_SIZE, layout="constrained")  # without pyplot: no global state
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        plot(axes, results)
+        figure.savefig(target, format="png", dpi=110, metadata={"Software": None})
     return target.getvalue()
+
+
+def _name(text: str) -> str:
+    """Return a name as a label: not too long, and behind a blank, which `_legend` takes away.
+
+    Matplotlib would leave labels out that begin with ``_``.
+    """
+    return f" {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
+
+
+def _legend(axes: Axes, **place: Any) -> None:
+    """Add a legend of everything that `_name` labels."""
+    for text in axes.legend(frameon=False, **place).get_texts():
+        text.set_text(text.get_text()[1:])
 
 
 def value_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -41,20 +62,26 @@ def value_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.fill_between(
         budget, [p["low"] for p in curve], [p["high"] for p in curve], alpha=0.25, linewidth=0
     )
-    axes.plot(budget, [p["value"] for p in curve], label=f"{metrics['name']} (estimated)")
+    axes.plot(budget, [p["value"] for p in curve], label=f"{_name(metrics['name'])} (estimated)")
     for key, label in (("constant_mix", "best constant mix"), ("random", "random")):
-        axes.plot(budget, [point[key] for point in curve], "-.", label=label)
+        axes.plot(budget, [point[key] for point in curve], "-.", label=_name(label))
     if "true" in curve[0]:
         true = [point["true"] for point in curve]
         for key, label in (("value", f"{metrics['name']} (true)"), ("oracle", "oracle (true)")):
-            axes.plot([point["budget"] for point in true], [p[key] for p in true], ":", label=label)
+            axes.plot(
+                [point["budget"] for point in true], [p[key] for p in true], ":", label=_name(label)
+            )
     for name, arm in metrics["arms"].items():
         axes.plot(arm["cost"], arm["revenue"], "o", color="grey", markersize=4)
         axes.annotate(
-            name, (arm["cost"], arm["revenue"]), (4, -10), textcoords="offset points", fontsize=8
+            _name(name),
+            (arm["cost"], arm["revenue"]),
+            (4, -10),
+            textcoords="offset points",
+            fontsize=8,
         )
     axes.set(xlabel="budget per head (currency)", ylabel="revenue per head (currency)")
-    axes.legend(frameon=False, fontsize=9)
+    _legend(axes, fontsize=9)
 
 
 def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -62,11 +89,16 @@ def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     mix = results["metrics"]["mix"]
     names = list(results["metrics"]["arms"])
     shares = [[point["shares"][j] for point in mix] for j in range(len(names))]
-    axes.stackplot([point["budget"] for point in mix], shares, labels=names, alpha=0.85)
+    axes.stackplot(
+        [point["budget"] for point in mix],
+        shares,
+        labels=[_name(name) for name in names],
+        alpha=0.85,
+    )
     axes.set(
         xlabel="budget per head (currency)", ylabel="share of people", ylim=(0, 1), xmargin=0.0
     )
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    _legend(axes, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -87,11 +119,11 @@ def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
                     _finite(logs, key),
                     style,
                     color=f"C{index}",
-                    label=f"{name}: {key}",
+                    label=_name(f"{name}: {key}"),
                 )
     axes.set(xlabel="epoch", ylabel="loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    _legend(axes, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -103,10 +135,12 @@ def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
         found = [budget["methods"][name]["eom"] for budget in budgets]
         place = [k + 0.6 * (index + 0.5) / len(names) - 0.3 for k in range(len(budgets))]
         low = [max(one["value"] - one.get("low", one["value"]), 0.0) for one in found]
-        axes.errorbar(place, [one["value"] for one in found], low, fmt="o", capsize=3, label=name)
+        axes.errorbar(
+            place, [one["value"] for one in found], low, fmt="o", capsize=3, label=_name(name)
+        )
     axes.set_xticks(range(len(budgets)), [budget["given"] for budget in budgets])
     axes.set(xlabel="budget", ylabel="revenue per head (currency)")
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    _legend(axes, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 RUN_PLOTS: Mapping[str, Plot] = {

@@ -4,25 +4,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from dfl.errors import DataError
 from dfl.report.html import page
 from dfl.report.plots import COMPARISON_PLOTS, RUN_PLOTS, Plot, draw
 from dfl.report.tables import Table, comparison_tables, run_tables
 
 __all__ = ["Report", "comparison_report", "run_report"]
 
+_MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
 
 @final
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Tables, plots and the page that holds both.
+    """Tables, plots and the page that holds both; plots are drawn when files are asked for.
 
     Args:
+        title: of the page.
         tables: results.
-        files: path inside the run folder to content; the page comes last.
+        plots: caption to plot.
+        results: what the plots show.
+        config: resolved configuration as YAML.
     """
 
+    title: str
     tables: Sequence[Table]
-    files: Mapping[str, bytes]
+    plots: Mapping[str, Plot]
+    results: Mapping[str, Any]
+    config: str
+
+    def files(self) -> dict[str, bytes]:
+        """Draw the plots, and return path inside the run folder to content; the page is last.
+
+        A plot that cannot be drawn is left out, and the page says why.
+        """
+        images, failed = {}, []
+        for name, plot in self.plots.items():
+            try:
+                images[name] = draw(plot, self.results)
+            except Exception as error:  # a picture must never cost the numbers
+                failed.append((name, f"{type(error).__name__}: {error}"))
+        tables = [*self.tables]
+        if failed:
+            tables.append(Table("Plots that could not be drawn", ("plot", "reason"), failed))
+        files = {f"plots/{name.replace(' ', '-')}.png": image for name, image in images.items()}
+        files["report.html"] = page(self.title, tables, images, self.config).encode()
+        return files
 
 
 def run_report(metrics: Mapping[str, Any], history: Mapping[str, Any], config: str) -> Report:
@@ -32,10 +59,16 @@ def run_report(metrics: Mapping[str, Any], history: Mapping[str, Any], config: s
         metrics: content of ``metrics.json``.
         history: content of ``history.json``.
         config: resolved configuration as YAML.
+
+    Raises:
+        DataError: if the metrics are not those of a run.
     """
-    title = f"{metrics['name']} on {metrics['data']}"
     results = {"metrics": metrics, "history": history}
-    return _report(title, run_tables(metrics), RUN_PLOTS, results, config)
+    try:
+        title = f"{metrics['name']} on {metrics['data']}"
+        return Report(title, run_tables(metrics), RUN_PLOTS, results, config)
+    except _MISSHAPEN as error:
+        raise DataError(f"metrics.json does not hold the metrics of a run ({error!r}).") from error
 
 
 def comparison_report(comparison: Mapping[str, Any], config: str) -> Report:
@@ -44,20 +77,14 @@ def comparison_report(comparison: Mapping[str, Any], config: str) -> Report:
     Args:
         comparison: content of ``comparison.json``.
         config: resolved configuration as YAML.
+
+    Raises:
+        DataError: if it is not that of a comparison.
     """
-    title = f"Comparison on {comparison['data']}"
-    tables = comparison_tables(comparison)
-    return _report(title, tables, COMPARISON_PLOTS, {"comparison": comparison}, config)
-
-
-def _report(
-    title: str,
-    tables: Sequence[Table],
-    plots: Mapping[str, Plot],
-    results: Mapping[str, Any],
-    config: str,
-) -> Report:
-    images = {name: draw(plot, results) for name, plot in plots.items()}
-    files = {f"plots/{name.replace(' ', '-')}.png": image for name, image in images.items()}
-    files["report.html"] = page(title, tables, images, config).encode()
-    return Report(tables, files)
+    results = {"comparison": comparison}
+    try:
+        title = f"Comparison on {comparison['data']}"
+        tables = comparison_tables(comparison)
+    except _MISSHAPEN as error:
+        raise DataError(f"comparison.json does not hold a comparison ({error!r}).") from error
+    return Report(title, tables, COMPARISON_PLOTS, results, config)

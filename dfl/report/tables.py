@@ -27,6 +27,12 @@ class Table:
     words: int = 1
 
 
+_ROWS = (
+    "rct and obs train, validation chooses epochs and weight decay, test is what values above are "
+    "estimated on."
+)
+
+
 def run_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """Return the tables of one run.
 
@@ -34,6 +40,9 @@ def run_tables(metrics: Mapping[str, Any]) -> list[Table]:
         metrics: content of ``metrics.json``.
     """
     tables = [_value_table(metrics), arms_table(metrics)]
+    if "rows" in metrics:
+        counts = [(part, f"{rows:,}") for part, rows in metrics["rows"].items()]
+        tables.insert(1, Table("Rows", ("part", "rows"), counts, _ROWS))
     area = metrics.get("aucc")
     if area is not None:
         cell = area["undefined"] if "undefined" in area else _interval(area)
@@ -62,13 +71,19 @@ def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
 
 def _value_table(metrics: Mapping[str, Any]) -> Table:
     known = "true" in metrics["budgets"][0]
-    columns = ["budget", "per head", "estimated value", "best constant mix", "random"]
+    against, spend = (metrics.get(key) or {} for key in ("against_best_mix", "spend"))
+    columns = ["budget", "per head", "estimated value", "best constant mix"]
+    columns += ["minus best mix"] * bool(against) + ["random"]
+    columns += ["true cost / predicted"] * bool(spend)
     columns += ["true value", "oracle", "share of gain"] if known else []
     rows = []
     mixed = []
     for budget in metrics["budgets"]:
         row = [budget["given"], _number(budget["per_head"]), _interval(budget["eom"])]
-        row += [_interval(budget["constant_mix"]), _interval(budget["random"])]
+        row.append(_interval(budget["constant_mix"]))
+        row += [_interval(against.get(budget["given"]), "+")] * bool(against)
+        row.append(_interval(budget["random"]))
+        row += [_interval(spend.get(budget["given"]), "", ".3f")] * bool(spend)
         if known:
             true = budget["true"]
             row += [_number(true["value"]), _number(true["oracle"]), _share(true["share_of_gain"])]
@@ -84,24 +99,57 @@ def _value_table(metrics: Mapping[str, Any]) -> Table:
             " No multiplier of this model meets the budget, so people were moved to the cheapest "
             f"treatment ({'; '.join(mixed)})."
         )
+    note += _against_mix(against) + _overspent(spend)
     return Table(f"{metrics['name']}: value within the budget", columns, rows, note)
+
+
+def _against_mix(against: Mapping[str, Mapping[str, float]], where: str = "at") -> str:
+    """Say where, or for which, a model is no better than the best constant mix of treatments."""
+    worse = [given for given, one in against.items() if one["high"] < 0]
+    unclear = [given for given, one in against.items() if one["low"] <= 0 <= one["high"]]
+    text = ""
+    if worse:
+        text += (
+            f" LESS than the best constant mix of treatments, which needs no model, {where} "
+            f"{', '.join(worse)}: use the mix there."
+        )
+    if unclear:
+        text += f" Not shown to earn more than the best constant mix {where} {', '.join(unclear)}."
+    return text
+
+
+def _overspent(spend: Mapping[str, Mapping[str, float] | None]) -> str:
+    """Say where allocations by predicted costs are shown to cost more than predicted."""
+    over = {given: one for given, one in spend.items() if one and one["low"] > 1}
+    if not over:
+        return ""
+    shown = "; ".join(f"{given}: {_interval(one, '', '.3f')} times" for given, one in over.items())
+    share = min(1 / one["high"] for one in over.values())
+    return (
+        f" An allocation by predicted costs really costs more than predicted ({shown}): to stay "
+        f"within money that is fixed, allocate {share:.1%} of it."
+    )
 
 
 def _comparison_table(comparison: Mapping[str, Any], budget: Mapping[str, Any]) -> Table:
     baseline = comparison["baseline"]
     policies = budget["methods"] | budget["references"]
     known = "true_value" in budget["methods"][baseline]
+    mixes = {name: one.get("against_best_mix") for name, one in budget["methods"].items()}
     columns = ["method", "estimated value", f"minus {baseline}"]
+    columns += ["minus best mix"] * any(mixes.values())
     columns += ["true value", "share of the oracle's gain", f"minus {baseline}"] if known else []
     rows = []
     for name, found in policies.items():
         row = [name, _interval(found.get("eom")), _interval(found.get("eom_difference"), "+")]
+        row += [_interval(mixes.get(name), "+")] * any(mixes.values())
         if known:
             row.append(_interval(found["true_value"]))
             row.append(_interval(found.get("share_of_gain"), "", ".3f"))
             row.append(_interval(found.get("share_of_gain_difference"), "+", ".3f"))
         rows.append(row)
-    return Table(f"Budget {budget['given']}", columns, rows, comparison["note"])
+    told = _against_mix({name: one for name, one in mixes.items() if one and "low" in one}, "for")
+    return Table(f"Budget {budget['given']}", columns, rows, comparison["note"] + told)
 
 
 def _interval(found: Mapping[str, float] | None, sign: str = "", form: str = ".4g") -> str:

@@ -15,10 +15,10 @@ from dfl.solvers.greedy_dual import GreedyDual
 from dfl.solvers.passes import cheapest
 from dfl.solvers.passes.decide import decide
 from dfl.solvers.passes.hull import hull_steps
-from dfl.solvers.prices.match_intervals import match_intervals
+from dfl.solvers.passes.match_intervals import match_intervals
 
 if TYPE_CHECKING:
-    from dfl.solvers.dual_ascent import DualAscent
+    from dfl.solvers.cutting_planes import CuttingPlanes, DualAscent
     from dfl.solvers.linear_program import LinearProgram
     from dfl.solvers.mixed_integer import MixedInteger
     from dfl.solvers.prices.dual_prices import DualPrices, PricedAllocation
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SOLVERS",
     "AbstractSolver",
+    "CuttingPlanes",
     "DualAscent",
     "DualBisection",
     "DualPrices",
@@ -44,11 +45,12 @@ SOLVERS: Registry[AbstractSolver] = Registry(
     "solvers",
     AbstractSolver,  # type: ignore[type-abstract]  # the interface itself, never instantiated
     {
-        "dual-ascent": "dfl.solvers.dual_ascent:DualAscent",
+        "cutting-planes": "dfl.solvers.cutting_planes:CuttingPlanes",
         "dual-bisection": "dfl.solvers.dual_bisection:DualBisection",
         "greedy-dual": "dfl.solvers.greedy_dual:GreedyDual",
         "linear-program": "dfl.solvers.linear_program:LinearProgram",
         "mixed-integer": "dfl.solvers.mixed_integer:MixedInteger",
+        "dual-ascent": "dfl.solvers.cutting_planes:CuttingPlanes",  # what it was called before
     },
 )
 
@@ -56,7 +58,8 @@ SOLVERS: Registry[AbstractSolver] = Registry(
 __getattr__ = lazy(
     __name__,
     {
-        "DualAscent": "dual_ascent",
+        "CuttingPlanes": "cutting_planes",
+        "DualAscent": "cutting_planes",
         "DualPrices": "prices.dual_prices",
         "LinearProgram": "linear_program",
         "MixedInteger": "mixed_integer",

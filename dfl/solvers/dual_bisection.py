@@ -7,14 +7,16 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from dfl.errors import InfeasibleBudgetError, InvalidValueError
+from dfl.checks import check_choice
+from dfl.errors import InfeasibleBudgetError
 from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem, ObservedCost
-from dfl.solvers.base import AbstractSolver
-from dfl.solvers.one_budget import require_one_budget, without_banned
+from dfl.scale import over_ranks
+from dfl.solvers.base import AbstractSolver, require_one_budget, without_banned
 from dfl.solvers.passes import cheapest
 from dfl.solvers.passes.decide import decide
 from dfl.solvers.passes.hull import hull_steps
-from dfl.solvers.prices.match_intervals import match_intervals
+from dfl.solvers.passes.match_intervals import match_intervals
+from dfl.solvers.prices.crossing import last_within
 
 __all__ = ["DualBisection"]
 
@@ -32,10 +34,10 @@ class DualBisection(AbstractSolver):
     ``upper_bound`` is the dual value at the multiplier found, which is the LP optimum.
 
     **Observed costs**: spend is ``sum_i weight_i * cost_i * 1[treatment_i = choice_i]``,
-    noisy and not monotone in the multiplier; where it crosses the budget several times, one
-    crossing is found. ``Allocation.cost`` is that spend, ``revenue`` the predicted revenue
-    of the choice, and ``upper_bound`` is infinity: predicted revenue has no dual bound under
-    an observed budget.
+    noisy and not monotone in the multiplier; the smallest one whose spend is within the budget
+    is taken, as in evaluation (`dfl.solvers.prices.crossing`). ``Allocation.cost`` is that
+    spend, ``revenue`` the predicted revenue of the choice, and ``upper_bound`` is infinity:
+    predicted revenue has no dual bound under an observed budget.
 
     Args:
         on_infeasible: what to do with observed costs where even the top of the bracket,
@@ -63,10 +65,7 @@ class DualBisection(AbstractSolver):
 
     def __post_init__(self) -> None:
         """Check the option."""
-        if self.on_infeasible not in ("raise", "least-spend"):
-            raise InvalidValueError(
-                f"on_infeasible must be 'raise' or 'least-spend', got {self.on_infeasible!r}."
-            )
+        check_choice("on_infeasible", self.on_infeasible, ("raise", "least-spend"))
 
     @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:
@@ -95,34 +94,30 @@ class DualBisection(AbstractSolver):
     ) -> Allocation:
         revenue, cost = problem.revenue.double(), problem.cost.double()
         low, high = match_intervals(revenue, cost, observed.treatment)
-        matched = low < high
-        starts, ends = low[matched], high[matched]
-        amount = (observed.weight.double() * observed.cost.double())[matched]
-
-        def spend(multiplier: Tensor) -> Tensor:
-            return (amount * ((starts <= multiplier) & (multiplier < ends))).sum()
-
-        multiplier = _bisect(spend, torch.cat([starts, ends[ends.isfinite()]]), budget)
-        spent = spend(multiplier)
-        if spent > _limit(budget):
-            multiplier, choice = self._top_of_bracket(revenue, cost, float(spent), budget)
+        amount = observed.weight.double() * observed.cost.double()
+        multiplier = _smallest_within(low, high, amount, budget)
+        if multiplier is None:
+            multiplier, choice = self._top_of_bracket(problem, observed.treatment, amount, budget)
         else:
             inside = (low <= multiplier) & (multiplier < high)
             choice = _decide_on_logs(revenue, cost, multiplier, observed.treatment, inside)
+        spent = (amount * (choice == observed.treatment)).sum()
         earned = revenue.gather(1, choice[:, None]).sum()
         return Allocation(choice, multiplier, earned, spent, torch.full_like(earned, torch.inf))
 
     def _top_of_bracket(
-        self, revenue: Tensor, cost: Tensor, spent: float, budget: float
+        self, problem: AllocationProblem, treatment: Tensor, amount: Tensor, budget: float
     ) -> tuple[Tensor, Tensor]:
         """Return the multiplier above which everyone stays at the cheapest, and that choice."""
+        revenue, cost = problem.revenue.double(), problem.cost.double()
+        choice = cheapest(revenue, cost)
         if self.on_infeasible == "raise":
+            spent = float((amount * (choice == treatment)).sum())
             raise InfeasibleBudgetError(
                 "budget must be at least the observed spend of the cheapest treatment, estimated "
                 f"on these logs at {spent:g}, got {budget:g}; raise the budget, take more rows, "
                 "or set on_infeasible='least-spend'."
             )
-        choice = cheapest(revenue, cost)
         bounds = match_intervals(revenue, cost, choice)[0]
         return torch.cat([bounds, bounds.new_zeros(1)]).amax(), choice
 
@@ -132,11 +127,13 @@ def _solve_predicted(problem: AllocationProblem, budget: float) -> Allocation:
     cheapest_cost = _total(problem.cost, steps.base)
 
     def spend(multiplier: Tensor) -> Tensor:
-        return cheapest_cost + (steps.added_cost * (steps.multiplier > multiplier)).sum()
+        taken = steps.multiplier > multiplier
+        return over_ranks(cheapest_cost + (steps.added_cost * taken).sum())
 
     multiplier = _bisect(spend, steps.multiplier, budget)
     taken = steps.multiplier > multiplier
-    earned = _total(problem.revenue, steps.base) + steps.added_revenue[taken].sum()
+    start = _total(problem.revenue, steps.base)
+    earned = over_ranks(start + steps.added_revenue[taken].sum())
     spent = spend(multiplier)
     return Allocation(
         choice=steps.choice(multiplier),
@@ -172,6 +169,29 @@ def _bisect(spend: Callable[[Tensor], Tensor], breakpoints: Tensor, budget: floa
         else:
             high = middle
     return points[high].clone()
+
+
+def _smallest_within(low: Tensor, high: Tensor, amount: Tensor, budget: float) -> Tensor | None:
+    """Return the smallest multiplier at which the observed spend is within the budget.
+
+    Args:
+        low: where each person's match with the log begins. Shape ``(N,)``.
+        high: where it ends, above ``low`` if there is a match.
+        amount: what the person adds to the spend there, >= 0.
+        budget: what may be spent.
+
+    Returns:
+        Shape ``()``, or None where the largest multiplier spends more.
+    """
+    matched = (low < high) & (high > 0)
+    low, high, amount = low[matched], high[matched], amount[matched]
+    falling, order = torch.cat([high, low]).sort(descending=True, stable=True)
+    spent = torch.cat([amount.new_zeros(1), torch.cat([amount, -amount])[order].cumsum(0)])
+    points = torch.cat([falling[falling.isfinite()], low.new_zeros(1)])
+    above = falling.shape[0] - torch.searchsorted(falling.flip(0), points, right=True)
+    spend = spent[above]
+    within = int(last_within(spend, spend.new_tensor([budget])))
+    return points[within] if spend[0] <= _limit(budget) else None
 
 
 def _decide_on_logs(

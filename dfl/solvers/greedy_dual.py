@@ -8,8 +8,12 @@ from torch import Tensor
 
 from dfl.budget_path import BudgetPath
 from dfl.problem import Allocation, AllocationProblem
-from dfl.solvers.base import AbstractSolver
-from dfl.solvers.one_budget import require_one_budget, require_predicted_cost, without_banned
+from dfl.solvers.base import (
+    AbstractSolver,
+    require_one_budget,
+    require_predicted_cost,
+    without_banned,
+)
 from dfl.solvers.passes import AbstractPasses, Backend, passes_for
 from dfl.solvers.passes.narrowing import budget_path, narrow
 

@@ -6,19 +6,18 @@ from typing import Literal, final
 import numpy as np
 import torch
 
-from dfl.errors import InvalidValueError, NotConvergedError
+from dfl.checks import check_choice, check_number
+from dfl.errors import InfeasibleProblemError, NotConvergedError
 from dfl.problem import Allocation, AllocationProblem, Split
-from dfl.solvers.base import AbstractSolver
-from dfl.solvers.one_budget import require_predicted_cost
+from dfl.solvers.base import AbstractSolver, require_predicted_cost
+from dfl.solvers.cutting_planes import CuttingPlanes
 from dfl.solvers.sparse.highs import Highs
 from dfl.solvers.sparse.pdlp import Pdlp
 from dfl.solvers.sparse.relaxation import Engine, relax
 from dfl.solvers.sparse.rounding import WHOLE, round_whole
-from dfl.solvers.sparse.sparse_model import Floats, SparseModel, sparse_model, written_out
+from dfl.solvers.sparse.sparse_model import Floats, Ints, SparseModel, sparse_model, written_out
 
-__all__ = ["LinearProgram", "check_time_limit"]
-
-_TOLERANCES = (1e-10, 1e-2)
+__all__ = ["LinearProgram"]
 
 
 @final
@@ -31,9 +30,9 @@ class LinearProgram(AbstractSolver):
     ``upper_bound`` is the dual value at the engine's prices, computed here in float64: the
     optimum of the relaxation with ``"highs"``, up to ``tolerance`` with ``"pdlp"``, and a
     valid bound whatever the engine's errors. ``multiplier`` holds the prices of the budgets.
-    The choice meets every constraint exactly, up to rounding; an allocation that cannot be
-    made to is refused. ``split`` is set where one budget is all that binds, by its kind, and
-    one person is fractional.
+    The choice meets every constraint exactly, up to rounding; where no rounding of the shares
+    does, that of `CuttingPlanes` is taken, and refused if there is none. ``split`` is set where
+    one budget is all that binds, by its kind, and one person is fractional.
 
     For truth, and for constraints that are not one budget; `GreedyDual` solves one budget
     many times faster.
@@ -59,14 +58,10 @@ class LinearProgram(AbstractSolver):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.engine not in ("highs", "pdlp"):
-            raise InvalidValueError(f"engine must be 'highs' or 'pdlp', got {self.engine!r}.")
-        check_time_limit(self.time_limit)
-        lowest, highest = _TOLERANCES
-        if not lowest <= self.tolerance <= highest:
-            raise InvalidValueError(
-                f"tolerance must lie in {lowest:g} .. {highest:g}, got {self.tolerance}."
-            )
+        check_choice("engine", self.engine, ("highs", "pdlp"))
+        check_number("tolerance", self.tolerance, at_least=1e-10, at_most=1e-2)
+        if self.time_limit is not None:
+            check_number("time_limit", self.time_limit, above=0, finite=False)
 
     @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:
@@ -90,6 +85,7 @@ class LinearProgram(AbstractSolver):
         model = sparse_model(problem)
         relaxed = relax(model, self._engine())
         taken = round_whole(model, relaxed.weight, relaxed.prices)
+        taken = _by_prices(problem, model) if taken is None else taken
         if taken is None:
             raise NotConvergedError(
                 "linear-program found shares of treatments that meet the constraints, but no "
@@ -103,19 +99,13 @@ class LinearProgram(AbstractSolver):
         return chosen(tolerance=self.tolerance, time_limit=self.time_limit)
 
 
-def check_time_limit(time_limit: float | None) -> None:
-    """Refuse a limit that is not a positive number.
-
-    Args:
-        time_limit: seconds, or None.
-
-    Raises:
-        InvalidValueError: if it is not.
-    """
-    if time_limit is not None and not time_limit > 0:
-        raise InvalidValueError(
-            f"time_limit must be > 0 seconds, or None for no limit, got {time_limit}."
-        )
+def _by_prices(problem: AllocationProblem, model: SparseModel) -> Ints | None:
+    """Return the choice of `CuttingPlanes`, which searches where limits bind exactly, if any."""
+    try:
+        choice = CuttingPlanes().solve(problem).choice.cpu().numpy()
+    except (InfeasibleProblemError, NotConvergedError):
+        return None
+    return np.flatnonzero(model.treatment == choice[model.person])
 
 
 def _split(problem: AllocationProblem, model: SparseModel, weight: Floats) -> Split | None:

@@ -1,6 +1,5 @@
 """`MixedInteger`: the exact whole-number optimum by HiGHS, for small problems."""
 
-import math
 import time
 from dataclasses import dataclass, replace
 from typing import final
@@ -8,11 +7,10 @@ from typing import final
 import numpy as np
 import torch
 
-from dfl.errors import InvalidValueError, NotConvergedError
+from dfl.checks import check_number
+from dfl.errors import NotConvergedError
 from dfl.problem import Allocation, AllocationProblem
-from dfl.solvers.base import AbstractSolver
-from dfl.solvers.linear_program import check_time_limit
-from dfl.solvers.one_budget import require_predicted_cost
+from dfl.solvers.base import AbstractSolver, require_predicted_cost
 from dfl.solvers.sparse.branch_and_bound import Incumbent, branch_and_bound
 from dfl.solvers.sparse.highs import Highs
 from dfl.solvers.sparse.relaxation import relax
@@ -62,11 +60,9 @@ class MixedInteger(AbstractSolver):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if not 0 <= self.relative_gap < math.inf:
-            raise InvalidValueError(
-                f"relative_gap must be >= 0 and finite, got {self.relative_gap}."
-            )
-        check_time_limit(self.time_limit)
+        check_number("relative_gap", self.relative_gap, at_least=0)
+        if self.time_limit is not None:
+            check_number("time_limit", self.time_limit, above=0, finite=False)
 
     @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:

@@ -1,6 +1,5 @@
-"""Arrays of experiments: their types, the checks of what comes in, and reading them in parts."""
+"""Arrays of experiments: their types, the checks of what comes in."""
 
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,11 +9,12 @@ from dfl.errors import DTypeError, InvalidValueError, ShapeError
 
 __all__ = [
     "Booleans",
+    "Counts",
+    "Cube",
     "Integers",
     "Labels",
     "Matrix",
     "Vector",
-    "chunks",
     "labels",
     "matrix",
     "vector",
@@ -22,17 +22,11 @@ __all__ = [
 
 Vector: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float64]
+Cube: TypeAlias = NDArray[np.float64]  # three axes
 Booleans: TypeAlias = NDArray[np.bool_]
 Integers: TypeAlias = NDArray[np.int64]
+Counts: TypeAlias = NDArray[np.int16]  # how often each row was drawn
 Labels: TypeAlias = NDArray[Any]
-
-_CHUNK = 1 << 14  # rows; a few columns of them stay in the processor's cache
-
-
-def chunks(rows: int) -> Iterator[slice]:
-    """Yield slices that cover ``range(rows)`` in order."""
-    for start in range(0, rows, _CHUNK):
-        yield slice(start, min(start + _CHUNK, rows))
 
 
 def vector(name: str, values: object, rows: int | None = None) -> Vector:
@@ -83,20 +77,27 @@ def labels(name: str, values: object, rows: int) -> Labels:
 
     Raises:
         ShapeError: if there are not ``rows`` of them in one dimension.
-        InvalidValueError: if one is missing: None or NaN.
+        InvalidValueError: if one is missing: None, NaN or the NA of pandas.
     """
     array = np.asarray(values)
     if array.shape != (rows,):
         raise ShapeError(f"{name} must be ({rows},), got {array.shape}.")
-    missing = array != array if array.dtype.kind in "fcmMO" else np.zeros(rows, bool)
     if array.dtype.kind == "O":
-        missing = missing | np.array([one is None for one in array], bool)
+        missing = np.array([_is_missing(one) for one in array], bool)
+    else:
+        missing = array != array if array.dtype.kind in "fcmM" else np.zeros(rows, bool)
     if missing.any():
         raise InvalidValueError(
             f"{name} must be known in every row, it is missing in {int(missing.sum())} of {rows}; "
             "leave those rows out of all columns."
         )
     return array
+
+
+def _is_missing(label: Any) -> bool:
+    """Say whether a label is None, is not equal to itself, or cannot be compared: pandas' NA."""
+    same = label == label  # NaN is the one number that differs from itself
+    return label is None or not isinstance(same, bool | np.bool_) or not same
 
 
 def _numbers(name: str, values: object) -> NDArray[np.float64]:

@@ -15,7 +15,8 @@ def interval_factor(level: float) -> float:
         InvalidValueError: if ``level`` is not in (0, 1).
     """
     check_number("level", level, above=0, below=1)
-    return NormalDist().inv_cdf(0.5 + level / 2)
+    upper = 0.5 + level / 2
+    return NormalDist().inv_cdf(upper) if upper < 1 else -NormalDist().inv_cdf((1 - level) / 2)
 
 
 def two_sided_p_value(z: float) -> float:

@@ -1,37 +1,40 @@
-"""`Bridge`: the gate between teacher and target, learned by a hypergradient."""
+"""`Bilevel`: a target trained on logs while an outer network learns beside it what to tell it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from dfl.errors import InvalidValueError
-from dfl.hypergrad import AbstractHypergradient, AssumedSteps, ComposedLoss
-from dfl.models import MLP, GateNetwork, Logs, Parameters, StackedNetwork
-from dfl.training.decision_level import DecisionLevel
-from dfl.training.levels import LowerLevel
-from dfl.training.loop import purpose_of
-from dfl.training.networks import Cohort
+from dfl.checks import check_count, check_number
+from dfl.hypergrad import AbstractHypergradient, ComposedLoss, GaussNewton, LookAhead
+from dfl.models import Logs, OuterNetwork, Parameters, StackedNetwork
+from dfl.seeds import stream
+from dfl.training.levels import LowerLevel, Reading, UpperLevel
+from dfl.training.monitor import Monitor
 from dfl.training.optimiser import StackedAdam
-from dfl.training.rows import Batch, RowPool, generator_for
+from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
 
-__all__ = ["Bridge", "BridgeSettings"]
+__all__ = ["Bilevel", "BilevelSettings", "Outer", "default_hypergradient"]
+
+
+def default_hypergradient() -> AbstractHypergradient:
+    """Return what came out best per product in our studies: ten Gauss-Newton products."""
+    return GaussNewton(max_iter=10, on_failure="return")
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class BridgeSettings:
-    """How the gate is built and learned.
+class BilevelSettings:
+    """How an outer network is built and learned.
 
     Args:
-        network: sizes of the gate network.
-        bias: starting value of the gate, in log-odds.
-        reach: how far each parameter of the gate can travel over all upper steps, > 0;
-            Adam's step on the gate is ``reach`` divided by their number. Said so, one value
-            serves few and many upper steps. Above about 2 gates saturate.
+        hidden: units of its hidden layers.
+        reach: how far each of its parameters can travel over all upper steps, > 0; Adam's step
+            is ``reach`` divided by their number. Said so, one value serves few and many upper
+            steps. Above about 2 gates saturate.
         every: an upper step before every so many lower steps, >= 1.
         steps: look-ahead steps on the lower loss before each upper step, >= 0.
         batch_size: randomised rows per upper step, >= 1.
@@ -41,8 +44,7 @@ class BridgeSettings:
         InvalidValueError: if a setting is out of range.
     """
 
-    network: MLP = field(default_factory=lambda: MLP((32,)))
-    bias: float = -2.0
+    hidden: tuple[int, ...] = (32,)
     reach: float = 0.4
     every: int = 10
     steps: int = 5
@@ -51,123 +53,166 @@ class BridgeSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.reach > 0:
-            raise InvalidValueError(f"reach must be > 0, got {self.reach:g}.")
+        check_number("reach", self.reach, above=0)
         for name, least in (("every", 1), ("steps", 0), ("batch_size", 1), ("warm_epochs", 0)):
-            if getattr(self, name) < least:
-                raise InvalidValueError(f"{name} must be >= {least}, got {getattr(self, name)}.")
+            check_count(name, getattr(self, name), at_least=least)
 
 
 @final
-class Bridge:
-    """Learns the gate: the upper level of a bilevel method, as a stage's companion.
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    """What an outer network says, in the words of the lower level that reads it.
 
-    Before every ``every``-th step of the target it takes ``steps`` look-ahead steps on the
-    lower loss, asks the hypergradient how the decision loss there depends on the gate, and
-    moves the gate by Adam. The target itself is not touched. Look-ahead steps are as long
+    Args:
+        channels: outputs per treatment.
+        reading: turns its outputs ``(K, B, C, M)`` into what the lower loss reads.
+        bias: starting value of its last layer's bias, or None for torch's own.
+        flat: whether it starts saying the same of everybody.
+    """
+
+    channels: int
+    reading: Callable[[Tensor], Tensor] = torch.sigmoid
+    bias: float | None = None
+    flat: bool = False
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Bilevel:
+    """``min_phi upper(theta*(phi))  s.t.  theta*(phi) = argmin_theta lower(theta, phi)``.
+
+    Args:
+        lower: trains the targets ``theta`` on logs, reading ``phi``.
+        upper: loss of the targets on randomised rows.
+        rows: those rows, of each set.
+        outer: the outer network ``phi``.
+        hypergrad: differentiates the upper level through the lower.
+        settings: how ``phi`` is built and learned.
+        training: settings of the targets' training.
+
+    Source:
+        arXiv:2510.19517, algorithm 1, for any outer network and both losses.
+    """
+
+    lower: LowerLevel
+    upper: UpperLevel
+    rows: RowPool
+    outer: Outer
+    hypergrad: AbstractHypergradient
+    settings: BilevelSettings
+    training: Training
+
+    def run(self, name: str, monitor: Monitor) -> tuple[Parameters, Reading]:
+        """Train targets and outer networks; return the targets, and what ``phi`` says then."""
+        learner = OuterLearner(self)
+        target = self.lower.train(name, learner.reading, self.training, monitor, learner)
+        return target, learner.reading
+
+
+@final
+class OuterLearner:
+    """Learns the outer networks, as the companion of the targets' stage.
+
+    Before every ``every``-th step of the targets it takes ``steps`` look-ahead steps on the
+    lower loss, asks the hypergradient how the upper loss there depends on the outer network,
+    and moves that by Adam. The targets themselves are not touched. Look-ahead steps are as long
     as the lower loss's curvature allows, measured once per epoch.
 
     Args:
-        cohort: the networks.
-        lower: the lower level.
-        upper: the decision loss.
-        rows: randomised rows of the upper level, which no teacher has seen.
-        hypergradient: differentiates through the lower level.
-        settings: how the gate is built and learned.
-        training: settings of the stage this is a companion of.
+        problem: what is learned.
     """
 
-    def __init__(
-        self,
-        cohort: Cohort,
-        lower: LowerLevel,
-        upper: DecisionLevel,
-        rows: RowPool,
-        hypergradient: AbstractHypergradient,
-        settings: BridgeSettings,
-        training: Training,
-    ) -> None:
-        self._cohort, self._lower, self._upper, self._rows = cohort, lower, upper, rows
-        self._hypergradient, self._settings = hypergradient, settings
-        self._network = cohort.network
-        self._gates = StackedNetwork(
-            lambda: GateNetwork(
-                settings.network, cohort.features, cohort.treatments, bias=settings.bias
+    def __init__(self, problem: Bilevel) -> None:
+        self._problem, self._networks = problem, problem.lower.networks
+        settings, outer, networks = problem.settings, problem.outer, self._networks
+        self._outer = StackedNetwork(
+            lambda: OuterNetwork(
+                settings.hidden,
+                networks.features,
+                outer.channels,
+                networks.treatments,
+                bias=outer.bias,
+                flat=outer.flat,
             )
         )
         self.optimiser = StackedAdam(
-            cohort.initial(self._gates, purpose_of("bridge")),
-            learning_rate=settings.reach / max(self._upper_steps(training), 1),
-            weight_decay=torch.zeros_like(cohort.weight_decay),
+            networks.initial(self._outer, "outer"),
+            learning_rate=settings.reach / max(self._upper_steps(), 1),
+            weight_decay=torch.zeros_like(networks.weight_decay),
         )
         self._epoch = 0
         self._batches: Iterator[Batch] = iter(())
-        self._ahead = AssumedSteps(settings.steps)
+        self._ahead = LookAhead(settings.steps)
         self._seen: list[Logs] = []
 
     @torch.no_grad()
-    def gate(self, features: Tensor) -> Tensor:
-        """Return the gate as it stands, without a gradient. Shape ``(K, B, 2, M)``."""
-        return self._gates(self.optimiser.parameters, features)
+    def reading(self, features: Tensor) -> Tensor:
+        """Return what the outer networks say as they stand, without a gradient."""
+        return self._problem.outer.reading(self._outer(self.optimiser.parameters, features))
 
     def start_epoch(self, epoch: int) -> None:
         """Shuffle the upper level's rows, and forget the last epoch's step size and logs."""
         self._epoch, self._seen = epoch, []
-        self._ahead.measure_anew(generator_for(epoch, purpose_of("power")))  # the same for all
+        self._ahead.measure_anew(stream(epoch, "power iteration"))  # the same for all
         self._batches = self._upper_batches()
 
     def before_step(self, step: int, parameters: Parameters, batch: Batch) -> None:
-        """Move the gate, if it is this step's turn."""
-        if self._epoch < self._settings.warm_epochs or step % self._settings.every:
+        """Move the outer networks, if it is this step's turn."""
+        problem = self._problem
+        if self._epoch < problem.settings.warm_epochs or step % problem.settings.every:
             return
-        upper = next(self._batches)
+        upper, network = next(self._batches), self._networks.stacked
 
         def outcomes(inner: Parameters, outer: Parameters) -> Tensor:
-            return self._network(inner, batch.features)
+            return network(inner, batch.features)
 
         def lower_loss(predicted: Tensor, outer: Parameters) -> Tensor:
-            return self._lower.loss(predicted, batch, self._gates(outer, batch.features))
+            reading = problem.outer.reading(self._outer(outer, batch.features))
+            return problem.lower.loss(predicted, batch, reading)
 
         def upper_loss(inner: Parameters, outer: Parameters) -> Tensor:
-            return self._upper(self._network(inner, upper.features), upper)
+            return problem.upper(network(inner, upper.features), upper)
 
-        lower = ComposedLoss(outcomes, lower_loss)
-        gate = self.optimiser.frozen()
+        lower, outer = ComposedLoss(outcomes, lower_loss), self.optimiser.frozen()
         inner = {name: value.detach() for name, value in parameters.items()}
-        if self._hypergradient.needs_optimum:
-            inner = self._ahead(lower, inner, gate)
-        found = self._hypergradient(lower, upper_loss, inner, gate)
+        found = self._ahead.hypergradient(problem.hypergrad, lower, upper_loss, inner, outer)
         self.optimiser.step_along(found.outer_grad)
         self._seen.append(
             {
-                "decision_loss": float(found.outer_value.mean()),
+                "upper_loss": float(found.outer_value.mean()),
                 "residual": float(found.diagnostics.residual.mean()),
                 "curvature": float(found.diagnostics.curvature.min()),
             }
         )
 
     def logs(self) -> Logs:
-        """Return the epoch's averages, and mean and spread of the gate on upper rows."""
+        """Return the epoch's averages, and mean and spread of the reading on upper rows."""
         if not self._seen:
             return {}
         logs = {key: sum(one[key] for one in self._seen) / len(self._seen) for key in self._seen[0]}
-        gate = self.gate(next(self._upper_batches()).features)
-        return logs | {"gate_mean": float(gate.mean()), "gate_spread": float(gate.std())}
+        reading = self.reading(next(self._upper_batches()).features)
+        return logs | {
+            "reading_mean": float(reading.mean()),
+            "reading_spread": float(reading.std()),
+        }
 
-    def _upper_steps(self, training: Training) -> int:
+    def _upper_steps(self) -> int:
         """Return how many upper steps the whole stage takes."""
-        lower_steps = self._lower.pool.steps(
-            self._cohort.plan.dataset,
+        training, settings = self._problem.training, self._problem.settings
+        lower_steps = self._problem.lower.pool.steps(
+            self._networks.plan.dataset,
             batch_size=training.batch_size,
             min_steps=training.min_steps_per_epoch,
         )
-        epochs = max(training.epochs - self._settings.warm_epochs, 0)
-        return epochs * -(-lower_steps // self._settings.every)
+        epochs = max(training.epochs - settings.warm_epochs, 0)
+        return epochs * -(-lower_steps // settings.every)
 
     def _upper_batches(self) -> Iterator[Batch]:
         """Yield batches of upper rows without end."""
-        generators = self._cohort.generators(purpose_of("upper"), self._epoch)
+        generators = self._networks.generators("upper rows", self._epoch)
         while True:
-            yield from self._rows.epoch(
-                self._cohort.plan.dataset, generators, batch_size=self._settings.batch_size
+            yield from self._problem.rows.epoch(
+                self._networks.plan.dataset,
+                generators,
+                batch_size=self._problem.settings.batch_size,
             )

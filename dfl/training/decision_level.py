@@ -11,7 +11,7 @@ from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.models import Scaling
-from dfl.training.networks import Cohort
+from dfl.training.networks import Networks
 from dfl.training.rows import Batch
 
 __all__ = ["DecisionLevel", "budget_per_head"]
@@ -34,16 +34,16 @@ class DecisionLevel:
 
     @staticmethod
     def of(
-        cohort: Cohort, loss: AbstractDecisionLoss, budgets: Sequence[Budget]
+        networks: Networks, loss: AbstractDecisionLoss, budgets: Sequence[Budget]
     ) -> "DecisionLevel":
         """Build the level; budgets given as shares are taken of each set's arm means."""
         per_set = [
             [budget_per_head(budget, one.rct) for budget in budgets]
-            for one in cohort.sets
+            for one in networks.sets
             if one.rct is not None
         ]
-        table = cohort.weight_decay.new_tensor(per_set)[list(cohort.plan.dataset)]
-        return DecisionLevel(loss, cohort.scaling, table)
+        table = networks.weight_decay.new_tensor(per_set)[list(networks.plan.dataset)]
+        return DecisionLevel(loss, networks.scaling, table)
 
     def __call__(self, outcomes: Tensor, batch: Batch) -> Tensor:
         """Return the loss ``(K,)``, averaged over budgets, in units of the revenue's scale.

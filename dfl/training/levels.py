@@ -1,78 +1,116 @@
-"""The lower level that distillation and bilevel methods share: logs plus a gated teacher."""
+"""Levels of bilevel training: a lower one that reads what another network says, an upper one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, TypeAlias, final
 
 from torch import Tensor
 
-from dfl.losses.prediction import PseudoLabelGradient, pseudo_label_loss
+from dfl.losses.prediction import (
+    PseudoLabelGradient,
+    at_treatment,
+    factual_loss,
+    pseudo_label_loss,
+)
 from dfl.models import Parameters
-from dfl.training.loop import Companion, Stage, purpose_of
+from dfl.training.loop import Companion, Stage
 from dfl.training.monitor import Monitor
-from dfl.training.networks import Cohort
+from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Rows, Training
 
-__all__ = ["Gate", "LowerLevel"]
+__all__ = [
+    "LowerLevel",
+    "Reading",
+    "UpperLevel",
+    "distillation",
+    "factual_level",
+    "row_factor",
+]
 
-Gate = Callable[[Tensor], Tensor | float]
-"""Turns standardised features ``(K, B, F)`` into trust in the teacher ``(K, B, 2, M)``."""
+Reading: TypeAlias = Callable[[Tensor], Any]
+"""From standardised features ``(K, B, F)`` to what a lower loss reads: trust, weights, labels."""
+
+UpperLevel: TypeAlias = Callable[[Tensor, Batch], Tensor]
+"""From predicted outcomes ``(K, B, 2, M)`` and their rows to a loss ``(K,)``."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class LowerLevel:
-    """Prediction on logged rows, with the teacher's answer where nothing was observed.
+    """A prediction loss of the target networks that depends on something learned beside them.
 
     Args:
-        cohort: the networks.
-        pool: the rows.
-        teacher: the teacher's outcomes for every row of the pool. Shape ``(R, 2, M)``.
-        gradient: how the gradient treats the target inside its own pseudo-labels.
+        networks: the target networks.
+        pool: their training rows.
+        loss: ``(outcomes (K, B, 2, M), batch, reading) -> (K,)``, convex in the outcomes, so
+            that Gauss-Newton products are positive.
     """
 
-    cohort: Cohort
+    networks: Networks
     pool: RowPool
-    teacher: Tensor
-    gradient: PseudoLabelGradient
-
-    @staticmethod
-    def of(
-        cohort: Cohort, rows: Rows, teachers: Parameters, gradient: PseudoLabelGradient
-    ) -> "LowerLevel":
-        """Build the level; each set's teacher is the mean of its teacher networks."""
-        pool = cohort.pool(lambda one: one.rows(rows))
-        return LowerLevel(cohort, pool, cohort.ensemble_outcomes(teachers, pool), gradient)
-
-    def loss(self, outcomes: Tensor, batch: Batch, gate: Tensor | float) -> Tensor:
-        """Return the loss ``(K,)`` of predicted outcomes ``(K, B, 2, M)``."""
-        return pseudo_label_loss(
-            outcomes, batch.treatment, batch.outcome, self.teacher[batch.index], gate, self.gradient
-        )
+    loss: Callable[[Tensor, Batch, Any], Tensor]
 
     def train(
         self,
         name: str,
-        gate: Gate,
+        reading: Reading,
         training: Training,
         monitor: Monitor,
         companion: Companion | None = None,
     ) -> Parameters:
-        """Train the target networks under a gate, which a companion may be learning."""
-        network = self.cohort.network
+        """Train the target networks under a reading, which a companion may be learning."""
+        network = self.networks.stacked
 
         def loss(parameters: Parameters, batch: Batch) -> Tensor:
-            return self.loss(network(parameters, batch.features), batch, gate(batch.features))
+            return self.loss(network(parameters, batch.features), batch, reading(batch.features))
 
         stage = Stage(
             name=name,
-            cohort=self.cohort,
+            networks=self.networks,
             pool=self.pool,
             training=training,
             loss=loss,
-            criterion=self.cohort.validation_error,
+            criterion=self.networks.validation_error,
             companion=companion,
             monitor=monitor,
         )
-        return stage.run(self.cohort.initial(network, purpose_of("target")))
+        return stage.run(self.networks.initial(network, name))
+
+
+def factual_level(outcomes: Tensor, batch: Batch) -> Tensor:
+    """Return the factual loss of the targets: the upper level of methods that learn to debias."""
+    return factual_loss(outcomes, batch.treatment, batch.outcome)
+
+
+def row_factor(phi: Tensor, treatment: Tensor) -> Tensor:
+    """Return what an outer network multiplies each row's weight by, between 1/20 and 20.
+
+    Args:
+        phi: its outputs ``(K, B, C, M)``; the first channel holds log factors.
+        treatment: received. Shape ``(K, B)``.
+    """
+    return at_treatment(phi[..., :1, :], treatment).squeeze(-1).clamp(-3, 3).exp()
+
+
+def distillation(
+    networks: Networks, rows: Rows, teachers: Parameters, gradient: PseudoLabelGradient
+) -> LowerLevel:
+    """Return prediction on logs, with the teacher's answer where nothing was observed.
+
+    The reading is the trust in the teacher, ``(K, B, 2, M)`` or a number.
+
+    Args:
+        networks: the target networks.
+        rows: which rows they train on.
+        teachers: a set's teacher is the mean of its teacher networks.
+        gradient: how the gradient treats the target inside its own pseudo-labels.
+    """
+    pool = networks.pool(lambda one: one.rows(rows))
+    teacher = networks.ensemble_outcomes(teachers, pool)
+
+    def loss(outcomes: Tensor, batch: Batch, trust: Tensor | float) -> Tensor:
+        labels = teacher[batch.index]
+        return pseudo_label_loss(outcomes, batch.treatment, batch.outcome, labels, trust, gradient)
+
+    return LowerLevel(networks, pool, loss)

@@ -10,12 +10,12 @@ from torch import Tensor
 from dfl.errors import NotConvergedError
 from dfl.models import Logs, Parameters
 from dfl.training.monitor import Monitor
-from dfl.training.networks import Cohort
+from dfl.training.networks import Networks
 from dfl.training.optimiser import StackedAdam
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
 
-__all__ = ["Companion", "Stage", "purpose_of"]
+__all__ = ["Companion", "Stage", "below"]
 
 
 class Companion(Protocol):
@@ -36,11 +36,11 @@ class Companion(Protocol):
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Stage:
-    """Trains a cohort's networks on a pool of rows with one loss.
+    """Trains networks on a pool of rows with one loss.
 
     Args:
         name: of the stage, in logs and checkpoints.
-        cohort: the networks.
+        networks: the networks.
         pool: their training rows.
         training: settings of the optimiser.
         loss: ``(parameters, batch) -> (K,)``.
@@ -50,7 +50,7 @@ class Stage:
     """
 
     name: str
-    cohort: Cohort
+    networks: Networks
     pool: RowPool
     training: Training
     loss: Callable[[Parameters, Batch], Tensor]
@@ -68,9 +68,9 @@ class Stage:
         optimiser = StackedAdam(
             initial,
             learning_rate=self.training.learning_rate,
-            weight_decay=self.cohort.weight_decay,
+            weight_decay=self.networks.weight_decay,
         )
-        best = _Best(optimiser.frozen(), self.cohort.size)
+        best = _Best(optimiser.frozen(), self.networks.size)
         done = self._restore(optimiser, best)
         if done == 0:
             best.offer(optimiser.frozen(), self._score(optimiser))
@@ -80,7 +80,7 @@ class Stage:
             best.offer(optimiser.frozen(), score)
             if score is not None:
                 logs["validation"] = float(score.mean())
-            name = self.cohort.name + self.name
+            name = self.networks.name + self.name
             tensors = self._tensors(optimiser, best)
             self.monitor.record(name, epoch + 1, self.training.epochs, tensors, logs)
         return best.parameters
@@ -89,13 +89,12 @@ class Stage:
         return None if self.criterion is None else self.criterion(optimiser.parameters)
 
     def _epoch(self, epoch: int, optimiser: StackedAdam) -> Logs:
-        purpose = purpose_of(self.name)
-        generators = self.cohort.generators(purpose, epoch)
+        generators = self.networks.generators(self.name, epoch)
         if self.companion is not None:
             self.companion.start_epoch(epoch)
-        total, steps = self.cohort.weight_decay.new_zeros(self.cohort.size), 0
+        total, steps = self.networks.weight_decay.new_zeros(self.networks.size), 0
         batches = self.pool.epoch(
-            self.cohort.plan.dataset,
+            self.networks.plan.dataset,
             generators,
             batch_size=self.training.batch_size,
             min_steps=self.training.min_steps_per_epoch,
@@ -124,16 +123,16 @@ class Stage:
         return {**tensors, "score": best.score}
 
     def _restore(self, optimiser: StackedAdam, best: "_Best") -> int:
-        found = self.monitor.restore(self.cohort.name + self.name)
+        found = self.monitor.restore(self.networks.name + self.name)
         if found is None:
             return 0
         done, tensors = found
-        optimiser.restore(_below(tensors, "networks/"))
-        kept = _below(tensors, "best/")
+        optimiser.restore(below(tensors, "networks/"))
+        kept = below(tensors, "best/")
         best.parameters = {n: kept[n].to(v.device) for n, v in optimiser.parameters.items()}
         best.score = tensors["score"]
         if self.companion is not None:
-            self.companion.optimiser.restore(_below(tensors, "companion/"))
+            self.companion.optimiser.restore(below(tensors, "companion/"))
         return done
 
 
@@ -157,10 +156,6 @@ class _Best:
             self.parameters[name] = torch.where(mask, value, self.parameters[name])
 
 
-def purpose_of(stage: str) -> int:
-    """Return a number for a stage's name, the same on every machine."""
-    return int.from_bytes(stage.encode()[-7:], "little")
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by what follows it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

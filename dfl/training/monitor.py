@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dfl.errors import DataError
-from dfl.io import write_tensors
+from dfl.io import read_tensors, write_tensors
 from dfl.models import Logs
 
 __all__ = ["Monitor", "Progress"]
@@ -57,12 +56,10 @@ class Monitor:
         if self.folder is None or not (path := self._path(stage)).exists():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors, metadata = read_tensors(path)
             self.history[stage] = json.loads(metadata["history"])
             return int(metadata["epoch"]), tensors
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (DataError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"checkpoint {path} is unreadable ({error}); delete it to train this stage anew."
             ) from error

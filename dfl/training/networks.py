@@ -1,4 +1,4 @@
-"""`Cohort`: the networks that train together, and what each of them is given."""
+"""`Networks`: the networks that train together, and what each of them is given."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
-from dfl.losses.prediction import factual_loss
-from dfl.models import MLP, OutcomeNetwork, Parameters, Scaling, StackedNetwork
-from dfl.training.rows import Batch, RowPool, generator_for
+from dfl.errors import InvalidValueError
+from dfl.losses.prediction import factual_loss, full_surface_weight
+from dfl.models import AbstractArchitecture, Parameters, Scaling, StackedNetwork
+from dfl.seeds import stream
+from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import TrainingSet
 
-__all__ = ["Cohort", "Plan", "RowsOf"]
+__all__ = ["NetworkPlan", "Networks", "RowsOf"]
 
 RowsOf: TypeAlias = Callable[[TrainingSet], Sequence[UpliftData]]
 
@@ -23,7 +25,7 @@ _MEMBER_STRIDE = 7_919  # keeps the seeds of members and of neighbouring studies
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class NetworkPlan:
     """Who the networks are: one entry per network in each field.
 
     Args:
@@ -37,8 +39,10 @@ class Plan:
     weight_decay: tuple[float, ...]
 
     @staticmethod
-    def of(sets: Sequence[TrainingSet], members: int, decays: Sequence[Sequence[float]]) -> "Plan":
-        """Plan ``members`` networks for each set and each of that set's weight decays."""
+    def of(
+        sets: Sequence[TrainingSet], members: int, decays: Sequence[Sequence[float]]
+    ) -> "NetworkPlan":
+        """NetworkPlan ``members`` networks for each set and each of that set's weight decays."""
         rows = [
             (index, one.seed + _MEMBER_STRIDE * member, decay)
             for index, one in enumerate(sets)
@@ -46,26 +50,26 @@ class Plan:
             for member in range(members)
         ]
         dataset, seed, weight_decay = zip(*rows, strict=True)
-        return Plan(dataset, seed, weight_decay)
+        return NetworkPlan(dataset, seed, weight_decay)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Cohort:
+class Networks:
     """K networks with their data, units and randomness.
 
     Args:
         sets: the training sets.
         scalings: the units of each set.
         plan: who the K networks are.
-        mlp: sizes of each network.
+        architecture: of each network.
         name: put before the names of stages, to keep their checkpoints apart.
     """
 
     sets: Sequence[TrainingSet]
     scalings: Sequence[Scaling]
-    plan: Plan
-    mlp: MLP
+    plan: NetworkPlan
+    architecture: AbstractArchitecture
     name: str
 
     @property
@@ -89,30 +93,57 @@ class Cohort:
         return Scaling.stack([self.scalings[index] for index in self.plan.dataset])
 
     @property
-    def network(self) -> StackedNetwork:
+    def stacked(self) -> StackedNetwork:
         """The outcome networks, as one."""
-        return StackedNetwork(lambda: OutcomeNetwork(self.mlp, self.features, self.treatments))
+        return StackedNetwork(lambda: self.architecture.build(self.features, self.treatments))
+
+    def needing(self, detail: str, remedy: str) -> StackedNetwork:
+        """Return the outcome networks, which must find a detail on the way.
+
+        Args:
+            detail: a name of `dfl.models.architectures.Details`.
+            remedy: what the user can do where they do not.
+
+        Raises:
+            InvalidValueError: if the architecture has no such detail.
+        """
+        with torch.device("meta"):
+            found = self.architecture.build(self.features, self.treatments).details(
+                torch.zeros(1, self.features)
+            )
+        if detail not in found:
+            raise InvalidValueError(
+                f"network must predict {detail}, got {self.architecture}; take {remedy}."
+            )
+        return self.stacked
 
     @property
     def weight_decay(self) -> Tensor:
         """Weight decay of each network, shape ``(K,)``."""
         return self.scalings[0].feature_mean.new_tensor(self.plan.weight_decay)
 
-    def initial(self, network: StackedNetwork, purpose: int) -> Parameters:
+    def initial(self, network: StackedNetwork, purpose: str) -> Parameters:
         """Return initial parameters, each network's from its own seed and the purpose."""
-        seeds = [generator_for(seed, purpose).initial_seed() for seed in self.plan.seed]
+        seeds = [stream(seed, purpose, "weights").initial_seed() for seed in self.plan.seed]
         to = self.scalings[0].feature_mean
         return {name: value.to(to) for name, value in network.initial(seeds).items()}
 
-    def generators(self, purpose: int, epoch: int) -> list[torch.Generator]:
+    def generators(self, purpose: str, epoch: int) -> list[torch.Generator]:
         """Return each network's randomness for one epoch of one purpose."""
-        return [generator_for(seed, purpose, epoch) for seed in self.plan.seed]
+        return [stream(seed, purpose, epoch) for seed in self.plan.seed]
 
     def pool(self, rows: RowsOf) -> RowPool:
         """Put the rows that ``rows`` picks from each set into one table."""
         return RowPool.of([rows(one) for one in self.sets], self.scalings)
 
-    def networks_of(self, dataset: int) -> list[int]:
+    def arm_weight(self, pool: RowPool) -> Tensor:
+        """Return ``N / (M N_t)`` over each network's own rows of a pool, shape ``(K, M)``."""
+        rows = [slice(a, a + n) for a, n in zip(pool.start, pool.length, strict=True)]
+        counts = [pool.treatment[own].bincount(minlength=self.treatments) for own in rows]
+        per_set = full_surface_weight(torch.stack(counts)).to(pool.features.dtype)
+        return per_set[list(self.plan.dataset)]
+
+    def learning(self, dataset: int) -> list[int]:
         """Return which networks learn a set."""
         return [k for k, index in enumerate(self.plan.dataset) if index == dataset]
 
@@ -122,12 +153,12 @@ class Cohort:
 
         In network units (both outcomes' squared errors added); None without such rows.
         """
-        pool = self._validation_pool
+        pool = self.validation_pool
         if pool is None:
             return None
         error = self.weight_decay.new_zeros(self.size)
         for dataset in range(len(self.sets)):
-            own = self.networks_of(dataset)
+            own = self.learning(dataset)
             for rows, outcomes in self._predict(parameters, pool, dataset):
                 repeat = (len(own), -1)
                 treatment = pool.treatment[rows].expand(repeat)
@@ -135,16 +166,14 @@ class Cohort:
                 error[own] += loss * (outcomes.shape[1] / pool.length[dataset])
         return error
 
-    def validation_batch(self, most: int) -> Batch | None:
+    def validation_batch(self, most: int, pool: RowPool) -> Batch:
         """Return each network's validation rows as one batch, the same for a set's networks.
 
         Args:
             most: rows at most, drawn at random; the smallest set's number if that is less.
+            pool: the sets' validation rows.
         """
-        pool = self._validation_pool
-        if pool is None:
-            return None
-        generators = [generator_for(one.seed, 2) for one in self.sets]
+        generators = [stream(one.seed, "validation batch") for one in self.sets]
         per_set = next(pool.epoch(range(len(self.sets)), generators, batch_size=most))
         return pool.take(per_set.index[list(self.plan.dataset)])
 
@@ -162,8 +191,8 @@ class Cohort:
         return table
 
     @cached_property
-    def _validation_pool(self) -> RowPool | None:
-        """All sets' validation rows, put together once and read after every epoch."""
+    def validation_pool(self) -> RowPool | None:
+        """All sets' validation rows, put together once; None where a set has none."""
         if any(one.validation is None for one in self.sets):
             return None
         return self.pool(lambda one: [part for part in (one.validation,) if part is not None])
@@ -172,7 +201,7 @@ class Cohort:
         self, parameters: Parameters, pool: RowPool, dataset: int
     ) -> Iterator[tuple[slice, Tensor]]:
         """Yield chunks of a set's rows with its networks' outcomes ``(k, rows, 2, M)``."""
-        network, chosen = self.network, self.networks_of(dataset)
+        network, chosen = self.stacked, self.learning(dataset)
         own = {name: value[chosen] for name, value in parameters.items()}
         for rows in pool.chunks(dataset):
             yield rows, network(own, pool.features[rows])

@@ -1,4 +1,4 @@
-"""`CrossFit`: outcomes predicted for logged rows by networks that did not learn from them."""
+"""`CrossFitted`: outcomes predicted for logged rows by networks that did not learn from them."""
 
 from dataclasses import dataclass, replace
 from typing import final
@@ -8,63 +8,65 @@ from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
 from dfl.models import Parameters
-from dfl.training.factual import fit_factual
+from dfl.seeds import stream
+from dfl.training.fit import fit_factual
 from dfl.training.monitor import Monitor
-from dfl.training.networks import Cohort, Plan
-from dfl.training.rows import Batch, RowPool, generator_for
+from dfl.training.networks import NetworkPlan, Networks
+from dfl.training.rows import RowPool
 from dfl.training.settings import Training, TrainingSet
 
-__all__ = ["CrossFit", "folds_of", "with_teacher_baseline"]
+__all__ = ["CrossFitted", "folds_of", "with_teacher_baseline"]
 
 _FOLDS = 5
-_PURPOSE = 3  # of the seed: which fold a person is in
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class CrossFit:
+class CrossFitted:
     """Networks of the factual loss, one per training set and fold, each without its fold.
 
     What the doubly robust estimator subtracts: it stays unbiased, for no person's outcome went
     into that person's prediction.
 
     Args:
-        cohort: one network per set and fold.
+        networks: one network per set and fold.
         parameters: theirs.
         folds: of each set's randomised rows, ``(N,)`` each.
     """
 
-    cohort: Cohort
+    networks: Networks
     parameters: Parameters
     folds: tuple[Tensor, ...]
 
     @staticmethod
-    def of(cohort: Cohort, training: Training, monitor: Monitor) -> "CrossFit":
+    def of(networks: Networks, training: Training, monitor: Monitor) -> "CrossFitted":
         """Train the networks on each set's randomised rows.
 
         Args:
-            cohort: whose sets they learn, under the same units and weight decay.
+            networks: whose sets they learn, under the same units and weight decay.
             training: settings of training; the last epoch is kept.
             monitor: watches.
         """
-        randomised = [one.rct for one in cohort.sets if one.rct is not None]
+        randomised = [one.rct for one in networks.sets if one.rct is not None]
         folds = tuple(
-            folds_of(rct, one.seed) for rct, one in zip(randomised, cohort.sets, strict=True)
+            folds_of(rct, one.seed) for rct, one in zip(randomised, networks.sets, strict=True)
         )
         sets = [
             TrainingSet(rct=rct.subset(fold != number), seed=one.seed + number)
-            for rct, fold, one in zip(randomised, folds, cohort.sets, strict=True)
+            for rct, fold, one in zip(randomised, folds, networks.sets, strict=True)
             for number in range(_FOLDS)
         ]
         decays = [
-            (cohort.plan.weight_decay[cohort.networks_of(index)[0]],)
-            for index in range(len(cohort.sets))
+            (networks.plan.weight_decay[networks.learning(index)[0]],)
+            for index in range(len(networks.sets))
             for _ in range(_FOLDS)
         ]
-        scalings = [scaling for scaling in cohort.scalings for _ in range(_FOLDS)]
-        fitted = Cohort(sets, scalings, Plan.of(sets, 1, decays), cohort.mlp, cohort.name)
+        scalings = [scaling for scaling in networks.scalings for _ in range(_FOLDS)]
+        fitted = Networks(
+            sets, scalings, NetworkPlan.of(sets, 1, decays), networks.architecture, networks.name
+        )
         parameters = fit_factual("baseline", fitted, "rct", training, monitor)
-        return CrossFit(fitted, parameters, folds)
+        return CrossFitted(fitted, parameters, folds)
 
     @torch.no_grad()
     def on_rows(self, pool: RowPool) -> RowPool:
@@ -78,31 +80,25 @@ class CrossFit:
         return replace(pool, baseline=torch.cat(parts))
 
     @torch.no_grad()
-    def on_unseen(self, batch: Batch, dataset: tuple[int, ...]) -> Batch:
-        """Return a batch of rows that no network has seen, with the folds' mean as baseline.
-
-        Args:
-            batch: rows ``(K, B)``.
-            dataset: training set of each of its K entries.
-        """
-        found = [
-            self._predict(index, features).mean(dim=0)
-            for index, features in zip(dataset, batch.features, strict=True)
+    def on_unseen(self, pool: RowPool) -> RowPool:
+        """Return a pool of rows that no network has seen, with the folds' mean as baseline."""
+        parts = [
+            self._predict(index, pool.features[rows]).mean(dim=0)
+            for index in range(len(self.folds))
+            for rows in pool.chunks(index)
         ]
-        revenue, cost = torch.stack(found).unbind(dim=-2)
-        logged = replace(batch.logged, baseline_revenue=revenue, baseline_cost=cost)
-        return replace(batch, logged=logged)
+        return replace(pool, baseline=torch.cat(parts))
 
     def _predict(self, index: int, features: Tensor) -> Tensor:
         """Return what a set's networks predict in currency, ``(folds, rows, 2, M)``."""
-        own = self.cohort.networks_of(index * _FOLDS)
+        own = self.networks.learning(index * _FOLDS)
         own = list(range(own[0], own[0] + _FOLDS))
         parameters = {name: value[own] for name, value in self.parameters.items()}
-        outcomes = self.cohort.network(parameters, features)
-        return torch.stack(self.cohort.scalings[own[0]].currency(outcomes), dim=-2)
+        outcomes = self.networks.stacked(parameters, features)
+        return torch.stack(self.networks.scalings[own[0]].currency(outcomes), dim=-2)
 
 
-def with_teacher_baseline(pool: RowPool, teacher: Cohort, parameters: Parameters) -> RowPool:
+def with_teacher_baseline(pool: RowPool, teacher: Networks, parameters: Parameters) -> RowPool:
     """Return a pool with the baselines of teachers that did not learn from its rows.
 
     Args:
@@ -127,5 +123,5 @@ def folds_of(rct: UpliftData, seed: int) -> Tensor:
     """
     groups = torch.arange(len(rct)) if rct.groups is None else rct.groups.cpu()
     ids, group = torch.unique(groups, return_inverse=True)
-    order = torch.randperm(ids.shape[0], generator=generator_for(seed, _PURPOSE))
+    order = torch.randperm(ids.shape[0], generator=stream(seed, "folds"))
     return (order % _FOLDS)[group].to(rct.features.device)

@@ -38,7 +38,9 @@ class StackedAdam:
 
     def step(self, loss: Tensor) -> None:
         """Differentiate a loss ``(K,)``, one per network, and take a step."""
-        gradients = torch.autograd.grad(loss.sum(), list(self.parameters.values()))
+        gradients = torch.autograd.grad(
+            loss.sum(), list(self.parameters.values()), materialize_grads=True
+        )
         self.step_along(dict(zip(self.parameters, gradients, strict=True)))
 
     @torch.no_grad()

@@ -2,38 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import final
 
 import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
+from dfl.errors import DataError
 from dfl.losses.base import LoggedBatch
 from dfl.models.standardisation import Scaling
+from dfl.scale import STREAMED
 
-__all__ = ["Batch", "RowPool", "generator_for"]
-
-_CHUNK = 65_536
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Rows for K networks, each network its own.
-
-    Args:
-        index: positions in the pool's table. Shape ``(K, B)``.
-        features: standardised. Shape ``(K, B, F)``.
-        treatment: ``(K, B)``.
-        outcome: revenue and cost in network units. Shape ``(K, B, 2)``.
-        logged: the same rows in currency, for decision losses. Tensors ``(K, B)``.
-    """
-
-    index: Tensor
-    features: Tensor
-    treatment: Tensor
-    outcome: Tensor
-    logged: LoggedBatch
+__all__ = ["Batch", "RowPool"]
 
 
 @final
@@ -43,7 +24,10 @@ class RowPool:
 
     Args:
         features: standardised per data set. Shape ``(R, F)``.
-        treatment, revenue, cost, weight: columns, in currency where money. Shape ``(R,)``.
+        treatment, revenue, cost: columns, in currency where money. Shape ``(R,)``.
+        weight: inverse propensity of the treatment received, or None where the propensity of
+            some rows is not known. Shape ``(R,)``.
+        logged: True for observational rows. Shape ``(R,)``.
         outcome: revenue and cost in network units. Shape ``(R, 2)``.
         start, length: where each data set's rows begin and how many there are.
         baseline: revenue and cost of every treatment as predicted by networks that did not
@@ -54,7 +38,8 @@ class RowPool:
     treatment: Tensor
     revenue: Tensor
     cost: Tensor
-    weight: Tensor
+    weight: Tensor | None
+    logged: Tensor
     outcome: Tensor
     start: tuple[int, ...]
     length: tuple[int, ...]
@@ -62,34 +47,29 @@ class RowPool:
 
     @staticmethod
     def of(data: Sequence[Sequence[UpliftData]], scalings: Sequence[Scaling]) -> "RowPool":
-        """Build the table; ``data[s]`` are the parts of data set s, put end to end.
-
-        Observational rows of unknown propensity get weight NaN: no estimator of policy
-        value may use them.
-        """
+        """Build the table; ``data[s]`` are the parts of data set s, put end to end."""
         length = tuple(sum(len(part) for part in parts) for parts in data)
         start = tuple(sum(length[:index]) for index in range(len(length)))
         paired = [(part, s) for parts, s in zip(data, scalings, strict=True) for part in parts]
         rows = [part for part, _ in paired]
+        known = all(part.source == "rct" or part.propensity is not None for part in rows)
         return RowPool(
             features=torch.cat([s.standardise(part.features) for part, s in paired]),
             treatment=torch.cat([part.treatment for part in rows]),
             revenue=torch.cat([part.revenue for part in rows]),
             cost=torch.cat([part.cost for part in rows]),
-            weight=torch.cat([_weight(part) for part in rows]),
+            weight=torch.cat([part.weight for part in rows]) if known else None,
+            logged=torch.cat(
+                [torch.full_like(part.treatment, part.source == "obs").bool() for part in rows]
+            ),
             outcome=torch.cat([s.outcomes(part.revenue, part.cost) for part, s in paired]),
             start=start,
             length=length,
         )
 
-    def take(self, index: Tensor) -> Batch:
+    def take(self, index: Tensor) -> "Batch":
         """Return the rows ``index``, shape ``(K, B)``."""
-        treatment = self.treatment[index]
-        logged = LoggedBatch(treatment, self.revenue[index], self.cost[index], self.weight[index])
-        if self.baseline is not None:
-            revenue, cost = self.baseline[index].unbind(dim=-2)
-            logged = replace(logged, baseline_revenue=revenue, baseline_cost=cost)
-        return Batch(index, self.features[index], treatment, self.outcome[index], logged)
+        return Batch(self, index)
 
     def epoch(
         self,
@@ -98,7 +78,7 @@ class RowPool:
         *,
         batch_size: int,
         min_steps: int = 1,
-    ) -> Iterator[Batch]:
+    ) -> Iterator["Batch"]:
         """Yield one pass over the rows in batches, shuffled for each network on its own.
 
         All networks take the same number of steps: enough for the largest data set to be
@@ -129,31 +109,67 @@ class RowPool:
         return max(max(sizes) // min(batch_size, *sizes), min_steps)
 
     def chunks(self, dataset: int) -> Iterator[slice]:
-        """Yield the rows of one data set as slices of at most 65,536 rows."""
-        start, stop = self.start[dataset], self.start[dataset] + self.length[dataset]
-        for first in range(start, stop, _CHUNK):
-            yield slice(first, min(first + _CHUNK, stop))
+        """Yield the rows of one data set as slices that are predicted at once."""
+        start = self.start[dataset]
+        for rows in STREAMED.of(self.length[dataset]):
+            yield slice(start + rows.start, start + rows.stop)
 
 
-def generator_for(seed: int, *purpose: int) -> torch.Generator:
-    """Return a CPU generator that depends on ``seed`` and ``purpose`` alone.
+@final
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows for K networks, each network its own; columns are gathered when asked for.
 
-    Deriving one per network, stage and epoch, instead of carrying a generator's state,
-    makes a resumed run the same as one that was never stopped.
+    Args:
+        pool: the table.
+        index: positions in it. Shape ``(K, B)``.
     """
-    mixed = seed & 0xFFFFFFFF
-    for number in purpose:
-        mixed = (mixed * 1_000_003 + number + 1) % (2**61 - 1)
-    return torch.Generator().manual_seed(mixed)
+
+    pool: RowPool
+    index: Tensor
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Standardised features. Shape ``(K, B, F)``."""
+        return self.pool.features[self.index]
+
+    @cached_property
+    def treatment(self) -> Tensor:
+        """Treatment received. Shape ``(K, B)``."""
+        return self.pool.treatment[self.index]
+
+    @cached_property
+    def outcome(self) -> Tensor:
+        """Revenue and cost in network units. Shape ``(K, B, 2)``."""
+        return self.pool.outcome[self.index]
+
+    @cached_property
+    def from_logs(self) -> Tensor:
+        """True for observational rows. Shape ``(K, B)``."""
+        return self.pool.logged[self.index]
+
+    @cached_property
+    def logged(self) -> LoggedBatch:
+        """The rows in currency, as decision losses take them. Tensors ``(K, B)``.
+
+        Raises:
+            DataError: if the propensity of some rows of the pool is not known.
+        """
+        pool = self.pool
+        if pool.weight is None:
+            raise DataError(
+                "a policy is valued on rows whose propensity is known; these hold observational "
+                "rows without one. Use randomised rows, or give their propensity."
+            )
+        columns = (pool.treatment, pool.revenue, pool.cost, pool.weight)
+        logged = LoggedBatch(*(column[self.index] for column in columns))
+        if pool.baseline is None:
+            return logged
+        revenue, cost = pool.baseline[self.index].unbind(dim=-2)
+        return replace(logged, baseline_revenue=revenue, baseline_cost=cost)
 
 
 def _shuffled(rows: int, count: int, generator: torch.Generator) -> Tensor:
     """Return ``count`` row numbers: whole permutations end to end, the last one cut."""
     repeats = -(-count // rows)
     return torch.cat([torch.randperm(rows, generator=generator) for _ in range(repeats)])[:count]
-
-
-def _weight(part: UpliftData) -> Tensor:
-    if part.source == "obs" and part.propensity is None:
-        return torch.full_like(part.revenue, float("nan"))
-    return part.weight

@@ -1,14 +1,19 @@
 """What every method is given: training sets, and the settings of training."""
 
-from dataclasses import dataclass
-from typing import Literal, final
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, final
 
+import torch
+
+from dfl.checks import check_count, check_number
 from dfl.data.uplift_data import UpliftData
-from dfl.errors import DataError, InvalidValueError, ShapeError
+from dfl.errors import DataError, ShapeError
+from dfl.seeds import stream
 
-__all__ = ["Rows", "Training", "TrainingSet"]
+__all__ = ["Part", "Rows", "Training", "TrainingSet", "hold_out", "parts_of"]
 
-Rows = Literal["rct", "obs", "both"]
+Part: TypeAlias = Literal["rct", "obs"]
+Rows: TypeAlias = Literal["rct", "obs", "both"]
 
 
 @final
@@ -41,14 +46,11 @@ class Training:
     def __post_init__(self) -> None:
         """Check the ranges."""
         for name in ("epochs", "batch_size", "min_steps", "members"):
-            if getattr(self, name) < 1:
-                raise InvalidValueError(f"{name} must be >= 1, got {getattr(self, name)}.")
-        if not self.learning_rate > 0:
-            raise InvalidValueError(f"learning_rate must be > 0, got {self.learning_rate:g}.")
-        if not self.weight_decay or any(not decay >= 0 for decay in self.weight_decay):
-            raise InvalidValueError(
-                f"weight_decay must hold at least one value, all >= 0, got {self.weight_decay}."
-            )
+            check_count(name, getattr(self, name), at_least=1)
+        check_number("learning_rate", self.learning_rate, above=0)
+        check_count("number of weight_decay values", len(self.weight_decay), at_least=1)
+        for decay in self.weight_decay:
+            check_number("weight_decay", decay, at_least=0)
 
     @property
     def min_steps_per_epoch(self) -> int:
@@ -99,3 +101,41 @@ class TrainingSet:
         """Return the named training parts that are there; never the validation rows."""
         named = {"rct": (self.rct,), "obs": (self.obs,), "both": (self.rct, self.obs)}[which]
         return [part for part in named if part is not None]
+
+
+def parts_of(rows: Rows) -> tuple[Part, ...]:
+    """Return the parts that rows are taken from."""
+    return ("rct", "obs") if rows == "both" else (rows,)
+
+
+def hold_out(one: TrainingSet, share: float) -> tuple[TrainingSet, TrainingSet]:
+    """Split a set's randomised rows at random; rows of one group stay together.
+
+    Args:
+        one: a set with randomised rows.
+        share: of the rows, or groups, that are held out, in (0, 1).
+
+    Returns:
+        The set with the rows kept, and with those held out; every treatment is in both.
+
+    Raises:
+        DataError: if a treatment has rows of one group only.
+    """
+    assert one.rct is not None  # the methods that split name rct among what they use
+    treatment = one.rct.treatment.cpu()
+    groups = torch.arange(len(one.rct)) if one.rct.groups is None else one.rct.groups.cpu()
+    ids, group = torch.unique(groups, return_inverse=True)
+    drawn = torch.rand(ids.shape[0], generator=stream(one.seed, "held out"))
+    held = drawn < share
+    for arm in range(one.rct.treatments):
+        own = group[treatment == arm].unique()
+        if own.shape[0] < 2:
+            raise DataError(
+                f"randomised rows are split in two, and treatment {arm} has rows of one person or "
+                "group only; give more randomised rows, or leave the treatment out."
+            )
+        if bool(held[own].all()) or not bool(held[own].any()):  # move the nearest to the border
+            nearest = own[(drawn[own] - share).abs().argmin()]
+            held[nearest] = ~held[nearest]
+    chosen = held[group].to(one.rct.features.device)
+    return replace(one, rct=one.rct.subset(~chosen)), replace(one, rct=one.rct.subset(chosen))

@@ -5,7 +5,7 @@ import pytest
 import statsmodels.api as sm
 
 from dfl.abtest.huber import Huber
-from dfl.abtest.regression.huber_regression import huber_regression
+from dfl.abtest.regression.linear import huber_regression
 from dfl.errors import InvalidValueError, NotConvergedError
 from tests.abtest.data import G2, contrast
 
@@ -45,3 +45,12 @@ def test_mistakes() -> None:
     flat = np.where(np.arange(400) < 20, data.outcome, 0)
     with pytest.raises(InvalidValueError, match="the same in half of the rows: Huber's scale"):
         Huber().fit(replace(data, outcome=flat, covariates=None, prediction=None))
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e9, 1e10, -1e10])
+def test_a_large_offset_costs_nothing(offset: float) -> None:
+    data = contrast()
+    first = Huber().fit(data)
+    moved = Huber().fit(replace(data, outcome=data.outcome + offset))
+    assert moved.estimate == pytest.approx(first.estimate, abs=1e-4)
+    assert moved.standard_error == pytest.approx(first.standard_error, rel=1e-4)

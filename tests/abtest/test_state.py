@@ -121,7 +121,10 @@ def test_more_outliers_under_treatment_are_said() -> None:
     ("options", "message"),
     [
         ({"nu": -1}, "nu must be > 0 and finite, or 'free', got -1"),
-        ({"errors": "robust"}, "errors must be 'sandwich', 'fisher' or 'bootstrap', got 'robust'"),
+        (
+            {"errors": "robust"},
+            "errors must be one of 'sandwich', 'fisher', 'bootstrap', got 'robust'",
+        ),
         ({"errors": "bootstrap", "draws": 1}, "draws must be >= 2, got 1"),
     ],
 )

@@ -3,8 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dfl.abtest import AbstractEstimator, Experiment
 from dfl.abtest.cupac import Cupac
 from dfl.abtest.difference_in_means import DifferenceInMeans
+from dfl.abtest.huber import Huber
+from dfl.abtest.state import State
 from dfl.abtest.winsorised import Winsorised
 from dfl.errors import InvalidValueError
 from tests.abtest.data import contrast
@@ -39,3 +42,17 @@ def test_mistakes() -> None:
     mostly_zero = np.where(np.arange(400) < 2, 5.0, 0.0)
     with pytest.raises(InvalidValueError, match="upper must leave values that differ"):
         Winsorised(upper=0.99).fit(replace(data, outcome=mostly_zero))
+
+
+@pytest.mark.parametrize("estimator", [Winsorised(upper=1.0), Huber(), State()])
+@pytest.mark.parametrize("factor", [0.5, 1.5, 2, 3])
+def test_a_ratio_is_right_though_the_treatment_moves_its_denominator(
+    estimator: AbstractEstimator, factor: float
+) -> None:
+    draw = np.random.default_rng(0)
+    treated = np.arange(8000) % 2
+    orders = (1.0 + draw.poisson(1, 8000)) * np.where(treated, factor, 1)
+    money = orders * np.where(treated, 22, 20) + draw.normal(size=8000)
+    data = Experiment(treatment=treated, metric=money, denominator=orders)
+    (effect,) = estimator.effects(data)
+    assert effect.estimate == pytest.approx(2, abs=0.1)

@@ -4,22 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from dfl.cli import app
 from dfl.config import to_yaml
-from tests.cli.outcome import Dfl, Outcome
+from tests.cli.outcome import Dfl, invoke
 from tests.pipeline.tiny import tiny_config, write_shop
 
 
 @pytest.fixture(scope="session")
 def dfl() -> Dfl:
     """Runs a command."""
-
-    def invoke(*arguments: object) -> Outcome:
-        found = CliRunner().invoke(app, [str(one) for one in arguments])
-        return Outcome(found.exit_code, " ".join(found.output.split()), found.exception)
-
     return invoke
 
 

@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["Dfl", "Outcome"]
+from typer.testing import CliRunner
+
+from dfl.cli import app
+
+__all__ = ["Dfl", "Outcome", "invoke"]
 
 
 class Outcome(NamedTuple):
@@ -15,3 +19,9 @@ class Outcome(NamedTuple):
 
 
 Dfl: TypeAlias = Callable[..., Outcome]
+
+
+def invoke(*arguments: object) -> Outcome:
+    """Run a command in this process."""
+    found = CliRunner().invoke(app, [str(one) for one in arguments])
+    return Outcome(found.exit_code, " ".join(found.output.split()), found.exception)

@@ -121,7 +121,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     ("changed", "message"),
     [
         ({"arm": [None, *["control", "bonus"] * 999, "bonus"]}, "column 'arm' must be known in"),
-        ({"money": [np.nan] * 2000}, "metric must be finite, got 2000 NaN or infinite of 2000"),
+        ({"money": [np.nan] * 2000}, "'money' in 2000 of 2000 rows, first in row 0"),
     ],
 )
 def test_missing_values(dfl: Dfl, tmp_path: Path, changed: dict[str, Any], message: str) -> None:
@@ -133,3 +133,67 @@ def test_a_folder_that_cannot_be_made(dfl: Dfl, file: Path, tmp_path: Path) -> N
     (tmp_path / "taken").write_text("a file")
     done = dfl("ab", file, *COLUMNS, "-o", tmp_path / "taken" / "out")
     assert (done.code, "could not make the folder" in done.text) == (2, True)
+
+
+def test_one_bad_metric_or_segment_leaves_the_others_readable(dfl: Dfl, tmp_path: Path) -> None:
+    cities = np.where(np.arange(2000) == 0, "Reykjavik, IS", "Oslo")
+    names = np.full(2000, "x")
+    file = write(tmp_path / "part.parquet", refunds=0, name=names, gap=np.nan, city=cities)
+    metrics = ("--metric", "refunds", "--metric", "name", "--metric", "gap")
+    done = dfl("ab", file, *COLUMNS, *metrics, "--segment", "city", "-o", tmp_path / "out")
+    assert done.code == 0, done.text
+    for said in (
+        "refunds, every estimator: not read, metric must vary, got 0 in all 2000 rows",
+        "name, every estimator: not read, column 'name' must hold numbers",
+        "gap, every estimator: not read, numbers are missing: 'gap' in",
+        "money in Reykjavik, IS, every estimator: not read, treatment must hold at least two arms",
+    ):
+        assert said in done.text.replace("\n", " ")
+    content = json.loads((tmp_path / "out" / "readout.json").read_text())
+    assert {one["metric"] for one in content["readings"]} == {"money"}
+    assert {one["metric"] for one in content["refusals"]} == {"refunds", "name", "gap", "money"}
+
+
+def odd(path: Path, name: str, arm: str) -> Path:
+    table = pd.read_parquet(write(path)).rename(columns={"money": name})
+    table.assign(arm=np.where(table["arm"] == "bonus", arm, "control")).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "arm"),
+    [
+        ("$gain$_^%", r"$\frac{1}{$"),
+        ("[red]money[/red]", ":boom:"),
+        ("a^b_c", "_hidden"),
+        ("<b>", "5 % & 10 %"),
+    ],
+)
+def test_odd_names_are_text_in_terminal_and_plot(
+    dfl: Dfl, tmp_path: Path, name: str, arm: str
+) -> None:
+    path = odd(tmp_path / "odd.parquet", name, arm)
+    out = tmp_path / "out"
+    done = dfl(
+        "ab", path, "--treatment", "arm", "--control", "control", "--metric", name, "-o", out
+    )
+    assert done.code == 0, done.text
+    assert "no plot was drawn" not in done.text
+    assert (out / "forest.png").stat().st_size > 1_000
+    readings = json.loads((out / "readout.json").read_text())["readings"]
+    assert {one["metric"] for one in readings} == {name}
+    assert arm in json.dumps(readings, ensure_ascii=False).replace("\\\\", "\\")
+
+
+def test_a_plot_that_fails_leaves_the_read_out(
+    dfl: Dfl, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(found: object) -> bytes:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("dfl.cli.ab.forest_plot", fail)
+    done = dfl("ab", file, *COLUMNS, "-o", tmp_path / "out")
+    assert done.code == 0, done.text
+    assert "no plot was drawn (RuntimeError: no font)" in done.text
+    assert (tmp_path / "out" / "readout.json").exists()
+    assert not (tmp_path / "out" / "forest.png").exists()

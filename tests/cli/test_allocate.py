@@ -3,7 +3,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dfl.config import to_yaml
+from dfl.pipeline import customers
+from dfl.scale import Chunks
 from tests.cli.outcome import Dfl
+from tests.pipeline.tiny import tiny_config, write_shop
 
 
 def test_every_customer_gets_a_treatment(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
@@ -25,7 +29,7 @@ def test_every_customer_gets_a_treatment(dfl: Dfl, shop: Path, tmp_path: Path) -
     [
         ([], "a budget takes exactly one of total, per_head or share, got none of them"),
         (["--budget-total", "900", "--budget-share", "0.1"], "got total, share"),
-        (["--budget-total", "-1"], "budget total must be finite and >= 0, got -1"),
+        (["--budget-total", "-1"], "budget total must be >= 0, got -1"),
         (["--budget-total", "700"], "at least the cost of the cheapest choice for everyone"),
         (["--budget-share", "0.2", "--keep", "name"], "must have the columns ['name']"),
         (["--budget-share", "0.2", "--solver", "x"], "solver: 'x' is not among the solvers"),
@@ -39,6 +43,56 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert done.code == 2
     assert message in done.text
     assert not output.exists()
+
+
+def test_text_in_and_out(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
+    customers = tmp_path / "customers.csv"
+    pd.read_parquet(shop / "shop.parquet").to_csv(customers, index=False)
+    output = tmp_path / "allocation.csv"
+    arguments = ("allocate", shop / "run", customers, "-o", output, "--budget-per-head", 1.25)
+    done = dfl(*arguments, "--keep", "customer")
+    assert done.code == 0, done.text
+    table = pd.read_csv(output)
+    assert list(table["customer"]) == list(range(800))
+    assert set(table["treatment_name"]) == {"mail", "letter"}
+    again = dfl(*arguments)
+    assert (again.code, "allocation.csv exists already" in again.text) == (2, True), again.text
+    assert "customer" in pd.read_csv(output).columns
+    assert dfl(*arguments, "--overwrite").code == 0
+    assert "customer" not in pd.read_csv(output).columns
+
+
+def test_it_says_what_is_predicted_and_what_was_measured(
+    dfl: Dfl, shop: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "allocation.parquet"
+    arguments = ("allocate", shop / "run", shop / "shop.parquet", "-o", output)
+    text = dfl(*arguments, "--budget-per-head", 1.25).text
+    assert "for the predictions at most" in text
+    assert "Predicted per head: budget 1.25, revenue " in text
+    assert "On the run's held-out rows an allocation at 1.25 per head earned " in text
+
+
+def test_warnings_are_said_once_and_names_are_text(
+    dfl: Dfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_shop(tmp_path / "shop.parquet")
+    table = pd.read_parquet(tmp_path / "shop.parquet").rename(columns={"city": "[red]city[/red]"})
+    table.to_parquet(tmp_path / "shop.parquet")
+    config = tiny_config(
+        "tsm-sl", data=data | {"features": ["age", "[red]city[/red]"], "unknown": "other"}
+    )
+    (tmp_path / "shop.yaml").write_text(to_yaml(config))
+    done = dfl("run", tmp_path / "shop.yaml", "-o", tmp_path / "run")
+    assert done.code == 0, done.text
+    table["[red]city[/red]"] = ["Oslo", *table["[red]city[/red]"][1:-1], "Rome"]
+    table.to_parquet(tmp_path / "new.parquet")
+    monkeypatch.setattr(customers, "STREAMED", Chunks(64))
+    output = ("-o", tmp_path / "o.csv", "--budget-per-head", 1.25)
+    done = dfl("allocate", tmp_path / "run", tmp_path / "new.parquet", *output)
+    assert done.code == 0, done.text
+    assert done.text.count("warning: column '[red]city[/red]' holds values") == 2
+    assert "such as 'Oslo'" in done.text
 
 
 def test_files_and_folders_that_are_none(dfl: Dfl, shop: Path, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from tests.cli.outcome import Dfl
 
 
 def test_everything_that_is_put_together_is_shown(dfl: Dfl) -> None:
-    done = dfl("explain", "bi-dfcl", "--data", "criteo-like", "--set", "layer.temperature=0.7")
+    done = dfl(
+        "explain", "bi-dfcl", "--data", "criteo-like", "--set", "layer.softness.temperature=0.7"
+    )
     assert done.code == 0, done.text
     for part in (
         "data: criteo-like",
@@ -39,3 +41,15 @@ def test_mistakes_are_one_line(dfl: Dfl) -> None:
     assert done.code == 2
     said = "tsm-sl has no hypergrad, or is given one inside; remove the section."
     assert done.text == f"error: {said}"
+
+
+def test_it_takes_the_options_of_a_run(dfl: Dfl) -> None:
+    done = dfl(
+        *("explain", "bi-dfcl", "--loss", "dual-policy", "--hypergrad", "identity", "--seed", 3),
+        *("--solver", "dual-bisection", "--members", 2, "--epochs", 4, "--budget-per-head", 0.5),
+    )
+    assert done.code == 0, done.text
+    for part in ("loss: dual-policy", "hypergrad: identity", "solver: dual-bisection", "seed: 3"):
+        assert part in done.text
+    for part in ("members: 2", "epochs: 4", "budgets: per_head=0.5"):
+        assert part in done.text

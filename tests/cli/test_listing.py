@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from dfl.abtest import ESTIMATORS
@@ -47,3 +50,42 @@ def test_methods_come_with_the_configurations_that_ship(dfl: Dfl) -> None:
     text = dfl("list", "methods").text
     assert "dfcl-ppl" in text
     assert "training on the value of the softened allocation" in text
+
+
+def test_without_a_family_all_are_shown(dfl: Dfl) -> None:
+    done = dfl("list")
+    assert done.code == 0, done.text
+    for family, registry in FAMILIES.items():
+        assert f"{family} │ {len(registry)} │" in done.text  # type: ignore[arg-type]  # any family
+    for name in ("greedy-dual", "softmax", "bi-dfcl", "hillstrom"):
+        assert name in done.text
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("tests.cli.undescribed:Silent", "(no description: its class has no docstring)"),
+        ("tests.cli.undescribed:Record", "(no description: its class has no docstring)"),
+        ("tests.cli.undescribed:nothing", "(cannot be loaded: AttributeError:"),
+        ("tests.cli.not_there:Far", "(cannot be loaded: ModuleNotFoundError:"),
+    ],
+)
+def test_a_part_without_a_description_is_listed_as_such(
+    dfl: Dfl, target: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SOLVERS, "_entries", dict(SOLVERS._all()))
+    SOLVERS.register("new", target)
+    done = dfl("list", "solvers")
+    assert done.code == 0, done.text
+    assert said in done.text
+
+
+def test_listing_imports_no_member_for_its_description() -> None:
+    code = (
+        "import sys\nfrom dfl.cli import main\nsys.argv = ['dfl', 'list', 'solvers']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(one for one in sys.modules if one in ('scipy', 'dfl.solvers.dual_ascent')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "dual-ascent" in done.stdout
+    assert done.stdout.strip().splitlines()[-1] == "[]"

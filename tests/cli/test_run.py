@@ -23,13 +23,13 @@ def test_options_change_the_configuration(dfl: Dfl, write: Write, tmp_path: Path
     done = dfl(
         *("run", write(tmp_path / "mine.yaml", "dfcl"), "-o", tmp_path / "run"),
         *("--loss", "primal-policy", "--layer", "softmax", "--solver", "dual-bisection"),
-        *("--set", "layer.temperature=0.5", "--set", "method.decision_epochs=1"),
+        *("--set", "layer.softness.temperature=0.5", "--set", "method.decision_epochs=1"),
         *("--budget-per-head", 0.3, "--budget-per-head", 0.5),
         *("--seed", 4, "--members", 1, "--epochs", 1, "--device", "cpu"),
     )
     assert done.code == 0, done.text
     config = RunFolder.open(tmp_path / "run").config
-    assert config["layer"]["temperature"] == 0.5
+    assert config["layer"]["softness"]["temperature"] == 0.5
     assert config["solver"]["name"] == "dual-bisection"
     assert config["method"]["decision_epochs"] == 1
     assert config["budgets"] == [{"per_head": 0.3}, {"per_head": 0.5}]
@@ -42,12 +42,12 @@ def test_another_loss_and_another_layer_are_both_taken(
 ) -> None:
     done = dfl(
         *("run", write(tmp_path / "mine.yaml", "dfcl"), "-o", tmp_path / "run"),
-        *("--layer", "quadratic", "--loss", "primal-finite-difference"),
+        *("--layer", "quadratic", "--loss", "dual-policy"),
         *("--set", "method.decision_epochs=1", "--epochs", 1, "--members", 1),
     )
     assert done.code == 0, done.text
     config = RunFolder.open(tmp_path / "run").config
-    assert config["loss"]["name"] == "primal-finite-difference"
+    assert config["loss"]["name"] == "dual-policy"
     assert config["layer"]["name"] == "quadratic"
 
 
@@ -123,6 +123,7 @@ def test_ctrl_c_before_anything_is_kept(
         (["run", "tsm-sl", "--set", "epochs"], "--set takes section.option=value, got 'epochs'"),
         (["run", "tsm-sl", "--epochs", "0"], "training: epochs must be >= 1, got 0."),
         (["run", "tsm-sl", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["run", "tsm-sl", "--device", "meta"], "device 'meta' cannot be used"),
         (
             ["run", "tsm-sl", "--budget-share", "0.1", "--budget-per-head", "1"],
             "by --budget-per-head or by --budget-share, not both",

@@ -51,6 +51,20 @@ class Flat(AbstractLayer):
 
 
 @final
+class Penniless(AbstractLayer):
+    """Prefers revenue, whatever it costs and whatever money there is."""
+
+    def forward(
+        self,
+        revenue: Tensor,
+        cost: Tensor,
+        budget: float | Tensor,
+        observed: ObservedCost | None = None,
+    ) -> SoftAllocation:
+        return SoftAllocation(revenue.softmax(dim=-1), revenue.new_zeros(()))
+
+
+@final
 class Forgetful(AbstractLayer):
     """Does not keep its option."""
 

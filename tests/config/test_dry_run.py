@@ -6,16 +6,16 @@ from torch import Tensor
 
 from dfl.config.dry_run import check_allocation, check_parts
 from dfl.config.options import METHOD
-from dfl.layers import AbstractLayer
+from dfl.layers import LAYERS, AbstractLayer, Price, Softmax
 from dfl.losses import PrimalPolicy
 from dfl.methods import METHODS, BiDfcl, Dfcl
 from dfl.solvers import SOLVERS, DualBisection
-from tests.config.parts import Flat, Shares, Spendthrift, Uphill, Vector
+from tests.config.parts import Flat, Penniless, Shares, Spendthrift, Uphill, Vector
 
 
 @pytest.mark.parametrize("name", METHODS.names())
 def test_the_parts_of_every_method_fit(name: str) -> None:
-    checks = check_parts(METHODS.load(name)(), METHOD)
+    checks = check_parts(METHODS.make(name), METHOD)
     assert [one.problem for one in checks] == [None] * len(checks)
 
 
@@ -26,7 +26,7 @@ def test_every_part_with_a_promise_is_tried_the_innermost_first() -> None:
 
 @pytest.mark.parametrize("name", SOLVERS.names())
 def test_every_solver_allocates(name: str) -> None:
-    assert check_allocation(SOLVERS.load(name)()).problem is None
+    assert check_allocation(SOLVERS.make(name)).problem is None
 
 
 def test_a_solver_that_overspends() -> None:
@@ -49,6 +49,7 @@ def root_of_nothing(revenue: Tensor) -> Tensor:
         (Shares(make=lambda revenue: revenue.softmax(dim=1)[:, :2]), r"have shape \(24, 2\)"),
         (Shares(make=lambda revenue: revenue.detach().softmax(dim=1)), "carries no gradient"),
         (Shares(make=root_of_nothing), "its gradient is not finite"),
+        (Penniless(), "it spends as much of a budget of 5 as of one of 20"),
     ],
 )
 def test_a_layer_that_does_not_fit(layer: AbstractLayer, problem: str) -> None:
@@ -58,10 +59,22 @@ def test_a_layer_that_does_not_fit(layer: AbstractLayer, problem: str) -> None:
         raise AssertionError(found["method.loss.layer"])
 
 
+@pytest.mark.parametrize("name", LAYERS.names())
+def test_every_layer_heeds_the_budget(name: str) -> None:
+    checks = check_parts(Dfcl(loss=PrimalPolicy(layer=LAYERS.make(name))), METHOD)
+    assert [one.problem for one in checks] == [None] * len(checks)
+
+
+def test_a_layer_at_a_given_price_need_not_heed_the_budget() -> None:
+    layer = Softmax(price=Price(multiplier=0.5))
+    checks = check_parts(Dfcl(loss=PrimalPolicy(layer=layer)), METHOD)
+    assert [one.problem for one in checks] == [None] * len(checks)
+
+
 def test_a_layer_whose_solver_needs_predicted_costs() -> None:
     layer = Dfcl().loss.layer  # type: ignore[attr-defined]
-    assert isinstance(layer.solver, DualBisection)
-    greedy = type(layer)(solver=SOLVERS.load("greedy-dual")())
+    assert isinstance(layer.price.solver, DualBisection)
+    greedy = type(layer)(price=Price(solver=SOLVERS.load("greedy-dual")()))
     checks = check_parts(Dfcl(loss=PrimalPolicy(layer=greedy)), METHOD)
     problems = [one.problem for one in checks if one.problem is not None]
     assert problems

@@ -5,7 +5,7 @@ import pytest
 
 from dfl.config.options import METHOD, options_of, plain
 from dfl.errors import ConfigError, UnknownNameError
-from dfl.layers import Softmax
+from dfl.layers import Price, Softmax, Softness
 from dfl.methods import BiDfcl, Training
 from dfl.models import MLP
 from tests.config.parts import Flat, Loose, Source
@@ -13,11 +13,8 @@ from tests.config.parts import Flat, Loose, Source
 
 def test_options_are_those_of_the_constructor_in_order() -> None:
     assert list(options_of(Softmax)) == [
-        "temperature",
-        "scale",
-        "multiplier",
-        "solver",
-        "met_by",
+        "softness",
+        "price",
         "multiplier_gradient",
     ]
     assert list(options_of(Training))[:2] == ["epochs", "batch_size"]
@@ -42,7 +39,7 @@ def test_an_option_knows_which_part_it_takes() -> None:
     budgets = options_of(BiDfcl)["budgets"].part
     assert budgets is not None
     assert budgets.many
-    solver = options_of(Softmax)["solver"].part
+    solver = options_of(Price)["solver"].part
     assert solver is not None
     assert solver.optional
     assert solver.section is None
@@ -74,7 +71,7 @@ def test_plain_values_become_what_the_constructor_takes(
         (Training, "weight_decay", 0.1, "valid array, got 0.1"),
         (Training, "weight_decay", ["a"], "valid number"),
         (Training, "epochs", {1, 2}, "must be plain data"),
-        (Softmax, "scale", "relativ", "should be 'relative' or 'absolute', got 'relativ'"),
+        (Softness, "scale", "relativ", "should be 'relative' or 'absolute', got 'relativ'"),
         (Source, "call", 3, "Input should be callable, got 3"),
         (Source, "tensor", [1.0], "which no configuration can give; use Python"),
     ],

@@ -22,6 +22,11 @@ from dfl.errors import ConfigError, DataNotFoundError
         ("true", True),
         ("'1e-3'", "1e-3"),
         ("1.2.3", "1.2.3"),
+        ("12:30", "12:30"),
+        ("010", "010"),
+        ("0x1F", 31),
+        ("2020-01-01", "2020-01-01"),
+        ("2020-99-99", "2020-99-99"),
         ("null", None),
         ("[1, a]", [1, "a"]),
     ],
@@ -61,7 +66,23 @@ def test_keys_keep_their_order() -> None:
         ("a: 1\na: 2", r"conf.yaml is not valid YAML: the key 'a' is given twice"),
         ("x: {b: 1, b: 2}", "the key 'b' is given twice"),
         ("a: [1", r"conf.yaml is not valid YAML: while parsing"),
-        ("a: !!python/object:os.system {}", "could not determine a constructor"),
+        ("a: !!python/object:os.system {}", "the tag 'tag:yaml.org,2002:python/object:os.system'"),
+        ("a: !!timestamp 2020-99-99", "the tag 'tag:yaml.org,2002:timestamp' is not taken"),
+        ("a: !!binary aGk=", "the tag 'tag:yaml.org,2002:binary' is not taken"),
+        ("a: !!set {b, c}", "the tag 'tag:yaml.org,2002:set' is not taken"),
+        ("a: {<<: {b: 1}}", "the tag 'tag:yaml.org,2002:merge' is not taken"),
+        ("a: !!int x", r"conf.yaml is not valid YAML: invalid literal for int"),
+        ("a: !!bool x", r"conf.yaml is not valid YAML"),
+        ("a: !!float ''", r"conf.yaml is not valid YAML"),
+        (f"a: {'9' * 5000}", "Exceeds the limit"),
+        ("a: &b [*b]", "an alias holds itself"),
+        (f"a: {'[' * 5000}", "is nested too deeply"),
+        ("? [a]\n: 1", "found unhashable key"),
+        ('a: "\\ud800"', "surrogates not allowed"),
+        ("a: \x00", "special characters are not allowed"),
+        ("--- 1\n--- 2", "expected a single document"),
+        ("a: " + "b" * 1_000_000, "1,000,003 letters, too many for a configuration"),
+        ("a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n1: 2\n1: 3", "the key '1' is given twice"),
         ("just words", r"must hold sections such as 'method: tsm-sl', got str"),
     ],
 )
@@ -82,3 +103,17 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="no configuration file at"):
         read_yaml(tmp_path / "conf.yaml")
+
+
+def test_a_text_that_unfolds_without_end_is_refused_at_once(tmp_path: Path) -> None:
+    levels = [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12)]
+    path = tmp_path / "conf.yaml"
+    path.write_text("\n".join(["a0: &a0 [lol]", *levels]))
+    with pytest.raises(ConfigError, match="its aliases unfold to too much"):
+        read_yaml(path)
+
+
+def test_aliases_that_stay_small_are_taken_and_written_out() -> None:
+    content = from_yaml("a: &x {b: 1}\nc: *x", "x")
+    assert content == {"a": {"b": 1}, "c": {"b": 1}}
+    assert "&" not in to_yaml(content)

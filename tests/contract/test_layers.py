@@ -1,7 +1,7 @@
 """What every registered layer promises.
 
-The tables say which options a layer is also tested with and which promises it makes; a layer that
-is in none of them fails.
+`PROMISES` says which promises a layer makes beside the general ones, and which options it is also
+tested with; a layer that is not in it fails.
 """
 
 import copy
@@ -9,6 +9,8 @@ import inspect
 import pickle
 import pkgutil
 import re
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -18,85 +20,109 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import dfl.layers
-from dfl.errors import DflError, ShapeError, UnsupportedProblemError
-from dfl.layers import LAYERS, AbstractLayer
+from dfl.budget import Budget
+from dfl.errors import (
+    DflError,
+    DTypeError,
+    InvalidValueError,
+    ShapeError,
+    UnsupportedProblemError,
+)
+from dfl.layers import LAYERS, AbstractLayer, Price, Softness
 from dfl.problem import ObservedCost
 from dfl.solvers.passes.decide import decide
 
 Options = dict[str, Any]
 
 NAMES = LAYERS.names()
+HARDEST = Softness(1e-9)
 
-# More options that the general promises hold for, beside the defaults.
-VARIANTS: dict[str, list[Options]] = {
-    "finite-difference": [
-        {"temperature": None, "margins": "window", "width": 0.5, "opponents": "nearest"},
-        {"temperature": None, "margins": "largest", "perturbed": "outcomes"},
-    ],
-    "implicit-mle": [{"noise": "normal"}],
-    "perturbed-argmax": [{"noise": "gumbel"}],
-    "softmax": [{"met_by": "shares", "multiplier_gradient": True}],
+
+@dataclass(frozen=True, kw_only=True)
+class Promises:
+    """What a layer promises beside what all do, and the options under which it does.
+
+    Args:
+        hard: options that make it choose what the hard problem chooses at the same multiplier.
+        variants: more options that the general promises hold for, beside the defaults.
+        exact: options under which the shares are a differentiable function of revenue and cost,
+            and their derivative is exact; none where the backward is a stand-in.
+        within_budget: options under which the expected spend on predicted costs is within the
+            budget, None where there are none.
+        sampled: options under which it draws from a seed, None where it never does.
+        needs_people: a problem without people is refused.
+        transformed: `torch.func` can transform it; else it says that it cannot.
+        masks: it takes ``allowed``; else it says that it cannot.
+    """
+
+    hard: Options
+    variants: tuple[Options, ...] = ()
+    exact: tuple[Options, ...] = ()
+    within_budget: Options | None = None
+    sampled: Options | None = None
+    needs_people: bool = False
+    transformed: bool = True
+    masks: bool = True
+
+
+FIXED = Price(multiplier=0.7)
+BY_SHARES: Options = {"price": Price(met_by="shares"), "multiplier_gradient": True}
+
+PROMISES = {
+    "finite-difference": Promises(
+        hard={},
+        within_budget={},
+        variants=(
+            {"perturbed": "scores", "margins": "window", "width": 0.5, "opponents": "nearest"},
+            {"perturbed": "outcomes", "margins": "largest"},
+        ),
+    ),
+    "implicit-mle": Promises(
+        hard={"softness": HARDEST}, variants=({"noise": "normal"},), sampled={"samples": 4}
+    ),
+    "interpolation": Promises(hard={}, within_budget={}),
+    "linear-program": Promises(
+        hard={"softness": Softness(1e-6)},
+        within_budget={},
+        needs_people=True,
+        transformed=False,
+        masks=False,
+    ),
+    "perturbed-argmax": Promises(
+        hard={"softness": HARDEST},
+        variants=({"noise": "gumbel"},),
+        exact=tuple(
+            {"noise": noise, "softness": Softness(0.5, "absolute"), "price": FIXED}
+            for noise in ("normal", "gumbel")
+        ),
+        sampled={"samples": 4},
+    ),
+    "quadratic": Promises(
+        hard={"softness": Softness(1e-6)},
+        exact=({"softness": Softness(2.0, "absolute")},),
+        within_budget={},
+    ),
+    "softmax": Promises(
+        hard={"softness": HARDEST},
+        variants=(BY_SHARES,),
+        exact=(
+            {"softness": Softness(0.3, "absolute"), "price": FIXED},
+            {"softness": Softness(0.3, "absolute"), **BY_SHARES},
+        ),
+        within_budget={"price": Price(met_by="shares")},
+    ),
+    "straight-through": Promises(hard={}, within_budget={}),
 }
-
-# Options under which the shares are a differentiable function of revenue and cost, and their
-# derivative is exact. A layer whose backward is a stand-in for a derivative has none.
-EXACT: dict[str, list[Options]] = {
-    "finite-difference": [],
-    "implicit-mle": [],
-    "interpolation": [],
-    "linear-program": [],
-    "perturbed-argmax": [
-        {"noise": "normal", "scale": "absolute", "multiplier": 0.7},
-        {"noise": "gumbel", "scale": "absolute", "multiplier": 0.7},
-    ],
-    "quadratic": [{"scale": "absolute", "temperature": 2.0}],
-    "softmax": [
-        {"scale": "absolute", "multiplier": 0.7},
-        {"scale": "absolute", "met_by": "shares", "multiplier_gradient": True},
-    ],
-    "straight-through": [],
-}
-
-# Options that make a layer choose what the hard problem chooses at the same multiplier.
-HARD: dict[str, Options] = {
-    "finite-difference": {},
-    "implicit-mle": {"sigma": 1e-9},
-    "interpolation": {},
-    "linear-program": {"temperature": 1e-6},
-    "perturbed-argmax": {"sigma": 1e-9},
-    "quadratic": {"temperature": 1e-6},
-    "softmax": {"temperature": 1e-9},
-    "straight-through": {},
-}
-
-# Options under which the expected spend on predicted costs is within the budget.
-WITHIN_BUDGET: dict[str, Options] = {
-    "finite-difference": {},
-    "interpolation": {},
-    "linear-program": {},
-    "quadratic": {},
-    "softmax": {"met_by": "shares"},
-    "straight-through": {},
-}
-
-# Options under which a layer that samples gets its draws from the seed.
-SAMPLED: dict[str, Options] = {
-    "implicit-mle": {"samples": 4},
-    "perturbed-argmax": {"samples": 4},
-}
-
-# Layers that refuse a problem without people.
-NEEDS_PEOPLE = {"linear-program"}
-
-# Layers that `torch.func` refuses to transform, and say so.
-PLAIN_AUTOGRAD = {"linear-program"}
 
 # Forward mode reads its rules from a module of torch that still uses what torch has deprecated.
 forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
-CASES = [(name, options) for name in NAMES for options in ({}, *VARIANTS.get(name, ()))]
-TRANSFORMED = [case for case in CASES if case[0] not in PLAIN_AUTOGRAD]
-EXACT_CASES = [(name, options) for name in NAMES for options in EXACT.get(name, ())]
+CASES = [(name, options) for name in PROMISES for options in ({}, *PROMISES[name].variants)]
+TRANSFORMED = [case for case in CASES if PROMISES[case[0]].transformed]
+EXACT_CASES = [(name, options) for name in PROMISES for options in PROMISES[name].exact]
+STAND_INS = [name for name in PROMISES if not PROMISES[name].exact]
+WITHIN_BUDGET = {n: p.within_budget for n, p in PROMISES.items() if p.within_budget is not None}
+SAMPLED = {n: p.sampled for n, p in PROMISES.items() if p.sampled is not None}
 
 
 def called(case: object) -> str:
@@ -113,7 +139,7 @@ every_exact_case = pytest.mark.parametrize(("name", "options"), EXACT_CASES, ids
 
 def make(name: str, options: Options | None = None) -> AbstractLayer:
     """Build a layer."""
-    layer = LAYERS.load(name)(**(options or {}))
+    layer = LAYERS.make(name, **(options or {}))
     assert isinstance(layer, AbstractLayer)
     return layer
 
@@ -126,8 +152,7 @@ def problem(dtype: torch.dtype, rows: int = 40, arms: int = 5) -> tuple[Tensor, 
 
 
 def test_every_layer_says_what_it_promises() -> None:
-    assert set(EXACT) == set(NAMES), "list the layer in EXACT, with [] if it has a stand-in"
-    assert set(HARD) == set(NAMES), "list the options that make the layer choose hard"
+    assert set(PROMISES) == set(NAMES)
 
 
 @every_case
@@ -197,6 +222,30 @@ def test_leading_axes_are_separate_problems(name: str, options: Options) -> None
 
 
 @every_case
+def test_a_budget_is_its_money_at_the_predicted_costs(name: str, options: Options) -> None:
+    revenue, cost, _ = problem(torch.float64)
+    layer = make(name, options)
+    for budget in (Budget(share=0.3), Budget(per_head=0.5), Budget(total=20.0)):
+        expected = layer(revenue, cost, budget.total_of(cost))
+        assert_close(layer(revenue, cost, budget), expected)
+    several = torch.stack((cost, 2 * cost))
+    shares = layer(torch.stack((revenue, revenue)), several, Budget(share=0.3)).shares
+    assert_close(shares[1], layer(revenue, 2 * cost, Budget(share=0.3)).shares)
+
+
+@every_case
+def test_received_shares_are_gathered_shares(name: str, options: Options) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    treatment = torch.arange(40) % 5
+    paid = cost.gather(1, treatment[:, None])[:, 0]
+    logs = ObservedCost(treatment, paid, torch.full_like(paid, 5))
+    layer = make(name, options)
+    shares, multiplier = layer(revenue, cost, budget, logs)
+    expected = shares.gather(1, treatment[:, None])[:, 0]
+    assert_close(layer.received(revenue, cost, budget, logs), (expected, multiplier))
+
+
+@every_case
 def test_observed_costs_set_the_multiplier(name: str, options: Options) -> None:
     revenue, cost, budget = problem(torch.float64)
     treatment = torch.arange(40) % 5
@@ -248,7 +297,7 @@ def test_shapes_that_do_not_fit_are_refused(name: str) -> None:
 @every_case
 def test_nobody_gets_nothing(name: str, options: Options) -> None:
     layer, nothing = make(name, options), torch.zeros(0, 4)
-    if name in NEEDS_PEOPLE:
+    if PROMISES[name].needs_people:
         with pytest.raises(UnsupportedProblemError, match="got 0 people"):
             layer(nothing, nothing, 0.0)
         return
@@ -264,10 +313,10 @@ def test_nobody_gets_nothing(name: str, options: Options) -> None:
 # Limits and budget ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_limit_is_the_choice_at_the_multiplier(name: str) -> None:
     revenue, cost, budget = problem(torch.float64)
-    soft = make(name, HARD[name])(revenue, cost, budget)
+    soft = make(name, PROMISES[name].hard)(revenue, cost, budget)
     split = soft.shares.amax(dim=1) < 0.999  # whom the multiplier leaves between two treatments
     assert int(split.sum()) <= 1
     hard = decide(revenue, cost, soft.multiplier)
@@ -306,7 +355,7 @@ def second_derivative(loss: Tensor, inputs: tuple[Tensor, Tensor]) -> None:
     torch.autograd.grad(slope.square().sum(), inputs)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name in EXACT and not EXACT[name]])
+@pytest.mark.parametrize("name", STAND_INS)
 def test_a_stand_in_has_no_second_derivative_and_says_so(name: str) -> None:
     revenue, cost, budget = problem(torch.float64)
     inputs = (revenue.requires_grad_(), cost.requires_grad_())
@@ -347,7 +396,7 @@ def test_a_mapped_gradient_is_the_loop(name: str, options: Options) -> None:
     assert_close(mapped, torch.stack([slope(one, cost) for one in several]))
 
 
-@pytest.mark.parametrize("name", sorted(PLAIN_AUTOGRAD))
+@pytest.mark.parametrize("name", [name for name in NAMES if not PROMISES[name].transformed])
 def test_a_layer_that_cannot_be_transformed_says_so(name: str) -> None:
     revenue, cost, budget = problem(torch.float64)
     slope = torch.func.grad(of_everyone(make(name), budget))
@@ -372,6 +421,209 @@ def test_a_compiled_layer_gives_the_same(name: str, options: Options) -> None:
         if function is loss:
             expected = found
     assert_close(found, expected)
+
+
+# Predictions that are no ordinary ones --------------------------------------------------------
+
+
+@every_case
+@pytest.mark.parametrize("base", [0.0, 3.0, -1000.0])
+def test_equal_predictions_leave_a_gradient_that_trains(
+    name: str, options: Options, base: float, dtype: torch.dtype
+) -> None:
+    """A network whose last layer is zero predicts the same for every treatment."""
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 3, generator=draw, dtype=dtype)
+    truth = (features @ torch.randn(3, 3, generator=draw, dtype=dtype)).sigmoid()
+    cost = torch.tensor([0.0, 1.0, 2.0], dtype=dtype).expand(40, 3)
+    layer, net = make(name, options), torch.nn.Linear(3, 3, dtype=dtype)
+    torch.nn.init.zeros_(net.weight)
+    torch.nn.init.constant_(net.bias, base)
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.05)
+    for step in range(12):
+        shares = layer(net(features), cost, 24.0).shares
+        assert bool(shares.isfinite().all())
+        optimiser.zero_grad()
+        (-(shares * truth).mean()).backward()
+        assert net.weight.grad is not None
+        if step == 0:
+            assert 1e-6 < float(net.weight.grad.abs().max()) < 1e3
+        optimiser.step()
+    assert float(net.weight.detach().norm()) > 0.1
+
+
+@every_case
+def test_two_people_with_the_same_predictions_have_finite_gradients(
+    name: str, options: Options
+) -> None:
+    revenue = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+    cost = torch.ones(2, 3, dtype=torch.float64)
+    shares = make(name, options)(revenue, cost, 2.0).shares
+    (slope,) = torch.autograd.grad((shares * torch.eye(3).double()[:2]).sum(), revenue)
+    assert bool(slope.isfinite().all())
+    assert_close(shares.sum(dim=1), torch.ones(2, dtype=torch.float64))
+
+
+def pulled(
+    layer: AbstractLayer, revenue: Tensor, cost: Tensor, budget: float, **options: Any
+) -> tuple[Tensor, ...]:
+    """Return shares, multiplier and the gradient in revenue of a fixed weighting."""
+    given = revenue.clone().requires_grad_()
+    weight = torch.rand(40, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    shares, multiplier = layer(given, cost, budget, **options)
+    loss = (shares * weight[:, : revenue.shape[1]]).sum()
+    return shares.detach(), multiplier.detach(), *torch.autograd.grad(loss, given)
+
+
+TAKE_MASKS = [case for case in CASES if PROMISES[case[0]].masks]
+
+
+@pytest.mark.parametrize(("name", "options"), TAKE_MASKS, ids=called)
+@pytest.mark.parametrize("observed", [False, True])
+def test_a_treatment_that_nobody_may_get_is_as_good_as_not_there(
+    name: str, options: Options, observed: bool
+) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    cost[:, 4], revenue[:, 4] = 0.0, 9.0  # the cheapest and the best
+    allowed = torch.tensor([True, True, True, True, False]).expand(40, 5)
+    logs = None
+    if observed:
+        treatment = torch.arange(40) % 4
+        paid = cost.gather(1, treatment[:, None])[:, 0]
+        logs = ObservedCost(treatment, paid, torch.full_like(paid, 4))
+    layer = make(name, options)
+    found = pulled(layer, revenue, cost, budget, allowed=allowed, observed=logs)
+    expected = pulled(layer, revenue[:, :4], cost[:, :4], budget, observed=logs)
+    if PROMISES[name].sampled is None or "samples" not in options:
+        assert_close((found[0][:, :4], found[1], found[2][:, :4]), expected, atol=1e-6, rtol=1e-6)
+    assert float(found[0][:, 4].abs().max()) == 0
+    assert float(found[2][:, 4].abs().max()) == 0
+
+
+@pytest.mark.parametrize(("name", "options"), TAKE_MASKS, ids=called)
+def test_what_is_not_allowed_has_no_share_no_gradient_and_no_part_in_any_scale(
+    name: str, options: Options
+) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    forbidden = torch.rand(40, 5, generator=torch.Generator().manual_seed(5)) < 0.3
+    forbidden[:, 0] = False
+    layer = make(name, options)
+    found = [
+        pulled(layer, revenue.masked_fill(forbidden, other), cost, 2 * budget, allowed=~forbidden)
+        for other in (0.0, -1e9, 1e9)
+    ]
+    assert_close(found[1], found[0])
+    assert_close(found[2], found[0])
+    shares, _, slope = found[0]
+    assert_close(shares.sum(dim=1), torch.ones(40, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert float(shares[forbidden].max()) == 0
+    assert float(slope[forbidden].abs().max()) == 0
+    both = layer(
+        *(torch.stack((one, one)) for one in (revenue, cost)), 2 * budget, None, ~forbidden
+    )
+    assert_close(both.shares[1], shares)
+
+
+@pytest.mark.parametrize(("name", "options"), TAKE_MASKS, ids=called)
+@pytest.mark.parametrize("entries", [1, 60])
+def test_entries_masked_by_a_large_number_leave_the_others_their_gradient(
+    name: str, options: Options, entries: int
+) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    worst = cost == cost.amax(dim=1, keepdim=True)  # never chosen at minus a billion
+    chosen = worst.flatten().nonzero().flatten()[:entries]
+    masked = torch.zeros(200, dtype=torch.bool).index_fill(0, chosen, True).reshape(40, 5)
+    layer = make(name, options)
+    expected = pulled(layer, revenue, cost, 1.5 * budget, allowed=~masked)
+    found = pulled(layer, revenue.masked_fill(masked, -1e9), cost, 1.5 * budget)
+    assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masks_that_are_none_are_refused(name: str) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    layer, everything = make(name), torch.ones(40, 5, dtype=torch.bool)
+    if not PROMISES[name].masks:
+        with pytest.raises(UnsupportedProblemError, match="got allowed; use the layer quadratic"):
+            layer(revenue, cost, budget, allowed=everything)
+        return
+    with pytest.raises(DTypeError, match=r"allowed must be bool, got torch\.int64"):
+        layer(revenue, cost, budget, allowed=everything.long())
+    with pytest.raises(ShapeError, match=r"allowed must be \(40, 5\), got \(40, 4\)"):
+        layer(revenue, cost, budget, allowed=everything[:, :4])
+    everything[3] = False
+    with pytest.raises(
+        InvalidValueError, match=r"leave every row an entry, got 1 row\(s\) without"
+    ):
+        layer(revenue, cost, budget, allowed=everything)
+
+
+@every_case
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_prediction_that_is_no_number_is_refused_or_handed_on(
+    name: str, options: Options, bad: float
+) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    revenue[3, 2] = bad
+    with pytest.raises(InvalidValueError, match="must be finite"):
+        make(name, options)(revenue, cost, budget)
+    if not hasattr(make(name), "price") or "multiplier_gradient" in options or name == "quadratic":
+        return
+    layer = make(name, {**options, "price": FIXED})
+    with suppress(InvalidValueError):  # nothing looks for a price: it may find out later, or not
+        assert bool(layer(revenue, cost, budget).shares[3].isnan().any())
+
+
+@every_case
+def test_autocast_hands_over_short_floats_and_gets_float32(name: str, options: Options) -> None:
+    revenue, cost, budget = (each for each in problem(torch.float32))
+    short = [one.bfloat16() for one in (revenue, cost)]
+    layer = make(name, options)
+    expected = layer(*(one.float() for one in short), budget)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = layer(*short, budget)
+    assert found.shares.dtype == torch.float32
+    assert_close(found, expected)
+    with pytest.raises(DTypeError, match="revenue must be float32 or float64"):
+        layer(*short, budget)
+
+
+@every_case
+def test_inference_mode_changes_nothing(name: str, options: Options) -> None:
+    """Neither there nor, by something kept, afterwards."""
+    revenue, cost, budget = problem(torch.float64)
+    layer = make(name, options)
+    with torch.inference_mode():
+        inside = layer(revenue.clone(), cost.clone(), budget).shares.clone()
+    after = pulled(layer, revenue, cost, budget)
+    assert_close(inside, after[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_prediction_or_no_budget_is_refused_in_words(name: str) -> None:
+    revenue, cost, budget = problem(torch.float64)
+    layer = make(name)
+    with pytest.raises(DTypeError, match=r"revenue must be floating point, got torch\.int64"):
+        layer(revenue.long(), cost, budget)
+    with pytest.raises(DTypeError, match=r"cost must be floating point, got torch\.bool"):
+        layer(revenue, cost > 0, budget)
+    with pytest.raises(
+        InvalidValueError, match="budget must be a number, a tensor or a Budget, got"
+    ):
+        layer(revenue, cost, "20")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_number_where_an_option_is_a_value_says_what_to_write(name: str) -> None:
+    with pytest.raises(
+        InvalidValueError, match=r"must be a Softness, got 0\.3; perhaps Softness\("
+    ):
+        make(name, {"softness": 0.3})
+    if hasattr(make(name), "price"):
+        with pytest.raises(
+            InvalidValueError, match=r"must be a Price, got 0\.3; perhaps Price\(mul"
+        ):
+            make(name, {"price": 0.3})
 
 
 # Draws ---------------------------------------------------------------------------------------

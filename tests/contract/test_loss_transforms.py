@@ -19,7 +19,7 @@ from torch.testing import assert_close
 from dfl.errors import DflError, InvalidValueError
 from dfl.layers import LAYERS
 from dfl.losses import LOSSES, AbstractDecisionLoss, DualPolicy, LoggedBatch, PrimalPolicy
-from dfl.losses.estimators.policy_value import ESTIMATORS
+from dfl.losses.estimators.policy_value import VALUE_ESTIMATORS
 
 # Losses with second derivatives, the gradient of others stands in for a derivative.
 SMOOTH = {
@@ -71,7 +71,7 @@ def test_every_loss_says_whether_it_is_smooth() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_functional_gradients_are_those_of_autograd(name: str) -> None:
     revenue, cost, batch = problem()
-    loss = of_predictions(LOSSES.load(name)(), batch)
+    loss = of_predictions(LOSSES.make(name), batch)
     given = (revenue.clone().requires_grad_(), cost.clone().requires_grad_())
     expected = torch.autograd.grad(loss(*given), given)
     assert_close(torch.func.grad(loss, argnums=(0, 1))(revenue, cost), expected)
@@ -80,7 +80,7 @@ def test_functional_gradients_are_those_of_autograd(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mapped_gradient_is_the_loop(name: str) -> None:
     revenue, cost, batch = problem()
-    slope = torch.func.grad(of_predictions(LOSSES.load(name)(), batch))
+    slope = torch.func.grad(of_predictions(LOSSES.make(name), batch))
     several = torch.stack((revenue, 2 * revenue, revenue.flip(0)))
     mapped = torch.func.vmap(slope, in_dims=(0, None))(several, cost)
     assert_close(mapped, torch.stack([slope(one, cost) for one in several]))
@@ -91,7 +91,7 @@ def test_a_mapped_gradient_is_the_loop(name: str) -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # at graph breaks
 def test_a_compiled_loss_gives_the_same(name: str) -> None:
     revenue, cost, batch = problem()
-    loss = of_predictions(LOSSES.load(name)(), batch)
+    loss = of_predictions(LOSSES.make(name), batch)
     found = []
     torch.compiler.reset()
     for function in (loss, torch.compile(loss, backend="eager")):
@@ -111,7 +111,7 @@ def second(loss: Callable[..., Tensor], revenue: Tensor, cost: Tensor) -> Tensor
 @pytest.mark.parametrize("name", [name for name in NAMES if SMOOTH[name]])
 def test_a_smooth_loss_has_second_derivatives(name: str) -> None:
     revenue, cost, batch = problem()
-    found = second(of_predictions(LOSSES.load(name)(), batch), revenue, cost)
+    found = second(of_predictions(LOSSES.make(name), batch), revenue, cost)
     assert bool(found.isfinite().all())
     assert float(found.abs().max()) > 0
 
@@ -120,17 +120,17 @@ def test_a_smooth_loss_has_second_derivatives(name: str) -> None:
 def test_another_loss_refuses_second_derivatives(name: str) -> None:
     revenue, cost, batch = problem()
     with pytest.raises((DflError, RuntimeError), match=r"no derivative|does not require grad"):
-        second(of_predictions(LOSSES.load(name)(), batch), revenue, cost)
+        second(of_predictions(LOSSES.make(name), batch), revenue, cost)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", VALUE_ESTIMATORS)
 @pytest.mark.parametrize("layer", LAYERS.names())
 @pytest.mark.parametrize("kind", [PrimalPolicy, DualPolicy])
 def test_every_layer_and_every_estimator_make_a_loss(
     kind: Any, layer: str, estimator: str, dtype: torch.dtype
 ) -> None:
     revenue, cost, batch = problem(dtype)
-    loss = kind(layer=LAYERS.load(layer)(), estimator=estimator)
+    loss = kind(layer=LAYERS.make(layer), estimator=estimator)
     given = (revenue.requires_grad_(), cost.requires_grad_())
     value = loss(*given, batch, BUDGET)
     assert value.dtype == dtype
@@ -140,11 +140,11 @@ def test_every_layer_and_every_estimator_make_a_loss(
         assert float(slope.abs().max()) > 0
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", VALUE_ESTIMATORS)
 @pytest.mark.parametrize("name", [name for name in NAMES if "estimator" in options_of(name)])
 def test_a_loss_asks_for_the_baselines_that_it_reads(name: str, estimator: str) -> None:
     revenue, cost, batch = problem()
-    loss = LOSSES.load(name)(estimator=estimator)  # type: ignore[call-arg]
+    loss = LOSSES.make(name, estimator=estimator)
     bare = replace(batch, baseline_revenue=None, baseline_cost=None)
     assert loss.needs_baseline == (estimator == "doubly-robust")
     if loss.needs_baseline:
@@ -154,7 +154,7 @@ def test_a_loss_asks_for_the_baselines_that_it_reads(name: str, estimator: str) 
         assert_close(loss(revenue, cost, bare, BUDGET), loss(revenue, cost, batch, BUDGET))
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", VALUE_ESTIMATORS)
 def test_estimators_keep_leading_axes_apart(estimator: Any) -> None:
     revenue, cost, batch = problem()
     fields = ("treatment", "revenue", "cost", "weight", "baseline_revenue", "baseline_cost")

@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import pkgutil
+from contextlib import suppress
 from importlib import import_module
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import dfl.losses
+from dfl.budget import Budget
 from dfl.errors import InvalidValueError
 from dfl.losses import LOSSES, AbstractDecisionLoss, LoggedBatch
 
@@ -20,7 +22,7 @@ ROWS, ARMS, BUDGET = 200, 4, 80.0
 
 def make(name: str) -> AbstractDecisionLoss:
     """Build a loss with its defaults."""
-    loss = LOSSES.load(name)()
+    loss = LOSSES.make(name)
     assert isinstance(loss, AbstractDecisionLoss)
     return loss
 
@@ -95,6 +97,14 @@ def test_leading_axes_are_separate_batches(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_budget_is_its_money_at_the_predicted_costs(name: str) -> None:
+    revenue, cost, batch = problem()
+    share = Budget(share=0.3)
+    expected = make(name)(revenue, cost, batch, share.total_of(cost))
+    assert_close(make(name)(revenue, cost, batch, share), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_better_predictions_have_a_smaller_loss(name: str) -> None:
     """The truth itself against the truth of somebody else."""
     revenue, cost, batch = problem()
@@ -120,6 +130,66 @@ def test_a_treatment_that_nobody_received_is_refused(name: str) -> None:
     rows = (batch.treatment != 2).nonzero().flatten()
     with pytest.raises(InvalidValueError, match="got 150 rows without treatment 2"):
         make(name)(revenue[rows], cost[rows], changed(batch, rows), BUDGET)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("base", [0.0, 3.0, 1000.0])
+def test_equal_predictions_have_a_gradient_of_ordinary_size(
+    name: str, base: float, dtype: torch.dtype
+) -> None:
+    """A network whose last layer is zero predicts the same revenue for every treatment."""
+    _, cost, batch = problem(dtype)
+    revenue = torch.full_like(cost, base, requires_grad=True)
+    loss = make(name)(revenue, cost, batch, BUDGET)
+    (slope,) = torch.autograd.grad(loss, revenue)
+    assert bool(slope.isfinite().all())
+    assert 0 < float(slope.abs().max()) < 1e3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_equal_leaves_a_finite_gradient(name: str) -> None:
+    _, _, batch = problem()
+    inputs = [torch.ones(ROWS, ARMS, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    loss = make(name)(*inputs, batch, BUDGET)
+    for slope in torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True):
+        assert bool(slope.isfinite().all())
+        assert float(slope.abs().max()) < 1e3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prediction_of_minus_a_billion_leaves_the_others_their_gradient(name: str) -> None:
+    revenue, cost, batch = problem()
+    cost = cost.clone()
+    cost[5, 1] = 2 * cost.max()  # dear and worthless: nobody's choice before or after
+    found = []
+    wrong = revenue.flip(1)  # where predictions are right, a loss may have no gradient
+    for worst in (revenue.min() - 5, torch.tensor(-1e9)):
+        given = wrong.clone()
+        given[5, 1] = worst
+        given.requires_grad_()
+        loss = make(name)(given, cost, batch, BUDGET)
+        (slope,) = torch.autograd.grad(loss, given)
+        found.append(float(slope[6:].abs().max()))
+    assert 0.3 * found[0] < found[1] < 3 * found[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_autocast_hands_over_short_floats_and_gets_float32(name: str) -> None:
+    revenue, cost, batch = problem(torch.float32)
+    short = [one.bfloat16() for one in (revenue, cost)]
+    expected = make(name)(*(one.float() for one in short), batch, BUDGET)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = make(name)(*short, batch, BUDGET)
+    assert found.dtype == torch.float32
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_that_are_no_numbers_are_refused_or_handed_on(name: str) -> None:
+    revenue, cost, batch = problem()
+    revenue[3, int(batch.treatment[3])] = torch.nan
+    with suppress(InvalidValueError):
+        assert bool(make(name)(revenue, cost, batch, BUDGET).isnan())
 
 
 def test_the_table_is_complete() -> None:

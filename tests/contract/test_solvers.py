@@ -37,20 +37,22 @@ ONE_BUDGET = {"allowed", "pinned"}
 EVERYTHING = {*FEATURES}
 # What each solver takes beyond one budget; what is not here it must refuse.
 TAKES = {
-    "dual-ascent": EVERYTHING,
+    "cutting-planes": EVERYTHING,
     "dual-bisection": ONE_BUDGET | {"observed"},
     "greedy-dual": ONE_BUDGET,
     "linear-program": EVERYTHING,
     "mixed-integer": EVERYTHING,
 }
-GENERAL = [name for name in SOLVERS.names() if TAKES.get(name, set()) >= EVERYTHING]
-OBSERVING = [name for name in SOLVERS.names() if "observed" in TAKES.get(name, set())]
+ALIASES = {"dual-ascent": "cutting-planes"}  # other names of solvers that are tried below
+NAMES = [name for name in SOLVERS.names() if name not in ALIASES]
+GENERAL = [name for name in NAMES if TAKES.get(name, set()) >= EVERYTHING]
+OBSERVING = [name for name in NAMES if "observed" in TAKES.get(name, set())]
 EXACT = {"mixed-integer"}
 # To prove the last digit of a sum that anyone can fill up takes time without end.
 NEAR_ENOUGH: dict[str, dict[str, Any]] = {"mixed-integer": {"relative_gap": 1e-6}}
 
 
-@pytest.fixture(params=SOLVERS.names())
+@pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     """Every registered name."""
     registered: str = request.param
@@ -102,9 +104,15 @@ def check_optimal(name: str, problem: AllocationProblem, found: Allocation, step
 
 
 def test_the_table_of_this_suite_has_every_solver() -> None:
-    assert set(SOLVERS.names()) <= TAKES.keys()
+    assert set(NAMES) <= TAKES.keys()
     assert OBSERVING
     assert GENERAL
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_alias_is_the_same_solver_and_answers_to_its_own_name(alias: str) -> None:
+    assert SOLVERS.load(alias) is SOLVERS.load(ALIASES[alias])
+    assert SOLVERS.name_of(SOLVERS.load(alias)) == ALIASES[alias]
 
 
 @given(problem=problems())
@@ -391,6 +399,75 @@ def test_constraints_on_nobody_one_person_and_one_treatment(
     found = solver.solve(small)
     check(small, found)
     check_optimal(name, small, found, largest_step(small))
+
+
+def test_a_budget_without_limit_is_one_that_is_not_there(name: str) -> None:
+    if "budgets" not in taken_by(name):
+        with pytest.raises(UnsupportedProblemError, match="one budget"):
+            SOLVERS.load(name)().solve(constrained(5, rows=40, treatments=4, features=["budgets"]))
+        return
+    solver = SOLVERS.load(name)(**NEAR_ENOUGH.get(name, {}))
+    full = constrained(5, rows=40, treatments=4, features=["budgets", "capacity"])
+    full = replace(full, cost=full.cost[..., :2], budget=full.budgets[:2])
+    first, second = full.budgets.tolist()
+    for budgets, left in (([first, torch.inf], 0), ([torch.inf, second], 1)):
+        alone = replace(full, cost=full.cost[..., left], budget=full.budgets[left])
+        for capacity in (full.capacity, None):
+            free = replace(full, budget=torch.tensor(budgets), capacity=capacity)
+            found, wanted = solver.solve(free), solver.solve(replace(alone, capacity=capacity))
+            check(replace(free, budget=torch.tensor(budgets).nan_to_num(posinf=1e9)), found)
+            bound = float(wanted.upper_bound)
+            assert float(found.upper_bound) == pytest.approx(bound, rel=1e-6)
+            assert float(found.multiplier[1 - left]) == 0
+    nothing = replace(full, budget=torch.full((2,), torch.inf), capacity=None)
+    best = float(full.revenue.amax(1).sum())
+    assert float(solver.solve(nothing).revenue) == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.parametrize("rows", [1_000, 30_000])
+def test_everyone_as_today_is_feasible_at_the_float32_sum_of_what_it_costs(
+    solver: AbstractSolver, rows: int
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    cost = torch.rand(rows, 3, generator=generator).cumsum(1) + 0.1
+    today = cost.sqrt()[:, 0].sum(dtype=torch.float64)
+    for budget in (cost[:, 0].sum(), float(cost[:, 0].sum())):
+        found = solver.solve(AllocationProblem(cost.sqrt(), cost, budget))
+        assert float(found.revenue) >= float(today) * (1 - 1e-12)
+        assert float(found.cost) <= float(cost[:, 0].sum()) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("mode", ["inference", "gradients", "strided"])
+def test_how_the_inputs_were_made_does_not_matter(solver: AbstractSolver, mode: str) -> None:
+    random = problem(11, rows=60, treatments=4)
+    wanted = solver.solve(random)
+    with torch.inference_mode(mode == "inference"):
+        revenue, cost = random.revenue.clone(), random.cost.clone()
+        if mode == "strided":
+            revenue, cost = (one.T.contiguous().T for one in (revenue, cost))
+        revenue, cost = (one.requires_grad_(mode == "gradients") for one in (revenue, cost))
+        budget = torch.tensor(random.budget, requires_grad=mode == "gradients").double()
+        within = solver.solve(AllocationProblem(revenue, cost, budget))
+    without = solver.solve(AllocationProblem(revenue, cost, budget))
+    for found in (within, without):
+        assert found.choice.equal(wanted.choice)
+        assert not found.revenue.requires_grad
+        assert float(found.upper_bound) == pytest.approx(float(wanted.upper_bound), rel=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 50])
+def test_everybody_alike_is_allocated_as_well_as_anybody(name: str, rows: int) -> None:
+    solver = SOLVERS.load(name)(**NEAR_ENOUGH.get(name, {}))
+    one = problem(4, rows=1, treatments=4)
+    budget = 0.37 * rows * float(one.cost.amax())
+    same = AllocationProblem(
+        one.revenue.expand(rows, 4),
+        one.cost.expand(rows, 4),
+        max(budget, float(one.cost.amin()) * rows),
+    )
+    found = solver.solve(same)
+    check(same, found)
+    assert float(found.upper_bound - found.revenue) <= tied_steps(same, found)
 
 
 def test_members_are_final_frozen_dataclasses_without_state(solver: AbstractSolver) -> None:

@@ -9,14 +9,14 @@ from dfl.config import choose_part, load_config, read_study
 from dfl.data import HybridData
 from dfl.layers import LAYERS
 from dfl.losses import LOSSES
-from dfl.methods import FittedModel
+from dfl.models import AbstractModel
 from tests.pipeline.tiny import tiny_config
 
 # The shipped configuration of each method, the stage that decides, and how to make it short.
 METHODS = {"dfcl": ("dfcl-ppl", "decision"), "bi-dfcl": ("bi-dfcl", "target")}
 OPTIONS: dict[str, dict[str, Any]] = {
     "dfcl": {"decision_epochs": 1},
-    "bi-dfcl": {"bridge": {"every": 1, "warm_epochs": 0, "steps": 1, "batch_size": 64}},
+    "bi-dfcl": {"upper": {"every": 1, "warm_epochs": 0, "steps": 1, "batch_size": 64}},
 }
 
 
@@ -26,7 +26,7 @@ def draw() -> HybridData:
     return read_study(tiny_config()).data.hybrid(0)
 
 
-def trained(name: str, section: str, part: str, draw: HybridData) -> FittedModel:
+def trained(name: str, section: str, part: str, draw: HybridData) -> AbstractModel:
     """Train two networks with a part in its place, everything else as shipped."""
     shipped = choose_part(load_config(METHODS[name][0]), section, part)
     config = {**tiny_config(), **{key: shipped[key] for key in ("loss", "layer") if key in shipped}}
@@ -35,10 +35,10 @@ def trained(name: str, section: str, part: str, draw: HybridData) -> FittedModel
     return study.method.fit(rct=draw.rct, obs=draw.obs, validation=draw.validation)
 
 
-def check(model: FittedModel, stage: str, draw: HybridData) -> None:
+def check(model: AbstractModel, stage: str, draw: HybridData) -> None:
     assert model.history[stage]
     for epoch in model.history[stage]:
-        assert stage == "decision" or "decision_loss" in epoch  # the gate learned
+        assert stage == "decision" or "upper_loss" in epoch  # the gate learned
         assert all(torch.tensor(value).isfinite() for value in epoch.values()), epoch
     predicted = model.predict(draw.test.features)
     assert bool(predicted.revenue.isfinite().all())

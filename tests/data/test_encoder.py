@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfl.data import FeatureColumn, FeatureEncoder
+from dfl.data import Encoding, FeatureEncoder
+from dfl.data.encoding.numbers import NumberColumn
 from dfl.errors import DataError, InvalidValueError
 
 TABLE = pd.DataFrame(
@@ -31,7 +32,7 @@ def test_numbers_stay_and_text_becomes_one_feature_per_sorted_category() -> None
 
 
 def test_codes_are_encoded_by_category_when_asked() -> None:
-    encoder = FeatureEncoder.fit(TABLE, ["code"], categorical=["code"])
+    encoder = FeatureEncoder.fit(TABLE, ["code"], Encoding(categorical=("code",)))
     assert encoder.feature_names == ("code=7", "code=9")
     assert encoder.encode(TABLE).tolist() == [[1, 0], [0, 1], [1, 0]]
 
@@ -70,13 +71,13 @@ def test_an_encoder_survives_json(values: list[tuple[int, str]]) -> None:
 
 
 def test_numeric_names_its_features() -> None:
-    assert FeatureEncoder.numeric(["a", "b"]).columns == (FeatureColumn("a"), FeatureColumn("b"))
+    assert FeatureEncoder.numeric(["a", "b"]).columns == (NumberColumn("a"), NumberColumn("b"))
 
 
 @pytest.mark.parametrize(
     ("table", "error", "message"),
     [
-        (TABLE.drop(columns="age"), DataError, r"feature columns \['age'\], it has"),
+        (TABLE.drop(columns="age"), DataError, r"the columns \['age'\], it has"),
         (TABLE.assign(city="Bonn"), InvalidValueError, "'Oslo', 'Rome'.*got 'Bonn' in row 0"),
         (TABLE.assign(age="old"), DataError, "column 'age' must hold numbers, got"),
         (TABLE.assign(age=[1, np.nan, 2]), InvalidValueError, "'age' .*got 1, first in row 1"),
@@ -96,17 +97,17 @@ def test_a_table_that_does_not_fit_is_refused(
 @pytest.mark.parametrize(
     ("columns", "categorical", "error", "message"),
     [
-        (["nose"], [], DataError, r"feature columns \['nose'\]"),
+        (["nose"], [], DataError, r"the columns \['nose'\]"),
         (["when"], [], DataError, "'when' must hold text or whole numbers"),
         (["rate"], ["rate"], DataError, "'rate' must hold text or whole numbers"),
-        (["age"], ["nose"], DataError, r"feature columns \['nose'\]"),
+        (["age"], ["nose"], DataError, r"the columns \['nose'\]"),
     ],
 )
 def test_columns_that_cannot_be_encoded_are_refused(
     columns: list[str], categorical: list[str], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        FeatureEncoder.fit(TABLE, columns, categorical=categorical)
+        FeatureEncoder.fit(TABLE, columns, Encoding(categorical=tuple(categorical)))
 
 
 def test_an_identifier_is_no_feature() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dfl.data import (
     CouponSimulator,
+    Held,
     HybridData,
     HybridRecipe,
     UpliftData,
@@ -166,6 +167,30 @@ def test_a_real_pair_is_kept_and_its_randomised_rows_are_split(make_rows: Make) 
         pair_hybrid(obs, obs, seed=0)
 
 
+def test_an_experiment_alone_is_split_whole(make_rows: Make) -> None:
+    hybrid = pair_hybrid(make_rows(900), None, seed=0)
+    assert hybrid.obs is None
+    assert hybrid.rct is not None
+    assert [len(hybrid.rct), len(hybrid.validation), len(hybrid.test)] == [100, 200, 600]
+    with pytest.raises(InvalidValueError, match="roi_lift needs observational rows, got none"):
+        roi_lift(hybrid)
+
+
+def test_parts_that_are_there_stay_whole(make_rows: Make) -> None:
+    held = Held(validation=make_rows(30, seed=1), test=make_rows(60, seed=2))
+    for made in (
+        pair_hybrid(make_rows(900), None, seed=0, held=held),
+        to_hybrid(make_rows(900), seed=0, held=held),
+    ):
+        assert made.validation is held.validation
+        assert made.test is held.test
+    assert made.obs is not None
+    assert made.rct is not None
+    assert len(made.rct) == 75  # 0.05 of the 0.6 that policy, pool and rct take together
+    half = pair_hybrid(make_rows(900), None, seed=0, held=Held(test=held.test))
+    assert len(half.validation) == 600
+
+
 def test_observational_rows_cannot_be_cut_up(make_rows: Make) -> None:
     with pytest.raises(InvalidValueError, match="needs randomised rows, got source 'obs'"):
         to_hybrid(replace(make_rows(), source="obs"), seed=0)
@@ -199,8 +224,8 @@ def test_a_policy_that_never_agrees_is_reported(make_rows: Make) -> None:
     [
         ({"rct": 0.0}, r"must each lie in \(0, 1\)"),
         ({"rct": 0.5}, "sum to at most 1, got .* sum 1.45"),
-        ({"epsilon": -0.1}, r"epsilon must lie in \[0, 1\], got -0.1"),
-        ({"share": 2.0}, r"share must lie in \[0, 1\], got 2"),
+        ({"epsilon": -0.1}, r"epsilon must be in \[0, 1\], got -0.1"),
+        ({"share": 2.0}, r"share must be in \[0, 1\], got 2"),
     ],
 )
 def test_bad_recipes_are_refused(changes: dict[str, float], message: str) -> None:

@@ -51,7 +51,7 @@ SURE = torch.nn.functional.one_hot(torch.tensor([1, 1, 2, 0, 1, 2]), 3).float()
         ({"revenue": torch.tensor([0, 0, 0, torch.inf, 0, 0])}, InvalidValueError, "in row 3"),
         ({"cost": torch.full((6,), torch.nan)}, InvalidValueError, "cost must be finite"),
         ({"cost": torch.full((6,), -2.0)}, InvalidValueError, "cost must be >= 0, got .* -2"),
-        ({"source": "trial"}, InvalidValueError, "source must be 'rct' or 'obs', got 'trial'"),
+        ({"source": "trial"}, InvalidValueError, "source must be one of 'rct', 'obs', got 'trial'"),
         (
             {"treatment": torch.tensor([0, 1, 3, 0, 1, 2])},
             InvalidValueError,

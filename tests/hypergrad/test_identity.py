@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dfl.errors import InvalidValueError
+from dfl.errors import InvalidValueError, NotConvergedError
 from dfl.hypergrad import Exact, Identity, Parameters, Unrolled
 from tests.hypergrad.problems import network, ridge
 
@@ -54,7 +54,35 @@ def test_the_contract_holds_for_its_members() -> None:
     assert both.diagnostics.iterations == 1
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf")])
-def test_a_bad_scale_is_refused(scale: float) -> None:
-    with pytest.raises(InvalidValueError, match="scale must be > 0 and finite"):
-        Identity(scale=scale)
+def test_with_damping_it_is_right_where_the_damped_hessian_is_a_multiple_of_the_identity() -> None:
+    inner = outer = torch.tensor([1.0, 2.0])
+    call = (
+        lambda inner, outer: 2 * ((inner["a"] - outer["b"]) ** 2).sum(),
+        lambda inner, outer: (inner["a"] ** 3).sum(),
+        {"a": inner},
+        {"b": outer},
+    )
+    found = Identity(scale=0.25, damping=3.0, rtol=1e-5)(*call)
+    torch.testing.assert_close(found.outer_grad, Exact(damping=3.0)(*call).outer_grad)
+
+
+def test_a_goal_that_is_asked_for_and_missed_is_an_error() -> None:
+    problem = ridge()
+    call = (problem.composed, problem.outer_loss, problem.inner, problem.outer)
+    with pytest.raises(NotConvergedError, match=r"goal 0\.01\. Bring scale nearer to the inverse"):
+        Identity(scale=0.1, rtol=0.01)(*call)
+    Identity(scale=0.1)(*call)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"scale": 0.0}, "scale must be > 0, got 0"),
+        ({"scale": -1.0}, "scale must be > 0, got -1"),
+        ({"scale": float("inf")}, "scale must be > 0 and finite, got inf"),
+        ({"rtol": 0.0}, "rtol must be > 0, got 0"),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, float], match: str) -> None:
+    with pytest.raises(InvalidValueError, match=match):
+        Identity(**options)

@@ -14,7 +14,7 @@ from dfl.hypergrad import (
     GaussNewton,
     Parameters,
 )
-from dfl.hypergrad.linear import conjugate_gradient
+from dfl.hypergrad.conjugate_gradient import conjugate_gradient
 from tests.hypergrad.problems import network
 
 # Those that solve a linear system, with options under which they solve it to rounding.

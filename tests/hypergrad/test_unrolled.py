@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError, NotConvergedError
-from dfl.hypergrad import ConjugateGradient, Parameters, Unrolled, look_ahead
+from dfl.hypergrad import ConjugateGradient, LookAhead, Parameters, Unrolled
 from tests.hypergrad.problems import ridge
 
 
@@ -27,7 +27,7 @@ def test_it_is_the_derivative_of_the_steps_taken() -> None:
 
     def after(log_penalty: Tensor) -> Tensor:
         outer = problem.outer | {"log_penalty": log_penalty}
-        inner = look_ahead(problem.inner_loss, start, outer, steps=4, step_size=0.1).inner
+        inner = LookAhead(4, step_size=0.1)(problem.inner_loss, start, outer)
         return problem.outer_loss(inner, outer)
 
     found = Unrolled(steps=4, step_size=0.1)(
@@ -97,9 +97,10 @@ def test_the_same_trap_is_closed_for_implicit_hypergradients_by_look_ahead() -> 
         naive = {"w": naive["w"] - step}
     solver = ConjugateGradient()
     assert float(solver(valley, gap, naive, OUTER).outer_grad["center"]) > 0 > TRUTH
-    ahead = look_ahead(valley, INNER, OUTER, steps=16, step_size=2.5 / CURVATURE)
-    assert int(ahead.halvings) == 1
-    found = solver(valley, gap, ahead.inner, OUTER).outer_grad["center"]
+    ahead = LookAhead(16, step_size=2.5 / CURVATURE)
+    at = ahead(valley, INNER, OUTER)["w"]
+    assert float(at) == pytest.approx(START * (1 - 1.25) ** 16, rel=1e-4)  # halved once
+    found = ahead.hypergradient(solver, valley, gap, INNER, OUTER).outer_grad["center"]
     assert float(found) == pytest.approx(TRUTH, rel=1e-3)
 
 
@@ -145,7 +146,7 @@ def test_a_derivative_that_is_not_finite_is_an_error() -> None:
         (lambda: Unrolled(step_size=0.0), "step_size must be a finite number > 0 or 'stable'"),
         (lambda: Unrolled(step_size=float("inf")), "step_size must be a finite .* got inf"),
         (lambda: Unrolled(step_size="big"), "step_size must be a finite .* got 'big'"),  # type: ignore[arg-type]
-        (lambda: Unrolled(on_failure="no"), "on_failure must be 'raise' or 'return'"),  # type: ignore[arg-type]
+        (lambda: Unrolled(on_failure="no"), "on_failure must be one of 'raise', 'return'"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_options_are_refused(build: Callable[[], Unrolled], match: str) -> None:

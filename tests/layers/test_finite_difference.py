@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
-from dfl.layers import FiniteDifference
+from dfl.layers import FiniteDifference, Price, Softness
 
 OVER = 1e-6
 
@@ -75,9 +75,9 @@ def test_scores_as_a_loop_does(opponents: Any, margins: Any, width: float, price
         opponents=opponents,
         margins=margins,
         width=width,
-        scale="absolute",
-        temperature=None,
-        multiplier=price,
+        perturbed="scores",
+        softness=Softness(0.3, "absolute"),
+        price=Price(multiplier=price),
     )
     expected = loop((revenue - price * cost).detach(), slope, opponents, margins, width)
     by_revenue, by_cost = pulled(layer, revenue, cost, slope)
@@ -92,10 +92,9 @@ def test_outcomes_as_a_loop_does(opponents: Any, margins: Any, width: float, pri
         opponents=opponents,
         margins=margins,
         width=width,
-        scale="absolute",
-        temperature=None,
-        multiplier=price,
         perturbed="outcomes",
+        softness=Softness(0.3, "absolute"),
+        price=Price(multiplier=price),
     )
     scores = (revenue - price * cost).detach()
     by_revenue, by_cost = pulled(layer, revenue, cost, slope)
@@ -108,22 +107,23 @@ def test_outcomes_as_a_loop_does(opponents: Any, margins: Any, width: float, pri
 
 def test_the_gradient_goes_on_through_the_softmax() -> None:
     revenue, cost, slope = problem()
-    options: Any = {"scale": "absolute", "multiplier": 0.7, "margins": "exact"}
-    frozen, _ = pulled(FiniteDifference(**options, temperature=None), revenue, cost, slope)
+    options: Any = {"price": Price(multiplier=0.7), "margins": "exact"}
+    tau = Softness(0.4, "absolute")
+    frozen, _ = pulled(
+        FiniteDifference(perturbed="scores", softness=tau, **options), revenue, cost, slope
+    )
     soft = ((revenue - 0.7 * cost) / 0.4).softmax(dim=1)
     expected = torch.autograd.grad((frozen * soft).sum(), (revenue, cost))
-    assert_close(
-        pulled(FiniteDifference(**options, temperature=0.4), revenue, cost, slope), expected
-    )
+    assert_close(pulled(FiniteDifference(softness=tau, **options), revenue, cost, slope), expected)
 
 
 def test_the_relative_scale_is_the_absolute_one_in_units_of_the_spread() -> None:
     revenue, cost, slope = problem()
-    relative = FiniteDifference(multiplier=0.7)
+    relative = FiniteDifference(price=Price(multiplier=0.7))
     scores = (revenue - 0.7 * cost).detach()
     unit = (scores - scores.mean(dim=1, keepdim=True)).square().mean().sqrt()
     inside = [(one.detach() / unit).requires_grad_() for one in (revenue, cost)]
-    absolute = FiniteDifference(multiplier=0.7, scale="absolute")
+    absolute = FiniteDifference(softness=Softness(0.3, "absolute"), price=Price(multiplier=0.7))
     expected = [one / unit for one in pulled(absolute, *inside, slope)]
     assert_close(list(pulled(relative, revenue, cost, slope)), expected)
 
@@ -133,7 +133,7 @@ def test_a_person_gains_along_the_gradient(seed: int) -> None:
     """A long enough step along it ends on the treatment of the largest slope, of two."""
     revenue, cost, _ = problem(rows=30, arms=2, seed=seed)
     slope = torch.rand(30, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    layer = FiniteDifference(temperature=None, multiplier=0.5)
+    layer = FiniteDifference(perturbed="scores", price=Price(multiplier=0.5))
     for _ in range(200):
         by_revenue, _ = pulled(layer, revenue, cost, slope)
         revenue = (revenue + 0.05 * by_revenue).detach().requires_grad_()
@@ -149,7 +149,9 @@ def test_ties_and_slopes_of_zero_stay_finite(options: Any, price: float) -> None
     tied = 5 * torch.ones(3, 4, dtype=torch.float64)
     some = torch.cat((tied[:, :2], tied[:, 2:] - 1), dim=1)
     for values in (tied, some):
-        layer = FiniteDifference(temperature=None, multiplier=price, **options)
+        layer = FiniteDifference(
+            price=Price(multiplier=price), **{"perturbed": "scores", **options}
+        )
         for slope in (torch.zeros(3, 4), torch.ones(3, 4)):
             inputs = (values.clone().requires_grad_(), (2 * tied).requires_grad_())
             for found in pulled(layer, *inputs, slope.double()):
@@ -158,7 +160,7 @@ def test_ties_and_slopes_of_zero_stay_finite(options: Any, price: float) -> None
 
 def test_the_share_of_narrow_margins_is_reported() -> None:
     revenue = torch.tensor([[0.0, 1.0], [0.0, 0.05], [0.3, 0.0], [0.0, 0.2]], dtype=torch.float64)
-    layer = FiniteDifference(scale="absolute", width=0.1)
+    layer = FiniteDifference(width=0.1, softness=Softness(0.3, "absolute"))
     several = torch.stack((revenue, 10 * revenue))
     found = layer.narrow(several, torch.zeros_like(several), torch.zeros(2, dtype=torch.float64))
     assert_close(found, torch.tensor([0.25, 0.0], dtype=torch.float64))
@@ -167,14 +169,13 @@ def test_the_share_of_narrow_margins_is_reported() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"opponents": "all"}, "opponents must be 'every' or 'nearest', got 'all'"),
-        ({"margins": "fix"}, "margins must be 'exact' or 'floor' or 'window' or 'largest'"),
-        ({"width": 0.0}, "width must be > 0 and finite, got 0"),
-        ({"scale": "log"}, "scale must be 'absolute' or 'relative', got 'log'"),
-        ({"temperature": -1.0}, "temperature must be > 0 and finite, got -1"),
-        ({"perturbed": "cost"}, "perturbed must be 'scores' or 'outcomes', got 'cost'"),
-        ({"perturbed": "outcomes"}, "temperature must be None with perturbed='outcomes'"),
-        ({"multiplier": -0.5}, "multiplier must be >= 0, got -0.5"),
+        ({"opponents": "all"}, "opponents must be one of 'every', 'nearest', got 'all'"),
+        ({"margins": "fix"}, "margins must be one of 'exact', 'floor', 'window', 'largest'"),
+        ({"width": 0.0}, "width must be > 0, got 0"),
+        (
+            {"perturbed": "cost"},
+            "perturbed must be one of 'softmax', 'scores', 'outcomes', got 'cost'",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: Any, text: str) -> None:

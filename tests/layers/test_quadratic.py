@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
-from dfl.layers import Quadratic
+from dfl.layers import Price, Quadratic, Softness
 from dfl.problem import AllocationProblem, ObservedCost
 from dfl.solvers.greedy_dual import GreedyDual
 from tests.layers.instances import instance
@@ -14,7 +14,7 @@ from tests.layers.instances import instance
 def test_one_person_two_treatments_by_hand() -> None:
     """``x_1 = (gain - price * extra cost) / (2 tau) + 1/2``; the budget gives x_1 = 0.3."""
     revenue, cost = torch.tensor([[1.0, 3.0]]).double(), torch.tensor([[0.0, 2.0]]).double()
-    shares, multiplier = Quadratic(temperature=4, scale="absolute")(revenue, cost, 0.6)
+    shares, multiplier = Quadratic(softness=Softness(4, "absolute"))(revenue, cost, 0.6)
     assert_close(shares, torch.tensor([[0.7, 0.3]]).double())
     assert float(multiplier) == pytest.approx((2 - 4 * (2 * 0.3 - 1)) / 2)
 
@@ -24,7 +24,7 @@ def test_its_gradient_by_hand() -> None:
     revenue = torch.tensor([[1.0, 3.0]], dtype=torch.float64, requires_grad=True)
     cost = torch.tensor([[0.0, 2.0]], dtype=torch.float64, requires_grad=True)
     budget = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
-    shares = Quadratic(temperature=4, scale="absolute")(revenue, cost, budget).shares
+    shares = Quadratic(softness=Softness(4, "absolute"))(revenue, cost, budget).shares
     slopes = torch.autograd.grad(shares[0, 1], (revenue, cost, budget))
     zero = torch.zeros(1, 2, dtype=torch.float64)
     assert_close(slopes[0], zero)  # x_1 = budget / cost_1
@@ -34,7 +34,7 @@ def test_its_gradient_by_hand() -> None:
 
 def test_money_to_spare_gives_the_projection_of_the_revenue() -> None:
     revenue = torch.tensor([[0.0, 0.2, 5.0], [1.0, 1.0, 1.0]]).double()
-    shares, multiplier = Quadratic(temperature=1, scale="absolute")(revenue, revenue, 100.0)
+    shares, multiplier = Quadratic(softness=Softness(1, "absolute"))(revenue, revenue, 100.0)
     assert_close(shares, torch.tensor([[0, 0, 1], [1 / 3, 1 / 3, 1 / 3]]).double())
     assert float(multiplier) == 0
 
@@ -43,7 +43,7 @@ def test_money_to_spare_gives_the_projection_of_the_revenue() -> None:
 def test_at_zero_temperature_it_is_the_optimum_of_the_linear_program(seed: int) -> None:
     one = instance(seed, rows=60)
     best = GreedyDual().solve(AllocationProblem(one.revenue, one.cost, float(one.budget)))
-    shares, multiplier = Quadratic(temperature=1e-7)(one.revenue, one.cost, one.budget)
+    shares, multiplier = Quadratic(softness=Softness(1e-7))(one.revenue, one.cost, one.budget)
     assert_close((shares * one.revenue).sum(), best.upper_bound, rtol=1e-6, atol=0)
     assert_close(multiplier, best.multiplier, rtol=1e-5, atol=0)
     split = int((shares.amax(dim=1) < 1 - 1e-6).sum())
@@ -53,7 +53,7 @@ def test_at_zero_temperature_it_is_the_optimum_of_the_linear_program(seed: int) 
 def test_the_softer_the_more_people_are_divided() -> None:
     one = instance(3, rows=60)
     divided = [
-        int((Quadratic(temperature=tau)(one.revenue, one.cost, one.budget).shares > 0).sum())
+        int((Quadratic(softness=Softness(tau))(one.revenue, one.cost, one.budget).shares > 0).sum())
         for tau in (0.01, 0.1, 1.0, 10.0)
     ]
     assert divided == sorted(divided)
@@ -65,8 +65,8 @@ def test_relative_scale_is_the_spread_of_the_scores_at_the_hard_multiplier() -> 
     given = (one.revenue, one.cost, float(one.budget))
     scores = one.revenue - GreedyDual().solve(AllocationProblem(*given)).multiplier * one.cost
     spread = (scores - scores.mean(dim=1, keepdim=True)).square().mean().sqrt()
-    absolute = Quadratic(temperature=0.5 * float(spread), scale="absolute")(*given)
-    assert_close(Quadratic(temperature=0.5)(*given), absolute)
+    absolute = Quadratic(softness=Softness(0.5 * float(spread), "absolute"))(*given)
+    assert_close(Quadratic(softness=Softness(0.5))(*given), absolute)
 
 
 def test_without_the_multipliers_part_it_answers_as_at_a_fixed_price() -> None:
@@ -74,7 +74,7 @@ def test_without_the_multipliers_part_it_answers_as_at_a_fixed_price() -> None:
     slopes = []
     for through in (True, False):
         revenue = one.revenue.clone().requires_grad_()
-        layer = Quadratic(scale="absolute", multiplier_gradient=through)
+        layer = Quadratic(multiplier_gradient=through, softness=Softness(1.0, "absolute"))
         shares = layer(revenue, one.cost, one.budget).shares
         (slope,) = torch.autograd.grad((shares * one.cost).sum(), revenue)
         slopes.append(float(slope.abs().max()))
@@ -103,21 +103,14 @@ def test_a_budget_for_each_problem_must_fit() -> None:
 def test_what_no_allocation_can_be_made_of_is_refused() -> None:
     one = instance(3)
     for scale in ("absolute", "relative"):
-        layer = Quadratic(scale=scale)
+        layer = Quadratic(softness=Softness(1.0, scale))
         with pytest.raises(InfeasibleBudgetError, match="raise the budget or add a cheaper"):
             layer(one.revenue, one.cost, 0.0)
         with pytest.raises(DTypeError, match="revenue must be float32 or float64"):
             layer(one.revenue.half(), one.cost.half(), 9.0)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"temperature": 0.0}, "temperature must be > 0, got 0"),
-        ({"temperature": float("nan")}, "temperature must be > 0, got nan"),
-        ({"scale": "half"}, "scale must be 'relative' or 'absolute', got 'half'"),
-    ],
-)
-def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(InvalidValueError, match=message):
-        Quadratic(**options)
+@pytest.mark.parametrize("price", [Price(), Price(multiplier=0.4)])
+def test_a_price_that_the_shares_do_not_meet_is_refused(price: Price) -> None:
+    with pytest.raises(InvalidValueError, match=r"price\.met_by must be one of 'shares', got 'dec"):
+        Quadratic(price=price)

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.layers import Softmax
+from dfl.layers import Price, Softmax, Softness
 from dfl.problem import AllocationProblem, ObservedCost
 from dfl.solvers.dual_bisection import DualBisection
 from dfl.solvers.greedy_dual import GreedyDual
@@ -22,7 +22,9 @@ def problem(rows: int = 60, arms: int = 4) -> tuple[torch.Tensor, torch.Tensor, 
 
 def test_fixed_multiplier_and_absolute_temperature_are_the_formula() -> None:
     revenue, cost, budget = problem()
-    soft = Softmax(multiplier=0.7, temperature=0.25, scale="absolute")(revenue, cost, budget)
+    soft = Softmax(softness=Softness(0.25, "absolute"), price=Price(multiplier=0.7))(
+        revenue, cost, budget
+    )
     assert_close(soft.shares, ((revenue - 0.7 * cost) / 0.25).softmax(dim=1))
     assert_close(soft.multiplier, torch.tensor(0.7).double())
 
@@ -31,14 +33,16 @@ def test_fixed_multiplier_and_absolute_temperature_are_the_formula() -> None:
 def test_gradient_at_a_fixed_multiplier(scale: str) -> None:
     """The relative scale is held constant, so only the absolute one is a true derivative."""
     revenue, cost, budget = problem(rows=3)
-    layer = Softmax(multiplier=0.7, temperature=0.25, scale=scale)  # type: ignore[arg-type]
+    layer = Softmax(softness=Softness(0.25, scale), price=Price(multiplier=0.7))  # type: ignore[arg-type]
     inputs = (revenue.requires_grad_(), cost.requires_grad_())
     if scale == "absolute":
         assert torch.autograd.gradcheck(lambda r, c: layer(r, c, budget).shares, inputs)
     else:
         scores = (revenue - 0.7 * cost).detach()
         spread = (scores - scores.mean(dim=1, keepdim=True)).square().mean().sqrt()
-        frozen = Softmax(multiplier=0.7, temperature=0.25 * spread.item(), scale="absolute")
+        frozen = Softmax(
+            softness=Softness(0.25 * spread.item(), "absolute"), price=Price(multiplier=0.7)
+        )
         slopes = [
             torch.autograd.grad(one(revenue, cost, budget).shares.square().sum(), inputs)
             for one in (layer, frozen)
@@ -48,7 +52,7 @@ def test_gradient_at_a_fixed_multiplier(scale: str) -> None:
 
 def test_zero_temperature_is_the_decision_at_the_found_multiplier() -> None:
     revenue, cost, budget = problem()
-    soft = Softmax(temperature=1e-9, solver=GreedyDual())(revenue, cost, budget)
+    soft = Softmax(softness=Softness(1e-9), price=Price(solver=GreedyDual()))(revenue, cost, budget)
     hard = decide(revenue, cost, soft.multiplier)
     at_a_tie = soft.shares.amax(dim=1) < 0.999  # the one person whom the multiplier splits
     assert int(at_a_tie.sum()) <= 1
@@ -59,7 +63,9 @@ def test_found_multiplier_is_the_solvers() -> None:
     revenue, cost, budget = problem()
     for solver in (GreedyDual(), DualBisection()):
         expected = solver.solve(AllocationProblem(revenue, cost, budget)).multiplier
-        assert_close(Softmax(solver=solver)(revenue, cost, budget).multiplier, expected)
+        assert_close(
+            Softmax(price=Price(solver=solver))(revenue, cost, budget).multiplier, expected
+        )
 
 
 def test_observed_costs_set_the_multiplier() -> None:
@@ -80,13 +86,15 @@ def test_logs_whose_budget_no_multiplier_meets_do_not_stop_training() -> None:
 
 def test_equal_scores_give_equal_shares() -> None:
     same = torch.ones(5, 4)
-    assert_close(Softmax(multiplier=0.0)(same, same, 5.0).shares, torch.full((5, 4), 0.25))
+    assert_close(
+        Softmax(price=Price(multiplier=0.0))(same, same, 5.0).shares, torch.full((5, 4), 0.25)
+    )
 
 
 @pytest.mark.parametrize("scale", ["relative", "absolute"])
 def test_the_expected_spend_of_the_shares_meets_the_budget(scale: str) -> None:
     revenue, cost, budget = problem()
-    layer = Softmax(met_by="shares", scale=scale)  # type: ignore[arg-type]
+    layer = Softmax(softness=Softness(0.3, scale), price=Price(met_by="shares"))  # type: ignore[arg-type]
     shares, multiplier = layer(revenue, cost, budget)
     assert_close((shares * cost).sum(), torch.tensor(budget).double(), rtol=1e-12, atol=0)
     assert float(multiplier) > 0
@@ -96,7 +104,7 @@ def test_the_expected_spend_of_the_shares_meets_the_budget(scale: str) -> None:
 
 def test_the_decisions_multiplier_leaves_the_expected_spend_off_the_budget() -> None:
     revenue, cost, budget = problem()
-    shares, _ = Softmax(temperature=2)(revenue, cost, budget)
+    shares, _ = Softmax(softness=Softness(2))(revenue, cost, budget)
     assert float((shares * cost).sum()) > 1.2 * budget
 
 
@@ -104,7 +112,7 @@ def test_through_its_multiplier_the_spend_cannot_move() -> None:
     revenue, cost, budget = problem()
     slopes = []
     for through in (True, False):
-        layer = Softmax(met_by="shares", multiplier_gradient=through)
+        layer = Softmax(multiplier_gradient=through, price=Price(met_by="shares"))
         given = revenue.clone().requires_grad_()
         spend = (layer(given, cost, budget).shares * cost).sum()
         slopes.append(float(torch.autograd.grad(spend, given)[0].abs().max()))
@@ -114,7 +122,9 @@ def test_through_its_multiplier_the_spend_cannot_move() -> None:
 
 def test_the_multipliers_gradient_in_the_budget_is_that_of_finite_differences() -> None:
     revenue, cost, _ = problem()
-    layer = Softmax(met_by="shares", multiplier_gradient=True, scale="absolute")
+    layer = Softmax(
+        multiplier_gradient=True, softness=Softness(0.3, "absolute"), price=Price(met_by="shares")
+    )
     budget = torch.tensor(12.0, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(layer(revenue, cost, budget).multiplier, budget)
     ahead, behind = (layer(revenue, cost, 12 + step).multiplier for step in (1e-5, -1e-5))
@@ -122,12 +132,12 @@ def test_the_multipliers_gradient_in_the_budget_is_that_of_finite_differences() 
     assert float(slope) < 0  # the more money, the cheaper
 
 
-@pytest.mark.parametrize("options", [{}, {"met_by": "shares"}, {"multiplier": 0.4}])
-def test_received_shares_are_those_of_forward(options: dict[str, object]) -> None:
+@pytest.mark.parametrize("price", [Price(), Price(met_by="shares"), Price(multiplier=0.4)])
+def test_received_shares_are_those_of_forward(price: Price) -> None:
     revenue, cost, budget = problem()
     treatment = torch.arange(60) % 4
     observed = ObservedCost(treatment, cost[:, 1], torch.full((60,), 4.0).double())
-    layer = Softmax(**options)  # type: ignore[arg-type]
+    layer = Softmax(price=price)
     found = []
     for way in ("received", "forward"):
         given = revenue.clone().requires_grad_()
@@ -141,23 +151,11 @@ def test_received_shares_are_those_of_forward(options: dict[str, object]) -> Non
     assert_close(found[0], found[1])
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"met_by": "nobody"}, "met_by must be 'decision' or 'shares', got 'nobody'"),
-        (
-            {"met_by": "shares", "multiplier": 1.0},
-            "multiplier must be None with met_by='shares', which finds it, got 1",
-        ),
-        ({"multiplier_gradient": True}, "multiplier_gradient needs met_by='shares'"),
-        ({"temperature": 0.0}, "temperature must be > 0, got 0"),
-        ({"multiplier": -1.0}, "multiplier must be >= 0, got -1"),
-        ({"scale": "half"}, "scale must be 'relative' or 'absolute', got 'half'"),
-    ],
-)
-def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(InvalidValueError, match=message):
-        Softmax(**options)  # type: ignore[arg-type]
+def test_a_multiplier_held_by_one_person_has_no_gradient_and_is_refused() -> None:
+    with pytest.raises(
+        InvalidValueError, match=r"multiplier_gradient needs price\.met_by='shares'"
+    ):
+        Softmax(multiplier_gradient=True)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
@@ -174,4 +172,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 
 def test_options_are_printed() -> None:
-    assert "temperature=0.3" in repr(Softmax())
+    assert (
+        "softness=Softness(temperature=0.3, scale='relative'), price=Price(multiplier=None"
+        in repr(Softmax())
+    )

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
-from dfl.layers import StraightThrough, StraightThroughDecision
+from dfl.layers import Price, Softness, StraightThrough, StraightThroughDecision
 from tests.layers.problems import TopK
 
 
@@ -24,7 +24,7 @@ def test_the_gradient_passes_unchanged() -> None:
 @pytest.mark.parametrize("scale", ["absolute", "relative"])
 def test_the_allocation_layer_takes_the_mean_off_and_divides(scale: str) -> None:
     revenue, cost = draw(30, 4).requires_grad_(), draw(30, 4, seed=4).requires_grad_()
-    soft = StraightThrough(temperature=0.5, scale=scale)(revenue, cost, 10.0)  # type: ignore[arg-type]
+    soft = StraightThrough(softness=Softness(0.5, scale))(revenue, cost, 10.0)  # type: ignore[arg-type]
     slope = draw(30, 4, seed=5)
     by_revenue, by_cost = torch.autograd.grad(soft.shares, (revenue, cost), slope)
     scores = (revenue - soft.multiplier * cost).detach()
@@ -34,10 +34,9 @@ def test_the_allocation_layer_takes_the_mean_off_and_divides(scale: str) -> None
     assert_close(by_cost, -soft.multiplier * by_revenue)
 
 
-def test_options_are_checked() -> None:
-    with pytest.raises(InvalidValueError, match="temperature must be > 0 and finite, got -1"):
-        StraightThrough(temperature=-1)
-    with pytest.raises(InvalidValueError, match="scale must be 'absolute' or 'relative'"):
-        StraightThrough(scale="half")  # type: ignore[arg-type]
-    with pytest.raises(InvalidValueError, match="multiplier must be >= 0, got -1"):
-        StraightThrough(multiplier=-1.0)
+def test_a_price_that_shares_would_meet_is_refused() -> None:
+    """There is no such price for hard choices, nor for any layer that takes its price as given."""
+    with pytest.raises(
+        InvalidValueError, match=r"price\.met_by must be one of 'decision', got 'sha"
+    ):
+        StraightThrough(price=Price(met_by="shares"))

@@ -1,8 +1,6 @@
 """Known results of the literature in miniature, on shortest paths and on the best k of many."""
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -126,12 +124,3 @@ def test_implicit_mle_learns_which_k_are_chosen() -> None:
     with torch.no_grad():
         right = (TopK(3)(model(features[400:])) * best[400:]).sum() / best[400:].sum()
     assert float(right) > 0.95
-
-
-def test_the_examples_of_the_page_run() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "argmax_layers.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) >= 4
-    names: dict[str, object] = {"__name__": "page"}
-    for block in blocks:
-        exec(compile(block, str(page), "exec"), names)

@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.layers import PerturbedDecision, expected_choice, expected_maximum, one_hot_argmax
+from dfl.layers import (
+    PerturbedDecision,
+    Price,
+    Softness,
+    expected_choice,
+    expected_maximum,
+    one_hot_argmax,
+)
 from dfl.losses import FenchelYoung, LoggedBatch, fenchel_young
 
 NOISES = ["gumbel", "normal"]
@@ -71,7 +78,9 @@ def test_the_minimiser_chooses_the_best_treatment_whatever_the_propensities(
     """For outcomes that are rare and rewards that differ little; any baseline will do."""
     batch = lottery()
     score = torch.zeros(3, dtype=torch.float64)
-    loss = FenchelYoung(noise=noise, sigma=1.0, scale="absolute", multiplier=0.0)  # type: ignore[arg-type]
+    loss = FenchelYoung(
+        noise=noise, softness=Softness(1.0, "absolute"), price=Price(multiplier=0.0)
+    )  # type: ignore[arg-type]
     zero = torch.zeros(6, 3, dtype=torch.float64)
 
     def of(score: Tensor) -> Tensor:
@@ -99,17 +108,15 @@ def test_it_is_the_weighted_cross_entropy_by_hand() -> None:
     of_second = values.log_softmax(dim=1)[:, 1]  # received by the first, the other of the second
     weight = batch.weight * residual.abs()
     expected = -(weight * of_second).sum() / weight.sum()
-    loss = FenchelYoung(sigma=1.0, scale="absolute", multiplier=0.5)
+    loss = FenchelYoung(softness=Softness(1.0, "absolute"), price=Price(multiplier=0.5))
     assert_close(loss(revenue, cost, batch, 1.0), expected)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise": "cauchy"}, "noise must be 'gumbel' or 'normal', got 'cauchy'"),
-        ({"sigma": 0.0}, "sigma must be > 0 and finite, got 0"),
-        ({"scale": "half"}, "scale must be 'absolute' or 'relative', got 'half'"),
-        ({"multiplier": -1.0}, "multiplier must be >= 0, got -1"),
+        ({"noise": "cauchy"}, "noise must be one of 'gumbel', 'normal', got 'cauchy'"),
+        ({"price": Price(met_by="shares")}, r"price\.met_by must be one of 'decision'"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:

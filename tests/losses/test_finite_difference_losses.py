@@ -7,27 +7,22 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.layers import FiniteDifference
-from dfl.losses import (
-    AbstractDecisionLoss,
-    DualFiniteDifference,
-    LoggedBatch,
-    PrimalFiniteDifference,
-)
+from dfl.layers import FiniteDifference, Price, Softness
+from dfl.losses import LOSSES, AbstractDecisionLoss, DualPolicy, LoggedBatch, PrimalPolicy
 from tests.losses.toy import three_arms
 
-PUBLISHED: dict[str, Any] = {"margins": "exact", "scale": "absolute", "temperature": 1.0}
+PUBLISHED: dict[str, Any] = {"margins": "exact", "softness": Softness(1.0, "absolute")}
 
 
-def primal(multiplier: float) -> PrimalFiniteDifference:
+def primal(multiplier: float) -> PrimalPolicy:
     """PIFD as published, but for a multiplier that is given."""
-    layer = FiniteDifference(multiplier=multiplier, **PUBLISHED)
-    return PrimalFiniteDifference(layer=layer, estimator="horvitz-thompson", objective="revenue")
+    layer = FiniteDifference(price=Price(multiplier=multiplier), **PUBLISHED)
+    return PrimalPolicy(layer=layer, estimator="horvitz-thompson", objective="revenue")
 
 
-def dual(multiplier: float) -> DualFiniteDifference:
+def dual(multiplier: float) -> DualPolicy:
     """DIFD as published."""
-    return DualFiniteDifference(
+    return DualPolicy(
         layer=FiniteDifference(**PUBLISHED),
         multipliers=(multiplier,),
         estimator="horvitz-thompson",
@@ -113,7 +108,8 @@ def test_a_loop_over_people_and_treatments_finds_the_same(price: float) -> None:
 def test_defaults_meet_the_budget_on_the_logs() -> None:
     revenue, cost, batch = three_arms()
     revenue, cost = revenue.detach(), cost.detach()
-    loss = PrimalFiniteDifference()
+    loss = LOSSES.make("primal-finite-difference")
+    assert isinstance(loss, PrimalPolicy)
     shares, multiplier = loss.layer(revenue, cost, 40.0, batch.observed_cost)
     received = shares.gather(1, batch.treatment[:, None])[:, 0]
     assert float((batch.weight * received * batch.cost).sum()) <= 40 * (1 + 1e-9)

@@ -7,11 +7,13 @@ import torch
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
+from dfl.layers import Softness
 from dfl.losses import ImprovedFiniteDifference
 from dfl.losses.estimators.policy_value import Estimator
 from tests.losses.toy import three_arms, toy_a
 
-PUBLISHED: dict[str, Any] = {"scale": "absolute", "multipliers": (0.5,)}
+UNIT = Softness(0.3, "absolute")
+PUBLISHED: dict[str, Any] = {"softness": UNIT, "multipliers": (0.5,)}
 
 
 @pytest.mark.parametrize(
@@ -23,8 +25,13 @@ PUBLISHED: dict[str, Any] = {"scale": "absolute", "multipliers": (0.5,)}
             [-0.499998, -0.299999, 0.666664, -0.374999],
             -0.2608321,
         ),
-        ({"margins": "window", "width": 0.3}, [0.5, 0.5, -0.6666667, 0.5], None, -0.1916667),
-        ({"margins": "window", "width": 0.2}, [0.75, 0, -1, 0], [0, 0, 0, 0], None),
+        ({"margins": "window"}, [0.5, 0.5, -0.6666667, 0.5], None, -0.1916667),
+        (
+            {"margins": "window", "softness": Softness(0.2, "absolute")},
+            [0.75, 0, -1, 0],
+            [0, 0, 0, 0],
+            None,
+        ),
         (
             {"margins": "largest"},
             [0.599998, 0.599998, -0.799997, 0.599997],
@@ -41,7 +48,7 @@ def test_golden_cases(
 ) -> None:
     """G5, official estimator: gradients of the value in column 1; column 0 is the negative."""
     revenue, cost, batch = toy_a()
-    loss = ImprovedFiniteDifference(**PUBLISHED, **options)(revenue, cost, batch, 1.0)
+    loss = ImprovedFiniteDifference(**PUBLISHED | options)(revenue, cost, batch, 1.0)
     assert_close(loss.item(), -0.6, atol=1e-9, rtol=0)
     slopes = torch.autograd.grad(-loss, (revenue, cost))
     for slope, expected in zip(slopes, (by_revenue, by_cost), strict=True):
@@ -78,7 +85,7 @@ def test_a_loop_over_people_finds_the_same(estimator: Estimator, price: float) -
         step += -1e-6 if bool(matched[i]) else 1e-6
         slope = (value(changed) - value(matched)) / step
         expected[i, t], expected[i, opponent] = slope, -slope
-    options: Any = {"margins": "exact", "scale": "absolute", "estimator": estimator}
+    options: Any = {"margins": "exact", "softness": UNIT, "estimator": estimator}
     loss = ImprovedFiniteDifference(multipliers=(price,), **options)(revenue, cost, batch, 1.0)
     assert_close(loss.item(), -value(matched))
     by_revenue, by_cost = torch.autograd.grad(-loss, (revenue, cost))
@@ -99,7 +106,7 @@ def test_the_loss_is_the_mean_over_multipliers() -> None:
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="multipliers must hold at least one number"):
         ImprovedFiniteDifference(multipliers=())
-    with pytest.raises(InvalidValueError, match="estimator must be 'horvitz-thompson' or"):
+    with pytest.raises(InvalidValueError, match="estimator must be one of 'horvitz-thompson',"):
         ImprovedFiniteDifference(estimator="exact")  # type: ignore[arg-type]
-    with pytest.raises(InvalidValueError, match="width must be > 0 and finite, got 0"):
-        ImprovedFiniteDifference(width=0)
+    with pytest.raises(InvalidValueError, match="margins must be one of 'exact', 'floor'"):
+        ImprovedFiniteDifference(margins="half")  # type: ignore[arg-type]

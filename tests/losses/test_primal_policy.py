@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.layers import Softmax
+from dfl.layers import Price, Softmax, Softness
 from dfl.losses import LoggedBatch, PrimalPolicy
 
 REVENUE = [[0.30, 0.50], [0.20, 0.60], [0.40, 0.45], [0.50, 0.35]]
@@ -29,7 +29,7 @@ def toy(weight: float) -> tuple[Tensor, Tensor, LoggedBatch]:
 
 
 def policy(multiplier: float, temperature: float) -> PrimalPolicy:
-    layer = Softmax(multiplier=multiplier, temperature=temperature, scale="absolute")
+    layer = Softmax(softness=Softness(temperature, "absolute"), price=Price(multiplier=multiplier))
     return PrimalPolicy(layer=layer, estimator="horvitz-thompson", objective="revenue-minus-cost")
 
 
@@ -75,7 +75,7 @@ def test_cost_gradient_is_minus_multiplier_times_revenue_gradient() -> None:
 def test_self_normalised_ignores_a_constant_added_to_every_revenue() -> None:
     revenue, cost, batch = toy(weight=2)
     shifted = LoggedBatch(batch.treatment, batch.revenue + 7, batch.cost, batch.weight)
-    layer = Softmax(multiplier=0.5, temperature=1, scale="absolute")
+    layer = Softmax(softness=Softness(1, "absolute"), price=Price(multiplier=0.5))
     loss = PrimalPolicy(layer=layer, estimator="self-normalised")
     gradients = [
         torch.autograd.grad(loss(revenue, cost, rows, 1.0), revenue)[0] for rows in (batch, shifted)
@@ -85,7 +85,7 @@ def test_self_normalised_ignores_a_constant_added_to_every_revenue() -> None:
 
 def test_objective_revenue_does_not_charge_for_cost() -> None:
     revenue, cost, batch = toy(weight=2)
-    layer = Softmax(multiplier=0.5, temperature=1, scale="absolute")
+    layer = Softmax(softness=Softness(1, "absolute"), price=Price(multiplier=0.5))
     free, charged = (
         PrimalPolicy(layer=layer, estimator="horvitz-thompson", objective=objective)  # type: ignore[arg-type]
         for objective in ("revenue", "revenue-minus-cost")

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.layers import one_hot_argmax
+from dfl.layers import Price, one_hot_argmax
 from dfl.losses import LoggedBatch, SpoPlus, regret, spo_plus
 
 
@@ -92,7 +92,7 @@ def test_doubly_robust_has_no_slope_at_the_truth_where_noise_is_symmetric() -> N
     revenue, cost, batch = logs(20_000)
     slopes = {}
     for kind in ("doubly-robust", "horvitz-thompson"):
-        loss = SpoPlus(multiplier=0.5, pseudo_outcome=kind)  # type: ignore[arg-type]
+        loss = SpoPlus(pseudo_outcome=kind, price=Price(multiplier=0.5))  # type: ignore[arg-type]
         slopes[kind] = torch.func.grad(lambda r, of=loss: of(r, cost, batch, 1.0))(revenue) * 20_000
     deviations = {
         kind: (slope.mean(dim=0) / (slope.std(dim=0) / 20_000**0.5)).abs()
@@ -109,12 +109,14 @@ def test_on_logs_it_is_the_general_loss_of_pseudo_scores() -> None:
     observed = batch.weight * (batch.revenue - 0.5 * batch.cost)
     truth[torch.arange(500), batch.treatment] = observed
     expected = spo_plus(predicted - 0.5 * cost, truth, one_hot_argmax).mean()
-    loss = SpoPlus(multiplier=0.5, pseudo_outcome="horvitz-thompson")
+    loss = SpoPlus(pseudo_outcome="horvitz-thompson", price=Price(multiplier=0.5))
     assert_close(loss(predicted, cost, batch, 1.0), expected)
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(InvalidValueError, match="pseudo_outcome must be 'doubly-robust' or"):
+    with pytest.raises(
+        InvalidValueError, match="pseudo_outcome must be one of 'doubly-robust', 'horvitz-thompson'"
+    ):
         SpoPlus(pseudo_outcome="none")  # type: ignore[arg-type]
-    with pytest.raises(InvalidValueError, match="multiplier must be >= 0, got -1"):
-        SpoPlus(multiplier=-1.0)
+    with pytest.raises(InvalidValueError, match=r"price\.met_by must be one of 'decision'"):
+        SpoPlus(price=Price(met_by="shares"))

@@ -4,10 +4,18 @@ import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import Source, UpliftData
+from dfl.models import AbstractModel, NetworkEnsemble
+from dfl.models.architectures import Details
+from dfl.training.settings import Training, TrainingSet
 
-__all__ = ["logs"]
+__all__ = ["ARMS", "ONCE", "SMALL", "factual_errors", "found", "logs", "outcomes", "training_set"]
 
 ARMS = 3
+SMALL = Training(epochs=3, batch_size=64, min_steps=1, members=2, weight_decay=(0.1,))
+# One step on all rows that moves nothing: what is logged is the loss of the weights returned.
+ONCE = Training(
+    epochs=1, batch_size=10_000, min_steps=1, learning_rate=1e-12, members=1, weight_decay=(0.1,)
+)
 
 
 def outcomes(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,3 +41,30 @@ def logs(
     )
     noise = torch.randn(rows, generator=generator, dtype=torch.float64).to(dtype)
     return UpliftData(features, treatment, revenue + noise, cost, ARMS, source)
+
+
+def training_set(seed: int, dtype: torch.dtype = torch.float64) -> TrainingSet:
+    """Draw randomised, observational and validation rows, different for each seed."""
+    return TrainingSet(
+        rct=logs(256, seed=10 * seed + 1, dtype=dtype),
+        obs=logs(512, source="obs", seed=10 * seed + 2, dtype=dtype),
+        validation=logs(256, seed=10 * seed + 3, dtype=dtype),
+        seed=seed,
+    )
+
+
+@torch.no_grad()
+def found(model: AbstractModel, rows: UpliftData) -> Details:
+    """Return what a model's first network finds for rows, in network units."""
+    assert isinstance(model, NetworkEnsemble)
+    network = model.network.build(model.features, model.treatments).to(rows.features.dtype)
+    network.load_state_dict({name: value[0] for name, value in model.parameters.items()})
+    return network.details(model.scaling.standardise(rows.features))
+
+
+def factual_errors(model: AbstractModel, rows: UpliftData) -> Tensor:
+    """Return each row's squared error at the treatment received, in network units, ``(N,)``."""
+    assert isinstance(model, NetworkEnsemble)
+    y = model.scaling.outcomes(rows.revenue, rows.cost)
+    own = torch.arange(len(rows)), slice(None), rows.treatment
+    return (y - found(model, rows)["outcomes"][own]).square().sum(dim=1)

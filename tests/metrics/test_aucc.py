@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.metrics.aucc import aucc, cost_curve
-from dfl.metrics.bootstrap import Bootstrap
+from dfl.metrics.qini import qini
+from dfl.stats.bootstrap import Bootstrap
 
 
 def experiment(treatment: list[int], revenue: list[float], cost: list[float]) -> UpliftData:
@@ -51,15 +52,20 @@ def scan_row_by_row(data: UpliftData, score: torch.Tensor, quantiles: int) -> li
     order = sorted(range(len(data)), key=lambda row: -float(score[row]))
     treated = int((data.treatment == 1).sum())
     sizes = {1: treated, 0: len(data) - treated}
-    sums = {0: 0.0, 1: 0.0}
+    sign = {1: 1 / sizes[1], 0: -1 / sizes[0]}
+    adds = [sign[int(data.treatment[row])] * float(data.cost[row]) for row in range(len(data))]
+    for value in score.unique():  # averaged over its orders, everyone in a tie adds the same
+        tie = (score == value).nonzero()[:, 0].tolist()
+        mean = sum(adds[row] for row in tie) / len(tie)
+        adds = [mean if row in tie else one for row, one in enumerate(adds)]
+    cost = 0.0
     total = sum(
         (1 if arm else -1) * float(data.cost[data.treatment == arm].sum()) / sizes[arm]
         for arm in (0, 1)
     )
     kept, goal = [0.0], 1
     for place, row in enumerate(order):
-        sums[int(data.treatment[row])] += float(data.cost[row])
-        cost = sums[1] / sizes[1] - sums[0] / sizes[0]
+        cost += adds[row]
         last = place == len(order) - 1
         if last or (goal < quantiles and cost >= goal * total / quantiles - 1e-12):
             kept.append(cost)
@@ -82,10 +88,51 @@ def test_the_scan_equals_the_published_loop(
     assert curve.cost.tolist() == pytest.approx(scan_row_by_row(data, score, quantiles))
 
 
-def test_equal_scores_keep_the_order_of_the_data() -> None:
-    as_logged = cost_curve(GOLDEN, torch.ones(12), quantiles=4)
-    same = cost_curve(GOLDEN, torch.arange(12).flip(0).double(), quantiles=4)
-    assert as_logged.cost.tolist() == same.cost.tolist()
+def test_the_order_of_rows_with_equal_scores_does_not_matter() -> None:
+    # Sorted by arm, as warehouses export: the file's order said who was treated.
+    generator = np.random.default_rng(0)
+    treatment, kind = generator.integers(0, 2, (2, 3000))
+    revenue = 5 + kind + treatment * (1 + kind) + generator.normal(size=3000)
+    areas = []
+    for order in (np.arange(3000), np.argsort(treatment), np.argsort(-treatment)):
+        rows = [column[order].tolist() for column in (treatment, revenue, treatment * 1.0)]
+        data, plan = experiment(*rows), Bootstrap(draws=20)
+        score = torch.from_numpy(kind[order]).double()
+        areas.append(aucc(data, score, bootstrap=plan).value)
+        assert aucc(data, torch.zeros(3000), bootstrap=plan).value == pytest.approx(0.5, abs=0.003)
+        assert qini(data, torch.zeros(3000), bootstrap=plan).coefficient.value == pytest.approx(0)
+        assert qini(data, torch.zeros(3000), bootstrap=plan).coefficient.standard_error < 1e-12
+    assert areas == pytest.approx([areas[0]] * 3)
+
+
+def test_a_constant_on_all_revenue_does_not_touch_the_adjusted_area(simulate) -> None:
+    data, plan = simulate(2000, 2), Bootstrap(draws=50)
+    score = data.features[:, 0]
+    rich = replace(data, revenue=data.revenue + 1000)
+    found, moved = (
+        aucc(one, score, estimator="doubly-robust", bootstrap=plan) for one in (data, rich)
+    )
+    raw = aucc(data, score, bootstrap=plan)
+    assert moved.value == pytest.approx(found.value)
+    assert moved.standard_error == pytest.approx(found.standard_error)
+    assert found.standard_error < raw.standard_error
+    assert abs(found.value - raw.value) < 3 * raw.standard_error
+
+
+def test_two_rows_are_enough_for_a_curve_and_too_few_for_an_error() -> None:
+    data = experiment([0, 1], [0.0, 1.0], [0.0, 1.0])
+    curve = cost_curve(data, torch.tensor([0.0, 1.0]), quantiles=2)
+    assert curve.revenue.tolist() == [0, 1, 1]
+    assert cost_curve(data, torch.zeros(2), quantiles=2).revenue.tolist() == [0, 0.5, 1]
+    with pytest.raises(InvalidValueError, match="every treatment in at least 2 rows"):
+        aucc(data, torch.zeros(2))
+
+
+def test_equal_costs_have_no_area(simulate) -> None:
+    data = simulate(60, 2)
+    same = replace(data, cost=torch.ones_like(data.cost))
+    with pytest.raises(InvalidValueError, match="the total cost effect of treating everyone must"):
+        cost_curve(same, data.features[:, 0])
 
 
 def test_the_curve_may_fall_for_longer_than_the_first_look_ahead() -> None:

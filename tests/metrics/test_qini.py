@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dfl.errors import UnsupportedProblemError
-from dfl.metrics.bootstrap import Bootstrap
 from dfl.metrics.qini import qini
+from dfl.stats.bootstrap import Bootstrap
 
 
 def test_against_the_formula_row_by_row(simulate) -> None:

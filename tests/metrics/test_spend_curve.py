@@ -7,14 +7,17 @@ from hypothesis import strategies as st
 
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
+from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.metrics.spend_curve import SpendCurve, observed_curve, true_curve
 from dfl.solvers.passes.decide import decide
+
+RAW: PolicyEstimator = "horvitz-thompson"
 
 
 def brute_force(
     data: UpliftData, revenue: torch.Tensor, cost: torch.Tensor, multiplier: float
 ) -> tuple[float, float]:
-    """Spend and value at one multiplier, by an argmax and the estimator as it is written."""
+    """Spend and value at one multiplier, by an argmax and horvitz-thompson as it is written."""
     matched = decide(revenue, cost, multiplier) == data.treatment
     weight = data.weight * matched
     return float((weight * data.cost).mean()), float((weight * data.revenue).mean())
@@ -32,7 +35,7 @@ def test_observed_curve_is_the_estimator_at_every_multiplier(
 ) -> None:
     data = simulate(60, treatments, known_propensity=known)
     revenue, cost = predict(data)
-    curve = observed_curve(data, revenue, cost)
+    curve = observed_curve(data, revenue, cost, estimator=RAW)
     for multiplier in [0, *curve.multiplier.tolist(), *torch.linspace(0, 40, 99).tolist()]:
         at = place(curve, multiplier)
         expected = brute_force(data, revenue, cost, multiplier)
@@ -42,7 +45,7 @@ def test_observed_curve_is_the_estimator_at_every_multiplier(
 def test_rounded_predictions_tie_and_are_still_counted_once(simulate, predict) -> None:
     data = simulate(200, 4)
     revenue, cost = (torch.round(x) for x in predict(data))
-    curve = observed_curve(data, revenue, cost)
+    curve = observed_curve(data, revenue, cost, estimator=RAW)
     assert len(curve.multiplier) < 30
     assert bool((curve.multiplier.diff() < 0).all())
     for multiplier in torch.arange(0, 12, 0.25).tolist():
@@ -74,7 +77,7 @@ def test_at_a_budget_the_policies_on_both_sides_of_the_multiplier_are_mixed(
 ) -> None:
     data = simulate(300)
     revenue, cost = predict(data)
-    point = observed_curve(data, revenue, cost).at(per_head)
+    point = observed_curve(data, revenue, cost, estimator=RAW).at(per_head)
     low_cost, low_value = brute_force(data, revenue, cost, point.multiplier)
     high_cost, high_value = brute_force(data, revenue, cost, point.multiplier * (1 - 1e-12))
     assert low_cost <= per_head < high_cost
@@ -87,7 +90,7 @@ def test_at_a_budget_the_policies_on_both_sides_of_the_multiplier_are_mixed(
 def test_a_budget_that_does_not_bind_gives_multiplier_0(simulate, predict) -> None:
     data = simulate(300)
     revenue, cost = predict(data)
-    point = observed_curve(data, revenue, cost).at(100)
+    point = observed_curve(data, revenue, cost, estimator=RAW).at(100)
     expected = brute_force(data, revenue, cost, 0)
     assert (point.cost, point.value) == pytest.approx(expected)
     assert (point.multiplier, point.mixed_with_cheapest) == (0, 0)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from dfl.budget import Budget
 from dfl.data.uplift_data import PotentialOutcomes
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
-from dfl.metrics.bootstrap import Bootstrap
 from dfl.metrics.eom import expected_outcome
-from dfl.metrics.truth import TrueScale, check_not_above_oracle, policy_value
+from dfl.metrics.truth import TrueScale, check_not_above_oracle, true_policy_value
 from dfl.problem import AllocationProblem
 from dfl.solvers.greedy_dual import GreedyDual
+from dfl.stats.bootstrap import Bootstrap
 
 BUDGETS = [Budget(share=0.1), Budget(share=0.4), Budget(share=0.9)]
 
@@ -20,7 +20,7 @@ BUDGETS = [Budget(share=0.1), Budget(share=0.4), Budget(share=0.9)]
 def test_value_and_cost_of_a_choice(simulate) -> None:
     truth = simulate(50).truth
     choice = torch.arange(50) % 3
-    result = policy_value(truth, choice)
+    result = true_policy_value(truth, choice)
     assert result.value == pytest.approx(
         sum(float(truth.revenue[i, i % 3]) for i in range(50)) / 50
     )
@@ -49,7 +49,7 @@ def test_the_oracle_is_the_optimum_on_the_truth(simulate) -> None:
     scale = TrueScale.of(truth, [Budget(total=12.0)])
     solved = GreedyDual().solve(AllocationProblem(truth.revenue, truth.cost, 12.0))
     assert scale.oracle[0] == pytest.approx(float(solved.upper_bound) / 60)
-    choice = policy_value(truth, solved.choice)
+    choice = true_policy_value(truth, solved.choice)
     assert choice.value <= scale.oracle[0]
     assert choice.cost <= scale.budgets[0] + 1e-12
 
@@ -76,7 +76,7 @@ def test_a_model_with_inverted_costs_is_not_rewarded(simulate, predict) -> None:
     (sane,) = TrueScale.of(data.truth, budget).measure(revenue, cost)
     (truly,) = TrueScale.of(data.truth, budget).measure(revenue, inverted)
     (logged,) = expected_outcome(data, revenue, inverted, budget, bootstrap=Bootstrap(draws=20))
-    overspent = policy_value(data.truth, revenue.argmax(dim=1))
+    overspent = true_policy_value(data.truth, revenue.argmax(dim=1))
     assert overspent.value > 1.05 * truly.oracle
     assert truly.mixed_with_cheapest > 0.5
     assert logged.mixed_with_cheapest > 0.5
@@ -112,7 +112,9 @@ def test_inputs_may_lie_on_any_device(simulate, predict, device) -> None:
     there = TrueScale.of(moved.truth, BUDGETS).measure(*(x.to(device) for x in predictions))
     assert there == here
     choice = torch.arange(100) % 3
-    assert policy_value(moved.truth, choice.to(device)) == policy_value(data.truth, choice)
+    assert true_policy_value(moved.truth, choice.to(device)) == true_policy_value(
+        data.truth, choice
+    )
 
 
 def test_nothing_to_gain_has_no_share(simulate) -> None:
@@ -132,11 +134,11 @@ def test_a_value_above_the_oracle_is_refused(value: float) -> None:
 def test_bad_choices(simulate) -> None:
     truth = simulate(50).truth
     with pytest.raises(ShapeError, match=r"choice must be \(50,\), one per person, got \(49,\)"):
-        policy_value(truth, torch.zeros(49, dtype=torch.int64))
+        true_policy_value(truth, torch.zeros(49, dtype=torch.int64))
     with pytest.raises(DTypeError, match=r"choice must be int64, got torch\.float32"):
-        policy_value(truth, torch.zeros(50))
+        true_policy_value(truth, torch.zeros(50))
     with pytest.raises(InvalidValueError, match=r"choice must lie in 0 \.\. 2, got 3 \.\. 3"):
-        policy_value(truth, torch.full((50,), 3))
+        true_policy_value(truth, torch.full((50,), 3))
 
 
 def test_bad_input(simulate, predict) -> None:

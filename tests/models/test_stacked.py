@@ -1,13 +1,14 @@
 """Networks along a leading axis behave as the networks they hold."""
 
+import pytest
 import torch
 from torch.testing import assert_close
 
-from dfl.models import MLP, GateNetwork, OutcomeNetwork, StackedNetwork
+from dfl.models import MLP, OuterNetwork, StackedNetwork
 
 
 def outcome_networks() -> StackedNetwork:
-    return StackedNetwork(lambda: OutcomeNetwork(MLP((8, 4)), 5, 3))
+    return StackedNetwork(lambda: MLP((8, 4)).build(5, 3))
 
 
 def test_each_network_depends_on_its_own_seed_alone() -> None:
@@ -31,7 +32,7 @@ def test_stacked_application_is_a_loop() -> None:
     own, shared = network(parameters, features), network(parameters, features[0])
     assert own.shape == (3, 6, 2, 3)
     for k in range(3):
-        single = OutcomeNetwork(MLP((8, 4)), 5, 3)
+        single = MLP((8, 4)).build(5, 3)
         single.load_state_dict({name: value[k] for name, value in parameters.items()})
         assert_close(own[k], single(features[k]))
         assert_close(shared[k], single(features[0]))
@@ -41,12 +42,14 @@ def test_costs_are_positive_and_gates_start_at_their_bias() -> None:
     features = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     outcomes = outcome_networks()
     assert bool((outcomes(outcomes.initial([1]), features)[..., 1, :] > 0).all())
-    gates = StackedNetwork(lambda: GateNetwork(MLP((8,)), 5, 3, bias=-2.0))
-    gate = gates(gates.initial([1]), features)
+    gates = StackedNetwork(lambda: OuterNetwork((8,), 5, 2, 3, bias=-2.0))
+    gate = gates(gates.initial([1]), features).sigmoid()
     assert gate.shape == (1, 200, 2, 3)
     assert 0.05 < float(gate.mean()) < 0.25
 
 
-def test_no_hidden_layer_is_a_linear_map() -> None:
-    layers = MLP(()).build(4, 2)
-    assert [type(layer).__name__ for layer in layers] == ["Linear"]
+def test_parameters_of_another_shape_are_refused() -> None:
+    other = StackedNetwork(lambda: MLP((8, 5)).build(5, 3)).initial([1])
+    with pytest.raises(ValueError, match=r"parameters must be .*does not fit"):
+        outcome_networks().check(other)
+    outcome_networks().check(outcome_networks().initial([1, 2]))

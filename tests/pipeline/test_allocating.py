@@ -17,8 +17,8 @@ from dfl.errors import (
     RunFolderError,
     WriteError,
 )
-from dfl.pipeline import CustomerAllocation, RunFolder, Silent, allocate_file, run
-from dfl.pipeline import allocating as module
+from dfl.pipeline import CustomerAllocation, RunFolder, Silent, allocate_file, customers, run
+from dfl.scale import Chunks
 from tests.pipeline.tiny import tiny_study, write_shop
 
 
@@ -42,10 +42,10 @@ def write_customers(path: Path, rows: int = 500, **columns: Any) -> Path:
 
 
 def allocate(
-    folder: RunFolder, path: Path, budget: Budget, **options: Any
+    folder: RunFolder, path: Path, budget: Budget, output: Path | None = None, **options: Any
 ) -> tuple[CustomerAllocation, pd.DataFrame]:
-    output = path.with_name("allocation.parquet")
-    done = allocate_file(folder, path, output, budget, **options)
+    output = path.with_name("allocation.parquet") if output is None else output
+    done = allocate_file(folder, path, output, budget, overwrite=True, **options)
     return done, pd.read_parquet(output)
 
 
@@ -82,7 +82,7 @@ def test_rows_keep_their_order_in_chunks_of_any_size(
 ) -> None:
     path = write_customers(tmp_path / "c.parquet")
     _, whole = allocate(folder, path, Budget(per_head=1.3), keep=("id", "age"))
-    monkeypatch.setattr(module, "_CHUNK", 64)
+    monkeypatch.setattr(customers, "STREAMED", Chunks(64))
     pq.write_table(pq.read_table(path), path, row_group_size=150)
     _, chunked = allocate(folder, path, Budget(per_head=1.3), keep=("id", "age"))
     pd.testing.assert_frame_equal(whole, chunked)
@@ -141,7 +141,7 @@ def test_missing_columns_are_named(folder: RunFolder, tmp_path: Path) -> None:
 
 def test_customers_that_are_missing_or_unreadable(folder: RunFolder, tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
-    with pytest.raises(DataNotFoundError, match="no customers file at"):
+    with pytest.raises(DataNotFoundError, match="no data file"):
         allocate(folder, path, Budget(per_head=1.3))
     path.write_text("id,age\n1,2\n")
     with pytest.raises(DataError, match="is not a readable Parquet file"):
@@ -176,6 +176,125 @@ def test_output_must_not_replace_the_customers(folder: RunFolder, tmp_path: Path
     assert path.read_bytes() == before
 
 
+def as_csv(path: Path, mark: str = ",") -> Path:
+    """Write the customers of a Parquet file as text."""
+    name = path.with_suffix(".csv" if mark == "," else ".tsv")
+    pd.read_parquet(path).to_csv(name, index=False, sep=mark)
+    return name
+
+
+@pytest.mark.parametrize("mark", [",", "\t"])
+@pytest.mark.parametrize("ending", ["parquet", "csv", "csv.gz", "tsv"])
+def test_text_in_and_out_is_the_same_allocation(
+    folder: RunFolder, tmp_path: Path, mark: str, ending: str
+) -> None:
+    path = write_customers(tmp_path / "c.parquet", member=[f"{row:05}" for row in range(500)])
+    budget, keep = Budget(per_head=1.3), ("id", "member")
+    _, whole = allocate(folder, path, budget, keep=keep)
+    output = tmp_path / f"out.{ending}"
+    allocate_file(folder, as_csv(path, mark), output, budget, keep=keep)
+    if ending == "parquet":
+        found = pd.read_parquet(output)
+    else:
+        sep = "\t" if ending == "tsv" else ","
+        found = pd.read_csv(output, sep=sep, dtype={"member": str, "id": str})
+    assert list(found.columns) == list(whole.columns)
+    assert found["member"].tolist() == [f"{row:05}" for row in range(500)]
+    for name in ("row", "id", "treatment"):
+        assert found[name].tolist() == whole[name].tolist()
+    assert found["treatment_name"].astype(str).tolist() == whole["treatment_name"].tolist()
+    np.testing.assert_allclose(found["predicted_cost"], whole["predicted_cost"], rtol=1e-6)
+
+
+def test_an_id_that_is_a_huge_number_is_carried_over_as_it_stands(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    ids = [str(2**80 + row) for row in range(500)]
+    path = as_csv(write_customers(tmp_path / "c.parquet", id=ids))
+    allocate_file(folder, path, tmp_path / "out.csv", Budget(per_head=1.3), keep=("id", "id"))
+    assert pd.read_csv(tmp_path / "out.csv", dtype=str)["id"].tolist() == ids
+
+
+def test_rows_of_text_come_in_chunks_too(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = as_csv(write_customers(tmp_path / "c.parquet"))
+    outputs = [tmp_path / "whole.csv", tmp_path / "chunks.csv"]
+    allocate_file(folder, path, outputs[0], Budget(per_head=1.3), keep=("id",))
+    monkeypatch.setattr(customers, "STREAMED", Chunks(64))
+    allocate_file(folder, path, outputs[1], Budget(per_head=1.3), keep=("id",))
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_an_output_is_never_overwritten_in_silence(folder: RunFolder, tmp_path: Path) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    output = tmp_path / "out.csv"
+    output.write_text("mine")
+    with pytest.raises(InvalidValueError, match=r"out.csv exists already; .* --overwrite"):
+        allocate_file(folder, path, output, Budget(per_head=1.3))
+    assert output.read_text() == "mine"
+    allocate_file(folder, path, output, Budget(per_head=1.3), overwrite=True)
+    assert len(pd.read_csv(output)) == 500
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out", "out.json", "out.parquet.part"])
+def test_the_name_of_the_output_says_what_is_written(
+    folder: RunFolder, tmp_path: Path, name: str
+) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    with pytest.raises(InvalidValueError, match=r"output must end in one of .parquet, .csv"):
+        allocate_file(folder, path, tmp_path / name, Budget(per_head=1.3))
+    with pytest.raises(InvalidValueError, match="output must lie in a folder that exists"):
+        allocate_file(folder, path, tmp_path / "none" / "o.csv", Budget(per_head=1.3))
+
+
+def test_customers_are_looked_for_in_the_data_folder(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    write_customers(tmp_path / "data" / "c.parquet")
+    monkeypatch.setenv("DFL_DATA", str(tmp_path / "data"))
+    done = allocate_file(folder, Path("c.parquet"), tmp_path / "o.csv", Budget(per_head=1.3))
+    assert sum(done.people.values()) == 500
+    with pytest.raises(InvalidValueError, match="output must be another file than the customers"):
+        allocate(folder, Path("c.parquet"), Budget(per_head=1.3), tmp_path / "data" / "c.parquet")
+
+
+def test_columns_that_a_text_file_cannot_hold(folder: RunFolder, tmp_path: Path) -> None:
+    path = write_customers(tmp_path / "c.parquet", baskets=[[1, 2]] * 500)
+    with pytest.raises(DataError, match=r"kept columns \['baskets'\] cannot be written"):
+        allocate_file(folder, path, tmp_path / "o.csv", Budget(per_head=1.3), keep=("baskets",))
+    assert not (tmp_path / "o.csv").exists()
+    allocate_file(folder, path, tmp_path / "o.parquet", Budget(per_head=1.3), keep=("baskets",))
+    assert pd.read_parquet(tmp_path / "o.parquet")["baskets"][0].tolist() == [1, 2]
+
+
+def test_a_saved_index_is_carried_over_by_its_name(folder: RunFolder, tmp_path: Path) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    pd.read_parquet(path).set_index("id").to_parquet(path)
+    _, table = allocate(folder, path, Budget(per_head=1.3), keep=("id",))
+    assert table["id"].tolist() == [f"c{row}" for row in range(500)]
+
+
+def test_what_was_measured_stands_beside_what_is_predicted(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    held = allocate(folder, path, Budget(per_head=1.3))[0].held_out
+    assert held is not None
+    assert held.low < held.value < held.high
+    metrics = folder.read_json("metrics.json")
+    budgets = [point["budget"] for point in metrics["curve"]]
+    budgets += [point["per_head"] for point in metrics["budgets"]]
+    assert held.budget == min(budgets, key=lambda one: abs(one - 1.3))
+    elsewhere = tmp_path / "run"
+    elsewhere.mkdir()
+    for name in ("encoder.json", "config.yaml", "model.safetensors"):
+        (elsewhere / name).write_bytes((folder.path / name).read_bytes())
+    done, _ = allocate(RunFolder.open(elsewhere), path, Budget(per_head=1.3))
+    assert done.held_out is None
+
+
 def test_kept_columns_must_not_be_ours(folder: RunFolder, tmp_path: Path) -> None:
     path = write_customers(tmp_path / "c.parquet", treatment=1)
     with pytest.raises(InvalidValueError, match=r"written, got \['treatment'\]"):
@@ -197,5 +316,7 @@ def test_a_full_disk_leaves_no_output(
 
 def test_a_run_that_is_not_finished(tmp_path: Path) -> None:
     started = RunFolder.create(tmp_path / "run", tiny_study().config)
-    with pytest.raises(RunFolderError, match=r"encoder.json is missing: the run did not finish"):
+    with pytest.raises(
+        RunFolderError, match=r"model.safetensors is missing: the run did not finish"
+    ):
         allocate(started, write_customers(tmp_path / "c.parquet"), Budget(per_head=1.3))

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any, final
 
@@ -14,6 +15,7 @@ from dfl.pipeline import (
     resume_comparison,
     run,
 )
+from dfl.pipeline.served import MODEL, Served
 from tests.pipeline.tiny import Noting, tiny_study, write_shop
 
 
@@ -112,3 +114,22 @@ def test_a_file_is_read_once_for_all_seeds(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_that_exists(once: RunFolder) -> None:
     with pytest.raises(RunFolderError, match="already holds a run"):
         compare(comparison(1), once.path, Silent())
+
+
+def test_the_folder_of_a_method_that_holds_another_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StopError):
+        compare(comparison(1), tmp_path / "all", Noting(3, act=stop))
+    shutil.rmtree(tmp_path / "all" / "kd-label")
+    run(tiny_study("kd-label", seed=5), tmp_path / "all" / "kd-label", Silent())
+    with pytest.raises(RunFolderError, match="kd-label holds a run of another configuration"):
+        resume_comparison(tmp_path / "all", Silent())
+
+
+def test_a_comparison_itself_allocates_nothing(once: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds a comparison; name the folder of one of its"):
+        Served.of(once)
+    bare = RunFolder.create(tmp_path / "bare", tiny_study().config)
+    shutil.copy(once.path / "tsm-sl" / MODEL, bare.path)
+    bare.seal(MODEL)
+    with pytest.raises(RunFolderError, match=r"has no encoder\.json: its data came without"):
+        Served.of(bare)

@@ -88,3 +88,21 @@ def test_a_gain_that_is_undefined_in_one_seed_is_left_out() -> None:
     budget = only_budget(summary(comparison(2), metrics, {}))
     assert "share_of_gain" not in budget["methods"]["dfcl"]
     assert "true_value" in budget["methods"]["dfcl"]
+
+
+def test_every_method_stands_against_the_best_mix() -> None:
+    gains = {"tsm-sl": [0.5, 1.0, 1.5], "dfcl": [-1.0, -2.0, -1.5]}
+    metrics = {
+        name: [entry(2.0, None) | {"against_best_mix": {"share=0.3": {"value": v}}} for v in values]
+        for name, values in gains.items()
+    }
+    budget = only_budget(summary(comparison(3), metrics, {}))
+    for name, values in gains.items():
+        assert budget["methods"][name]["against_best_mix"] == across(values, 0.95)
+    one = {name: [{"value": values[0], "low": -9.0}] for name, values in gains.items()}
+    metrics = {
+        name: [entry(2.0, None) | {"against_best_mix": {"share=0.3": found[0]}}]
+        for name, found in one.items()
+    }
+    budget = only_budget(summary(comparison(1), metrics, {}))
+    assert budget["methods"]["dfcl"]["against_best_mix"] == {"value": -1.0, "low": -9.0}

@@ -7,19 +7,20 @@ import pytest
 import torch
 
 from dfl.errors import ConfigError, InfeasibleBudgetError, RunFolderError, WriteError
-from dfl.methods import FittedModel
+from dfl.models import load_model
 from dfl.pipeline import RunFolder, Silent, report_of, resume, run
 from dfl.pipeline.run import predict
 from dfl.pipeline.yardstick import Yardstick
 from tests.pipeline.tiny import Noting, tiny_study, write_shop
 
 # Epochs of every stage, and the gate learned from the first step on.
-BRIDGE = {"warm_epochs": 0, "every": 1, "batch_size": 64, "network": {"hidden": [3]}}
+BRIDGE = {"warm_epochs": 0, "every": 1, "batch_size": 64, "hidden": [3]}
 METHODS: dict[str, Any] = {
     "tsm-sl": "tsm-sl",
+    "grounded": "grounded",
     "kd-label": "kd-label",
     "dfcl": {"name": "dfcl", "decision_epochs": 1},
-    "bi-dfcl": {"name": "bi-dfcl", "bridge": BRIDGE},
+    "bi-dfcl": {"name": "bi-dfcl", "upper": BRIDGE},
 }
 SAME = ("config.yaml", "encoder.json", "history.json", "metrics.json", "report.html")
 
@@ -43,6 +44,7 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
         "config.yaml",
         "encoder.json",
         "history.json",
+        "manifest.json",
         "metrics.json",
         "model.safetensors",
         "plots",
@@ -56,7 +58,12 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
         "value-against-budget.png",
     }
     assert watcher.epochs == [("target", 1), ("target", 2)]
-    assert watcher.said == ["Loading data: coupon", "Training tsm-sl", "Evaluating tsm-sl"]
+    assert watcher.said == [
+        "Loading data: coupon",
+        "Rows: 120 rct, 150 obs, 100 validation, 160 test",
+        "Training tsm-sl",
+        "Evaluating tsm-sl",
+    ]
 
 
 def test_metrics_are_those_of_the_saved_model(tmp_path: Path) -> None:
@@ -65,7 +72,7 @@ def test_metrics_are_those_of_the_saved_model(tmp_path: Path) -> None:
     metrics = folder.read_json("metrics.json")
     assert metrics["rows"] == {"rct": 120, "obs": 150, "validation": 100, "test": 160}
     assert (metrics["name"], metrics["data"], metrics["seed"]) == ("tsm-sl", "coupon", 0)
-    model = FittedModel.load(folder.path / "model.safetensors")
+    model = load_model(folder.path / "model.safetensors")
     assert model.members == 2
     test = study.data.hybrid(0).test
     predicted = predict(model, test)
@@ -145,7 +152,8 @@ def test_a_budget_below_the_cheapest_treatment_is_refused_before_training(tmp_pa
     watcher = Noting()
     with pytest.raises(InfeasibleBudgetError, match=r"per_head=0.9 .*below the 1 per head"):
         run(study, tmp_path / "run", watcher)
-    assert watcher.said == ["Loading data: shop"]
+    assert watcher.said[0] == "Loading data: shop"
+    assert watcher.epochs == []
     assert not (tmp_path / "run").exists()
 
 
@@ -163,7 +171,7 @@ def test_a_full_disk_stops_a_run_that_can_be_resumed(
 
     def full(descriptor: int) -> None:
         calls.append(descriptor)
-        if len(calls) > 2:  # configuration and versions still fit
+        if len(calls) > 3:  # manifest, versions and configuration still fit
             raise OSError(28, "No space left on device")
         sync(descriptor)
 
@@ -179,10 +187,17 @@ def test_a_run_reports_on_every_device_what_its_file_gives(
 ) -> None:
     study = tiny_study(device=str(device))
     folder = run(study, tmp_path / "run", Silent())
-    model = FittedModel.load(folder.path / "model.safetensors")
+    model = load_model(folder.path / "model.safetensors")
     yardstick = Yardstick.of(study.data.hybrid(0).test, study.budgets, study.evaluation)
     again = yardstick.measure(predict(model, yardstick.test), study.solver)
     assert (
         json.loads(json.dumps(again.metrics))["budgets"]
         == folder.read_json("metrics.json")["budgets"]
     )
+
+
+def test_a_configuration_of_an_earlier_version_says_who_made_it(tmp_path: Path) -> None:
+    config = tiny_study().config | {"sovler": {"name": "greedy-dual"}}
+    RunFolder.create(tmp_path / "run", config)
+    with pytest.raises(ConfigError, match=r"'sovler' is not .* was made by dfl 0\..*CHANGELOG\.md"):
+        resume(tmp_path / "run", Silent())

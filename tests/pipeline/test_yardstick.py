@@ -1,14 +1,15 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from dfl.budget import Budget
-from dfl.data import CouponSimulator, CriteoLikeSimulator, UpliftData
+from dfl.data import CouponSimulator, CriteoLikeSimulator, PotentialOutcomes, UpliftData
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
 from dfl.methods import Prediction
-from dfl.metrics import Bootstrap, aucc, expected_outcome, roi_score
+from dfl.metrics import Bootstrap, aucc, expected_outcome, paired_difference, roi_score
 from dfl.pipeline.yardstick import Yardstick, treatment_names
 from dfl.solvers import GreedyDual
 
@@ -123,3 +124,77 @@ def test_treatments_without_names() -> None:
     nameless = UpliftData(data.features, data.treatment, data.revenue, data.cost, 5, "rct")
     assert treatment_names(nameless)[:2] == ("treatment 0", "treatment 1")
     assert treatment_names(data)[0] == "none"
+
+
+def test_a_model_is_told_what_it_earns_more_than_the_best_constant_mix() -> None:
+    data = coupon(4000)
+    yardstick = Yardstick.of(data, BUDGETS, BOOTSTRAP, curve=False)
+    good = truth(data)
+    bad = Prediction(-good.revenue, good.cost)
+    for predicted, sign in ((good, 1), (bad, -1)):
+        found = yardstick.measure(predicted, GreedyDual())
+        against = json.loads(json.dumps(found.metrics))["against_best_mix"]
+        assert list(against) == ["share=0.3", "per_head=0.5"]
+        pair = paired_difference(
+            found.expected[0].estimate, yardstick.constant_mix[0].estimate, level=BOOTSTRAP.level
+        )
+        first = against["share=0.3"]
+        assert first["value"] == pair.estimate.value
+        assert first["low"] < first["value"] < first["high"]
+        assert sign * first["value"] > 0
+        assert first["p_value"] == pair.p_value
+
+
+def test_two_arms_with_several_propensities_lose_the_area_alone() -> None:
+    data = binary(4000)
+    tilt = torch.rand(4000, 1, generator=torch.Generator().manual_seed(1)) / 2 + 0.25
+    data = replace(data, propensity=torch.cat([1 - tilt, tilt], dim=1))
+    yardstick = Yardstick.of(data, (Budget(share=0.5),), BOOTSTRAP, curve=False)
+    found = yardstick.measure(truth(data), GreedyDual())
+    assert found.aucc is None
+    assert "same propensity" in json.dumps(found.metrics["aucc"])
+    assert found.expected[0].standard_error > 0
+
+
+@pytest.mark.parametrize("price", [0.1, 0.0, 7.0])
+def test_equal_costs_of_all_treatments_are_measured_and_said(price: float) -> None:
+    data = replace(coupon(), cost=torch.full((400,), price), truth=None)
+    yardstick = Yardstick.of(data, (Budget(share=0.5), Budget(per_head=price)), BOOTSTRAP)
+    found = yardstick.measure(
+        Prediction(data.features[:, :5], torch.full((400, 5), price)), GreedyDual()
+    )
+    (note,) = found.metrics["notes"]  # type: ignore[misc]
+    assert f"cost the same, {price:g} per head: the budget plays no part" in note
+    assert found.expected[0].value == found.expected[1].value
+    assert "notes" in yardstick.measure(truth(coupon()), GreedyDual()).metrics
+
+
+def test_an_arm_whose_outcome_never_varies_is_measured() -> None:
+    data = coupon()
+    data = replace(data, revenue=torch.where(data.treatment == 0, 0, data.revenue))
+    found = Yardstick.of(data, BUDGETS, BOOTSTRAP).measure(truth(data), GreedyDual())
+    assert found.metrics["notes"] == []
+    assert found.expected[0].standard_error > 0
+
+
+def test_true_values_that_do_not_exist_leave_the_estimates() -> None:
+    data = coupon()
+    assert data.truth is not None
+    dearer = PotentialOutcomes(data.truth.revenue, data.truth.cost + 1)
+    yardstick = Yardstick.of(replace(data, truth=dearer), BUDGETS, BOOTSTRAP)
+    found = yardstick.measure(truth(data), GreedyDual())
+    assert found.true is None
+    assert "No true values: budget per_head=0.5 is 0.5 per head" in json.dumps(yardstick.notes)
+    assert found.expected[0].standard_error > 0
+
+
+def test_a_treatment_of_few_rows_is_measured_and_said() -> None:
+    data = coupon()
+    few = torch.cat(
+        [(data.treatment == arm).nonzero()[: 3 if arm == 4 else 60, 0] for arm in range(5)]
+    )
+    found = Yardstick.of(data.subset(few), BUDGETS, BOOTSTRAP).measure(
+        truth(data.subset(few)), GreedyDual()
+    )
+    (note,) = found.metrics["notes"]  # type: ignore[misc]
+    assert "Treatment '20%' has 3 test rows, fewer than 30: intervals" in note

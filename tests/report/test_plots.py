@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 
 from dfl.report.plots import (
@@ -57,3 +58,23 @@ def test_training_shows_stages_that_have_a_loss() -> None:
         "teacher: validation",
         "target: loss",
     ]
+
+
+BAD = ("$5 off", "_hidden", "$\\undefined{x}$", "50%", "x" * 500, "日本", "a\nb")
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_names_are_text(name: str) -> None:
+    arm = {"rows": 1, "revenue": 1.0, "cost": 0.0}
+    found = metrics() | {"name": name, "arms": {name: arm, f"{name}2": arm}}
+    assert labels(mix_against_budget, {"metrics": found})[0] == name[:39] + ("…" * (len(name) > 40))
+    stages = {name: [{"loss": 1.0}]}
+    for plot in RUN_PLOTS.values():
+        draw(plot, {"metrics": found, "history": stages})
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
+    with rc_context({"text.usetex": True}):
+        assert draw(mix_against_budget, RESULTS).startswith(b"\x89PNG")
+        assert rcParams["text.usetex"]
+        assert rcParams["text.parse_math"]

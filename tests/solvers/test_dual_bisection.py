@@ -168,7 +168,9 @@ def test_float32_logs_are_priced_in_float64() -> None:
 
 
 def test_wrong_options_and_several_budgets_are_refused() -> None:
-    with pytest.raises(InvalidValueError, match="must be 'raise' or 'least-spend', got 'ignore'"):
+    with pytest.raises(
+        InvalidValueError, match="on_infeasible must be one of 'raise', 'least-spend', got 'ignore'"
+    ):
         DualBisection(on_infeasible="ignore")  # type: ignore[arg-type]
     several = torch.stack([UNIT_COST, UNIT_COST], 2)
     with pytest.raises(UnsupportedProblemError, match="dual-bisection takes one budget"):

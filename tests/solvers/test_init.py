@@ -15,5 +15,12 @@ def test_the_solvers_import_nothing_that_dfl_does_not() -> None:
 
 def test_everything_exported_is_there() -> None:
     assert all(hasattr(dfl.solvers, name) for name in dfl.solvers.__all__)
-    shipped = {"dual-bisection", "greedy-dual", "linear-program", "mixed-integer"}
+    shipped = {
+        "cutting-planes",
+        "dual-ascent",
+        "dual-bisection",
+        "greedy-dual",
+        "linear-program",
+        "mixed-integer",
+    }
     assert set(dfl.solvers.SOLVERS.names()) >= shipped

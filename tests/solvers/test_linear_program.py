@@ -154,11 +154,11 @@ def test_a_generous_time_limit_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "glpk"}, "engine must be 'highs' or 'pdlp', got 'glpk'"),
-        ({"time_limit": 0.0}, r"time_limit must be > 0 seconds, or None for no limit, got 0\.0"),
-        ({"time_limit": float("nan")}, "time_limit must be > 0 seconds.*got nan"),
-        ({"tolerance": 1e-11}, r"tolerance must lie in 1e-10 \.\. 0\.01, got 1e-11"),
-        ({"tolerance": float("nan")}, "tolerance must lie in .*got nan"),
+        ({"engine": "glpk"}, "engine must be one of 'highs', 'pdlp', got 'glpk'"),
+        ({"time_limit": 0.0}, r"time_limit must be > 0, got 0\."),
+        ({"time_limit": float("nan")}, "time_limit must be > 0, got nan"),
+        ({"tolerance": 1e-11}, r"tolerance must be in \[1e-10, 0\.01\], got 1e-11"),
+        ({"tolerance": float("nan")}, r"tolerance must be in \[1e-10, 0\.01\], got nan"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, float], message: str) -> None:

@@ -116,9 +116,9 @@ def test_no_choice_at_the_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"relative_gap": -0.1}, r"relative_gap must be >= 0 and finite, got -0\.1"),
-        ({"relative_gap": float("nan")}, "relative_gap must be >= 0 and finite, got nan"),
-        ({"time_limit": -1.0}, r"time_limit must be > 0 seconds, or None for no limit, got -1\.0"),
+        ({"relative_gap": -0.1}, r"relative_gap must be >= 0, got -0\.1"),
+        ({"relative_gap": float("nan")}, "relative_gap must be >= 0, got nan"),
+        ({"time_limit": -1.0}, r"time_limit must be > 0, got -1\."),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, float], message: str) -> None:

@@ -9,10 +9,10 @@ from torch.testing import assert_close
 
 from dfl.data.uplift_data import UpliftData
 from dfl.losses import PrimalPolicy
-from dfl.methods import BiDfcl, BridgeSettings, Dfcl, Monitor, Training, TrainingSet
+from dfl.methods import BiDfcl, BilevelSettings, Dfcl, Monitor, Training, TrainingSet
 from dfl.models import MLP, Scaling
-from dfl.training.networks import Cohort, Plan
-from dfl.training.nuisance import CrossFit, folds_of, with_teacher_baseline
+from dfl.training.networks import NetworkPlan, Networks
+from dfl.training.nuisance import CrossFitted, folds_of, with_teacher_baseline
 from dfl.training.rows import RowPool
 from tests.methods.toy import logs
 
@@ -20,20 +20,20 @@ TRAINING = Training(epochs=4, batch_size=64, min_steps=1, members=2, weight_deca
 ROBUST = PrimalPolicy(estimator="doubly-robust")
 
 
-def cohort(*sets: TrainingSet) -> Cohort:
+def networks_of(*sets: TrainingSet) -> Networks:
     """Return two networks per set; units are those of the first rows, whatever changes later."""
     scalings = [Scaling.fit(logs(400, seed=9)) for _ in sets]
-    return Cohort(sets, scalings, Plan.of(sets, 2, [(0.1,)] * len(sets)), MLP((8,)), "")
+    return Networks(sets, scalings, NetworkPlan.of(sets, 2, [(0.1,)] * len(sets)), MLP((8,)), "")
 
 
-def pool_of(one: Cohort) -> RowPool:
+def pool_of(one: Networks) -> RowPool:
     return one.pool(lambda each: each.rows("rct"))
 
 
 def cross_fitted(*parts: UpliftData, training: Training = TRAINING) -> Tensor:
     """Return the baselines of several sets' rows."""
-    networks = cohort(*(TrainingSet(rct=part, seed=index) for index, part in enumerate(parts)))
-    pool = CrossFit.of(networks, training, Monitor()).on_rows(pool_of(networks))
+    networks = networks_of(*(TrainingSet(rct=part, seed=index) for index, part in enumerate(parts)))
+    pool = CrossFitted.of(networks, training, Monitor()).on_rows(pool_of(networks))
     assert pool.baseline is not None
     return pool.baseline
 
@@ -77,11 +77,11 @@ def test_folds_are_of_one_size_and_keep_groups_together() -> None:
 
 
 def test_unseen_rows_get_the_mean_of_the_folds() -> None:
-    networks = cohort(TrainingSet(rct=logs(400, seed=1)), TrainingSet(rct=logs(400, seed=2)))
-    fit = CrossFit.of(networks, TRAINING, Monitor())
-    unseen = cohort(TrainingSet(rct=logs(60, seed=5)), TrainingSet(rct=logs(60, seed=6)))
+    networks = networks_of(TrainingSet(rct=logs(400, seed=1)), TrainingSet(rct=logs(400, seed=2)))
+    fit = CrossFitted.of(networks, TRAINING, Monitor())
+    unseen = networks_of(TrainingSet(rct=logs(60, seed=5)), TrainingSet(rct=logs(60, seed=6)))
     index = torch.arange(120).reshape(2, 60).repeat_interleave(2, dim=0)
-    batch = fit.on_unseen(pool_of(unseen).take(index), networks.plan.dataset)
+    batch = fit.on_unseen(pool_of(unseen)).take(index)
     assert batch.logged.baseline_revenue is not None
     assert batch.logged.baseline_revenue.shape == (4, 60, 3)
     assert_close(batch.logged.baseline_revenue[0], batch.logged.baseline_revenue[1])
@@ -89,15 +89,15 @@ def test_unseen_rows_get_the_mean_of_the_folds() -> None:
 
 
 def test_teachers_give_the_mean_of_their_networks() -> None:
-    networks = cohort(TrainingSet(rct=logs(400, seed=1)), TrainingSet(rct=logs(300, seed=2)))
-    parameters = networks.initial(networks.network, 0)
+    networks = networks_of(TrainingSet(rct=logs(400, seed=1)), TrainingSet(rct=logs(300, seed=2)))
+    parameters = networks.initial(networks.stacked, "teacher")
     pool = with_teacher_baseline(pool_of(networks), networks, parameters)
     assert pool.baseline is not None
     index = torch.tensor([3, 399, 400, 650])
     batch = pool.take(index[None])
     assert batch.logged.baseline_cost is not None
     assert_close(batch.logged.baseline_cost[0], pool.baseline[index, 1])
-    outcomes = networks.network(parameters, pool.features[index].expand(4, -1, -1))
+    outcomes = networks.stacked(parameters, pool.features[index].expand(4, -1, -1))
     revenue, _ = networks.scaling.currency(outcomes)
     assert_close(pool.baseline[index[:2], 0], revenue[:2, :2].mean(dim=0))
     assert_close(pool.baseline[index[2:], 0], revenue[2:, 2:].mean(dim=0))
@@ -109,7 +109,7 @@ def test_teachers_give_the_mean_of_their_networks() -> None:
         Dfcl(loss=ROBUST, decision_epochs=2, network=MLP((8,)), training=TRAINING),
         BiDfcl(
             loss=ROBUST,
-            bridge=BridgeSettings(every=1, warm_epochs=0),
+            upper=BilevelSettings(every=1, warm_epochs=0),
             network=MLP((8,)),
             training=TRAINING,
         ),

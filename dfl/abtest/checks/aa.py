@@ -9,8 +9,8 @@ from scipy import stats
 
 from dfl.abtest.base import AbstractEstimator
 from dfl.abtest.rows.experiment import Experiment
+from dfl.checks import check_count
 from dfl.errors import InvalidValueError
-from dfl.stats.intervals import interval_factor
 
 __all__ = ["AaResult", "aa_test"]
 
@@ -48,9 +48,10 @@ def aa_test(
     level: float = 0.95,
     seed: int = 0,
 ) -> AaResult:
-    """Split the control at random into two halves, again and again, and read each split.
+    """Split the control at random, again and again, and read each split.
 
-    Only control rows are used, whom the treatment did not touch; clusters stay whole. Give the
+    Only control rows are used, whom the treatment did not touch; clusters stay whole. The parts
+    are as uneven as the control and the smallest arm, which is where errors go wrong. Give the
     experiment a prediction first (`Experiment.with_prediction`), else every split makes its own.
 
     Args:
@@ -65,12 +66,12 @@ def aa_test(
             small, or the estimator cannot read it.
         NotConvergedError: if an iteration does not reach its tolerance.
     """
-    if runs < 2:
-        raise InvalidValueError(f"runs must be >= 2, got {runs}.")
-    factor = interval_factor(level)
+    check_count("runs", runs, at_least=2)
     generator = np.random.default_rng(seed)
-    found = np.array([_read(split, estimator) for split in _splits(experiment, runs, generator)])
-    alarms = int((np.abs(found[:, 0]) > factor * found[:, 1]).sum())
+    found = np.array(
+        [_read(split, estimator, level) for split in _splits(experiment, runs, generator)]
+    )
+    alarms = int(found[:, 2].sum())
     interval = stats.binomtest(alarms, runs).proportion_ci(0.95)
     ratio = float(found[:, 1].mean() / found[:, 0].std(ddof=1))
     return AaResult(
@@ -84,23 +85,30 @@ def aa_test(
     )
 
 
-def _read(split: Experiment, estimator: AbstractEstimator) -> tuple[float, float]:
-    (effect,) = estimator.effects(split)
-    return effect.estimate, effect.standard_error
+def _read(
+    split: Experiment, estimator: AbstractEstimator, level: float
+) -> tuple[float, float, bool]:
+    """Return estimate, error and whether the interval leaves out 0."""
+    (effect,) = estimator.effects(split, level=level)
+    return effect.estimate, effect.standard_error, not effect.low <= 0 <= effect.high
 
 
 def _splits(
     experiment: Experiment, runs: int, generator: np.random.Generator
 ) -> Iterator[Experiment]:
-    """Yield the control rows with a random half of their units called treated."""
+    """Yield the control rows with some of their units, at random, called treated."""
     control = experiment.arm_of_rows == experiment.arms.index(experiment.control_arm)
     _, unit = np.unique(experiment.cluster_of_rows[control], return_inverse=True)
     units = int(unit.max()) + 1
     if units < 4:
         raise InvalidValueError(f"an A/A test needs at least 4 control units, got {units}.")
-    halves = np.arange(units) % 2
+    smallest = min(experiment.unit_counts.values())
+    treated = np.arange(units) < min(
+        max(round(units * smallest / (units + smallest)), 2), units - 2
+    )
     for _ in range(runs):
-        yield experiment.relabelled(control, generator.permutation(halves)[unit])
+        labels = generator.permutation(treated).astype(np.int64)
+        yield experiment.relabelled(control, labels[unit])
 
 
 def _verdict(alarms: int, runs: int, interval: tuple[float, float], expected: float) -> str:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import final
 
-from dfl.abtest.rows.effect import Effect
-from dfl.errors import InvalidValueError
+from dfl.abtest.base import Effect
+from dfl.checks import check_number
 from dfl.stats.intervals import interval_factor
 
 __all__ = ["PowerPlan"]
@@ -38,9 +38,8 @@ class PowerPlan:
     def __post_init__(self) -> None:
         """Check the ranges."""
         interval_factor(self.level)
-        _require_positive("deviation", self.deviation)
-        if not 0 < self.share < 1:
-            raise InvalidValueError(f"share must be in (0, 1), got {self.share:g}.")
+        check_number("deviation", self.deviation, above=0)
+        check_number("share", self.share, above=0, below=1)
 
     @classmethod
     def of(cls, effect: Effect) -> "PowerPlan":
@@ -64,7 +63,7 @@ class PowerPlan:
         Raises:
             InvalidValueError: if ``units`` is not positive.
         """
-        _require_positive("units", units)
+        check_number("units", units, above=0)
         shift = abs(effect) / self._error(units)
         z = interval_factor(self.level)
         return _NORMAL.cdf(shift - z) + _NORMAL.cdf(-shift - z)
@@ -79,7 +78,7 @@ class PowerPlan:
         Raises:
             InvalidValueError: if an argument is out of range.
         """
-        _require_positive("effect", abs(effect))
+        check_number("effect", abs(effect), above=0)
         wanted = self._shift(power) * self.deviation / abs(effect)
         return math.ceil(wanted**2 / (self.share * (1 - self.share)))
 
@@ -93,7 +92,7 @@ class PowerPlan:
         Raises:
             InvalidValueError: if an argument is out of range.
         """
-        _require_positive("units", units)
+        check_number("units", units, above=0)
         return self._shift(power) * self._error(units)
 
     def _error(self, units: int) -> float:
@@ -101,11 +100,5 @@ class PowerPlan:
 
     def _shift(self, power: float) -> float:
         """Return the effect in standard errors; the far tail is left out, as is usual."""
-        if not 1 - self.level < power < 1:
-            raise InvalidValueError(f"power must be in ({1 - self.level:g}, 1), got {power:g}.")
+        check_number("power", power, above=1 - self.level, below=1)
         return interval_factor(self.level) + _NORMAL.inv_cdf(power)
-
-
-def _require_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise InvalidValueError(f"{name} must be > 0 and finite, got {value:g}.")

@@ -1,7 +1,9 @@
 """`forest_plot`: every effect with its interval, as a picture."""
 
+import warnings
 from io import BytesIO
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from dfl.abtest.reading.read_out import Reading, ReadOut
@@ -15,6 +17,14 @@ def forest_plot(found: ReadOut) -> bytes:
     Args:
         found: what was read.
     """
+    # Names of metrics, arms and segments are no formulas, whatever dollars they hold.
+    as_text = rc_context({"text.parse_math": False, "text.usetex": False})
+    with as_text, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # letters without a glyph
+        return _drawn(found)
+
+
+def _drawn(found: ReadOut) -> bytes:
     metrics = list(dict.fromkeys(reading.metric for reading in found.readings))
     groups = [[one for one in found.readings if one.metric == metric] for metric in metrics]
     figure = Figure(  # without pyplot: no global state

@@ -1,15 +1,14 @@
 """`read_out`: every metric, segment and estimator of an experiment at once."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import Any, final
 
-from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.checks.before_reading import check_experiment
-from dfl.abtest.checks.leaks import Leak
-from dfl.abtest.checks.sample_ratio import SampleRatio
+from dfl.abtest.base import AbstractEstimator, Effect
+from dfl.abtest.checks.aa import AaResult, aa_test
+from dfl.abtest.checks.assignment import Leak, SampleRatio, check_experiment
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.effect import Effect
 from dfl.abtest.rows.experiment import Experiment
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.multiple_testing import Correction, adjust_p_values
@@ -45,19 +44,29 @@ class Reading:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """An estimator that could not read a metric, and why.
+    """What could not be read, and why.
 
     Args:
         metric: name of the metric.
         segment: label of the segment, or None for all rows.
-        estimator: name of the estimator.
-        reason: what it said.
+        arm: its label, or None for all arms.
+        estimator: name of the estimator, or None for all of them.
+        reason: what was said.
     """
 
     metric: str
-    segment: str | None
-    estimator: str
+    segment: str | None = None
+    arm: str | None = None
+    estimator: str | None = None
     reason: str
+
+    def __str__(self) -> str:
+        """Say in one line what is missing, and why."""
+        where = [self.metric]
+        where += [] if self.segment is None else [f"in {self.segment}"]
+        where += [] if self.arm is None else [f"arm {self.arm}"]
+        who = "every estimator" if self.estimator is None else self.estimator
+        return f"{' '.join(where)}, {who}: not read, {self.reason}"
 
 
 @final
@@ -72,6 +81,8 @@ class ReadOut:
         leaks: covariates that differ between the arms.
         correction: how p-values were adjusted, over metrics, arms and segments of one
             estimator.
+        splits: metric to estimator to its A/A test, or to why it could not be made; empty
+            without.
     """
 
     readings: tuple[Reading, ...]
@@ -79,10 +90,17 @@ class ReadOut:
     sample_ratio: SampleRatio
     leaks: tuple[Leak, ...]
     correction: Correction
+    splits: Mapping[str, Mapping[str, AaResult | str]] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """Return everything as plain values, to be written as JSON."""
         content = asdict(self)
+        content["aa"] = {
+            metric: {
+                name: {"refused": one} if isinstance(one, str) else one for name, one in by.items()
+            }
+            for metric, by in content.pop("splits").items()
+        }
         for written, reading in zip(content["readings"], self.readings, strict=True):
             written["effect"]["relative"] = reading.effect.relative
         return content
@@ -95,12 +113,14 @@ def read_out(
     level: float = 0.95,
     correction: Correction = "holm",
     cross_fit: CrossFit | None = None,
+    splits: int = 0,
+    seed: int = 0,
 ) -> ReadOut:
     """Read several metrics of one experiment by several estimators, overall and by segment.
 
-    The assignment is checked once. Covariates are turned into a prediction once per metric, for
-    all estimators, arms and segments. An estimator that refuses a metric is noted with its
-    reason, unless nothing at all can be read.
+    The assignment is checked once, before anything that takes long. Covariates are turned into a
+    prediction once per metric, for all estimators, arms, segments and A/A tests. Each reading
+    stands alone: what cannot be read is noted with its reason, unless nothing at all can be.
 
     Args:
         experiments: metric name to the experiment with that metric; all else alike.
@@ -109,30 +129,44 @@ def read_out(
         correction: see `adjust_p_values`; over all metrics, arms and segments that one
             estimator reads.
         cross_fit: makes the predictions; None: two folds of histogram gradient boosting.
+        splits: of the control, in an A/A test of each estimator on each metric; 0: none.
+        seed: of the A/A tests.
 
     Raises:
-        InvalidValueError: if there is no metric or no estimator.
+        InvalidValueError: if there is no metric or no estimator, or a number is out of range.
         DflError: if the assignment fails its check, or no estimator can read anything.
+
+    Warns:
+        LeakWarning: if a covariate differs between the arms more than chance allows.
     """
     if not experiments or not estimators:
         raise InvalidValueError("read_out needs at least one metric and one estimator.")
     ratio, leaks = check_experiment(next(iter(experiments.values())))
+    predicted = {metric: _predicted(one, cross_fit) for metric, one in experiments.items()}
     found: list[_Found] = []
     refusals: list[Refusal] = []
     failure: DflError | None = None
-    for metric, experiment in experiments.items():
-        for segment, part in _parts(experiment, cross_fit):
-            for name, estimator in estimators.items():
+    for metric, experiment in predicted.items():
+        for segment, part in _parts(experiment):
+            if isinstance(part, DflError):
+                refusals.append(Refusal(metric=metric, segment=segment, reason=str(part)))
+                continue
+            for (name, estimator), arm in product(estimators.items(), part.treated_arms):
                 try:
-                    effects = estimator.effects(part, level=level)
+                    effect = estimator.effect(part, arm, level=level)
                 except DflError as error:
                     failure = failure or error
-                    refused = Refusal(
-                        metric=metric, segment=segment, estimator=name, reason=str(error)
+                    refusals.append(
+                        Refusal(
+                            metric=metric,
+                            segment=segment,
+                            arm=str(arm) if len(part.treated_arms) > 1 else None,
+                            estimator=name,
+                            reason=str(error),
+                        )
                     )
-                    refusals.append(refused)
                 else:
-                    found += [(metric, segment, name, effect) for effect in effects]
+                    found.append((metric, segment, name, effect))
     if not found and failure is not None:
         raise failure
     return ReadOut(
@@ -141,22 +175,48 @@ def read_out(
         sample_ratio=ratio,
         leaks=leaks,
         correction=correction,
+        splits={
+            metric: {
+                name: _split(experiment, estimator, runs=splits, level=level, seed=seed)
+                for name, estimator in estimators.items()
+            }
+            for metric, experiment in predicted.items()
+            if splits
+        },
     )
 
 
 _Found = tuple[str, str | None, str, Effect]
 
 
-def _parts(
-    experiment: Experiment, cross_fit: CrossFit | None
-) -> Iterator[tuple[str | None, Experiment]]:
-    """Yield all rows, then each segment."""
-    if experiment.covariates is not None and experiment.prediction is None:
-        experiment = experiment.with_prediction(cross_fit)
+def _predicted(experiment: Experiment, cross_fit: CrossFit | None) -> Experiment:
+    """Give the experiment a prediction where it has covariates only."""
+    if experiment.covariates is None or experiment.prediction is not None:
+        return experiment
+    try:
+        return experiment.with_prediction(cross_fit)
+    except DflError:  # estimators that need one will say so, the others read on
+        return experiment
+
+
+def _parts(experiment: Experiment) -> Iterator[tuple[str | None, Experiment | DflError]]:
+    """Yield all rows, then each segment, or why it is none."""
     yield None, experiment
-    if experiment.segments is not None:
-        for segment, part in experiment.by_segment():
-            yield str(segment), part
+    for segment in () if experiment.segments is None else experiment.segment_labels:
+        try:
+            yield str(segment), experiment.segment(segment)
+        except DflError as error:
+            yield str(segment), error
+
+
+def _split(
+    experiment: Experiment, estimator: AbstractEstimator, *, runs: int, level: float, seed: int
+) -> AaResult | str:
+    """Return the A/A test, or why it could not be made."""
+    try:
+        return aa_test(experiment, estimator, runs=runs, level=level, seed=seed)
+    except DflError as error:
+        return str(error)
 
 
 def _adjusted(

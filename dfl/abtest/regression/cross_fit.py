@@ -5,6 +5,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
+from dfl.checks import check_count
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
 
@@ -53,8 +54,7 @@ class CrossFit:
 
     def __post_init__(self) -> None:
         """Check the number of folds."""
-        if self.folds < 2:
-            raise InvalidValueError(f"folds must be >= 2, got {self.folds}.")
+        check_count("folds", self.folds, at_least=2)
 
     def predict(
         self,

@@ -1,17 +1,31 @@
-"""`Contrast`: one arm against the control, one number per unit."""
+"""`Contrast`: one arm against the control, one number per row; ratios are linearised."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import final
+from typing import Literal, TypeAlias, final
 
 import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
+from dfl.stats.small_samples import Arm, Spread, spread_of
 
-__all__ = ["Contrast", "require_varying"]
+__all__ = [
+    "Contrast",
+    "Linearisation",
+    "check_denominator",
+    "linearise",
+    "linearise_arms",
+    "require_varying",
+    "unmoved",
+]
+
+Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
+
+_LARGE = 5_000  # independent units of each arm, above which nothing has to be corrected
 
 
 @final
@@ -27,6 +41,8 @@ class Contrast:
         clusters: number 0, 1, ... of the unit that was randomised, where a row is less than
             that; errors then hold for rows that depend on each other within it. Shape
             ``(n,)``, or None.
+        events: denominator of a ratio that was linearised arm by arm, what each row weighs in
+            its arm; None: each row weighs the same. Shape ``(n,)``.
 
     Raises:
         ShapeError: if shapes do not agree.
@@ -38,11 +54,12 @@ class Contrast:
     covariates: Matrix | None = None
     prediction: Vector | None = None
     clusters: Integers | None = None
+    events: Vector | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and that there is something to compare."""
         rows = self.outcome.shape[0]
-        for name in ("treated", "covariates", "prediction", "clusters"):
+        for name in ("treated", "covariates", "prediction", "clusters", "events"):
             column = getattr(self, name)
             if column is not None and column.shape[0] != rows:
                 raise ShapeError(f"{name} must have {rows} rows, got {column.shape[0]}.")
@@ -53,10 +70,7 @@ class Contrast:
                     "estimated."
                 )
         if self._range == 0:
-            raise InvalidValueError(
-                f"metric must vary, got {self.outcome[0]:g} in all {rows} rows; choose a metric "
-                "that somebody moved."
-            )
+            raise unmoved(self.outcome)
 
     @property
     def rows(self) -> int:
@@ -122,6 +136,56 @@ class Contrast:
             )
         return math.sqrt(variance)
 
+    def require_units(self, least: int) -> None:
+        """Refuse arms that are too small for an estimator.
+
+        Raises:
+            InvalidValueError: if one has less than ``least`` units.
+        """
+        for arm, units in (("treated", self.treated_units), ("control", self.control_units)):
+            if units < least:
+                raise InvalidValueError(
+                    f"the {arm} arm must have at least {least} units for this estimator, got "
+                    f"{units}: its intervals would be too short; use difference-in-means."
+                )
+
+    def spread(
+        self, error: float, influence: Vector, *, bessel: bool, design: Matrix | None
+    ) -> Spread:
+        """Return the error, corrected where units are few, uneven or skewed, and its law.
+
+        Args:
+            error: standard error for large samples.
+            influence: what it was made of. Shape ``(n,)``.
+            bessel: whether the influence makes up for the arms' means, see `mean_difference`.
+            design: regressors that were fitted, beside the arms' means. Shape ``(k, n)``.
+
+        Raises:
+            InvalidValueError: if one unit outweighs its arm, or there are too few.
+        """
+        if self.clusters is None and min(self.treated_units, self.control_units) > _LARGE:
+            return Spread(error=error)
+        plain = self.variance(influence)
+        if not plain > 0:
+            return Spread(error=error)
+        parts = influence / self.rows
+        leverage = np.zeros(self.rows) if design is None else _leverage(design)
+        arms = []
+        for rows in (self.treated, ~self.treated):
+            mean = 1 / int(np.count_nonzero(rows))
+            slopes = np.clip(leverage[rows] - mean, 0, 0.9)
+            own = parts[rows] / np.sqrt(1 - slopes)
+            if bessel and self.clusters is None:
+                own *= math.sqrt(1 - mean)
+            size: Vector = np.ones(len(own)) if self.events is None else self.events[rows]
+            if self.clusters is not None:
+                unit = np.unique(self.clusters[rows], return_inverse=True)[1]
+                own = np.bincount(unit, weights=own).astype(np.float64)
+                size = np.bincount(unit, weights=size).astype(np.float64)
+            arms.append(Arm(parts=own, size=size, used=float(slopes.sum())))
+        found = spread_of(*arms)
+        return replace(found, error=error * found.error / math.sqrt(plain))
+
     def mean_difference(self, values: Vector) -> tuple[float, Vector]:
         """Return the difference of the arms' means, and the influence of each row.
 
@@ -171,6 +235,23 @@ class Contrast:
         return require_varying(prediction)
 
 
+def _leverage(design: Matrix) -> Vector:
+    """Return the diagonal of the hat matrix of regressors that lie in rows."""
+    size = np.sqrt((design**2).mean(axis=1, keepdims=True))
+    rows = design / np.where(size > 0, size, 1)
+    inverse = np.linalg.pinv(rows @ rows.T, rcond=1e-10, hermitian=True)
+    found: Vector = np.einsum("in,in->n", rows, inverse @ rows)
+    return found
+
+
+def unmoved(metric: Vector) -> InvalidValueError:
+    """Return the error about a metric that is the same in all rows."""
+    return InvalidValueError(
+        f"metric must vary, got {metric[0]:g} in all {metric.size} rows; choose a metric that "
+        "somebody moved."
+    )
+
+
 def require_varying(prediction: Vector) -> Vector:
     """Return a prediction that tells units apart.
 
@@ -183,3 +264,90 @@ def require_varying(prediction: Vector) -> Vector:
             "nothing to this regressor. Use difference-in-means, or another regressor."
         )
     return prediction
+
+
+def linearise(numerator: Vector, denominator: Vector, *, ratio: float, mean: float) -> Vector:
+    """Return ``(numerator - ratio * denominator) / mean + ratio`` of every unit.
+
+    Its mean estimates the ratio of the means; around the true ``ratio`` its variance over
+    the number of units is that of the delta method.
+
+    Args:
+        numerator: total of each unit, such as money. Shape ``(n,)``.
+        denominator: total of each unit, such as orders. Shape ``(n,)``.
+        ratio: what the ratio is measured from, in units of numerator per denominator.
+        mean: mean denominator per unit, > 0.
+
+    Raises:
+        InvalidValueError: if ``mean`` is not positive.
+
+    Source:
+        Budylin et al. (2018), Consistent transformation of ratio metrics,
+        doi:10.1145/3159652.3159699; scaled to the unit of the ratio.
+    """
+    check_number("mean of the denominator", mean, above=0)
+    value: Vector = (numerator - ratio * denominator) / mean + ratio
+    return value
+
+
+def linearise_arms(
+    numerator: Vector, denominator: Vector, treated: Booleans, kind: Linearisation
+) -> Vector:
+    """Linearise two arms; the difference in means estimates the difference of the ratios.
+
+    Args:
+        numerator: total of each unit. Shape ``(n,)``.
+        denominator: total of each unit, each arm's sum > 0. Shape ``(n,)``.
+        treated: which units are treated. Shape ``(n,)``.
+        kind: ``"delta"``: around each arm's own ratio, so that the difference in means and
+            its variance are exactly those of the delta method. ``"pooled"``: around the
+            ratio of both arms, for estimators that bound outliers: an outlier in it moves
+            both arms alike. ``"control"``: around the control's ratio, divided by the
+            treated arm's mean. The difference in means is exact by all three.
+
+    Raises:
+        InvalidValueError: if ``kind`` is unknown, or the denominator of an arm is 0.
+    """
+    check_choice("linearisation", kind, ("delta", "pooled", "control"))
+    control = ~treated
+    base = _ratio(numerator[control], denominator[control])
+    own = _ratio(numerator[treated], denominator[treated])
+    mean = float(denominator[treated].mean())
+    if kind == "control":
+        return linearise(numerator, denominator, ratio=base, mean=mean)
+    if kind == "pooled":
+        own = base = _ratio(numerator, denominator)
+    value = linearise(numerator, denominator, ratio=base, mean=float(denominator[control].mean()))
+    value[treated] = linearise(numerator[treated], denominator[treated], ratio=own, mean=mean)
+    return value
+
+
+def check_denominator(numerator: Vector, denominator: Vector) -> None:
+    """Refuse denominators that no ratio can be made of.
+
+    A unit with 0 of both (no order, no money) is an ordinary unit and stays.
+
+    Raises:
+        InvalidValueError: if a denominator is negative, or 0 where the numerator is not.
+    """
+    negative = int((denominator < 0).sum())
+    if negative:
+        raise InvalidValueError(
+            f"denominator must be >= 0, got {negative} negative of {denominator.size}, the "
+            f"smallest {denominator.min():g}; correct the data (refunds belong to the numerator)."
+        )
+    empty = int(((denominator == 0) & (numerator != 0)).sum())
+    if empty:
+        raise InvalidValueError(
+            f"denominator must be > 0 where the metric is not 0, got 0 in {empty} such rows; the "
+            "two columns must count the same events."
+        )
+
+
+def _ratio(numerator: Vector, denominator: Vector) -> float:
+    total = float(denominator.sum())
+    if not total > 0:
+        raise InvalidValueError(
+            f"denominator must sum to more than 0 in every arm, got {total:g}; there is no ratio."
+        )
+    return float(numerator.sum()) / total

@@ -1,15 +1,21 @@
 """`Experiment`: who was given what, and what came of it."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.linearise import Linearisation, check_denominator, linearise_arms
+from dfl.abtest.rows.contrast import (
+    Contrast,
+    Linearisation,
+    check_denominator,
+    linearise,
+    linearise_arms,
+    unmoved,
+)
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.stats.arrays import (
     Booleans,
@@ -22,7 +28,52 @@ from dfl.stats.arrays import (
     vector,
 )
 
-__all__ = ["Experiment"]
+__all__ = ["Columns", "Experiment"]
+
+_READERS: Mapping[str, Callable[[str, Any, int], Any]] = {
+    "treatment": labels,
+    "denominator": vector,
+    "covariates": matrix,
+    "prediction": vector,
+    "clusters": labels,
+    "segments": labels,
+}
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Columns:
+    """The columns of an `Experiment` as arrays, all of one length and without gaps."""
+
+    treatment: Labels
+    metric: Vector
+    denominator: Vector | None
+    covariates: Matrix | None
+    prediction: Vector | None
+    clusters: Labels | None
+    segments: Labels | None
+
+    @classmethod
+    def of(cls, given: "Experiment") -> "Columns":
+        """Read columns in any form that numpy does, such as lists or columns of pandas.
+
+        Raises:
+            ShapeError: if shapes do not agree.
+            DTypeError: if a column that must hold numbers holds none.
+            InvalidValueError: if a value is missing or infinite.
+        """
+        metric = vector("metric", given.metric)
+        columns = {name: getattr(given, name) for name in _READERS}
+        read: dict[str, Any] = {
+            name: None if column is None else _READERS[name](name, column, len(metric))
+            for name, column in columns.items()
+        }
+        return cls(metric=metric, **read)
+
+    def only(self, rows: Booleans) -> dict[str, Any]:
+        """Return some of the rows of every column, by name."""
+        columns = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: None if one is None else one[rows] for name, one in columns.items()}
 
 
 @final
@@ -65,40 +116,27 @@ class Experiment:
     shares: Mapping[Any, float] | None = None
 
     def __post_init__(self) -> None:
-        """Read the columns as arrays, and check them."""
-        self._read_columns()
+        """Check the columns."""
         _check_arms(self.arms, self.control_arm, self.shares)
         self._check_metric()
-        if self.covariates is not None and len(self.names) not in {0, self.covariates.shape[1]}:
+        covariates = self.columns.covariates
+        if covariates is not None and len(self.names) not in {0, covariates.shape[1]}:
             raise ShapeError(
-                f"names must name the {self.covariates.shape[1]} covariates, got {len(self.names)}."
+                f"names must name the {covariates.shape[1]} covariates, got {len(self.names)}."
             )
         self._check_clusters()
 
-    def _read_columns(self) -> None:
-        """Take columns in any form that numpy reads, such as lists or columns of pandas."""
-        metric = vector("metric", self.metric)
-        rows = metric.shape[0]
-        columns: dict[str, Any] = {"metric": metric}
-        for name in ("denominator", "prediction"):
-            if getattr(self, name) is not None:
-                columns[name] = vector(name, getattr(self, name), rows)
-        for name in ("treatment", "clusters", "segments"):
-            if getattr(self, name) is not None:
-                columns[name] = labels(name, getattr(self, name), rows)
-        if self.covariates is not None:
-            columns["covariates"] = matrix("covariates", self.covariates, rows)
-        for name, column in columns.items():
-            object.__setattr__(self, name, column)
+    @cached_property
+    def columns(self) -> Columns:
+        """What was given, as arrays."""
+        return Columns.of(self)
 
     def _check_metric(self) -> None:
-        if self.denominator is not None:
-            check_denominator(self.metric, self.denominator)
-        if float(np.ptp(self.metric)) == 0 and self.denominator is None:
-            raise InvalidValueError(
-                f"metric must vary, got {self.metric[0]:g} in all {len(self)} rows; choose a "
-                "metric that somebody moved."
-            )
+        metric, denominator = self.columns.metric, self.columns.denominator
+        if denominator is not None:
+            check_denominator(metric, denominator)
+        elif float(np.ptp(metric)) == 0:
+            raise unmoved(metric)
 
     def _check_clusters(self) -> None:
         if self.clusters is None:
@@ -112,11 +150,11 @@ class Experiment:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return int(self.metric.shape[0])
+        return int(self.columns.metric.shape[0])
 
     @cached_property
     def _coded(self) -> tuple[Labels, Integers]:
-        names, codes = np.unique(self.treatment, return_inverse=True)
+        names, codes = np.unique(self.columns.treatment, return_inverse=True)
         return names, codes.astype(np.int64)
 
     @property
@@ -155,9 +193,11 @@ class Experiment:
     @cached_property
     def cluster_of_rows(self) -> Integers:
         """Number of each row's cluster; its own number where there are none. Shape ``(n,)``."""
-        if self.clusters is None:
+        clusters = self.columns.clusters
+        if clusters is None:
             return np.arange(len(self))
-        return np.unique(self.clusters, return_inverse=True)[1].astype(np.int64)
+        number: Integers = np.unique(clusters, return_inverse=True)[1].astype(np.int64)
+        return number
 
     @cached_property
     def unit_arms(self) -> Integers:
@@ -179,9 +219,10 @@ class Experiment:
     def value_of(self, arm: object) -> float:
         """Return the mean of the metric in an arm, or the ratio."""
         rows = self.arm_of_rows == self.arms.index(arm)
-        if self.denominator is None:
-            return float(self.metric[rows].mean())
-        return float(self.metric[rows].sum() / self.denominator[rows].sum())
+        metric, denominator = self.columns.metric[rows], self.columns.denominator
+        if denominator is None:
+            return float(metric.mean())
+        return float(metric.sum() / denominator[rows].sum())
 
     def contrast(self, arm: object, linearisation: Linearisation = "delta") -> Contrast:
         """Return the rows of an arm and of the control, one number per row.
@@ -203,15 +244,17 @@ class Experiment:
         return self.only(both)._contrast(treated[both], linearisation)
 
     def _contrast(self, treated: Booleans, linearisation: Linearisation) -> Contrast:
-        outcome = self.metric
-        if self.denominator is not None:
-            outcome = linearise_arms(self.metric, self.denominator, treated, linearisation)
+        columns = self.columns
+        outcome = columns.metric
+        if columns.denominator is not None:
+            outcome = linearise_arms(outcome, columns.denominator, treated, linearisation)
         return Contrast(
             treated=treated,
             outcome=outcome,
-            covariates=self.covariates,
-            prediction=self.prediction,
+            covariates=columns.covariates,
+            prediction=columns.prediction,
             clusters=None if self.clusters is None else self.cluster_of_rows,
+            events=columns.denominator if linearisation == "delta" else None,
         )
 
     def with_prediction(self, cross_fit: CrossFit | None = None) -> "Experiment":
@@ -225,14 +268,16 @@ class Experiment:
         Raises:
             InvalidValueError: if there are no covariates.
         """
-        if self.covariates is None:
+        columns = self.columns
+        if columns.covariates is None:
             raise InvalidValueError("covariates must be given to make a prediction from them.")
-        label = self.metric
-        if self.denominator is not None:
-            nobody = np.zeros(len(self), dtype=np.bool_)
-            label = linearise_arms(self.metric, self.denominator, nobody, "pooled")
+        label = columns.metric
+        if columns.denominator is not None:
+            below = columns.denominator
+            ratio = float(label.sum() / below.sum())
+            label = linearise(label, below, ratio=ratio, mean=float(below.mean()))
         clusters = None if self.clusters is None else self.cluster_of_rows
-        done = (cross_fit or CrossFit()).predict(self.covariates, label, clusters=clusters)
+        done = (cross_fit or CrossFit()).predict(columns.covariates, label, clusters=clusters)
         return replace(self, prediction=done)
 
     def only(self, rows: Booleans) -> "Experiment":
@@ -244,7 +289,7 @@ class Experiment:
         Raises:
             InvalidValueError: if what is left is no experiment.
         """
-        kept = self._kept(rows)
+        kept = self.columns.only(rows)
         present = set(np.unique(kept["treatment"]).tolist())
         shares = self.shares
         if shares is not None:
@@ -261,16 +306,8 @@ class Experiment:
         Raises:
             InvalidValueError: if that is no experiment.
         """
-        changed = self._kept(rows) | {"treatment": treatment}
+        changed = self.columns.only(rows) | {"treatment": treatment}
         return replace(self, **changed, control=0, shares=None)
-
-    def _kept(self, rows: Booleans) -> dict[str, Any]:
-        """Return some of the rows of every column."""
-        columns = ("treatment", "metric", "denominator", "covariates", "prediction", "clusters")
-        return {
-            name: None if getattr(self, name) is None else getattr(self, name)[rows]
-            for name in (*columns, "segments")
-        }
 
     def by_segment(self) -> Iterator[tuple[Any, "Experiment"]]:
         """Yield the label and the rows of each segment, by label.
@@ -278,10 +315,29 @@ class Experiment:
         Raises:
             InvalidValueError: if there are no segments, or one is no experiment.
         """
-        if self.segments is None:
+        for segment in self.segment_labels:
+            yield segment, self.segment(segment)
+
+    @property
+    def segment_labels(self) -> tuple[Any, ...]:
+        """Labels of the segments, sorted.
+
+        Raises:
+            InvalidValueError: if there are no segments.
+        """
+        if self.columns.segments is None:
             raise InvalidValueError("segments must be given to read them apart.")
-        for segment in np.unique(self.segments).tolist():
-            yield segment, replace(self.only(self.segments == segment), segments=None)
+        found: list[Any] = np.unique(self.columns.segments).tolist()
+        return tuple(found)
+
+    def segment(self, label: object) -> "Experiment":
+        """Return the rows of one segment.
+
+        Raises:
+            InvalidValueError: if they are no experiment.
+        """
+        rows: Booleans = np.asarray(self.columns.segments == label, dtype=np.bool_)
+        return replace(self.only(rows), segments=None)
 
 
 def _check_arms(arms: tuple[Any, ...], control: object, shares: Mapping[Any, float] | None) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dfl.abtest.simulators.population import Pair, Population
-from dfl.errors import InvalidValueError
+from dfl.checks import check_number
 from dfl.stats.arrays import Booleans, Matrix, Vector
 
 __all__ = [
@@ -28,8 +28,7 @@ def check_share(share: float) -> None:
     Raises:
         InvalidValueError: if it is not in [0, 1).
     """
-    if not 0 <= share < 1:
-        raise InvalidValueError(f"the share of outliers must be in [0, 1), got {share:g}.")
+    check_number("the share of outliers", share, at_least=0, below=1)
 
 
 def covariates(people: int, generator: np.random.Generator) -> Matrix:

@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 import numpy as np
 
 from dfl.abtest.rows.experiment import Experiment
-from dfl.errors import InvalidValueError
+from dfl.checks import check_number
 from dfl.stats.arrays import Booleans, Matrix, Vector
 
 __all__ = ["AbstractDesign", "Pair", "Population"]
@@ -74,8 +74,7 @@ class Population:
         Raises:
             InvalidValueError: if there are not so many people.
         """
-        if not 0 < rows <= len(self.lift):
-            raise InvalidValueError(f"rows must be in [1, {len(self.lift)}], got {rows}.")
+        check_number("rows", rows, at_least=1, at_most=len(self.lift))
         people = generator.choice(len(self.lift), rows, replace=False, shuffle=False)
         treated = generator.random(rows) < 0.5
 

@@ -2,20 +2,27 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, final
+from statistics import NormalDist
+from typing import ClassVar, Literal, TypeAlias, final, get_args
 
 import torch
 from torch import Tensor
 
+from dfl.checks import check_choice, check_number
 from dfl.data.simulators.simulator import AbstractSimulator, Assign, Draws
 
-__all__ = ["CouponSimulator"]
+__all__ = ["CouponSimulator", "HiddenKind"]
+
+HiddenKind: TypeAlias = Literal["multiplicative", "additive", "dose-free"]
+"""How the hidden mood enters outcomes and the old policy, see `CouponSimulator`."""
 
 _DISCOUNTS = (0.0, 0.05, 0.10, 0.15, 0.20)
 _WEEKS = 4
 _BASE_CHANCE = 0.12  # most weekly purchases without a coupon
 _LIFT_CHANCE = 0.30  # most weekly purchases that a coupon can add
 _HIDDEN_EFFECT = 0.45  # (0.12 + 0.30) * (1 + 0.45 * sqrt(3)) < 1 keeps chances valid
+_HIDDEN_AMOUNT = 4.0  # currency per unit of mood; mean spend without a coupon is about 5
+_DOSE_FREE = (0.9, -1.1, 1.2, -1.3, 0.3)  # sums to 0 and does not follow the discounts
 _BASKET_SPREAD = 0.4  # log standard deviation of one basket around the person's own
 
 
@@ -37,11 +44,32 @@ class CouponSimulator(AbstractSimulator):
     loyal and hide that on the persuadable.
 
     Features: sixteen standard normal, four of 0 and 1; ``x14`` and ``x15`` do nothing.
-    Revenue and cost are in the same currency. Options: see `AbstractSimulator`.
+    Revenue and cost are in the same currency. Further options: see `AbstractSimulator`.
+
+    Args:
+        hidden_kind: what the hidden mood does. ``"multiplicative"``: as above.
+            ``"additive"``: it adds ``4 hidden_confounding (u + sqrt(3))`` to spend, whatever
+            the coupon, which nobody redeems a coupon on; effects are as without it, and only
+            the logs' levels mislead. ``"dose-free"``: as above, but the old policy follows
+            the mood along a pattern over the coupons that has nothing to do with their depth.
+        hidden_region: share of the people whom the hidden mood concerns, in (0, 1]: those of
+            largest ``x8``. Everywhere else logs tell the truth.
+
+    Raises:
+        InvalidValueError: if an option is out of its range.
     """
+
+    hidden_kind: HiddenKind = "multiplicative"
+    hidden_region: float = 1.0
 
     feature_names: ClassVar[tuple[str, ...]] = tuple(f"x{column}" for column in range(20))
     treatment_names: ClassVar[tuple[str, ...]] = ("none", "5%", "10%", "15%", "20%")
+
+    def __post_init__(self) -> None:
+        """Check every option."""
+        AbstractSimulator.__post_init__(self)
+        check_choice("hidden_kind", self.hidden_kind, get_args(HiddenKind))
+        check_number("hidden_region", self.hidden_region, above=0, at_most=1)
 
     def _draw(self, rows: int, generator: torch.Generator, assign: Assign) -> Draws:
         features = _features(rows, generator)
@@ -49,9 +77,12 @@ class CouponSimulator(AbstractSimulator):
         discount = torch.tensor(_DISCOUNTS)
         chance = person.base + person.lift * -torch.expm1(-person.speed * discount[:, None])
         hidden = (torch.rand(rows, generator=generator) * 2 - 1) * math.sqrt(3)
-        treatment, propensity = assign(self._old_policy(features, person, hidden))
+        concerned = self.hidden_confounding * self._concerned(features)
+        treatment, propensity = assign(self._old_policy(features, person, concerned * hidden))
 
-        mood = 1 + _HIDDEN_EFFECT * self.hidden_confounding * hidden
+        additive = self.hidden_kind == "additive"
+        amount = _HIDDEN_AMOUNT * concerned if additive else torch.zeros(rows)
+        mood = 1 + _HIDDEN_EFFECT * hidden * (0 if additive else concerned)
         weekly = chance.gather(0, treatment[None]).squeeze(0) * mood
         orders = (torch.rand((_WEEKS, rows), generator=generator) < weekly).sum(dim=0)
         spread = torch.randn(rows, generator=generator).mul_(_BASKET_SPREAD)
@@ -60,23 +91,34 @@ class CouponSimulator(AbstractSimulator):
         cost = discount[treatment] * spend * redeemed
 
         expected = _WEEKS * person.basket * weekly
-        revenue_by_arm = _WEEKS * person.basket * chance
+        by_arm = _WEEKS * person.basket * chance
+        extra = amount * (hidden + math.sqrt(3))
         return Draws(
             features=features,
             treatment=treatment,
-            revenue=self._observe(expected, spend),
+            revenue=self._observe(expected, spend) + extra,
             cost=self._observe(discount[treatment] * person.redemption * expected, cost),
-            expected_revenue=revenue_by_arm,
-            expected_cost=discount[:, None] * person.redemption * revenue_by_arm,
+            expected_revenue=by_arm + amount * math.sqrt(3),
+            expected_cost=discount[:, None] * person.redemption * by_arm,
             propensity=propensity,
         )
 
-    def _old_policy(self, x: Tensor, person: "_Person", hidden: Tensor) -> Tensor:
+    def _concerned(self, x: Tensor) -> Tensor:
+        """Return 1 for the people whom the hidden mood concerns, else 0."""
+        if self.hidden_region == 1:
+            return torch.ones(x.shape[1])
+        return (x[8] > NormalDist().inv_cdf(1 - self.hidden_region)).float()
+
+    def _old_policy(self, x: Tensor, person: "_Person", mood: Tensor) -> Tensor:
         """Return the scores of the old policy, one row per treatment."""
         depth = torch.linspace(-1, 1, len(_DISCOUNTS))[:, None]
         seen = 1.5 * self.confounding * (person.loyalty - 0.6 * x[8].tanh())
-        moody = 3 * self.hidden_confounding * hidden * (0.3 + x[0] - x[4]).tanh()
-        return depth * (seen + moody - 0.6)
+        moody = 3 * mood * (0.3 + x[0] - x[4]).tanh()
+        # Where only the largest score counts, scores linear in depth would leave the middle out.
+        bend = 0 if self.overlap else depth.square()
+        if self.hidden_kind == "dose-free":
+            return depth * (seen - 0.6) + torch.tensor(_DOSE_FREE)[:, None] * moody - bend
+        return depth * (seen + moody - 0.6) - bend
 
 
 @final

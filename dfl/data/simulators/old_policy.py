@@ -45,12 +45,7 @@ class RidgePolicy:
         budget = Budget(share=share)
         weights, offsets = _regressions(data, ridge)
         revenue, cost = (data.features @ weights + offsets).chunk(2, dim=1)
-        total = budget.total_for(
-            len(data),
-            float(cost.amin(dim=1).sum(dtype=torch.float64)),
-            float(cost.amax(dim=1).sum(dtype=torch.float64)),
-        )
-        return RidgePolicy(weights, offsets, _multiplier(revenue, cost, total))
+        return RidgePolicy(weights, offsets, _multiplier(revenue, cost, budget.total_of(cost)))
 
     def __call__(self, features: Tensor) -> Tensor:
         """Return the treatment of each person, int64.

@@ -8,18 +8,19 @@ from typing import ClassVar, TypeAlias, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from dfl.checks import check_count, check_number
 from dfl.data.encoder import FeatureEncoder
-from dfl.data.sources.source import AbstractDataSource, HybridData
+from dfl.data.hybrid import HybridData
+from dfl.data.sources.source import AbstractDataSource
 from dfl.data.uplift_data import PotentialOutcomes, Source, UpliftData
 from dfl.errors import InvalidValueError
+from dfl.scale import CACHED
 from dfl.seeds import stream
 
 __all__ = ["AbstractSimulator", "Assign", "Draws", "PartSizes"]
 
-# Rows drawn at once: temporaries stay in the cache and memory linear, and torch does not wake
-# threads for vectors of this length, which would wait for each other on a busy machine.
-_BATCH = 32_768
 _EXPLORATION = 0.05  # share of old-policy decisions made at random, so that arms overlap
 
 Assign: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -39,10 +40,7 @@ class PartSizes:
     def __post_init__(self) -> None:
         """Check the range."""
         for field in fields(self):
-            if getattr(self, field.name) < 1:
-                raise InvalidValueError(
-                    f"sizes.{field.name} must be >= 1, got {getattr(self, field.name)}."
-                )
+            check_count(f"sizes.{field.name}", getattr(self, field.name), at_least=1)
 
     @staticmethod
     def paper() -> "PartSizes":
@@ -83,6 +81,8 @@ class AbstractSimulator(AbstractDataSource):
         noise: place between expected outcomes (0) and realistic draws (1), in [0, 1].
         rct_shares: chance of each treatment in randomised rows, each > 0, sum 1; None:
             uniform.
+        overlap: whether the old policy leaves every treatment a chance with everyone. False:
+            it gives each person the treatment of largest score and never explores.
         known_propensity: whether rows carry the chances they were treated with, given
             everything the policy saw.
 
@@ -98,17 +98,14 @@ class AbstractSimulator(AbstractDataSource):
     hidden_confounding: float = 0.0
     noise: float = 1.0
     rct_shares: tuple[float, ...] | None = None
+    overlap: bool = True
     known_propensity: bool = False
 
     def __post_init__(self) -> None:
         """Check every option."""
-        if not (self.confounding >= 0 and math.isfinite(self.confounding)):
-            raise InvalidValueError(
-                f"confounding must be finite and >= 0, got {self.confounding:g}."
-            )
+        check_number("confounding", self.confounding, at_least=0)
         for name in ("hidden_confounding", "noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidValueError(f"{name} must lie in [0, 1], got {getattr(self, name):g}.")
+            check_number(name, getattr(self, name), at_least=0, at_most=1)
         arms, shares = len(self.treatment_names), self.rct_shares
         if shares is not None and not (
             len(shares) == arms and min(shares) > 0 and math.isclose(sum(shares), 1, abs_tol=1e-6)
@@ -146,22 +143,22 @@ class AbstractSimulator(AbstractDataSource):
         Raises:
             InvalidValueError: if ``rows`` is below 1 or so small that a treatment is missing.
         """
-        if rows < 1:
-            raise InvalidValueError(f"rows must be >= 1, got {rows}.")
+        check_count("rows", rows, at_least=1)
         assign = self._assigner(source, generator)
         columns: dict[str, Tensor] = {}
-        for start in range(0, rows, _BATCH):
-            count = min(_BATCH, rows - start)
-            draws = self._draw(count, generator, assign)
+        # Temporaries stay in the cache, and torch does not wake threads for vectors of this
+        # length, which would wait for each other on a busy machine.
+        for part in CACHED.of(rows):
+            draws = self._draw(part.stop - part.start, generator, assign)
             for field in fields(draws):
                 values = (
-                    getattr(draws, field.name).T
+                    getattr(draws, field.name).mT
                     if field.name in _WIDE
                     else getattr(draws, field.name)
                 )
-                if start == 0:
+                if part.start == 0:
                     columns[field.name] = values.new_empty((rows, *values.shape[1:]))
-                columns[field.name][start : start + count] = values
+                columns[field.name][part] = values
         return self._rows(columns, source)
 
     @abstractmethod
@@ -175,7 +172,9 @@ class AbstractSimulator(AbstractDataSource):
     def _assigner(self, source: Source, generator: torch.Generator) -> Assign:
         def assign(scores: Tensor) -> tuple[Tensor, Tensor]:
             arms = scores.shape[0]
-            if source == "obs":
+            if source == "obs" and not self.overlap:
+                chances = one_hot(scores.argmax(dim=0), arms).T.to(scores)
+            elif source == "obs":
                 chances = scores.softmax(dim=0) * (1 - _EXPLORATION) + _EXPLORATION / arms
             else:
                 shares = self.rct_shares or (1 / arms,) * arms

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfl.errors import DataError
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from dfl.frames import Frame
 
 __all__ = ["Arm", "DataCard"]
 
@@ -87,7 +85,7 @@ class DataCard:
         """Name of each treatment, in order."""
         return tuple(arm.name for arm in self.arms)
 
-    def verify(self, table: "DataFrame", treatment: NDArray[np.int64]) -> None:
+    def verify(self, table: Frame, treatment: NDArray[np.int64]) -> None:
         """Compare a whole file with what was published about it.
 
         Args:
@@ -105,9 +103,8 @@ class DataCard:
             if arm.rows is not None and count != arm.rows:
                 raise self._differs(f"arm {arm.name!r}", "rows", f"{arm.rows:,}", f"{count:,}")
         for column in self.outcomes:
-            totals = np.bincount(
-                treatment, weights=table[column].to_numpy(np.float64), minlength=len(self.arms)
-            )
+            values = table.column(column).numbers()
+            totals = np.bincount(treatment, weights=values, minlength=len(self.arms))
             for arm, total, count in zip(self.arms, totals, counts, strict=True):
                 expected = arm.means.get(column)
                 if expected is None:

@@ -4,11 +4,10 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from dfl.data.sources.files import find_file
-from dfl.data.sources.loaded import LoadedData
+from dfl.data.sources.columns import Columns
 from dfl.data.sources.published import AbstractPublished
-from dfl.data.sources.source import AbstractDataSource
-from dfl.data.sources.table import AbstractTable
+from dfl.data.sources.reading import FORMATS, column_names, find_file
+from dfl.data.sources.source import AbstractDataSource, AbstractTable, LoadedData
 from dfl.errors import ConfigError, UnknownNameError
 from dfl.registry import Registry, unknown_name
 
@@ -32,15 +31,19 @@ DATASETS: Registry[AbstractDataSource] = Registry(
 )
 
 
+_PARTS = ("obs", "validation", "test")
+
+
 def open_source(
-    name_or_path: str | Path, *, path: str | Path | None = None, **options: Any
+    name_or_path: object, *, path: str | Path | None = None, **options: Any
 ) -> AbstractDataSource:
     """Return whatever a name or a file stands for, ready to be split for any seed.
 
     Args:
         name_or_path: a name of `DATASETS`; or a file, which is recognised by its columns as
             a published data set, and else read as `Columns` by the roles given in
-            ``options``.
+            ``options``; or a frame in memory (pandas, polars, Arrow and others), read as
+            `Columns`, whose ``obs``, ``validation`` and ``test`` are frames or files.
         path: the file of a named data set; None: its usual names in ``DFL_DATA``.
         **options: fields of the class behind the name.
 
@@ -54,6 +57,12 @@ def open_source(
         DataError: if the file cannot be read or is not what it claims to be.
         InvalidValueError: if an option or a value of the file is out of its range.
     """
+    framed = any(not isinstance(options.get(part, ""), str | Path) for part in _PARTS)
+    if framed or not isinstance(name_or_path, str | Path):
+        if path is not None:
+            raise ConfigError(f"a frame has no path, got {str(path)!r}; give one of the two.")
+        parts = {part: options.pop(part) for part in _PARTS if part in options}
+        return Columns(**_checked("columns", Columns, options)).of(name_or_path, **parts)
     name = str(name_or_path)
     if name not in DATASETS:
         file = _existing(name_or_path)
@@ -66,8 +75,8 @@ def open_source(
     return source.load() if isinstance(source, AbstractTable) else source
 
 
-def load(name_or_path: str | Path, *, path: str | Path | None = None, **options: Any) -> LoadedData:
-    """Return the rows of a data file; as `open_source`, without the simulators.
+def load(name_or_path: object, *, path: str | Path | None = None, **options: Any) -> LoadedData:
+    """Return the rows of a data file or a frame; as `open_source`, without the simulators.
 
     Raises:
         UnknownNameError: if the name or an option is not known.
@@ -98,9 +107,6 @@ def recognise(file: str | Path) -> str:
         DataError: if its columns cannot be read.
         ConfigError: if it is none of them.
     """
-    # pandas takes a while to import, and names of data sets do not need it.
-    from dfl.data.sources.reading import column_names
-
     columns = set(column_names(find_file(file)))
     for name in DATASETS.names():
         kind = DATASETS.load(name)
@@ -113,12 +119,9 @@ def recognise(file: str | Path) -> str:
     )
 
 
-_ENDINGS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
-
-
 def _existing(name_or_path: str | Path) -> Path:
     """Return the file, or complain about an unknown name where none can be meant."""
-    if isinstance(name_or_path, Path) or name_or_path.endswith(_ENDINGS):
+    if isinstance(name_or_path, Path) or name_or_path.endswith(FORMATS):
         return find_file(name_or_path)
     raise UnknownNameError(unknown_name("data", name_or_path, DATASETS.names()))
 

@@ -1,23 +1,22 @@
 """`Columns`: a table of one's own, its columns named by the role they play."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
-from dfl.data.encoder import FeatureEncoder
-from dfl.data.sources.files import find_file
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.table import AbstractTable, amounts, group_ids
+from dfl.data.encoder import Encoding, FeatureEncoder
+from dfl.data.sources.reading import amounts, column_names, find_file, group_ids, read_frame
+from dfl.data.sources.source import AbstractTable, LoadedData
+from dfl.data.sources.suspects import warn_of_suspects
 from dfl.data.uplift_data import Source, UpliftData
 from dfl.errors import DataError, InvalidValueError
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from dfl.frames import Frame, label_text
 
 __all__ = ["Columns"]
 
@@ -27,7 +26,7 @@ _SOURCES: tuple[Source, ...] = ("rct", "obs")
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Columns(AbstractTable):
-    """A Parquet or CSV file of one's own.
+    """A table of one's own: a Parquet or CSV file, or a frame in memory.
 
     Args:
         treatment: column of the treatment received.
@@ -36,140 +35,239 @@ class Columns(AbstractTable):
             each treatment, ``{"none": 0, "coupon": 0.5}``.
         features: columns known before treatment; None: every column without another role.
             Leave out whatever is measured after treatment, and identifiers.
-        categorical: feature columns of whole numbers that are codes, not amounts.
+        exclude: columns that are no features where ``features`` is None.
         treatments: every treatment, in order, cheapest first; None: in the order of a
             constant ``cost``, or rising where treatments are numbers.
         propensity: columns of the chance of each treatment, in the order of ``treatments``.
         groups: column of the household, shop or cluster that must not be split.
         source: ``"rct"`` or ``"obs"`` for all rows, or the column that says it for each row.
+        obs: file of observational rows, beside randomised ones in ``path``.
+        validation: file of randomised rows that choose between models.
+        test: file of randomised rows that report. What is not given is split off ``path``.
+        categorical: as in `Encoding`, like the five options below.
+        dates: columns of dates.
+        hashed: columns of many categories, hashed.
+        target: columns of many categories, replaced by revenue.
+        missing: ``"refuse"`` or ``"impute"`` missing features.
+        unknown: ``"refuse"``, or take new categories as ``"other"``.
+
+    Warns:
+        DataWarning: of a feature that numbers the rows, or that the treatment moves.
     """
 
     treatment: str
     revenue: str
     cost: str | Mapping[str, float]
     features: tuple[str, ...] | None = None
-    categorical: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     treatments: tuple[str, ...] | None = None
     propensity: tuple[str, ...] | None = None
     groups: str | None = None
     source: str = "rct"
+    obs: Path | str | None = None
+    validation: Path | str | None = None
+    test: Path | str | None = None
+    categorical: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    missing: Literal["refuse", "impute"] = "refuse"
+    unknown: Literal["refuse", "other"] = "refuse"
 
     def load(self) -> LoadedData:
-        """Read the file and give its columns their roles."""
+        """Read the files and give their columns their roles."""
         if self.path is None:
             raise DataError("a table of one's own needs a path; give the file.")
-        # pandas takes a while to import, and nobody else needs it.
-        from dfl.data.sources.reading import column_names, read_table
+        return self.of(self.path)
 
-        file = find_file(self.path)
-        features = self._features(column_names(file))
-        table = read_table(file, columns=(*features, *self._roles()))
-        encoder = FeatureEncoder.fit(table, features, categorical=self.categorical)
-        names = self._order(table)
-        parts = {
-            source: self._uplift(table.iloc[rows], encoder, names, source)
-            for source, rows in self._sources(table).items()
-        }
-        obs = parts.get("obs") if "rct" in parts else None
-        data = parts["rct"] if "rct" in parts else parts["obs"]
-        return LoadedData(data=data, obs=obs, encoder=encoder, recipe=self.recipe)
+    def of(self, table: object, **parts: object) -> LoadedData:
+        """Give the columns of a table their roles.
+
+        Args:
+            table: any frame that narwhals reads (pandas, polars, Arrow and others), or a file.
+            **parts: frames or files that stand for ``obs``, ``validation`` and ``test``.
+
+        Raises:
+            DataNotFoundError: if a file is not there.
+            DataError: if a table is neither, has no row, lacks columns, or a column does not
+                suit its role.
+            InvalidValueError: if a value is missing or out of its range.
+        """
+        own = {"path": table, "obs": self.obs, "validation": self.validation, "test": self.test}
+        given = {part: one for part, one in {**own, **parts}.items() if one is not None}
+        features = self._features(_names(given["path"]))
+        frames = {part: _opened(one, self._wanted(part, features)) for part, one in given.items()}
+        return self._loaded(frames, features)
+
+    def _loaded(self, frames: Mapping[str, Frame], features: tuple[str, ...]) -> LoadedData:
+        training = Frame.concat(
+            frames[part].select((*features, self.treatment))
+            for part in ("path", "obs")
+            if part in frames
+        )
+        encoder = FeatureEncoder.fit(training, features, self._encoding(features))
+        names = self._order(training)
+        parts: dict[str, UpliftData] = {}
+        for part, frame in frames.items():
+            columns = self._tensors(frame, encoder, names)
+            for name, rows in self._rows(part, frame).items():
+                if name in parts:
+                    raise DataError("obs rows must stand in the table or in a file, not in both.")
+                own: dict[str, Any] = {
+                    key: None if one is None else one[rows] for key, one in columns.items()
+                }
+                missing = [names[arm] for arm in range(len(names)) if arm not in own["treatment"]]
+                if missing:
+                    raise InvalidValueError(
+                        f"every treatment must occur among the {name} rows, got no row with "
+                        f"{missing}; leave it out, or take a larger or stratified sample."
+                    )
+                parts[name] = UpliftData(
+                    **own,
+                    treatments=len(names),
+                    source="obs" if name == "obs" else "rct",
+                    feature_names=encoder.feature_names,
+                    treatment_names=names,
+                )
+        if "rct" in parts:
+            warn_of_suspects(frames["path"], features, parts["rct"])
+        return LoadedData(
+            data=parts["rct"] if "rct" in parts else parts["obs"],
+            obs=parts.get("obs") if "rct" in parts else None,
+            validation=parts.get("validation"),
+            test=parts.get("test"),
+            encoder=encoder,
+            recipe=self.recipe,
+        )
 
     def _roles(self) -> tuple[str, ...]:
         """Return the columns that are not features."""
-        roles = [self.treatment, self.revenue, *(self.propensity or ())]
-        if isinstance(self.cost, str):
-            roles.append(self.cost)
-        if self.groups is not None:
-            roles.append(self.groups)
-        if self.source not in _SOURCES:
-            roles.append(self.source)
-        return tuple(roles)
+        single = (self.cost if isinstance(self.cost, str) else None, self.groups, self._marks)
+        named = (one for one in single if one is not None)
+        return (self.treatment, self.revenue, *(self.propensity or ()), *named)
+
+    @property
+    def _marks(self) -> str | None:
+        """Column that says where each row comes from."""
+        return None if self.source in _SOURCES else self.source
+
+    def _wanted(self, part: str, features: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the columns of one file; only the first says where each row comes from."""
+        marks = None if part == "path" else self._marks
+        return tuple(name for name in (*features, *self._roles()) if name != marks)
 
     def _features(self, known: tuple[str, ...]) -> tuple[str, ...]:
         roles = self._roles()
+        left_out = [name for name in self.exclude if name not in known]
+        if left_out:
+            raise DataError(f"exclude names the columns {left_out}, there are {list(known)}.")
         if self.features is None:
-            return tuple(name for name in known if name not in roles)
-        twice = [name for name in self.features if name in roles]
+            return tuple(name for name in known if name not in (*roles, *self.exclude))
+        twice = [name for name in self.features if name in (*roles, *self.exclude)]
         if twice:
             raise DataError(f"columns {twice} cannot be both features and something else.")
+        _check_unique("features", self.features)
         return self.features
 
-    def _order(self, table: "DataFrame") -> tuple[str, ...]:
+    def _encoding(self, features: tuple[str, ...]) -> Encoding:
+        encoding = Encoding(**{f.name: getattr(self, f.name) for f in fields(Encoding)})
+        stray = [name for name in encoding.named if name not in features]
+        if stray:
+            raise DataError(f"columns {stray} are encoded in a way of their own, but no features.")
+        return encoding
+
+    def _order(self, table: Frame) -> tuple[str, ...]:
         """Return the name of every treatment, in order."""
-        present = table[self.treatment].drop_duplicates()
-        if bool(present.isna().any()):
-            raise InvalidValueError(f"column {self.treatment!r} must have no missing value.")
+        present = table.column(self.treatment).known_factor()
         if self.treatments is not None:
-            names = tuple(str(name) for name in self.treatments)
+            names = tuple(label_text(name) or "" for name in self.treatments)
         elif not isinstance(self.cost, str):
             price = _by_text(self.cost)
             names = tuple(sorted(price, key=price.__getitem__))
-        elif present.dtype.kind in "biu":
-            names = tuple(str(value) for value in sorted(present))
+        elif present.numeric:
+            names = present.labels
         else:
             raise DataError(
                 f"treatments must be given in order, cheapest first: column {self.treatment!r} "
-                f"holds {sorted(map(str, present))}, which have no order of their own."
+                f"holds {list(present.labels)}, which have no order of their own."
             )
-        unknown = sorted(set(present.astype(str)) - set(names))
+        _check_unique("treatments", names)
+        return names
+
+    def _rows(self, part: str, table: Frame) -> dict[str, NDArray[np.intp]]:
+        """Return the row numbers of each source in one file."""
+        everyone = np.arange(len(table))
+        if part != "path":
+            return {part: everyone}
+        if self._marks is None:
+            return {self.source: everyone}
+        marks = table.column(self._marks).known_factor()
+        unknown = [label for label in marks.labels if label not in _SOURCES]
+        if unknown:
+            raise DataError(f"column {self.source!r} must hold 'rct' or 'obs', got {unknown}.")
+        places = marks.places_in(_SOURCES)
+        found = {source: np.flatnonzero(places == index) for index, source in enumerate(_SOURCES)}
+        return {source: rows for source, rows in found.items() if len(rows)}
+
+    def _tensors(
+        self, table: Frame, encoder: FeatureEncoder, names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Return what an `UpliftData` holds of every row."""
+        received = table.column(self.treatment).known_factor()
+        unknown = [label for label in received.labels if label not in names]
         if unknown:
             raise DataError(
                 f"column {self.treatment!r} holds {unknown}, which are not among the treatments "
                 f"{list(names)}."
             )
-        return names
+        treatment = from_numpy(received.places_in(names))
+        chances = [
+            amounts(table, name, role="propensity", at_least=0) for name in self.propensity or ()
+        ]
+        return {
+            "features": encoder.encode(table),
+            "treatment": treatment,
+            "revenue": amounts(table, self.revenue, role="revenue"),
+            "cost": self._cost(table, treatment, names),
+            "propensity": torch.stack(chances, dim=1) if chances else None,
+            "groups": None if self.groups is None else group_ids(table, self.groups),
+        }
 
-    def _sources(self, table: "DataFrame") -> dict[Source, NDArray[np.intp]]:
-        """Return the row numbers of each source."""
-        marks: NDArray[np.str_] = np.full(len(table), self.source)
-        if self.source not in _SOURCES:
-            marks = table[self.source].astype(str).to_numpy(dtype=np.str_)
-        unknown = sorted(set(np.unique(marks).tolist()) - set(_SOURCES))
-        if unknown:
-            raise DataError(f"column {self.source!r} must hold 'rct' or 'obs', got {unknown}.")
-        rows = {source: np.flatnonzero(marks == source) for source in _SOURCES}
-        return {source: found for source, found in rows.items() if len(found)}
-
-    def _uplift(
-        self,
-        table: "DataFrame",
-        encoder: FeatureEncoder,
-        names: tuple[str, ...],
-        source: Source,
-    ) -> UpliftData:
-        index = {name: place for place, name in enumerate(names)}
-        places = table[self.treatment].astype(str).map(index)
-        treatment = np.array(places, dtype=np.int64)
-        return UpliftData(
-            features=encoder.encode(table),
-            treatment=from_numpy(treatment),
-            revenue=from_numpy(amounts(table, self.revenue)),
-            cost=self._cost(table, treatment, names),
-            treatments=len(names),
-            source=source,
-            propensity=self._propensity(table),
-            groups=None if self.groups is None else group_ids(table, self.groups),
-            feature_names=encoder.feature_names,
-            treatment_names=names,
-        )
-
-    def _cost(
-        self, table: "DataFrame", treatment: NDArray[np.int64], names: tuple[str, ...]
-    ) -> Tensor:
+    def _cost(self, table: Frame, treatment: Tensor, names: tuple[str, ...]) -> Tensor:
         if isinstance(self.cost, str):
-            return from_numpy(amounts(table, self.cost))
+            return amounts(table, self.cost, role="cost", at_least=0)
         price = _by_text(self.cost)
         missing = [name for name in names if name not in price]
         if missing:
             raise DataError(f"cost must name every treatment, got none for {missing}.")
         return torch.tensor([price[name] for name in names])[treatment]
 
-    def _propensity(self, table: "DataFrame") -> Tensor | None:
-        if self.propensity is None:
-            return None
-        return from_numpy(np.stack([amounts(table, name) for name in self.propensity], axis=1))
-
 
 def _by_text(cost: Mapping[str, float]) -> dict[str, float]:
     """Name treatments by text: YAML reads the keys of ``{0: 0, 10: 0.5}`` as numbers."""
-    return {str(name): float(price) for name, price in cost.items()}
+    names = [label_text(name) or "" for name in cost]
+    _check_unique("cost", names)
+    return dict(zip(names, map(float, cost.values()), strict=True))
+
+
+def _check_unique(what: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{what} must be given once each, {twice} come more than once.")
+
+
+def _names(table: object) -> tuple[str, ...]:
+    if isinstance(table, str | Path):
+        return column_names(find_file(table))
+    return Frame.of(table).names
+
+
+def _opened(table: object, columns: Sequence[str]) -> Frame:
+    """Return the wanted columns of a file, or a frame that has them."""
+    if isinstance(table, str | Path):
+        return read_frame(find_file(table), columns=columns)
+    frame = Frame.of(table)
+    frame.require(columns)
+    if len(frame) == 0:
+        raise DataError("a table must have at least one row, got none.")
+    return frame

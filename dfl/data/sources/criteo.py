@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfl.data.sources.card import Arm, DataCard
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.published import AbstractPublished, PublishedRows
+from dfl.data.sources.published import AbstractPublished
+from dfl.data.sources.source import LoadedData
 from dfl.errors import DataError
 
 __all__ = ["Criteo"]
@@ -66,11 +66,10 @@ class Criteo(AbstractPublished):
 
     def load(self) -> LoadedData:
         """Read the file, check it, and give its columns their roles."""
-        rows = PublishedRows.find(self.card, self.path)
+        rows = self.read()
         for name, mode in _MODES.items():
             _check_mode(name, rows.amounts(name), mode)
         _check_least(rows.amounts("f0"))
-        rows.verify(sample=self.sample)
         return rows.loaded(
             revenue=rows.amounts("conversion"), cost=rows.amounts("visit"), recipe=self.recipe
         )

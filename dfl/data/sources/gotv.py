@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from dfl.data.sources.card import Arm, DataCard
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.published import AbstractPublished, PublishedRows
-from dfl.errors import InvalidValueError
+from dfl.data.sources.published import AbstractPublished
+from dfl.data.sources.source import LoadedData
 
 __all__ = ["SocialPressure"]
 
@@ -66,15 +65,12 @@ class SocialPressure(AbstractPublished):
     costs: tuple[float, ...] = (0.0, 0.01, 0.15, 0.30, 0.45)
 
     def __post_init__(self) -> None:
-        """Check the costs."""
-        arms = self.card.arm_names
-        if len(self.costs) != len(arms) or min(self.costs) < 0:
-            raise InvalidValueError(f"costs must be {len(arms)} numbers >= 0, got {self.costs}.")
+        """Check the numbers."""
+        self.check_per_arm("costs", self.costs)
 
     def load(self) -> LoadedData:
         """Read the file, check it, and give its columns their roles."""
-        rows = PublishedRows.find(self.card, self.path)
-        rows.verify(sample=self.sample)
+        rows = self.read()
         return rows.loaded(
             revenue=rows.amounts("voted"), cost=rows.per_arm(self.costs), recipe=self.recipe
         )

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
+from dfl.checks import check_choice, check_number
 from dfl.data.sources.card import Arm, DataCard
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.published import AbstractPublished, PublishedRows
-from dfl.errors import InvalidValueError
+from dfl.data.sources.published import AbstractPublished
+from dfl.data.sources.source import LoadedData
 
 __all__ = ["Hillstrom"]
-
-_REVENUES = ("spend", "visit", "conversion")
 
 
 @final
@@ -79,18 +77,13 @@ class Hillstrom(AbstractPublished):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.revenue not in _REVENUES:
-            raise InvalidValueError(f"revenue must be one of {_REVENUES}, got {self.revenue!r}.")
-        if min(self.cost_per_visit, self.cost_per_mail) < 0:
-            raise InvalidValueError(
-                "cost_per_visit and cost_per_mail must be >= 0, got "
-                f"{self.cost_per_visit:g} and {self.cost_per_mail:g}."
-            )
+        check_choice("revenue", self.revenue, self.card.outcomes)
+        check_number("cost_per_visit", self.cost_per_visit, at_least=0)
+        check_number("cost_per_mail", self.cost_per_mail, at_least=0)
 
     def load(self) -> LoadedData:
         """Read the file, check it, and give its columns their roles."""
-        rows = PublishedRows.find(self.card, self.path)
-        rows.verify(sample=self.sample)
+        rows = self.read()
         mailed = rows.per_arm((0.0, 1.0, 1.0))
         cost = self.cost_per_visit * rows.amounts("visit") + self.cost_per_mail * mailed
         return rows.loaded(revenue=rows.amounts(self.revenue), cost=cost, recipe=self.recipe)

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, final
 
+from dfl.checks import check_number
 from dfl.data.encoder import FeatureEncoder
 from dfl.data.sources.card import Arm, DataCard
-from dfl.data.sources.files import find_file
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.published import AbstractPublished, PublishedRows
+from dfl.data.sources.published import AbstractPublished
+from dfl.data.sources.reading import find_file
+from dfl.data.sources.source import LoadedData
 from dfl.data.uplift_data import Source, UpliftData
-from dfl.errors import InvalidValueError
 
 __all__ = ["Lazada"]
 
@@ -71,10 +71,7 @@ class Lazada(AbstractPublished):
 
     def __post_init__(self) -> None:
         """Check the option."""
-        if not self.cost_per_voucher >= 0:
-            raise InvalidValueError(
-                f"cost_per_voucher must be >= 0, got {self.cost_per_voucher:g}."
-            )
+        check_number("cost_per_voucher", self.cost_per_voucher, at_least=0)
 
     def load(self) -> LoadedData:
         """Read both files, check them, and give their columns their roles."""
@@ -92,7 +89,6 @@ class Lazada(AbstractPublished):
     def _part(
         self, card: DataCard, folder: Path, encoder: FeatureEncoder, source: Source
     ) -> UpliftData:
-        rows = PublishedRows.read(card, find_file(folder, card.files, where=card.where))
-        rows.verify(sample=self.sample)
+        rows = self.read(find_file(folder, card.files, where=card.where), card=card)
         cost = rows.per_arm((0.0, self.cost_per_voucher))
         return rows.uplift(encoder, revenue=rows.amounts("label"), cost=cost, source=source)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from dfl.data.sources.card import Arm, DataCard
-from dfl.data.sources.files import find_file
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.published import AbstractPublished, PublishedRows
+from dfl.data.sources.published import AbstractPublished
+from dfl.data.sources.reading import find_file
+from dfl.data.sources.source import LoadedData
 
 __all__ = ["MTLift"]
 
@@ -49,8 +49,7 @@ class MTLift(AbstractPublished):
         """Read both files, check them, and give their columns their roles."""
         folder = "MT-LIFT" if self.path is None else self.path
         files = (find_file(folder, (name,), where=self.card.where) for name in self.card.files)
-        rows = PublishedRows.read(self.card, *dict.fromkeys(files))
-        rows.verify(sample=self.sample)
+        rows = self.read(*dict.fromkeys(files))
         return rows.loaded(
             revenue=rows.amounts("conversion"), cost=rows.amounts("click"), recipe=self.recipe
         )

@@ -6,9 +6,8 @@ from typing import ClassVar, final
 import numpy as np
 
 from dfl.data.sources.card import Arm, DataCard
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.published import AbstractPublished, PublishedRows
-from dfl.errors import InvalidValueError
+from dfl.data.sources.published import AbstractPublished
+from dfl.data.sources.source import LoadedData
 
 __all__ = ["PennBonus"]
 
@@ -89,15 +88,12 @@ class PennBonus(AbstractPublished):
     bonuses: tuple[float, ...] = (0.0, 3.0, 3.0, 6.0, 6.0, 6.0, 6.0)
 
     def __post_init__(self) -> None:
-        """Check the bonuses."""
-        arms = len(self.card.arms)
-        if len(self.bonuses) != arms or min(self.bonuses) < 0:
-            raise InvalidValueError(f"bonuses must be {arms} numbers >= 0, got {self.bonuses}.")
+        """Check the numbers."""
+        self.check_per_arm("bonuses", self.bonuses)
 
     def load(self) -> LoadedData:
         """Read the file, check it, and give its columns their roles."""
-        rows = PublishedRows.find(self.card, self.path)
-        rows.verify(sample=self.sample)
+        rows = self.read()
         weeks = rows.amounts("inuidur1")
         in_time = weeks <= rows.per_arm(_QUALIFYING_WEEKS)
         declines = rows.treatment == _DECLINING_ARM

@@ -1,9 +1,8 @@
 """`AbstractPublished`: published data sets, described and checked by their cards."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,11 @@ from torch import from_numpy
 from dfl.data.encoder import FeatureEncoder
 from dfl.data.hybrid import HybridRecipe
 from dfl.data.sources.card import DataCard
-from dfl.data.sources.files import find_file
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.table import AbstractTable, amounts, group_ids
+from dfl.data.sources.reading import amounts, find_file, group_ids, read_frame
+from dfl.data.sources.source import AbstractTable, LoadedData
 from dfl.data.uplift_data import Source, UpliftData
-from dfl.errors import DataError
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from dfl.errors import DataError, InvalidValueError
+from dfl.frames import Frame, label_text
 
 __all__ = ["AbstractPublished", "PublishedRows"]
 
@@ -37,6 +33,34 @@ class AbstractPublished(AbstractTable):
 
     sample: bool = False
 
+    def check_per_arm(self, name: str, values: tuple[float, ...]) -> None:
+        """Check an option that gives a number, in currency, for each arm of the card.
+
+        Raises:
+            InvalidValueError: if there are more or fewer, or one is below 0.
+        """
+        arms = len(self.card.arms)
+        if len(values) != arms or not min(values) >= 0:
+            raise InvalidValueError(f"{name} must be {arms} numbers >= 0, got {values}.")
+
+    def read(self, *files: Path, card: DataCard | None = None) -> "PublishedRows":
+        """Read the rows.
+
+        Args:
+            files: read one after the other; none: the one file of the data set, where
+                ``path`` and the usual names say.
+            card: of these files, where they are not described by the class's own.
+
+        Raises:
+            DataNotFoundError: if the file is not there; says where to get it.
+            DataError: if a file cannot be read, misses a column, or has a treatment that the
+                card does not know.
+        """
+        card = self.card if card is None else card
+        files = files or (find_file(self.path, card.files, where=card.where),)
+        table = read_frame(*files, columns=card.columns)
+        return PublishedRows(card, table, _arm_index(card, table), self.sample)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -47,52 +71,22 @@ class PublishedRows:
         card: the card.
         table: the columns of the card.
         treatment: index of the arm of each row, int64. Shape ``(N,)``.
+        sample: whether they are knowingly a part of the file.
     """
 
     card: DataCard
-    table: "DataFrame"
+    table: Frame
     treatment: NDArray[np.int64]
-
-    @staticmethod
-    def find(card: DataCard, path: Path | str | None) -> "PublishedRows":
-        """Find the one file of the data set and read it.
-
-        Raises:
-            DataNotFoundError: if it is not there; says where to get it.
-            DataError: as `read`.
-        """
-        return PublishedRows.read(card, find_file(path, card.files, where=card.where))
-
-    @staticmethod
-    def read(card: DataCard, *files: Path) -> "PublishedRows":
-        """Read the files of the data set, one after the other.
-
-        Raises:
-            DataError: if a file cannot be read, misses a column, or has a treatment that the
-                card does not know.
-        """
-        # pandas takes a while to import, and nobody else needs it.
-        from dfl.data.sources.reading import read_table
-
-        table = read_table(*files, columns=card.columns)
-        return PublishedRows(card, table, _arm_index(card, table))
-
-    def verify(self, *, sample: bool) -> None:
-        """Compare the rows with what was published, unless they are knowingly a sample.
-
-        Raises:
-            DataError: as `DataCard.verify`.
-        """
-        if not sample:
-            self.card.verify(self.table, self.treatment)
+    sample: bool
 
     def amounts(self, name: str) -> NDArray[np.float32]:
         """Return a column of numbers, float32, shape ``(N,)``.
 
         Raises:
             DataError: if the column holds anything but numbers.
+            InvalidValueError: if a number is missing or not finite.
         """
-        return amounts(self.table, name)
+        return amounts(self.table, name, role="outcome").numpy()
 
     def per_arm(self, values: tuple[float, ...]) -> NDArray[np.float32]:
         """Return for each row the value that belongs to its arm, float32, shape ``(N,)``."""
@@ -106,11 +100,14 @@ class PublishedRows:
         cost: NDArray[np.float32],
         source: Source = "rct",
     ) -> UpliftData:
-        """Return the rows with the roles given.
+        """Return the rows with the roles given, after comparing them with the card.
 
         Raises:
+            DataError: if they differ from what was published, as `DataCard.verify`.
             InvalidValueError: if a value is missing or out of its range.
         """
+        if not self.sample:
+            self.card.verify(self.table, self.treatment)
         return UpliftData(
             features=encoder.encode(self.table),
             treatment=from_numpy(self.treatment),
@@ -129,7 +126,7 @@ class PublishedRows:
         """Return the rows, all randomised, with an encoder made from them.
 
         Raises:
-            DataError: if a feature column has the wrong kind.
+            DataError: if a feature column has the wrong kind, or as `uplift`.
             InvalidValueError: if a value is missing or out of its range.
         """
         encoder = FeatureEncoder.fit(self.table, self.card.features)
@@ -137,15 +134,15 @@ class PublishedRows:
         return LoadedData(data=data, encoder=encoder, card=self.card, recipe=recipe)
 
 
-def _arm_index(card: DataCard, table: "DataFrame") -> NDArray[np.int64]:
-    index: Mapping[str | int, int] = {arm.value: place for place, arm in enumerate(card.arms)}
-    column = table[card.treatment]
-    places = column.map(index).to_numpy(dtype=np.float64, na_value=np.nan)
-    unknown = np.isnan(places)
-    if unknown.any():
-        row = int(unknown.argmax())
+def _arm_index(card: DataCard, table: Frame) -> NDArray[np.int64]:
+    received = table.column(card.treatment).factor()
+    values = [label_text(arm.value) or "" for arm in card.arms]
+    places = received.places_in(values)
+    if (places < 0).any():
+        row = int((places < 0).argmax())
+        got = repr(received.labels[received.codes[row]]) if received.codes[row] >= 0 else "nothing"
         raise DataError(
-            f"column {card.treatment!r} of {card.name} must hold one of {list(index)}, got "
-            f"{column.iloc[row]!r} in row {row}."
+            f"column {card.treatment!r} of {card.name} must hold one of {values}, got {got} in "
+            f"row {row}."
         )
-    return places.astype(np.int64)
+    return places

@@ -1,75 +1,183 @@
-"""Reads Parquet and CSV files with pandas; the only module of the data folder that needs it."""
+"""Finds and reads data files, and turns their columns into amounts of money and groups."""
 
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
-import pyarrow.parquet as pq
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, from_numpy
 
-from dfl.errors import DataError
+from dfl.errors import DataError, DataNotFoundError, InvalidValueError
+from dfl.frames import Frame
 
-__all__ = ["column_names", "read_table"]
+__all__ = ["FORMATS", "amounts", "column_names", "find_file", "group_ids", "read_frame"]
 
-_BROKEN = (OSError, ValueError, EOFError, zlib.error)  # what pandas and pyarrow raise on bad files
-_ENDINGS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+FORMATS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+"""How the name of a data file ends."""
+
+_BROKEN = (OSError, ValueError, EOFError, NotImplementedError, zlib.error)  # what Arrow raises
+_LOST = 1e-3  # most of an amount's standard deviation that float32 may round away
+
+
+def find_file(path: Path | str | None, names: Sequence[str] = (), *, where: str = "") -> Path:
+    """Return the first place where a file is.
+
+    A path is tried as it stands, then inside the folder that the environment variable
+    ``DFL_DATA`` names; a folder is searched for ``names``. Without a path, ``names`` are
+    looked for in ``DFL_DATA``.
+
+    Args:
+        path: a file, a folder, or None.
+        names: usual names of the file, the preferred one first.
+        where: where to get the file, for the error.
+
+    Raises:
+        DataNotFoundError: if it is in none of these places; lists them.
+    """
+    tried = _candidates(path, names)
+    for candidate in tried:
+        if os.path.isfile(candidate):  # no error for a name that no disk can hold
+            return candidate
+    looked = "; looked for " + ", ".join(map(str, tried)) if tried else ""
+    hint = "" if os.environ.get("DFL_DATA") else " DFL_DATA, the data folder, is not set."
+    source = f" Get it from {where}." if where else ""
+    raise DataNotFoundError(
+        f"no data file {path if path is not None else ' or '.join(names)}{looked}.{hint}{source} "
+        "Give its path, or put it into the folder that DFL_DATA names."
+    )
+
+
+def _candidates(path: Path | str | None, names: Sequence[str]) -> list[Path]:
+    folder = os.environ.get("DFL_DATA")
+    if path is None:
+        return [Path(folder) / name for name in names] if folder else []
+    places = [Path(os.path.expanduser(path))]  # no error for an unknown home
+    if folder and not places[0].is_absolute():
+        places.append(Path(folder) / places[0])
+    return [
+        candidate
+        for place in places
+        for candidate in ([place / name for name in names] if os.path.isdir(place) else [place])
+    ]
 
 
 def column_names(path: Path) -> tuple[str, ...]:
-    """Return the columns of a file without reading its rows.
+    """Return the columns of a file without reading its rows, and without a saved index.
+
+    An index that pandas wrote is a column that can be asked for by its name, but it names the
+    rows and describes nobody.
 
     Raises:
         DataError: if the file cannot be read.
     """
-    parquet = _is_parquet(path)
+    names, index = _header(path)
+    return tuple(name for name in names if name not in index)
+
+
+def read_frame(
+    *paths: Path, columns: Sequence[str] | None = None, text: Sequence[str] = ()
+) -> Frame:
+    """Return the rows of Parquet or CSV files, one after the other.
+
+    What a CSV file leaves empty is missing. The words that stand for a missing number (NA,
+    NaN, null and so on) do so among numbers alone: in a column of text they are labels.
+
+    Args:
+        paths: files that end in .parquet, .csv, .csv.gz, .tsv or .tsv.gz.
+        columns: the columns wanted; None: all but a saved index.
+        text: columns of a CSV file that are text, whatever their values look like.
+
+    Raises:
+        DataError: if a file cannot be read, has no row, misses a column, or has two columns
+            of a name that is wanted.
+    """
+    return Frame.concat(Frame.of(_read_one(path, columns, text)) for path in paths)
+
+
+def _header(path: Path) -> tuple[list[str], list[str]]:
+    """Return the names of all columns, and those of a saved index."""
+    import pyarrow.csv
+    import pyarrow.parquet
+
     try:
-        if parquet:
-            return tuple(pq.read_schema(path).names)
-        return tuple(pd.read_csv(path, nrows=0, sep=_separator(path)).columns)
+        if _is_parquet(path):
+            schema = pyarrow.parquet.read_schema(path)
+            index = (schema.pandas_metadata or {}).get("index_columns", [])
+            return schema.names, [name for name in index if isinstance(name, str)]
+        with pyarrow.csv.open_csv(path, **_csv_options(path)) as reader:
+            names: list[str] = reader.schema.names
+        return names, [""] if names[:1] == [""] else []  # pandas writes its index without a name
     except _BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
 
 
-def read_table(*paths: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the rows of Parquet or CSV files, one after the other.
+def _read_one(path: Path, columns: Sequence[str] | None, text: Sequence[str]) -> Any:
+    import pyarrow.csv
+    import pyarrow.parquet
 
-    Args:
-        paths: files that end in .parquet, .csv, .csv.gz, .tsv or .tsv.gz.
-        columns: the columns wanted; None: all.
-
-    Raises:
-        DataError: if a file cannot be read, has no row, or misses a column.
-    """
-    tables = [_read_one(path, columns) for path in paths]
-    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
-
-
-def _read_one(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
-    known = column_names(path)
-    missing = [name for name in columns or () if name not in known]
+    known, index = _header(path)
+    given = [name for name in known if name not in index] if columns is None else columns
+    wanted = list(dict.fromkeys(given))
+    missing = [name for name in wanted if name not in known]
     if missing:
-        raise DataError(f"{path} must have the columns {missing}, it has {list(known)}.")
-    wanted = None if columns is None else list(dict.fromkeys(columns))
+        raise DataError(f"{path} must have the columns {missing}, it has {known}.")
+    twice = [name for name in wanted if known.count(name) > 1]
+    if twice:
+        raise DataError(f"{path} must name its columns once, {twice} come twice; rename them.")
     try:
         if _is_parquet(path):
-            table = pd.read_parquet(path, columns=wanted)
+            with pyarrow.parquet.ParquetFile(path) as file:
+                table = file.read(columns=wanted).select(wanted)
         else:
-            table = pd.read_csv(path, usecols=wanted, sep=_separator(path), engine="pyarrow")
+            table = pyarrow.csv.read_csv(path, **_csv_options(path, wanted, text))
+            words = [field.name for field in table.schema if field.type == "null"]
+            if words:  # empty, or nothing but words for a missing number, which may be labels
+                text = (*text, *words)
+                table = pyarrow.csv.read_csv(path, **_csv_options(path, wanted, text))
+            table = _without_empty_text(table)
     except _BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
     if len(table) == 0:
         raise DataError(f"{path} must have at least one row, got none.")
+    return table.replace_schema_metadata(None)
+
+
+def _csv_options(
+    path: Path, wanted: Sequence[str] = (), text: Sequence[str] = ()
+) -> dict[str, Any]:
+    from pyarrow import csv, string
+
+    return {
+        "parse_options": csv.ParseOptions(
+            delimiter="\t" if path.name.endswith((".tsv", ".tsv.gz")) else ",",
+            newlines_in_values=True,
+        ),
+        "convert_options": csv.ConvertOptions(
+            include_columns=wanted, column_types={name: string() for name in text}
+        ),
+    }
+
+
+def _without_empty_text(table: Any) -> Any:
+    """Return the table with its empty texts missing, as empty fields of numbers are."""
+    from pyarrow import compute, nulls
+
+    for place, field in enumerate(table.schema):
+        if field.type == "string":
+            column = table.column(place)
+            empty = compute.equal(column, "")
+            column = compute.if_else(empty, nulls(len(column), "string"), column)
+            table = table.set_column(place, field.name, column)
     return table
 
 
 def _is_parquet(path: Path) -> bool:
-    if not path.name.endswith(_ENDINGS):
-        raise DataError(f"{path} must end in one of {', '.join(_ENDINGS)}.")
+    if not path.name.endswith(FORMATS):
+        raise DataError(f"{path} must end in one of {', '.join(FORMATS)}.")
     return path.suffix == ".parquet"
-
-
-def _separator(path: Path) -> str:
-    return "\t" if path.name.endswith((".tsv", ".tsv.gz")) else ","
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -78,3 +186,51 @@ def _unreadable(path: Path, error: Exception) -> str:
         f"{path} cannot be read ({reason}); it may be truncated or another kind of file than "
         "its name says. Get it anew."
     )
+
+
+def amounts(table: Frame, name: str, *, role: str, at_least: float | None = None) -> Tensor:
+    """Return a column of money or chances, float32, shape ``(N,)``.
+
+    Args:
+        table: the rows.
+        name: of the column.
+        role: what it is read as, for errors.
+        at_least: the least value that makes sense.
+
+    Raises:
+        DataError: if the column holds anything but numbers.
+        InvalidValueError: if a number is missing, not finite or too small, or if the numbers
+            lie so far from 0 that float32 rounds away what tells them apart.
+    """
+    found = table.column(name).numbers()
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        stored = found.astype(np.float32)
+    where = f"column {name!r} ({role})"
+    _refuse(~np.isfinite(stored), found, f"{where} must be known and finite in every row")
+    if at_least is not None:
+        _refuse(found < at_least, found, f"{where} must be >= {at_least:g}")
+    lost, spread = float(np.sqrt(np.mean((stored - found) ** 2))), float(found.std())
+    if spread > 1e-12 * float(np.abs(found).max()) and lost > _LOST * spread:
+        raise InvalidValueError(
+            f"{where} lies near {found.mean():.6g} and spreads by {spread:.3g} around it: float32 "
+            f"rounds by {lost:.2g}. Subtract a constant from every row, which changes no decision."
+        )
+    return from_numpy(stored)
+
+
+def _refuse(wrong: NDArray[np.bool_], found: NDArray[np.float64], promise: str) -> None:
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InvalidValueError(
+            f"{promise}, got {int(wrong.sum())} that are not, first {found[row]:g} in row {row}."
+        )
+
+
+def group_ids(table: Frame, name: str) -> Tensor:
+    """Return a whole number for each different value of a column, int64, shape ``(N,)``.
+
+    Raises:
+        DataError: if the column holds no labels.
+        InvalidValueError: if a value is missing.
+    """
+    return from_numpy(table.column(name).known_factor().codes)

@@ -1,36 +1,18 @@
-"""`AbstractDataSource`: whatever gives randomised and observational rows for a seed."""
+"""`AbstractDataSource`: whatever gives rows for a seed; tables in files, and in memory."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
 
 from dfl.data.encoder import FeatureEncoder
+from dfl.data.encoding.target import TargetColumn
+from dfl.data.hybrid import Held, HybridData, HybridRecipe, pair_hybrid, to_hybrid
 from dfl.data.sources.card import DataCard
+from dfl.data.sources.observational import observational_hybrid
 from dfl.data.uplift_data import UpliftData
 
-__all__ = ["AbstractDataSource", "HybridData"]
-
-
-@final
-@dataclass(frozen=True, eq=False, kw_only=True)
-class HybridData:
-    """The four parts that every study needs; no person is in two of them.
-
-    Args:
-        rct: few randomised rows to train on.
-        obs: many observational rows to train on.
-        validation: randomised rows that choose between models.
-        test: randomised rows that report.
-        encoder: how tables become features, where the rows came from a table or a simulator.
-        card: the published data set behind the rows, if there is one.
-    """
-
-    rct: UpliftData
-    obs: UpliftData
-    validation: UpliftData
-    test: UpliftData
-    encoder: FeatureEncoder | None = None
-    card: DataCard | None = None
+__all__ = ["AbstractDataSource", "AbstractTable", "LoadedData"]
 
 
 class AbstractDataSource(ABC):
@@ -49,3 +31,92 @@ class AbstractDataSource(ABC):
                 randomised rows.
             InvalidValueError: if a part comes out without one of the treatments.
         """
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadedData(AbstractDataSource):
+    """Rows of a file, split anew for every seed without reading the file again.
+
+    Args:
+        data: the rows; the randomised ones, where there are both kinds.
+        obs: the observational rows where there are both kinds, else None.
+        validation: rows of a file of their own, or None to split them off.
+        test: likewise.
+        encoder: turns further tables into the same features.
+        card: the published data set, or None for a table of one's own.
+        recipe: how `hybrid` splits.
+    """
+
+    data: UpliftData
+    encoder: FeatureEncoder
+    obs: UpliftData | None = None
+    validation: UpliftData | None = None
+    test: UpliftData | None = None
+    card: DataCard | None = None
+    recipe: HybridRecipe = field(default_factory=HybridRecipe)
+
+    def hybrid(self, seed: int) -> HybridData:
+        """Split by the recipe; parts that are there already are kept whole.
+
+        Observational rows are made from randomised ones where there are none and the recipe
+        says so. What is learned from revenue, `TargetColumn`, is learned from the training
+        rows of this split.
+
+        Warns:
+            DataWarning: if validation or test rows are observational.
+        """
+        held = Held(self.validation, self.test)
+        if self.data.source == "obs":
+            parts = observational_hybrid(self.data, seed=seed, recipe=self.recipe, held=held)
+        elif self.obs is None and self.recipe.make_obs:
+            parts = to_hybrid(self.data, seed=seed, recipe=self.recipe, held=held)
+        else:
+            parts = pair_hybrid(self.data, self.obs, seed=seed, recipe=self.recipe, held=held)
+        return _learn_targets(replace(parts, card=self.card), self.encoder, seed=seed)
+
+
+def _learn_targets(hybrid: HybridData, encoder: FeatureEncoder, *, seed: int) -> HybridData:
+    """Let each `TargetColumn` learn from the training parts of a split."""
+    columns, place = [*encoder.columns], 0
+    for index, column in enumerate(encoder.columns):
+        if isinstance(column, TargetColumn):
+            trained = {"rct": hybrid.rct, "obs": hybrid.obs}
+            training = {name: part for name, part in trained.items() if part is not None}
+            fitted, parts = column.learn(
+                [*training.values()], [hybrid.validation, hybrid.test], place, seed=seed
+            )
+            columns[index] = fitted
+            found: dict[str, Any] = dict(zip((*training, "validation", "test"), parts, strict=True))
+            hybrid = replace(hybrid, **found)
+        place += len(column.feature_names)
+    learned = any(isinstance(column, TargetColumn) for column in columns)
+    return replace(hybrid, encoder=FeatureEncoder(tuple(columns)) if learned else encoder)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AbstractTable(AbstractDataSource):
+    """Rows in a Parquet or CSV file.
+
+    Args:
+        path: the file, absolute or inside the folder ``DFL_DATA``; for a published data set
+            None looks for its usual names there.
+        recipe: how `hybrid` splits the rows.
+    """
+
+    path: Path | str | None = None
+    recipe: HybridRecipe = field(default_factory=HybridRecipe)
+
+    @abstractmethod
+    def load(self) -> LoadedData:
+        """Read the file, check it, and give its columns their roles.
+
+        Raises:
+            DataNotFoundError: if the file is not there; says where to get it.
+            DataError: if the file cannot be read, or is not what it claims to be.
+            InvalidValueError: if a value is missing or out of its range.
+        """
+
+    def hybrid(self, seed: int) -> HybridData:
+        """Read and split. To split for many seeds, call `load` once and split that."""
+        return self.load().hybrid(seed)

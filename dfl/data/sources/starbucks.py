@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from dfl.data.sources.card import Arm, DataCard
-from dfl.data.sources.loaded import LoadedData
-from dfl.data.sources.published import AbstractPublished, PublishedRows
+from dfl.data.sources.published import AbstractPublished
+from dfl.data.sources.source import LoadedData
 
 __all__ = ["Starbucks"]
 
@@ -41,8 +41,7 @@ class Starbucks(AbstractPublished):
 
     def load(self) -> LoadedData:
         """Read the file, check it, and give its columns their roles."""
-        rows = PublishedRows.find(self.card, self.path)
-        rows.verify(sample=self.sample)
+        rows = self.read()
         return rows.loaded(
             revenue=10 * rows.amounts("purchase"),
             cost=rows.per_arm((0.0, 0.15)),

@@ -1,17 +1,3 @@
-"""Second derivatives of an inner loss as matrix-vector products; no matrix is formed."""
+"""Second derivatives of an inner loss as products, and the linear systems made of them."""
 
-from dfl.hypergrad.curvature.base import Curvature
-from dfl.hypergrad.curvature.choice import CurvatureName, check_curvature, curvature_of
-from dfl.hypergrad.curvature.gauss_newton import gauss_newton
-from dfl.hypergrad.curvature.hessian import hessian
-from dfl.hypergrad.curvature.probe import probe
-
-__all__ = [
-    "Curvature",
-    "CurvatureName",
-    "check_curvature",
-    "curvature_of",
-    "gauss_newton",
-    "hessian",
-    "probe",
-]
+__all__: list[str] = []

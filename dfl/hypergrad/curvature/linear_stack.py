@@ -1,20 +1,128 @@
-"""`linear_stack_curvature`: products for a `LinearStack`, layer by layer without autograd."""
+"""`LinearStack`: a plain multi-layer perceptron, whose products need no autograd."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, TypeAlias, final
+from typing import Final, Self, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
-from dfl.hypergrad.base import Parameters
-from dfl.hypergrad.composed_loss import ComposedLoss
-from dfl.hypergrad.curvature.base import Curvature
-from dfl.hypergrad.layout import Layout
-from dfl.hypergrad.linear_stack import LinearStack
-from dfl.hypergrad.point import Point, gradient, members_of
+from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
+from dfl.hypergrad.base import ComposedLoss, Parameters
+from dfl.hypergrad.curvature.base import Curvature, Layout
+from dfl.hypergrad.curvature.point import Point, gradient, members_of
 
-__all__ = ["linear_stack_curvature"]
+__all__ = ["ACTIVATIONS", "LinearStack", "linear_stack_curvature"]
+
+ACTIVATIONS: Final[tuple[type[nn.Module], ...]] = (
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.Identity,
+)
+
+
+@final
+class LinearStack:
+    """Computes the outputs of an ``nn.Sequential`` of linear layers and activations.
+
+    ``ComposedLoss(LinearStack(network, features), criterion)`` is the same loss as one built by
+    `torch.func.functional_call`, and its Hessian and Gauss-Newton products are quicker: they
+    are written layer by layer, without autograd.
+
+    Args:
+        network: ``Linear`` layers, and between them elementwise activations of
+            `ACTIVATIONS`, without hooks or parametrisations. A layer or parameter may stand
+            at several places. Parameters that ``inner`` does not name are taken from it and
+            count as frozen.
+        features: rows, ``(rows, inputs)``, or ``(members, rows, inputs)``.
+        with_parameters: outputs are then ``(predictions, *inner values)``, so that the
+            criterion can penalise parameters.
+
+    Raises:
+        UnsupportedProblemError: if the network is built otherwise.
+        ShapeError: if ``features`` does not fit the first layer.
+    """
+
+    def __init__(
+        self, network: nn.Sequential, features: Tensor, *, with_parameters: bool = False
+    ) -> None:
+        _check_layers(network)
+        inputs = network[0].in_features
+        if features.ndim not in (2, 3) or features.shape[-1] != inputs:
+            raise ShapeError(
+                f"features must be (rows, {inputs}) or (members, rows, {inputs}), got "
+                f"{tuple(features.shape)}."
+            )
+        self.network, self.features, self.with_parameters = network, features, with_parameters
+        # A tensor at several places has one name: that of the first, as in named_parameters.
+        self._names = {id(value): name for name, value in network.named_parameters()}
+
+    def __call__(self, inner: Parameters, outer: Parameters) -> Tensor | tuple[Tensor, ...]:
+        """Return predictions ``(rows, outputs)``, or ``(members, rows, outputs)``.
+
+        Raises:
+            InvalidValueError: if ``inner`` names a parameter that the network has not.
+        """
+        self._check_names(inner)
+        hidden = self.features
+        for layer in self.network:
+            if isinstance(layer, nn.Linear):
+                weight, bias = self.parameters_of(layer, inner)
+                hidden = hidden @ weight.mT
+                hidden = hidden if bias is None else hidden + bias.unsqueeze(-2)
+            else:
+                hidden = layer(hidden)
+        return (hidden, *inner.values()) if self.with_parameters else hidden
+
+    def names_of(self, layer: nn.Linear) -> tuple[str, str | None]:
+        """Return the names of weight and bias of a linear layer in ``inner``."""
+        own: Tensor | None = layer.bias  # None without bias, whatever torch's annotation says
+        return self._names[id(layer.weight)], None if own is None else self._names[id(own)]
+
+    def parameters_of(self, layer: nn.Linear, inner: Parameters) -> tuple[Tensor, Tensor | None]:
+        """Return weight and bias of a linear layer, frozen ones from the network."""
+        weight, bias = self.names_of(layer)
+        frozen = layer.weight.detach()
+        if bias is None:
+            return inner.get(weight, frozen), None
+        return inner.get(weight, frozen), inner.get(bias, layer.bias.detach())
+
+    def _check_names(self, inner: Parameters) -> None:
+        unknown = [name for name in inner if name not in self._names.values()]
+        if unknown:
+            raise InvalidValueError(
+                f"inner must hold parameters of the network, {', '.join(self._names.values())}, "
+                f"got {', '.join(map(repr, unknown))}: take dict(network.named_parameters()), "
+                "where a layer that is used twice stands once."
+            )
+
+
+def _check_layers(network: nn.Sequential) -> None:
+    for index, layer in enumerate(network):
+        kinds = (nn.Linear,) if index % 2 == 0 else ACTIVATIONS
+        if type(layer) not in kinds:  # a subclass may compute anything
+            raise UnsupportedProblemError(
+                "network must alternate Linear layers and elementwise activations, got "
+                f"{type(layer).__name__} at {index}: give ComposedLoss a function that uses "
+                "torch.func.functional_call instead."
+            )
+        if layer._forward_hooks or layer._forward_pre_hooks:
+            raise UnsupportedProblemError(
+                f"network must have no forward hooks, got one at {index}: give ComposedLoss a "
+                "function that uses torch.func.functional_call instead."
+            )
+    if len(network) % 2 == 0:
+        raise UnsupportedProblemError(
+            f"network must end with a Linear layer, got {len(network)} layers: put a last "
+            "activation into the criterion."
+        )
 
 
 def linear_stack_curvature(
@@ -41,7 +149,7 @@ def linear_stack_curvature(
         Schraudolph (2002), doi:10.1162/08997660260028683, section 3, for Gauss-Newton.
     """
     with torch.no_grad():
-        raw = stack(point.inner, point.outer)
+        raw = stack(point.inner, point.outer)  # refuses names that the network has not
     free = [each.detach().requires_grad_() for each in (raw if isinstance(raw, tuple) else (raw,))]
     given = tuple(free) if isinstance(raw, tuple) else free[0]
     value = point.value(lambda _, outer: criterion.criterion(given, outer))
@@ -83,7 +191,8 @@ class _Layer:
     """One linear layer at the point. Tensors are ``(members, ...)``.
 
     Args:
-        name: as its parameters' names begin.
+        weight_name: of its weight in ``inner``; a name may stand at several layers.
+        bias_name: of its bias; None without.
         inputs: what goes in. Shape ``(members, rows, in)``.
         weight: shape ``(members, out, in)``.
         first: derivative of the activation that made ``inputs``; None for the first layer.
@@ -93,7 +202,8 @@ class _Layer:
         moved_outputs: likewise for the outputs'.
     """
 
-    name: str
+    weight_name: str
+    bias_name: str | None
     inputs: Tensor
     weight: Tensor
     first: Tensor | None
@@ -125,22 +235,22 @@ class _Passes:
         hidden = stack.features.expand(members, *stack.features.shape[-2:])
         activation: tuple[Tensor | None, Tensor | None] = (None, None)
         forward = []
-        for index, layer in enumerate(stack.network):
+        for layer in stack.network:
             if isinstance(layer, nn.Linear):
-                weight, bias = stack.parameters_of(index, inner)
+                weight, bias = stack.parameters_of(layer, inner)
                 weight = weight.expand(members, *weight.shape[-2:])
-                forward.append((str(index), hidden, weight, *activation))
+                forward.append((stack.names_of(layer), hidden, weight, *activation))
                 hidden = hidden @ weight.mT
                 hidden = hidden if bias is None else hidden + bias.unsqueeze(-2)
             else:
                 activation = _derivatives(layer, hidden)
                 hidden = layer(hidden)
         slope, layers = slope.reshape(hidden.shape), []
-        for name, inputs, weight, first, second in reversed(forward):
+        for names, inputs, weight, first, second in reversed(forward):
             above = slope @ weight
             second = None if second is None else second * above
             rooms = above.new_empty(above.shape), slope.new_empty(slope.shape)
-            layers.append(_Layer(name, inputs, weight, first, second, slope, *rooms))
+            layers.append(_Layer(*names, inputs, weight, first, second, slope, *rooms))
             slope = above if first is None else above * first
         return cls(tuple(reversed(layers)))
 
@@ -171,38 +281,51 @@ class _Passes:
             slope: derivative along it of the loss's gradient in the outputs.
             exact: count in the network's own curvature.
         """
-        slope, found = slope.reshape(self.layers[-1].slope.shape), {}
+        slope, found = slope.reshape(self.layers[-1].slope.shape), _Sums()
         for layer, (before, incoming) in zip(reversed(self.layers), reversed(steps), strict=True):
             weight = _outer(slope, layer.inputs)
             if exact and incoming is not None:
                 weight.baddbmm_(layer.slope.mT, incoming)
-            found[f"{layer.name}.weight"] = weight
-            found[f"{layer.name}.bias"] = slope.sum(dim=1)
+            found.add(layer, weight, slope.sum(dim=1))
             if layer.first is None:
                 break
             slope = torch.bmm(slope, layer.weight, out=layer.moved_inputs)
-            turned = _shaped(moving, f"{layer.name}.weight", layer.weight) if exact else None
+            turned = _shaped(moving, layer.weight_name, layer.weight) if exact else None
             if turned is not None:
                 slope.baddbmm_(layer.slope, turned)
             slope.mul_(layer.first)
             if exact and layer.second is not None and before is not None:
                 slope.addcmul_(layer.second, before)
-        return found
+        return found.by_name
 
     @torch.no_grad()
     def gradient(self) -> Parameters:
         """Return the plain gradient through the outputs."""
-        found = {}
+        found = _Sums()
         for layer in self.layers:
-            found[f"{layer.name}.weight"] = layer.slope.mT @ layer.inputs
-            found[f"{layer.name}.bias"] = layer.slope.sum(dim=1)
-        return found
+            found.add(layer, layer.slope.mT @ layer.inputs, layer.slope.sum(dim=1))
+        return found.by_name
+
+
+@final
+class _Sums:
+    """Derivatives by name; those of a parameter at several places add up."""
+
+    def __init__(self) -> None:
+        self.by_name: Parameters = {}
+
+    def add(self, layer: _Layer, weight: Tensor, bias: Tensor) -> None:
+        """Add what one place contributes."""
+        for name, value in ((layer.weight_name, weight), (layer.bias_name, bias)):
+            if name is not None:
+                old = self.by_name.get(name)
+                self.by_name[name] = value if old is None else old + value
 
 
 def _moved(layer: _Layer, moving: Parameters, incoming: Tensor | None) -> Tensor | None:
     """Return the derivative of what a layer gives; None where nothing moves."""
-    turned = _shaped(moving, f"{layer.name}.weight", layer.weight)
-    bias = moving.get(f"{layer.name}.bias")
+    turned = _shaped(moving, layer.weight_name, layer.weight)
+    bias = None if layer.bias_name is None else moving.get(layer.bias_name)
     found: Tensor | None = None
     if bias is not None:
         found = layer.moved_outputs.copy_(bias.reshape(layer.slope.shape[0], 1, -1))
@@ -232,6 +355,7 @@ def _derivatives(layer: nn.Module, before: Tensor) -> tuple[Tensor, Tensor | Non
     """Return first and second derivative of an activation; None for a second that is 0."""
     leaf = before.detach().requires_grad_()
     with torch.enable_grad():
-        (first,) = gradient([layer(leaf).sum()], [leaf], create_graph=True)
+        after = layer(leaf.clone())  # a copy, because an activation may write in place
+        (first,) = gradient([after.sum()], [leaf], create_graph=True)
         (second,) = gradient([first.sum()], [leaf])
     return first.detach(), second if bool(second.any()) else None

@@ -122,11 +122,12 @@ class Draws:
         self, shape: tuple[int, ...], like: Tensor, generator: torch.Generator
     ) -> Tensor:
         size = self.subset
-        shapes = torch.full(shape, 1 / size, dtype=like.dtype, device=like.device)
+        kind = torch.float64 if like.dtype == torch.float64 else torch.float32  # no shorter ones
+        shapes = torch.full(shape, 1 / size, dtype=kind, device=like.device)
         total = torch.zeros_like(shapes)
         for term in range(1, _TERMS + 1):
             total += torch._standard_gamma(shapes, generator=generator) * (size / term)
-        return (total - math.log(_TERMS)) / size
+        return ((total - math.log(_TERMS)) / size).to(like.dtype)
 
 
 @lru_cache(maxsize=8)

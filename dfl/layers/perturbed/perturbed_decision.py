@@ -7,11 +7,11 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from dfl.checks import check_choice, check_number
 from dfl.errors import UnsupportedProblemError
-from dfl.layers.perturbed.argmax import Argmax, decide_rows
+from dfl.layers.perturbed.argmax import Argmax, decide_rows, only, prepare
 from dfl.layers.perturbed.noise import Draws, SmoothNoise, score
-from dfl.layers.pricing.eager import eagerly, signed
-from dfl.layers.pricing.pricing import check_option, check_positive
+from dfl.layers.pricing.problems import eagerly, signed
 
 __all__ = ["PerturbedDecision", "Sampler"]
 
@@ -65,8 +65,8 @@ class PerturbedDecision(nn.Module):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        check_positive("sigma", sigma)
-        check_option("noise", noise, ("normal", "gumbel"))
+        check_number("sigma", sigma, above=0)
+        check_choice("noise", noise, ("normal", "gumbel"))
         draws = Draws(noise=noise, samples=samples, antithetic=antithetic, seed=seed)
         self.argmax = argmax
         self.sigma = sigma
@@ -82,35 +82,43 @@ class PerturbedDecision(nn.Module):
             f"seed={self.draws.seed}"
         )
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Return the mean decision ``(..., D)``, in the dtype of ``values``.
 
         Args:
-            values: value of each entry. Shape ``(..., D)``.
+            values: value of each entry, never NaN. Shape ``(..., D)``.
+            allowed: which entries may be chosen, None for all: the argmax sees others far below
+                the rest, and they take no part in any scale. bool, shape ``(..., D)``.
 
         Raises:
-            ShapeError: if the argmax returns another shape.
-            DTypeError: if the values are not floating point.
+            ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
+            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: in the backward pass, if a second derivative is asked for.
         """
-        return cast("Tensor", eagerly(_Mean.apply)(values, self._sampler()))  # type: ignore[no-untyped-call]
+        values = prepare(values, allowed, self.sigma)
+        mean = eagerly(_Mean.apply)(values, self._sampler())  # type: ignore[no-untyped-call]
+        return only(mean, allowed)
 
-    def maximum(self, values: Tensor) -> Tensor:
+    def maximum(self, values: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Return ``mean_s max_y (value + sigma * z_s) @ y``, whose gradient is the mean decision.
 
         It is what a Fenchel-Young loss is made of. Twice differentiable in reverse mode, the
         second derivative being the estimate of J.
 
         Args:
-            values: value of each entry. Shape ``(..., D)``.
+            values: as for `forward`.
+            allowed: as for `forward`.
 
         Returns:
             Shape ``(...)``, in the dtype of ``values``.
 
         Raises:
-            ShapeError: if the argmax returns another shape.
-            DTypeError: if the values are not floating point.
+            ShapeError: as `forward`.
+            DTypeError: as `forward`.
+            InvalidValueError: as `forward`.
         """
+        values = prepare(values, allowed, self.sigma)
         return cast("Tensor", eagerly(_Maximum.apply)(values, self._sampler()))  # type: ignore[no-untyped-call]
 
     def _sampler(self) -> "Sampler":

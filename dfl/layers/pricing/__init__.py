@@ -1,3 +1,3 @@
-"""Scores at a price of money: budgets, batches, and how soft a choice is."""
+"""Scores at a price of money: that price, softness, problems, hard decisions with a gradient."""
 
 __all__: list[str] = []

@@ -1,15 +1,16 @@
 """Hard decisions whose derivative, zero almost everywhere, is replaced by a useful vector."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 
 from dfl.errors import UnsupportedProblemError
-from dfl.layers.pricing.eager import eagerly, signed
+from dfl.layers.pricing.problems import eagerly, signed
 
-__all__ = ["AbstractSurrogate", "surrogate_decision"]
+__all__ = ["AbstractSurrogate", "compared", "surrogate_decision"]
 
 
 class AbstractSurrogate(ABC):
@@ -51,6 +52,28 @@ def surrogate_decision(rule: AbstractSurrogate, values: Tensor, *context: Tensor
     """
     decide = eagerly(_Decision.apply)
     return cast("Tensor", decide(rule, values, *context))  # type: ignore[no-untyped-call]
+
+
+def compared(
+    solve: Callable[[Tensor], Tensor],
+    values: Tensor,
+    decision: Tensor,
+    slope: Tensor,
+    step: float | Tensor,
+) -> Tensor:
+    """Return ``(decision - solve(values - step * slope)) / step``; NaN where the slope is.
+
+    Args:
+        solve: decides on values that are not NaN.
+        values: see `AbstractSurrogate.pull`.
+        decision: likewise.
+        slope: likewise.
+        step: length of the step.
+    """
+    moved = values - step * slope
+    unknown = moved.isnan()
+    found = (decision - solve(torch.where(unknown, values, moved))) / step
+    return found.masked_fill(unknown, torch.nan)
 
 
 def _one_by_one(

@@ -1,4 +1,4 @@
-"""The regularised linear program of one budget as a cone program, built once per size."""
+"""The regularised linear program of one budget as a cone program, and the audit of its answers."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,11 +17,18 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dfl.errors import NotConvergedError, UnsupportedProblemError
-from dfl.layers.pricing.eager import eagerly
+from dfl.layers.pricing.problems import eagerly
+from dfl.layers.regularised.regulariser import AbstractRegulariser, Entropy, SquaredNorm
+from dfl.layers.regularised.soft_optimum import OptimumBlock, by_budget
 
-__all__ = ["ConicProgram", "Regularisation"]
+__all__ = ["REGULARISERS", "Audit", "ConicProgram", "Regularisation", "audit"]
 
 Regularisation: TypeAlias = Literal["quadratic", "entropic", "lpgd", "none"]
+
+REGULARISERS: dict[Regularisation, AbstractRegulariser] = {
+    "quadratic": SquaredNorm(),
+    "entropic": Entropy(),
+}
 
 _CACHED = 8  # programs kept; a program of 20,000 x 5 takes some hundred megabytes
 
@@ -32,8 +39,9 @@ class ConicProgram:
     """Solves ``max_x gain . x + bonus(x)  s.t.  cost . x <= budget``, rows on the simplex.
 
     ``bonus`` is ``- |x|^2 / 2`` (quadratic), ``- sum x log x`` (entropic) or 0. Clarabel
-    solves; diffcp differentiates, by least squares in the cone program's optimality conditions
-    or, for ``"lpgd"``, from the optima at ``gain +- slope / max |slope|``.
+    solves. With a bonus, the optimality conditions at the multiplier found are differentiated
+    here; without, diffcp does it, by least squares in those conditions or, for ``"lpgd"``, from
+    the optima at ``gain +- slope / max |slope|``.
 
     Args:
         rows: people, N.
@@ -63,6 +71,7 @@ class ConicProgram:
         needed = torch.is_grad_enabled() and any(
             each.requires_grad for each in (gain, cost, budget)
         )
+        needed = needed and self.regularisation not in REGULARISERS
         find = eagerly(_Solve.apply)
         found = find(gain, cost, budget, self, _Tape(needed))  # type: ignore[no-untyped-call]
         return cast("tuple[Tensor, Tensor]", found)
@@ -86,6 +95,71 @@ class ConicProgram:
         if self.regularisation == "lpgd":
             return solve | alone | {"mode": "lpgd", "derivative_kwargs": {"tau": 1.0, "rho": 0.0}}
         return solve | alone | {"mode": "lsmr"}  # lsqr, the default, is a thousand times cruder
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """How good the answers are, problem by problem.
+
+    Args:
+        failed: whether the answer was not taken. bool, shape ``(...)``.
+        infeasibility: largest violation of a constraint, as a share of 1 or of the budget.
+            Shape ``(...)``.
+        gap: dual minus primal objective per person, in units of the temperature. ``(...)``.
+    """
+
+    failed: Tensor
+    infeasibility: Tensor
+    gap: Tensor
+
+
+@torch.no_grad()
+def audit(
+    regulariser: AbstractRegulariser | None,
+    gain: Tensor,
+    cost: Tensor,
+    budget: Tensor,
+    answer: tuple[Tensor, Tensor],
+    tolerance: float,
+) -> Audit:
+    """Check answers by the constraints and by the duality gap at the multiplier found.
+
+    ``dual = multiplier * budget + sum_i max_x ((gain_i - multiplier * cost_i) . x + bonus(x))``
+    in closed form, whatever the solver said about itself.
+
+    Args:
+        regulariser: the regulariser, None for a plain linear program.
+        gain: revenue / temperature. Shape ``(K, N, M)``.
+        cost: shape ``(K, N, M)``.
+        budget: shape ``(K,)``.
+        answer: shares ``(K, N, M)`` and multiplier ``(K,)``; NaN never passes.
+        tolerance: largest infeasibility and gap that pass.
+    """
+    shares, multiplier = answer[0].mT, answer[1].clamp_min(0)
+    spent = (cost.mT * shares).sum(dim=(-2, -1))
+    violations = torch.stack(
+        [
+            -shares.amin(dim=(-2, -1)),
+            (shares.sum(dim=-2) - 1).abs().amax(dim=-1),
+            (spent - budget) / torch.where(budget > 0, budget, 1),
+            torch.zeros_like(budget),
+        ]
+    )
+    infeasibility = violations.amax(dim=0)
+    kept = shares.clamp_min(0)
+    scores = (gain - multiplier[..., None, None] * cost).mT
+    if regulariser is None:
+        best, bonus = scores.amax(dim=-2), torch.zeros_like(scores[..., 0, :])
+    else:
+        optimum = regulariser.shares(scores)
+        best = (scores * optimum).sum(dim=-2) + regulariser.bonus(optimum)
+        bonus = regulariser.bonus(kept)
+    dual = multiplier * budget + best.sum(dim=-1)
+    primal = ((gain.mT * kept).sum(dim=-2) + bonus).sum(dim=-1)
+    gap = (dual - primal) / max(shares.shape[-1], 1)
+    passed = (infeasibility <= tolerance) & (gap.abs() <= tolerance)
+    return Audit(~passed, infeasibility, gap)
 
 
 @lru_cache(maxsize=_CACHED)
@@ -145,8 +219,8 @@ class _Solve(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.tape = inputs[4]
-        ctx.save_for_backward(*inputs[:3])
+        ctx.program, ctx.tape = inputs[3:]
+        ctx.save_for_backward(*inputs[:3], *output)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
@@ -155,16 +229,19 @@ class _Solve(Function):
                 "linear-program has one derivative, by plain backward: no create_graph=True and "
                 "no torch.func; use the layer quadratic, which has them, or softmax."
             )
-        found = [torch.zeros_like(each) for each in ctx.saved_tensors]
+        *given, answer, multiplier = ctx.saved_tensors
+        if ctx.program.regularisation in REGULARISERS:
+            return *_by_conditions(given, (answer, multiplier), slopes, ctx.program), None, None
+        found = [torch.zeros_like(each) for each in given]
         for some, leaves, outputs in ctx.tape.graphs:
-            given = [slope[some] for slope in slopes]
+            parted = [slope[some] for slope in slopes]
             # diffcp takes slopes below 1e-8 for 0, so it is given slopes around 1.
-            size = torch.maximum(given[0].abs().amax(dim=1), given[1].abs())
+            size = torch.maximum(parted[0].abs().amax(dim=1), parted[1].abs())
             unit = torch.where(size > 0, size, 1)
             try:
                 with torch.enable_grad(), _quiet():
                     parts = torch.autograd.grad(
-                        outputs, leaves, [given[0] / unit[:, None], given[1] / unit]
+                        outputs, leaves, [parted[0] / unit[:, None], parted[1] / unit]
                     )
             except SolverError as error:
                 raise NotConvergedError(
@@ -187,6 +264,31 @@ class _Solve(Function):
             "linear-program cannot be mapped by torch.func.vmap; give it problems in leading "
             "axes, or use the layer quadratic or softmax."
         )
+
+
+def _by_conditions(
+    given: list[Tensor],
+    answer: tuple[Tensor, Tensor],
+    slopes: tuple[Tensor, ...],
+    program: ConicProgram,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients in gain, cost and budget from the conditions that the optimum meets.
+
+    The multiplier is the solver's, the shares are those that meet the conditions at it: the
+    solver's own lie within its tolerance of them, which hides the ones that are 0.
+    """
+    regulariser = REGULARISERS[program.regularisation]
+    # Where the solver gave up, another answer is taken.
+    price = answer[1].nan_to_num().clamp_min(0)
+    left = given[2] - (given[1] * answer[0]).sum(dim=1)
+    binds = price * given[2].square() > left  # of price and money left, one is 0: nearly, here
+    shape = (-1, program.rows, program.treatments)
+    gain, cost, slope = (each.reshape(shape).mT for each in (given[0], given[1], slopes[0]))
+    shares = regulariser.shares(gain - price[:, None, None] * cost)
+    block = OptimumBlock(regulariser, cost, None, shares, torch.ones_like(price), price)
+    kappa = by_budget([block], [slope], slopes[1], binds)
+    by_gain, by_cost = (each.mT.flatten(1) for each in block.pull(slope, kappa))
+    return by_gain, by_cost, kappa
 
 
 def _attempts(

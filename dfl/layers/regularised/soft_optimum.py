@@ -8,21 +8,29 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from dfl.layers.pricing.arms_first import arms_first, blocks
-from dfl.layers.pricing.batching import Columns, columns_of, lift, price_of, problems_of
-from dfl.layers.pricing.eager import eagerly, signed
-from dfl.layers.regularised.implicit_gradient import People, add_up, divide
-from dfl.layers.regularised.row_maps import AbstractRowMap
-from dfl.layers.regularised.soft_problem import SoftProblem
+from dfl.layers.pricing.problems import (
+    ObservedColumns,
+    arms_first,
+    blocks,
+    charge_of,
+    columns_of,
+    eagerly,
+    finite,
+    lift,
+    problems_of,
+    signed,
+)
+from dfl.layers.regularised.regulariser import AbstractRegulariser, jacobian_product
+from dfl.layers.regularised.soft_problem import SoftProblem, add_up, total
 from dfl.problem import ObservedCost
 
-__all__ = ["Money", "soft_optimum"]
+__all__ = ["BudgetConstraint", "OptimumBlock", "by_budget", "soft_optimum"]
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Money:
-    """What limits the shares.
+class BudgetConstraint:
+    """The budget that the shares must keep.
 
     Args:
         budget: money, float64. Shape ``(...)``.
@@ -30,21 +38,27 @@ class Money:
         start: the multiplier of the hard optimum, whose solver has checked the problems; None
             to check them here and make a first guess. Shape ``(...)``.
         differentiate: send gradients through the multiplier.
+        masked: revenue is minus infinity where a treatment is not allowed.
     """
 
     budget: Tensor
     observed: ObservedCost | None = None
     start: Tensor | None = None
     differentiate: bool = True
+    masked: bool = False
 
 
 def soft_optimum(
-    row_map: AbstractRowMap, revenue: Tensor, cost: Tensor, temperature: Tensor, money: Money
+    regulariser: AbstractRegulariser,
+    revenue: Tensor,
+    cost: Tensor,
+    temperature: Tensor,
+    within: BudgetConstraint,
 ) -> tuple[Tensor, Tensor]:
     """Return the shares that are best within the budget, and the multiplier.
 
     ``max_x sum_ij revenue_ij x_ij + temperature * sum_i bonus(x_i)  s.t.  sum_ij price_ij
-    x_ij <= budget``, rows on the simplex, price = cost: ``x_i = row_map((revenue_i -
+    x_ij <= budget``, rows on the simplex, price = cost: ``x_i = map((revenue_i -
     multiplier * cost_i) / temperature)`` at the smallest multiplier >= 0 that the budget
     allows. With another price, the same shares at a multiplier where ``sum_ij price_ij x_ij
     = budget``; where there is none, at that of the least spend met.
@@ -56,15 +70,15 @@ def soft_optimum(
     budget = kappa``. The temperature is held constant.
 
     Args:
-        row_map: the regulariser.
+        regulariser: the regulariser.
         revenue: in currency. Shape ``(..., N, M)``.
         cost: in currency, >= 0. Shape ``(..., N, M)``.
         temperature: of unit currency, > 0. Shape ``(...)``.
-        money: the budget.
+        within: the budget.
 
     Returns:
         Shares ``(..., N, M)``, multiplier ``(...)``, dtype of ``revenue``. Derivatives of all
-        orders in reverse, first ones forward; kinks of the row map apart.
+        orders in reverse, first ones forward; kinks of the regulariser apart.
 
     Raises:
         ShapeError: if observed costs are of other people.
@@ -81,12 +95,13 @@ def soft_optimum(
     shares, multiplier, _ = find(  # type: ignore[no-untyped-call]
         revenue,
         cost,
-        money.budget,
-        *columns_of(money.observed, revenue),
+        within.budget,
+        *columns_of(within.observed, revenue),
         temperature,
-        money.start,
-        row_map,
-        money.differentiate,
+        within.start,
+        regulariser,
+        within.differentiate,
+        within.masked,
     )
     return shares, multiplier
 
@@ -98,18 +113,19 @@ class _SoftOptimum(Function):
 
     @staticmethod
     def forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        revenue, cost, budget, *_, temperature, start, row_map, _ = inputs
-        columns: Columns = inputs[3:6]
+        revenue, cost, budget, *_, temperature, start, regulariser, _, masked = inputs
+        columns: ObservedColumns = inputs[3:6]
         if start is None:  # else the solver that found it has checked the problems
-            for _ in problems_of(revenue, cost, budget, columns):
+            gain, price = finite(revenue, cost) if masked else (revenue, cost)
+            for _ in problems_of(gain, price, budget, columns):
                 pass  # each is checked as it is made
-        problem = SoftProblem.of(row_map, revenue, cost, price_of(columns, cost), temperature)
+        problem = SoftProblem.of(regulariser, revenue, cost, charge_of(columns, cost), temperature)
         shares, multiplier, binds = problem.solve(budget, start)
         return shares.mT, multiplier.to(revenue.dtype), binds
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, cost, _, *columns, temperature, _, ctx.row_map, ctx.differentiate = inputs
+        _, cost, _, *columns, temperature, _, ctx.regulariser, ctx.differentiate, _ = inputs
         shares, multiplier, binds = output
         ctx.mark_non_differentiable(binds)
         ctx.set_materialize_grads(False)
@@ -126,22 +142,22 @@ class _SoftOptimum(Function):
         slope = torch.zeros_like(shares) if slope is None else slope
         whole = torch.is_grad_enabled()  # a graph is built: no pieces, nothing in place
         parts = blocks(shares.shape[-2], math.prod(shares.shape[:-2]), whole=whole)
-        people = [_people(ctx.row_map, saved, part) for part in parts]
+        parted = [_block(ctx.regulariser, saved, part) for part in parts]
         slopes = [arms_first(slope[..., part, :]) for part in parts]
         kappa = torch.zeros_like(saved[6], dtype=torch.float64)
         if ctx.differentiate:
-            kappa = _kappa(people, slopes, multiplier_slope, saved[7])
+            kappa = by_budget(parted, slopes, multiplier_slope, saved[7])
         if len(parts) == 1:
-            by_revenue, by_cost = people[0].pull(slopes[0], kappa)
+            by_revenue, by_cost = parted[0].pull(slopes[0], kappa)
         else:
             by_revenue, by_cost = (torch.empty_like(shares.mT) for _ in range(2))
-            for part, some, given in zip(parts, people, slopes, strict=True):
+            for part, some, given in zip(parts, parted, slopes, strict=True):
                 by_revenue[..., part], by_cost[..., part] = some.pull(given, kappa)
-        return by_revenue.mT, by_cost.mT, kappa, *(None,) * 7
+        return by_revenue.mT, by_cost.mT, kappa, *(None,) * 8
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, Tensor, None]:
-        everyone = _people(ctx.row_map, ctx.saved_tensors, slice(None))
+        everyone = _block(ctx.regulariser, ctx.saved_tensors, slice(None))
         revenue, cost = (
             torch.zeros_like(everyone.shares) if each is None else each.mT for each in tangents[:2]
         )
@@ -156,13 +172,117 @@ class _SoftOptimum(Function):
         return _SoftOptimum.apply(*moved), (0, 0, 0)  # type: ignore[no-untyped-call]
 
 
-def _people(row_map: AbstractRowMap, saved: tuple[Any, ...], part: slice) -> People:
+@final
+@dataclass(frozen=True, eq=False)
+class OptimumBlock:
+    """A block of people at a regularised optimum, where derivatives are taken.
+
+    ``x_i = map((revenue_i - multiplier * cost_i) / temperature)`` and, where the budget
+    binds, ``sum_ij price_ij x_ij = budget`` over all people. Everything is plain arithmetic
+    on what is held here, so that derivatives of these derivatives follow by themselves.
+
+    Args:
+        regulariser: the regulariser; ``J`` below is the Jacobian of its shares.
+        cost: in currency. Shape ``(..., M, N)``.
+        price: what shares are charged, None for the cost. Shape ``(..., M, N)``.
+        shares: columns on the simplex. Shape ``(..., M, N)``.
+        temperature: of unit currency, > 0, held constant. Shape ``(...)``.
+        multiplier: shape ``(...)``.
+    """
+
+    regulariser: AbstractRegulariser
+    cost: Tensor
+    price: Tensor | None
+    shares: Tensor
+    temperature: Tensor
+    multiplier: Tensor
+
+    def pull(self, slope: Tensor, kappa: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients in revenue and cost.
+
+        Args:
+            slope: gradient in the shares. Shape ``(..., M, N)``.
+            kappa: gradient in the budget. Shape ``(...)``.
+        """
+        per_share = kappa.to(slope.dtype)[..., None, None]
+        left = torch.addcmul(slope, per_share, self._charged, value=-1)
+        by_revenue = jacobian_product(self._weights, left) / self.temperature[..., None, None]
+        by_cost = by_revenue * -self.multiplier[..., None, None]
+        if self.price is None:
+            by_cost = torch.addcmul(by_cost, per_share, self.shares, value=-1)
+        return by_revenue, by_cost
+
+    def reaction(self, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``sum slope * J cost``, ``sum price * J cost`` and the latter's size.
+
+        Args:
+            slope: gradient in the shares. Shape ``(..., M, N)``.
+        """
+        spread_cost = jacobian_product(self._weights, self.cost)
+        gained = total(slope * spread_cost)
+        if self.price is None:  # nobody's fall is negative
+            fall = total(self.cost * spread_cost)
+            return gained, fall, fall
+        falls = (self.price * spread_cost).sum(dim=-2, keepdim=True)
+        return gained, total(falls), total(falls.detach().abs())
+
+    def push(
+        self, revenue: Tensor, cost: Tensor, budget: Tensor, binds: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the directional derivatives of shares and multiplier; these are all people.
+
+        Args:
+            revenue: direction. Shape ``(..., M, N)``.
+            cost: direction. Shape ``(..., M, N)``.
+            budget: direction. Shape ``(...)``.
+            binds: where the budget binds, None to hold the multiplier constant.
+        """
+        moved = revenue - self.multiplier[..., None, None] * cost
+        rise = torch.zeros_like(self.multiplier)
+        if binds is not None:
+            gained = (
+                total(jacobian_product(self._weights, self._charged) * moved)
+                - self.temperature * budget
+            )
+            if self.price is None:
+                gained = gained + self.temperature * total(self.shares * cost)
+            _, fall, size = self.reaction(moved)
+            rise = divide(gained, fall, size, binds).to(rise.dtype)
+        left = moved - rise[..., None, None] * self.cost
+        return jacobian_product(self._weights, left) / self.temperature[..., None, None], rise
+
+    @property
+    def _charged(self) -> Tensor:
+        return self.cost if self.price is None else self.price
+
+    @property
+    def _weights(self) -> Tensor:
+        return self.regulariser.weights(self.shares)
+
+
+def divide(gained: Tensor, fall: Tensor, size: Tensor, binds: Tensor) -> Tensor:
+    """Divide where the budget binds and spend falls as money gets dearer; 0 elsewhere.
+
+    Where nobody's shares react, or where logged spend rises, the multiplier has no derivative
+    that means anything.
+
+    Args:
+        gained: numerator. Shape ``(...)``.
+        fall: of the spend, times the temperature. Shape ``(...)``.
+        size: sum of its absolute terms. Shape ``(...)``.
+        binds: bool. Shape ``(...)``.
+    """
+    real = binds & (fall > torch.finfo(torch.float32).eps * size)
+    return torch.where(real, gained / torch.where(real, fall, 1), 0)
+
+
+def _block(regulariser: AbstractRegulariser, saved: tuple[Any, ...], part: slice) -> OptimumBlock:
     cost, *columns, temperature, shares, multiplier, _ = saved
     cost = cost[..., part, :]
     treatment, paid, weight = (None if each is None else each[..., part] for each in columns)
-    price = price_of((treatment, paid, weight), cost)
-    return People(
-        row_map,
+    price = charge_of((treatment, paid, weight), cost)
+    return OptimumBlock(
+        regulariser,
         arms_first(cost),
         None if price is None else arms_first(price),
         arms_first(shares[..., part, :]),
@@ -171,12 +291,15 @@ def _people(row_map: AbstractRowMap, saved: tuple[Any, ...], part: slice) -> Peo
     )
 
 
-def _kappa(
-    people: list[People], slopes: list[Tensor], multiplier_slope: Tensor | None, binds: Tensor
+def by_budget(
+    parted: list[OptimumBlock], slopes: list[Tensor], multiplier_slope: Tensor | None, binds: Tensor
 ) -> Tensor:
-    """Return ``(sum slope * J cost - temperature * multiplier_slope) / sum price * J cost``."""
-    found = [some.reaction(slope) for some, slope in zip(people, slopes, strict=True)]
+    """Return the gradient in the budget of an optimum that stands in blocks of people.
+
+    ``(sum slope * J cost - temperature * multiplier_slope) / sum price * J cost``.
+    """
+    found = [some.reaction(slope) for some, slope in zip(parted, slopes, strict=True)]
     gained, fall, size = (add_up(list(each)) for each in zip(*found, strict=True))
     if multiplier_slope is not None:
-        gained = gained - people[0].temperature * multiplier_slope
+        gained = gained - parted[0].temperature * multiplier_slope
     return divide(gained, fall, size, binds)

@@ -1,10 +1,11 @@
-"""What predicted outcomes say about the share of revenue in an increment, and means per arm."""
+"""Log-odds of revenue in revenue plus cost of an increment, and weighted means per arm."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
 from dfl.errors import InvalidValueError
+from dfl.layers.pricing.options import Softness
 from dfl.losses.base import LoggedBatch
 
 __all__ = ["arm_means", "increment_score", "shifted", "width_of"]
@@ -53,16 +54,20 @@ def arm_means(
     """
     received = one_hot(treatment, treatments).to(values.dtype) * weight.unsqueeze(-1)
     share = received / received.sum(dim=-2, keepdim=True)
-    return share.mT @ values
+    with torch.autocast(values.device.type, enabled=False):  # a product in bfloat16 is too crude
+        return share.mT @ values
 
 
-def width_of(batch: LoggedBatch, softness: float) -> Tensor:
-    """Return a share of the mean logged cost, in currency. Shape ``(...)``.
+def width_of(batch: LoggedBatch, softness: Softness) -> Tensor:
+    """Return the width in currency; relative to the mean logged cost. Shape ``(...)``.
 
     Raises:
         InvalidValueError: if every logged cost is 0.
     """
-    width = softness * batch.cost.mean(dim=-1)
+    mean = batch.cost.mean(dim=-1)
+    if softness.scale == "absolute":
+        return torch.full_like(mean, softness.temperature)
+    width = softness.temperature * mean
     if not bool((width > 0).all()):
         raise InvalidValueError(
             "batch.cost must be positive somewhere, got 0 in every row; without costs there is "

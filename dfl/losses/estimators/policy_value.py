@@ -1,26 +1,30 @@
 """Estimators of what a soft policy would earn, from randomised logs."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.layers.pricing.pricing import scores
+from dfl.layers.base import of_received
+from dfl.layers.pricing.priced import scores
 from dfl.losses.base import LoggedBatch
-from dfl.losses.estimators.matched_weight import matched_weight
-from dfl.losses.estimators.pseudo_scores import pseudo_scores
 
 __all__ = [
-    "ESTIMATORS",
+    "VALUE_ESTIMATORS",
     "Estimator",
+    "PseudoOutcome",
     "check_every_treatment_seen",
+    "matched_weight",
     "policy_value",
+    "pseudo_scores",
     "received_value",
 ]
 
 Estimator: TypeAlias = Literal["horvitz-thompson", "self-normalised", "doubly-robust"]
-ESTIMATORS: tuple[Estimator, ...] = ("horvitz-thompson", "self-normalised", "doubly-robust")
+VALUE_ESTIMATORS: tuple[Estimator, ...] = ("horvitz-thompson", "self-normalised", "doubly-robust")
+PseudoOutcome: TypeAlias = Literal["doubly-robust", "horvitz-thompson"]
 
 
 def policy_value(
@@ -60,7 +64,7 @@ def policy_value(
     multiplier = multiplier.detach()
     if estimator == "doubly-robust":
         return _doubly_robust(allocation, batch, multiplier)
-    received = allocation.gather(-1, batch.treatment.unsqueeze(-1)).squeeze(-1)
+    received = of_received(allocation, batch.treatment)
     outcome = batch.revenue - multiplier[..., None] * batch.cost
     return received_value(received, outcome, batch.weight, estimator)
 
@@ -138,3 +142,85 @@ def _doubly_robust(allocation: Tensor, batch: LoggedBatch, multiplier: Tensor) -
     own = (allocation.detach() * values).sum(dim=-1, keepdim=True)
     gains = (allocation * (values - own)).sum(dim=-1)
     return (gains + own.squeeze(-1)).mean(dim=-1)
+
+
+def pseudo_scores(
+    predicted: Tensor,  # (..., N, M)
+    batch: LoggedBatch,
+    multiplier: Tensor,  # (...)
+    kind: PseudoOutcome,
+) -> Tensor:  # (..., N, M)
+    """Return ``revenue - multiplier * cost`` of every treatment, by inverse propensity weights.
+
+    With ``y_i`` that score of the logged outcome and ``w_i`` the inverse propensity:
+    horvitz-thompson ``s_ij = 1[t_i = j] w_i y_i``; doubly-robust ``s_ij = m_ij + 1[t_i = j] w_i
+    (y_i - m_ij)`` with ``m`` the scores of the batch's baseline or, without one, the predictions.
+    On randomised rows both have the true score as their mean, given the features and an ``m``
+    that did not see these outcomes.
+
+    Args:
+        predicted: predicted scores, in currency, without a graph. Shape ``(..., N, M)``.
+        batch: logged outcomes ``(..., N)``.
+        multiplier: price of money. Shape ``(...)``.
+        kind: which of the two.
+
+    Source:
+        Robins, Rotnitzky and Zhao (1994), doi:10.1080/01621459.1994.10476818.
+    """
+    observed = batch.revenue - multiplier[..., None] * batch.cost
+    base = torch.zeros_like(predicted) if kind == "horvitz-thompson" else predicted
+    if kind == "doubly-robust" and not (
+        batch.baseline_revenue is None or batch.baseline_cost is None
+    ):
+        base = scores(batch.baseline_revenue, batch.baseline_cost, multiplier).to(predicted)
+    received = batch.treatment.unsqueeze(-1)
+    missing = batch.weight * (observed - of_received(base, batch.treatment))
+    return base.scatter_add(-1, received, missing.unsqueeze(-1).to(base.dtype))
+
+
+def matched_weight(weighted: Tensor) -> Tensor:  # (..., N) -> (...)
+    """Return the sum over people, and refuse a policy that nobody was seen to follow.
+
+    Args:
+        weighted: weight times share of the treatment received, >= 0. Shape ``(..., N)``.
+
+    Returns:
+        Sum > 0, with derivatives of all orders. Shape ``(...)``.
+
+    Raises:
+        InvalidValueError: if a sum is 0.
+    """
+    found: Tensor = _Sum.apply(weighted)  # type: ignore[no-untyped-call]
+    return found
+
+
+@final
+class _Sum(Function):
+    """A function, so that the check sees plain numbers under `torch.func.vmap` too."""
+
+    @staticmethod
+    def forward(weighted: Tensor) -> Tensor:
+        total = weighted.sum(dim=-1)
+        if bool((total <= 0).any()):
+            raise InvalidValueError(
+                "some logged person must have received the treatment that the policy chooses, "
+                f"got none in {weighted.shape[-1]} rows; take larger batches, a softer layer, or "
+                "the estimator horvitz-thompson."
+            )
+        return total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.rows = inputs[0].shape[-1]
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        return slope.unsqueeze(-1).expand(*slope.shape, ctx.rows)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return tangent.sum(dim=-1)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], weighted: Tensor) -> tuple[Tensor, int]:
+        return _Sum.apply(weighted.movedim(in_dims[0], 0)), 0  # type: ignore[no-untyped-call]

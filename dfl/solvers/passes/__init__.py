@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import torch
 
+from dfl.checks import check_choice
 from dfl.errors import InvalidValueError, MissingExtraError
 from dfl.solvers.passes.base import AbstractPasses, Sifted
 from dfl.solvers.passes.eager import TorchPasses, cheapest, tournament
@@ -28,8 +29,7 @@ def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
         InvalidValueError: if the back end does not exist, or not for this device.
         MissingExtraError: if numba was asked for and is not installed.
     """
-    if backend not in get_args(Backend):
-        raise InvalidValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}.")
+    check_choice("backend", backend, get_args(Backend))
     installed, on_cpu = find_spec("numba") is not None, device.type == "cpu"
     if backend == "numba" and not installed:
         raise MissingExtraError(

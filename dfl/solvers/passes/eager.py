@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
+from dfl.scale import Chunks
 from dfl.solvers.passes.base import AbstractPasses, Along, Sifted, most_others
 
 __all__ = ["TorchPasses"]
 
 # On the CPU, so many numbers at a time: they stay in cache, and torch, which starts threads from
 # 32,768 on, works on them alone; waiting for threads costs more where other programs run.
-_CHUNK_NUMBERS = 30_000
+_IN_CACHE = Chunks(30_000)
+_ROUNDING = 32  # of the largest score: some five times what two scores and a quotient need
 
 
 @final
@@ -21,7 +23,9 @@ class TorchPasses(AbstractPasses):
 
     def decide(self, revenue: Tensor, cost: Tensor, price: float) -> Tensor:
         """Choose the best treatment of each person at a price."""
-        return tournament(revenue, cost, revenue.new_tensor(price))
+        if revenue.device.type != "cpu" or not revenue.shape[0]:
+            return tournament(revenue, cost, revenue.new_tensor(price))
+        return _by_scores(revenue, cost, price)
 
     def sift(self, revenue: Tensor, cost: Tensor, low: float, high: float) -> Sifted | None:
         """Compare everyone's best treatment at two prices."""
@@ -49,10 +53,9 @@ class TorchPasses(AbstractPasses):
 
 def chunks(revenue: Tensor) -> list[slice]:
     """Cut the rows of ``(N, M)`` into pieces to work on one after another, at least one."""
-    everyone = max(revenue.shape[0], 1)
-    on_cpu = revenue.device.type == "cpu"
-    size = max(_CHUNK_NUMBERS // revenue.shape[1], 1) if on_cpu else everyone
-    return [slice(start, start + size) for start in range(0, everyone, size)]
+    if revenue.device.type != "cpu" or not revenue.shape[0]:
+        return [slice(None)]
+    return list(_IN_CACHE.of(*revenue.shape))
 
 
 def sifted(
@@ -87,6 +90,32 @@ def tournament(revenue: Tensor, cost: Tensor, price: Tensor) -> Tensor:
         best_cost = torch.where(wins, cost[..., j], best_cost)
         choice.masked_fill_(wins, j)
     return choice
+
+
+def _by_scores(revenue: Tensor, cost: Tensor, price: float) -> Tensor:
+    """Hold a `tournament` for those alone whose two best scores are equal but for rounding.
+
+    Who leads by more than scores and quotients can round wins every match. Treatments within
+    that of the best are counted and told apart by one product with ``M, M + 1, ...``: below
+    ``2 M`` it is one treatment.
+    """
+    treatments, kind = revenue.shape[1], torch.finfo(revenue.dtype)
+    earned, paid = (float(torch.stack(one.aminmax()).abs().max()) for one in (revenue, cost))
+    size = earned + price * paid
+    if not size < kind.max / 4:  # differences could overflow, or are no numbers
+        return tournament(revenue, cost, revenue.new_tensor(price))
+    rounding = _ROUNDING * (kind.eps * size + kind.tiny * (1 + paid))
+    name = torch.arange(treatments, 2 * treatments).to(revenue)
+    found = torch.empty(revenue.shape[0], dtype=revenue.dtype)
+    together = Chunks(120_000) if torch.get_num_threads() == 1 else _IN_CACHE
+    for part in together.of(*revenue.shape):
+        score = torch.sub(revenue[part], cost[part], alpha=price)
+        near = score.ge_(score.amax(dim=1, keepdim=True).sub_(rounding))
+        torch.mv(near, name, out=found[part])
+    choice = found.long().sub_(treatments)
+    tied = (choice >= treatments).nonzero()[:, 0]
+    again = revenue.index_select(0, tied), cost.index_select(0, tied)
+    return choice.index_copy_(0, tied, tournament(*again, revenue.new_tensor(price)))
 
 
 def cheapest(revenue: Tensor, cost: Tensor) -> Tensor:  # (..., N, M) twice -> (..., N)

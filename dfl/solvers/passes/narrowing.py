@@ -9,6 +9,7 @@ from torch import Tensor
 from dfl.budget_path import BudgetPath
 from dfl.errors import InfeasibleBudgetError
 from dfl.problem import Allocation
+from dfl.scale import over_ranks
 from dfl.solvers.passes import AbstractPasses
 
 __all__ = ["budget_path", "narrow"]
@@ -74,8 +75,10 @@ def _settle(
     if sifted is None:
         return None
     others = sifted.others
+    kept = torch.tensor([sifted.cost, sifted.revenue], dtype=torch.float64)
+    cost_kept, revenue_kept = over_ranks(kept).tolist()
     try:
-        rest = narrow(sifted.others_revenue, sifted.others_cost, budget - sifted.cost, passes)
+        rest = narrow(sifted.others_revenue, sifted.others_cost, budget - cost_kept, passes)
     except InfeasibleBudgetError:  # the choices at the bracket's upper end cost too much
         return None
     if not low <= float(rest.multiplier) <= high:
@@ -84,9 +87,9 @@ def _settle(
     return Allocation(
         choice=sifted.choice.index_copy_(0, others, rest.choice),
         multiplier=rest.multiplier,
-        revenue=rest.revenue + sifted.revenue,
-        cost=rest.cost + sifted.cost,
-        upper_bound=rest.upper_bound + sifted.revenue,
+        revenue=rest.revenue + revenue_kept,
+        cost=rest.cost + cost_kept,
+        upper_bound=rest.upper_bound + revenue_kept,
         split=split and replace(split, row=int(others[split.row])),
     )
 

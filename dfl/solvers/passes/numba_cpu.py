@@ -7,11 +7,12 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
 from dfl.solvers.passes.base import AbstractPasses, Along, Sifted, most_others
+from dfl.solvers.passes.cached import cached_njit
+from dfl.solvers.passes.numba_wide import decide_wide, sift_wide
 from dfl.solvers.passes.radix import falling_order
 
 __all__ = ["NumbaPasses"]
@@ -19,12 +20,11 @@ __all__ = ["NumbaPasses"]
 # What makes the loops over people run on vectors of them: the number of treatments is the length
 # of a tuple and so known to the compiler, positions are unsigned, inputs lie flat, branches are
 # written as choices, and sums may be taken in another order. Nothing else is relaxed.
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
-_compiled_with_sums = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
-)
+_compiled = cached_njit(nogil=True, error_model="numpy")
+_compiled_with_sums = cached_njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 _U = np.uint64
 _BLOCK = 2048  # rows; few enough to stay in cache
+_UNROLLED = 8  # treatments; the compiler makes no vectors of loops over more
 _LARGEST = np.finfo(np.float64).max
 Array = npt.NDArray[Any]
 
@@ -37,7 +37,10 @@ class NumbaPasses(AbstractPasses):
         """Choose the best treatment of each person at a price."""
         flat, arms = _flat(revenue, cost)
         choice = np.empty(revenue.shape[0], np.int64)
-        _decide(*flat, arms, flat[0].dtype.type(price), choice)
+        if len(arms) > _UNROLLED:
+            decide_wide(*flat, len(arms), flat[0].dtype.type(price), choice)
+        else:
+            _decide(*flat, arms, flat[0].dtype.type(price), choice)
         return torch.from_numpy(choice)
 
     def sift(self, revenue: Tensor, cost: Tensor, low: float, high: float) -> Sifted | None:
@@ -47,6 +50,8 @@ class NumbaPasses(AbstractPasses):
         most = most_others(revenue.shape[0])
         others = np.empty(most, np.int64)
         rows = [np.empty((most, len(arms)), flat[0].dtype) for _ in flat]
+        if len(arms) > _UNROLLED:
+            arms = ()  # their number is told by the rows
         found, kept_cost, kept_revenue = _sift(*flat, arms, low, high, choice, others, *rows)
         if found > most:
             return None
@@ -140,16 +145,19 @@ def _sift(
     others: Array, others_revenue: Array, others_cost: Array,
 ) -> Any:  # fmt: skip
     """Sift block by block, copying those who differ while their rows are in cache."""
-    m = len(arms)
+    m = others_revenue.shape[1]
     found, kept_cost, kept_revenue = 0, 0.0, 0.0
     differs = np.empty(_BLOCK, np.bool_)
     words = differs.view(np.uint64)
     for start in range(0, choice.shape[0], _BLOCK):
         end = min(start + _BLOCK, choice.shape[0])
-        block_cost, block_revenue = _sift_block(
-            revenue[start * m : end * m], cost[start * m : end * m], arms, low, high,
-            choice[start:end], differs,
-        )  # fmt: skip
+        rows = revenue[start * m : end * m], cost[start * m : end * m]
+        if len(arms) == 0:
+            block_cost, block_revenue = sift_wide(*rows, m, low, high, choice[start:end], differs)
+        else:
+            block_cost, block_revenue = _sift_block(
+                *rows, arms, low, high, choice[start:end], differs
+            )
         kept_cost += block_cost
         kept_revenue += block_revenue
         differs[end - start :] = False

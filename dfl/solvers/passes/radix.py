@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from dfl.solvers.passes.cached import cached_njit
 
 __all__ = ["falling_order"]
 
 Array = npt.NDArray[Any]
-_compiled = njit(cache=True, nogil=True)
+_compiled = cached_njit(nogil=True)
 _DIGIT, _BUCKETS = np.uint32(11), 2048  # three digits of 11 bits cover the 32 leading bits
 _U = np.uint64
 

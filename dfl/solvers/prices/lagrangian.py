@@ -1,6 +1,7 @@
 """The Lagrangian of an allocation problem: everyone's best treatment at given prices."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dfl.problem import AllocationProblem
+from dfl.scale import Chunks, over_ranks
 
 __all__ = ["Evaluation", "Extremes", "Lagrangian"]
 
@@ -126,16 +128,28 @@ class Lagrangian:
             "min_return",
         ]
 
-    def chunks(self) -> list[slice]:
+    def chunks(self) -> Iterator[slice]:
         """Cut the rows into runs whose float64 copies are small."""
-        size = _CUDA_CHUNK if self.revenue.is_cuda else _CPU_CHUNK
-        step = max(size // (self.revenue.shape[1] * (self.cost.shape[2] + 1)), 256)
-        return [slice(start, start + step) for start in range(0, self.rows, step)]
+        width = self.revenue.shape[1] * (self.cost.shape[2] + 1)
+        numbers = _CUDA_CHUNK if self.revenue.is_cuda else _CPU_CHUNK
+        return Chunks(max(numbers, 256 * width)).of(self.rows, width)
 
     def take(self, rows: Tensor) -> "Lagrangian":
         """Return the same constraints, limits included, over some of the people."""
         choices = None if self.choices is None else self.choices[rows]
         return replace(self, revenue=self.revenue[rows], cost=self.cost[rows], choices=choices)
+
+    def amounts(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """Return revenue and cost of some people, float64.
+
+        Returns:
+            Revenue, ``(n, M)``, minus infinity where a treatment is not allowed; and cost,
+            ``(n, M, K)``.
+        """
+        revenue, cost = self.revenue[rows].double(), self.cost[rows].double()
+        if self.choices is not None:
+            revenue = revenue.masked_fill(~self.choices[rows], -torch.inf)
+        return revenue, cost
 
     def uses(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Return revenue and use of every constraint by some people, float64.
@@ -144,43 +158,44 @@ class Lagrangian:
             Revenue, ``(n, M)``, minus infinity where a treatment is not allowed; and use,
             ``(n, M, C)``.
         """
-        revenue, cost = self.revenue[rows].double(), self.cost[rows].double()
+        revenue, cost = self.amounts(rows)
         place = torch.eye(revenue.shape[1], dtype=torch.float64, device=revenue.device)
-        floor = self.min_return * cost.sum(dim=2, keepdim=True) - revenue[..., None]
-        use = torch.cat([cost, place.expand(revenue.shape[0], -1, -1), floor], dim=2)
-        if self.choices is not None:
-            revenue = revenue.masked_fill(~self.choices[rows], -torch.inf)
-        return revenue, use
+        earned = self.revenue[rows].double()[..., None]
+        floor = self.min_return * cost.sum(dim=2, keepdim=True) - earned
+        return revenue, torch.cat([cost, place.expand(revenue.shape[0], -1, -1), floor], dim=2)
 
     def totals(self, choice: Tensor) -> tuple[float, Tensor]:
         """Return revenue of a choice, and what it uses of each constraint."""
         budgets = self.cost.shape[2]
-        revenue, spent = 0.0, torch.zeros(budgets, dtype=torch.float64)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.revenue.device)
+        spent = sums.new_zeros(budgets)
         for part in self.chunks():
             taken = choice[part, None]
-            revenue += float(self.revenue[part].gather(1, taken).sum(dtype=torch.float64))
+            sums[0] += self.revenue[part].gather(1, taken).sum(dtype=torch.float64)
             cost = self.cost[part].gather(1, taken[..., None].expand(-1, -1, budgets))
-            spent += cost.sum(dim=(0, 1), dtype=torch.float64).cpu()
-        return revenue, self._usage(revenue, spent, choice)
+            spent += cost.sum(dim=(0, 1), dtype=torch.float64)
+        earned, _, _, usage = self._usage(sums, spent, choice)
+        return earned, usage
 
     def extremes(self) -> Extremes:
         """Return bounds that hold person by person."""
-        least = most = size = 0.0
-        floor, ceiling = torch.zeros_like(self.limit), torch.zeros_like(self.limit)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.revenue.device)
+        floor, ceiling = (torch.zeros_like(self.limit, device=sums.device) for _ in range(2))
         for part in self.chunks():
             revenue, use = self.uses(part)
             banned = revenue.isinf()
-            least += float(revenue.masked_fill(banned, torch.inf).amin(1).sum())
-            most += float(revenue.amax(1).sum())
-            size += float(revenue.masked_fill(banned, 0).abs().amax(1).sum())
+            sums[0] += revenue.masked_fill(banned, torch.inf).amin(1).sum()
+            sums[1] += revenue.amax(1).sum()
+            sums[2] += revenue.masked_fill(banned, 0).abs().amax(1).sum()
             if self.choices is None:
-                floor += use.amin(1).sum(0).cpu()
-                ceiling += use.amax(1).sum(0).cpu()
+                floor += use.amin(1).sum(0)
+                ceiling += use.amax(1).sum(0)
             else:
                 banned = banned[..., None]
-                floor += use.masked_fill(banned, torch.inf).amin(1).sum(0).cpu()
-                ceiling += use.masked_fill(banned, -torch.inf).amax(1).sum(0).cpu()
-        return Extremes(least, most, size, floor, ceiling)
+                floor += use.masked_fill(banned, torch.inf).amin(1).sum(0)
+                ceiling += use.masked_fill(banned, -torch.inf).amax(1).sum(0)
+        everyone = over_ranks(torch.cat([sums, floor, ceiling])).cpu()
+        return Extremes(*everyone[:3].tolist(), *everyone[3:].chunk(2))
 
     def evaluate(self, prices: Tensor) -> Evaluation:
         """Let everyone choose at given prices.
@@ -195,8 +210,8 @@ class Lagrangian:
         per_place = prices[budgets:-1].to(device)
         choice = torch.empty(self.rows, dtype=torch.int64, device=device)
         margin = torch.empty(self.rows, dtype=torch.float32, device=device)
-        revenue = score = size = torch.zeros((), dtype=torch.float64, device=device)
-        spent = torch.zeros(budgets, dtype=torch.float64, device=device)
+        sums = torch.zeros(3, dtype=torch.float64, device=device)
+        spent = sums.new_zeros(budgets)
         for part in self.chunks():
             earned = self.revenue[part].double().reshape(-1)
             cost = self.cost[part].double().reshape(-1, budgets)
@@ -208,19 +223,45 @@ class Lagrangian:
             choice[part], margin[part] = taken, best - second
             at = torch.arange(taken.shape[0], device=device) * treatments + taken
             earned = earned[at]
-            revenue, score = revenue + earned.sum(), score + best.sum()
-            size, spent = size + earned.abs().sum(), spent + cost[at].sum(dim=0)
-        usage = self._usage(float(revenue), spent.cpu(), choice)
+            sums += torch.stack([earned.sum(), best.sum(), earned.abs().sum()])
+            spent += cost[at].sum(dim=0)
+        revenue, score, size, usage = self._usage(sums, spent, choice)
         paid = float(prices @ torch.where(self.limit.isfinite(), self.limit, 0))
         places = float((prices[budgets:-1] * usage[budgets:-1]).sum())
-        size_of_terms = weight * float(size) + float(spent @ per_cost) + places + abs(paid)
-        value = paid + float(score) + _ROUNDING * size_of_terms
-        return Evaluation(prices, value, float(revenue), usage, choice, margin)
+        size_of_terms = weight * size + float(usage[:budgets] @ per_cost.cpu()) + places + abs(paid)
+        value = paid + score + _ROUNDING * size_of_terms
+        return Evaluation(prices, value, revenue, usage, choice, margin)
 
-    def _usage(self, revenue: float, spent: Tensor, choice: Tensor) -> Tensor:
-        count = torch.bincount(choice, minlength=self.revenue.shape[1]).cpu().double()
-        floor = torch.tensor([self.min_return * math.fsum(spent.tolist()) - revenue])
-        return torch.cat([spent, count, floor.double()])
+    def alike(self, choice: Tensor) -> Tensor:
+        """Return a number per person, equal for identical people with the same treatment.
+
+        Args:
+            choice: treatment of each person, int64, shape ``(N,)``.
+
+        Returns:
+            A random mix of all that is known of a person. float64, shape ``(N,)``.
+        """
+        key = torch.empty(self.rows, dtype=torch.float64, device=self.revenue.device)
+        numbers = self.revenue.shape[1] * (self.cost.shape[2] + 2) + 1
+        weight = torch.rand(numbers, generator=torch.Generator().manual_seed(0)).to(key)
+        for part in self.chunks():
+            known = [self.revenue[part], self.cost[part].flatten(1), choice[part, None]]
+            if self.choices is not None:
+                known.append(self.choices[part])
+            mixed = torch.cat([one.double() for one in known], dim=1)
+            key[part] = (mixed * weight[: mixed.shape[1]]).sum(dim=1)
+        return key
+
+    def _usage(
+        self, sums: Tensor, spent: Tensor, choice: Tensor
+    ) -> tuple[float, float, float, Tensor]:
+        """Add up over ranks: the sums, revenue first, and what is used of each constraint."""
+        count = torch.bincount(choice, minlength=self.revenue.shape[1])
+        everyone = over_ranks(torch.cat([sums, spent, count.to(spent)])).cpu()
+        revenue, score, size = everyone[:3].tolist()
+        spent, count = everyone[3 : -len(count)], everyone[-len(count) :]
+        floor = spent.new_tensor([self.min_return * math.fsum(spent.tolist()) - revenue])
+        return revenue, score, size, torch.cat([spent, count, floor])
 
 
 def _two_best(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # (M, n) -> three of (n,)

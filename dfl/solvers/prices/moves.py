@@ -6,13 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array, csc_array
+from scipy.sparse import csc_array, csr_array, diags_array, hstack
 from torch import Tensor
 
+from dfl.scale import power_of_two
 from dfl.solvers.prices.lagrangian import Lagrangian
 
 __all__ = ["Moves", "searched"]
 
+_KINDS = 64  # of people whose moves are searched exactly
 _NODES = 1000  # of the search tree: a limit in nodes and not in seconds gives equal answers
 
 
@@ -26,75 +28,126 @@ class Moves:
         choice: treatment of everyone, int64, shape ``(N,)``.
 
     Attributes:
-        person: position in ``rows`` of each move, int64 on the CPU, shape ``(moves,)``.
-        treatment: where it leads, int64 on the CPU.
+        person: position in ``rows`` of each move, int64, shape ``(moves,)``, rising.
+        treatment: where it leads, int64.
         gain: revenue it adds, float64.
         extra: what it uses more of each active constraint, shape ``(moves, active)``.
+        units: size of these uses, powers of two, shape ``(active,)``.
+        currency: size of the gains, a power of two: scaling by it rounds nothing.
     """
 
     def __init__(self, lagrangian: Lagrangian, rows: Tensor, choice: Tensor) -> None:
-        revenue, use = lagrangian.uses(rows)
+        revenue, cost = lagrangian.amounts(rows)
         stay = choice[rows, None]
         gain = revenue - revenue.gather(1, stay)
-        extra = use - use.gather(1, stay[..., None].expand(-1, -1, use.shape[2]))
+        money = cost - cost.gather(1, stay[..., None].expand(-1, -1, cost.shape[2]))
         possible = gain.isfinite() & (torch.arange(gain.shape[1], device=gain.device) != stay)
-        self.person, self.treatment = possible.cpu().nonzero(as_tuple=True)
+        self.person, self.treatment = (at.numpy() for at in possible.cpu().nonzero(as_tuple=True))
         self.gain: NDArray[np.float64] = gain[possible].cpu().numpy()
-        self.extra: NDArray[np.float64] = extra[possible].cpu()[:, lagrangian.active].numpy()
         self.people = rows.shape[0]
+        leaves = stay.cpu().numpy()[self.person, 0]
+        self.extra = self._uses(lagrangian, money[possible].cpu().numpy(), leaves)
+        sizes = np.zeros(self.extra.shape[1])
+        np.maximum.at(sizes, self.extra.indices, np.abs(self.extra.data))
+        self.units = _units(sizes)
+        self.currency = float(_units(np.abs(self.gain).max(initial=0, keepdims=True))[0])
 
-    @property
-    def units(self) -> NDArray[np.float64]:
-        """Size of the uses of each active constraint, a power of two, shape ``(active,)``."""
-        return np.array([_power_of_two(column) for column in self.extra.T])
-
-    @property
-    def currency(self) -> float:
-        """Size of the gains, a power of two: scaling by it rounds nothing."""
-        return _power_of_two(self.gain)
-
-    def by_person(self) -> coo_array[np.float64, tuple[int, int]]:
-        """Return the matrix that adds up the moves of each person, ``(n, moves)``."""
+    def _uses(
+        self, lagrangian: Lagrangian, money: NDArray[np.float64], leaves: NDArray[np.int64]
+    ) -> csr_array:
+        """Return the uses: those of money are dense, a place is taken and another one left."""
         moves = np.arange(self.gain.shape[0])
-        return coo_array(
-            (np.ones(moves.size), (self.person.numpy(), moves)), shape=(self.people, moves.size)
+        floor = lagrangian.min_return * money.sum(axis=1, keepdims=True) - self.gain[:, None]
+        ones = (
+            (np.ones(moves.size), (moves, self.treatment)),
+            (np.ones(moves.size), (moves, leaves)),
         )
+        shape = (moves.size, lagrangian.revenue.shape[1])
+        places = csr_array(ones[0], shape=shape) - csr_array(ones[1], shape=shape)
+        parts = [csr_array(money), places, csr_array(floor)]
+        return csr_array(hstack(parts, format="csc")[:, lagrangian.active.numpy()])
+
+    @property
+    def scaled(self) -> csr_array:
+        """The uses in their units, shape ``(moves, active)``."""
+        return csr_array(self.extra @ diags_array(1 / self.units))
 
 
-def searched(lagrangian: Lagrangian, rows: Tensor, choice: Tensor) -> Tensor:
-    """Find the best feasible choices of a few people by branch and bound.
+def searched(lagrangian: Lagrangian, margin: Tensor, choice: Tensor) -> Tensor:
+    """Find the best feasible choices of a few kinds of people by branch and bound.
+
+    Identical people with the same treatment are one kind, of whom any number may move: ties
+    make no work. The kinds nearest to a tie are searched, everyone where there are few.
 
     Args:
         lagrangian: the constraints.
-        rows: the people who may move, int64, shape ``(n,)``.
+        margin: what a person's best move may lose, infinity without a move. Shape ``(N,)``.
         choice: treatment of everyone, int64, shape ``(N,)``.
 
     Returns:
         The new choice of everyone; the old one where none was found within the limit of nodes.
     """
-    moves = Moves(lagrangian, rows, choice)
+    free = margin.isfinite().nonzero()[:, 0]
+    _, kind, count = torch.unique(
+        lagrangian.alike(choice)[free], return_inverse=True, return_counts=True
+    )
+    members = free[kind.argsort(stable=True)]
+    last = count.cumsum(0)
+    nearest = margin[members[last - count]].argsort(stable=True)[:_KINDS]
+    start = (last - count)[nearest]
+    moves = Moves(lagrangian, members[start], choice)
     if moves.gain.shape[0] == 0:
         return choice
-    usage = lagrangian.totals(choice)[1]
-    left = (lagrangian.limit - usage)[lagrangian.active].numpy()
-    found = milp(
-        -moves.gain / moves.currency,
-        constraints=[
-            LinearConstraint((moves.extra / moves.units).T, -np.inf, left / moves.units),
-            LinearConstraint(csc_array(moves.by_person()), -np.inf, 1),
-        ],
-        bounds=Bounds(0, 1),
-        integrality=np.ones(moves.gain.shape[0], dtype=np.int64),
-        options={"node_limit": _NODES},
-    )
-    if found.x is None:
-        return choice
-    made = torch.from_numpy(np.asarray(found.x) > 0.5)
-    choice = choice.clone()
-    choice[rows[moves.person[made].to(rows.device)]] = moves.treatment[made].to(choice.device)
+    left = (lagrangian.limit - lagrangian.totals(choice)[1])[lagrangian.active].numpy()
+    made = _best_numbers(moves, left, count[nearest].cpu().double().numpy())
+    choice, first = choice.clone(), start.tolist()
+    for move in np.flatnonzero(made):
+        one, many = int(moves.person[move]), int(made[move])
+        choice[members[first[one] : first[one] + many]] = int(moves.treatment[move])
+        first[one] += many
     return choice
 
 
-def _power_of_two(amount: NDArray[np.float64]) -> float:
-    size = float(np.abs(amount).max(initial=0.0))
-    return float(2.0 ** np.clip(np.round(np.log2(size)), -400, 400)) if size > 0 else 1.0
+def _best_numbers(
+    moves: Moves, left: NDArray[np.float64], most: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return how often to make each move, never where no numbers were found.
+
+    Moves that use more than there would be left after all others are out: without them, the
+    units are those of what is possible, far above the tolerance of the search.
+
+    Args:
+        moves: of some kinds of people.
+        left: of each active constraint; negative where it is violated.
+        most: people of each kind.
+    """
+    extra = moves.extra.toarray()
+    relief = np.zeros((most.size, left.size))
+    np.maximum.at(relief, moves.person, -extra)
+    kept = np.flatnonzero((extra <= left + most @ relief).all(axis=1))
+    made = np.zeros(moves.gain.shape[0], dtype=np.int64)
+    if kept.size:
+        units = _units(np.abs(extra[kept]).max(axis=0))
+        people = moves.person[kept], np.arange(kept.size)
+        found = milp(
+            -moves.gain[kept] / moves.currency,
+            constraints=[
+                LinearConstraint((extra[kept] / units).T, -np.inf, left / units),
+                LinearConstraint(
+                    csc_array((np.ones(kept.size), people), shape=(most.size, kept.size)),
+                    -np.inf,
+                    most,
+                ),
+            ],
+            bounds=Bounds(0, most[moves.person[kept]]),
+            integrality=np.ones(kept.size, dtype=np.int64),
+            options={"node_limit": _NODES},
+        )
+        if found.x is not None:
+            made[kept] = np.round(found.x)
+    return made
+
+
+def _units(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a unit for each size, kept within what quotients can bear."""
+    return power_of_two(torch.from_numpy(sizes)).clip(2.0**-400, 2.0**400).numpy()

@@ -7,18 +7,19 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dfl.scale import Chunks
 from dfl.solvers.prices.lagrangian import Evaluation, Lagrangian
 from dfl.solvers.prices.moves import searched
 
-__all__ = ["repaired"]
+__all__ = ["repair_at_prices"]
 
 _POOL = 2048  # people looked at together, nearest to a tie first
+_NUMBERS = 1 << 22  # uses held of them, so that many capacities take no more
 _ROUNDS = 256
 _ENOUGH = 1e-5  # gap below which no more people are looked at
-_SEARCHED = 48  # people whose moves are searched exactly where single moves do not suffice
 
 
-def repaired(
+def repair_at_prices(
     lagrangian: Lagrangian, limit: Tensor, best: Evaluation, choice: Tensor
 ) -> tuple[Tensor, bool]:
     """Move people until every constraint holds, then to more revenue while it fits.
@@ -40,7 +41,8 @@ def repaired(
         The new choice, and whether it meets every constraint.
     """
     choice, usage = choice.clone(), lagrangian.totals(choice)[1]
-    for rows in _pools(best.margin):
+    together = max(_NUMBERS // (lagrangian.revenue.shape[1] * len(lagrangian.active)), 64)
+    for rows in _pools(best.margin, min(together, _POOL)):
         if rows.shape[0] == 0:
             break
         pool = _Pool.of(lagrangian, best.prices, rows, choice)
@@ -53,7 +55,7 @@ def repaired(
         if feasible and best.value - revenue <= _ENOUGH * abs(best.value):
             break
     if not _is_feasible(lagrangian, choice):
-        choice = searched(lagrangian, next(_pools(best.margin))[:_SEARCHED], choice)
+        choice = searched(lagrangian, best.margin, choice)
     return choice, _is_feasible(lagrangian, choice)
 
 
@@ -61,15 +63,15 @@ def _is_feasible(lagrangian: Lagrangian, choice: Tensor) -> bool:
     return bool((lagrangian.totals(choice)[1] <= lagrangian.limit).all())
 
 
-def _pools(margin: Tensor) -> Iterator[Tensor]:
+def _pools(margin: Tensor, size: int) -> Iterator[Tensor]:
     """Give out the people who have a second choice, nearest to a tie first."""
-    first = margin.topk(min(_POOL, margin.shape[0]), largest=False)
+    first = margin.topk(min(size, margin.shape[0]), largest=False)
     yield first.indices[first.values.isfinite()]
-    if margin.shape[0] > _POOL:
+    if margin.shape[0] > size:
         order = margin.argsort()
-        rest = order[margin[order].isfinite()][_POOL:]
-        for start in range(0, rest.shape[0], 8 * _POOL):
-            yield rest[start : start + 8 * _POOL]
+        rest = order[margin[order].isfinite()][size:]
+        for part in Chunks(8 * size).of(rest.shape[0]):
+            yield rest[part]
 
 
 @final

@@ -10,7 +10,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, diags_array
 
 from dfl.errors import InfeasibleProblemError
-from dfl.solvers.sparse.rounding import fill_up, first_best, repair
+from dfl.solvers.sparse.rounding import fill_up, first_best, repair_columns
 from dfl.solvers.sparse.sparse_model import NOTHING, Floats, Ints, SparseModel, infeasible
 
 __all__ = ["Cut", "Incumbent", "branch_and_bound"]
@@ -94,7 +94,7 @@ def branch_and_bound(
         broken = np.flatnonzero(model.used(found) > model.limit)
         if not broken.size:
             return best.better(model, found)
-        repaired = repair(model, found)
+        repaired = repair_columns(model, found)
         best = best.better(model, None if repaired is None else fill_up(model, repaired, prices))
         if result.status == _LIMIT_REACHED:
             break

@@ -57,7 +57,8 @@ class Highs:
         if result.status == _LIMIT_REACHED:
             raise NotConvergedError(out_of_time("HiGHS", self.time_limit))
         raise NotConvergedError(
-            f"HiGHS failed on the relaxation: {result.message} Raise tolerance, or use dual-ascent."
+            f"HiGHS failed on the relaxation: {result.message} Raise tolerance, or use "
+            "cutting-planes."
         )
 
     def _run(self, program: ScaledProgram, method: str, time_limit: float | None) -> Any:
@@ -83,5 +84,5 @@ def out_of_time(engine: str, time_limit: float | None) -> str:
     """Say that an engine was stopped before it had an answer, and what to do."""
     return (
         f"{engine} stopped at time_limit = {time_limit} s without an answer; raise time_limit, "
-        "or use greedy-dual (one budget) or dual-ascent, which are faster."
+        "or use greedy-dual (one budget) or cutting-planes, which are faster."
     )

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array, diags_array
 
 from dfl.errors import InfeasibleProblemError
+from dfl.scale import power_of_two
 from dfl.solvers.sparse.sparse_model import NOTHING, Bools, Floats, Ints, SparseModel
 
 __all__ = ["Engine", "Relaxation", "ScaledProgram", "relax"]
@@ -124,10 +126,10 @@ def _scaled(model: SparseModel, rows: Ints) -> tuple[ScaledProgram, Floats, Floa
     part = diags_array(1 / left) @ model.use[rows] if rows.size else model.use[rows]
     part = csr_array(part)
     largest = part.max(axis=0).toarray().ravel() if rows.size else np.zeros_like(model.revenue)
-    width = _power_of_two(np.maximum(largest, 1))
+    width = _unit(np.maximum(largest, 1))
     gain = (model.revenue - _least_using(model, part)[model.person]) / width
-    worth = float(_power_of_two(np.array(np.abs(gain).max() or 1.0)))
-    unit = _power_of_two(left / max(model.first.size, _FEWEST_UNITS))
+    worth = float(_unit(np.abs(gain).max(keepdims=True))[0])
+    unit = _unit(left / max(model.first.size, _FEWEST_UNITS))
     narrow = diags_array(1 / width)
     columns = np.arange(model.person.size)
     people = csr_array((1 / width, (model.person, columns)))
@@ -159,6 +161,5 @@ def _price_out(model: SparseModel, prices: Floats) -> None:
             )
 
 
-def _power_of_two(size: Floats) -> Floats:
-    """Round positive numbers up to powers of two."""
-    return np.exp2(np.ceil(np.log2(size)))
+def _unit(sizes: Floats) -> Floats:
+    return power_of_two(torch.from_numpy(sizes)).numpy()

@@ -10,7 +10,7 @@ import numpy as np
 
 from dfl.solvers.sparse.sparse_model import NOTHING, Bools, Floats, Ints, SparseModel
 
-__all__ = ["WHOLE", "fill_up", "first_best", "repair", "round_whole"]
+__all__ = ["WHOLE", "fill_up", "first_best", "repair_columns", "round_whole"]
 
 WHOLE = 1e-6
 """A share this near to 1 is taken for 1."""
@@ -36,13 +36,13 @@ def round_whole(model: SparseModel, weight: Floats, prices: Floats) -> Ints | No
     candidate = np.where(most >= 1 - WHOLE, weight == most, weight > WHOLE)
     thrift = -_relative_use(model)
     for start in (np.where(candidate, thrift, -np.inf), thrift):
-        taken = repair(model, first_best(model, start))
+        taken = repair_columns(model, first_best(model, start))
         if taken is not None:
             return fill_up(model, taken, prices)
     return None
 
 
-def repair(model: SparseModel, taken: Ints) -> Ints | None:
+def repair_columns(model: SparseModel, taken: Ints) -> Ints | None:
     """Move people until every limit holds, least revenue per relief first; None if stuck.
 
     No move takes more of another resource than there is left, so the excess, each resource's

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 from dfl.errors import InfeasibleProblemError
-from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem, Split
+from dfl.problem import Allocation, AllocationProblem, Split, rounding
 
 __all__ = [
     "NOTHING",
@@ -130,11 +130,14 @@ def sparse_model(problem: AllocationProblem) -> SparseModel:
     """
     rows, treatments = problem.revenue.shape
     person, treatment = np.nonzero(_open(problem))
-    budgets = problem.budgets.numpy()
+    budgets = _limits(problem)
     revenue = _numpy(problem.revenue)[person, treatment]
     cost = _numpy(problem.cost.reshape(rows, treatments, budgets.shape[0]))[person, treatment].T
     use = [*cost]
-    limit, slack = [*budgets], [*(BUDGET_SLACK / 2 * budgets)]  # half: other sums round otherwise
+    limit, slack = (
+        [*budgets],
+        [*(rounding(problem.budget, rows) / 2 * budgets)],
+    )  # half, as other sums round otherwise
     if problem.min_return is not None:
         rate = problem.min_return * (1 - _RETURN_SLACK)
         use, limit, slack = [*use, rate * cost.sum(0) - revenue], [*limit, 0.0], [*slack, 0.0]
@@ -220,6 +223,14 @@ def _check_possible(problem: AllocationProblem, remaining: Floats, loosest: Floa
         raise InfeasibleProblemError(
             infeasible("more people have one treatment only than its capacity")
         )
+
+
+def _limits(problem: AllocationProblem) -> Floats:
+    """Return the budgets, the dearest choice for everyone in place of infinity."""
+    if bool(problem.budgets.isfinite().all()):
+        return problem.budgets.numpy()
+    dearest = problem.cost.detach().amax(dim=1).sum(dim=0, dtype=torch.float64).cpu()
+    return problem.budgets.minimum(dearest).numpy()
 
 
 def _capacities(problem: AllocationProblem) -> list[tuple[int, float]]:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dfl.abtest import aa_test
+from dfl.abtest import Contrast, Fit, aa_test
 from dfl.abtest.difference_in_means import DifferenceInMeans
 from dfl.abtest.mlrate import Mlrate
 from dfl.errors import InvalidValueError
@@ -40,6 +40,24 @@ def test_rows_of_a_cluster_stay_together() -> None:
     assert aa_test(clustered, DifferenceInMeans(), runs=100).false_positive_rate < 0.2
     by_row = aa_test(ignored, DifferenceInMeans(), runs=100)
     assert by_row.error_ratio == pytest.approx(1, abs=0.2)  # rows drawn apart are no test of it
+
+
+def test_splits_are_as_uneven_as_the_experiment() -> None:
+    """3 of 103 clusters are treated: halves of the control would be another experiment."""
+    clusters = np.repeat(np.arange(103), 4)
+    few = (clusters < 3).astype(int)
+    sizes: list[int] = []
+
+    class Counting(Stubborn):  # type: ignore[misc]  # final, but this is a spy
+        def fit(self, contrast: Contrast) -> Fit:
+            sizes.append(contrast.treated_units)
+            return super().fit(contrast)
+
+    base = experiment(412, treatment=few, clusters=clusters, shares={0: 100, 1: 3})
+    aa_test(base, Counting(), runs=3)
+    assert sizes == [3, 3, 3]
+    aa_test(experiment(40), Counting(), runs=1 + 1)
+    assert sizes[3:] == [10, 10]
 
 
 def test_the_seed_decides() -> None:

@@ -1,9 +1,11 @@
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from dfl.abtest import LeakWarning, check_experiment, find_leaks
+from dfl.abtest import Experiment, LeakWarning, check_experiment, find_leaks
 from dfl.abtest.difference_in_means import DifferenceInMeans
 from tests.abtest.data import experiment
 
@@ -61,3 +63,52 @@ def test_rows_of_a_cluster_count_once() -> None:
     columns = {"treatment": arms, "covariates": covariate}
     assert [leak.column for leak in find_leaks(experiment(2000, **columns))] == ["covariate 0"]
     assert find_leaks(experiment(2000, **columns, clusters=user)) == ()
+
+
+def plain(draw: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return draw.standard_normal(shape)
+
+
+def money(draw: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.exp(2 * draw.standard_normal(shape))
+
+
+def rare(draw: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return (draw.random(shape) < 1e-3).astype(float)
+
+
+@pytest.mark.parametrize("law", [plain, money, rare])
+@pytest.mark.parametrize("sizes", [(2, 2), (5, 5), (10, 10), (30, 3000), (2, 500)])
+def test_sound_small_and_uneven_experiments_are_left_in_peace(
+    law: Callable[[np.random.Generator, tuple[int, int]], np.ndarray], sizes: tuple[int, int]
+) -> None:
+    draw, rows = np.random.default_rng(0), sum(sizes)
+    treatment = (np.arange(rows) < sizes[0]).astype(int)
+    for _ in range(60):
+        sound = Experiment(
+            treatment=treatment, metric=draw.normal(size=rows), covariates=law(draw, (rows, 3))
+        )
+        assert find_leaks(sound) == ()
+
+
+def test_rare_segments_are_no_alarm() -> None:
+    """Thirty treated, a segment of two users, one of them treated: 1 in 50 experiments."""
+    treatment = (np.arange(3000) < 30).astype(int)
+    segments = np.where(np.isin(np.arange(3000), [0, 1000]), "rare", "common")
+    sound = Experiment(
+        treatment=treatment, metric=np.random.default_rng(0).normal(size=3000), segments=segments
+    )
+    assert find_leaks(sound) == ()
+    both = replace(sound, segments=np.where(np.arange(3000) < 20, "rare", "common"))
+    assert [leak.column for leak in find_leaks(both)] == ["segments"]
+
+
+def test_a_leak_in_few_units_is_still_found() -> None:
+    treatment = (np.arange(60) < 20).astype(int)
+    draw = np.random.default_rng(1)
+    leaky = Experiment(
+        treatment=treatment,
+        metric=draw.normal(size=60),
+        covariates=draw.normal(size=60) + 3 * treatment,
+    )
+    assert [leak.column for leak in find_leaks(leaky)] == ["covariate 0"]

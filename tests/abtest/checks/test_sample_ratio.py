@@ -48,3 +48,10 @@ def test_false_alarms_are_rare() -> None:
         for _ in range(300)
     ]
     assert sum(alarms) <= 2
+
+
+def test_a_small_arm_is_counted_exactly() -> None:
+    """6 units where 1 was planned: 5e-4 by chance, not the 5e-7 of chi-square."""
+    treatment = (np.arange(100) < 6).astype(int)
+    found = sample_ratio(experiment(100, treatment=treatment, shares={0: 99, 1: 1}))
+    assert found.p_value == pytest.approx(stats.binomtest(6, 100, 0.01).pvalue)

@@ -88,3 +88,62 @@ def test_the_forest_is_a_picture() -> None:
     picture = forest_plot(found())
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 5_000
+
+
+CONVERTED = (np.random.default_rng(1).random(600) < 0.3).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("segment", "metric", "reason"),
+    [
+        (np.where(np.arange(600) == 0, "IS", SEGMENTS), CONVERTED, "at least two arms, got only"),
+        (np.where(np.arange(600) < 3, "IS", SEGMENTS), CONVERTED, "at least 2 units"),
+        (SEGMENTS, CONVERTED * (SEGMENTS != "y"), "metric must vary, got 0 in all 200 rows"),
+    ],
+)
+def test_a_bad_segment_leaves_the_others_readable(
+    segment: np.ndarray, metric: np.ndarray, reason: str
+) -> None:
+    data = experiment(600, metric=metric, segments=segment, covariates=None)
+    done = read_out({"conv": data}, {"plain": DifferenceInMeans()})
+    (refusal,) = done.refusals
+    assert reason in refusal.reason
+    assert refusal.segment in {"IS", "y"}
+    good = {None, "x", "y"} - {refusal.segment}
+    assert {one.segment for one in done.readings} == good
+    rows = done.readings[0].effect
+    treated = data.treatment == 1
+    assert rows.estimate == pytest.approx(metric[treated].mean() - metric[~treated].mean())
+
+
+def test_a_constant_arm_leaves_the_others_readable() -> None:
+    arm = np.resize([0, 1, 2], 600)
+    data = experiment(600, treatment=arm, metric=CONVERTED * (arm == 2), covariates=None)
+    done = read_out({"conv": data}, {"plain": DifferenceInMeans()})
+    assert [one.effect.arm for one in done.readings] == ["2"]
+    (refusal,) = done.refusals
+    assert str(refusal).startswith("conv arm 1, plain: not read, metric must vary, got 0 in all")
+    json.dumps(done.content(), allow_nan=False)
+
+
+def test_a_metric_that_cannot_be_predicted_is_read_without_prediction() -> None:
+    """Two users: nothing to cross-fit from."""
+    tiny = experiment(4)
+    done = read_out(
+        {"m": tiny}, {"plain": DifferenceInMeans(), "mlrate": Mlrate()}, cross_fit=CrossFit(folds=4)
+    )
+    assert {one.estimator for one in done.readings} == {"plain"}
+    assert done.refusals[0].estimator == "mlrate"
+
+
+def test_splits_are_made_or_refused_one_by_one() -> None:
+    zeros = experiment(600, metric=np.where(np.arange(600) % 4, 0, experiment(600).metric))
+    done = read_out(
+        {"m": zeros},
+        {"state": State(), "plain": DifferenceInMeans()},
+        cross_fit=LINEAR,
+        splits=5,
+    )
+    aa = done.content()["aa"]["m"]
+    assert "more than half" in aa["state"]["refused"]
+    assert aa["plain"]["runs"] == 5

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dfl.abtest import TParameters, fit_t_regression
-from dfl.abtest.robust.t_influence import fisher_errors, t_influence
+from dfl.abtest.robust.student_t import fisher_errors, t_influence
 from dfl.errors import InvalidValueError
 from tests.abtest.data import G2
 

@@ -5,7 +5,7 @@ import pytest
 
 from dfl.abtest import Contrast, linearise
 from dfl.abtest.difference_in_means import DifferenceInMeans
-from dfl.abtest.rows.linearise import linearise_arms
+from dfl.abtest.rows.contrast import linearise_arms
 from dfl.errors import InvalidValueError
 
 # The golden ratio metric: treated, then control.
@@ -56,7 +56,10 @@ def test_mistakes() -> None:
     with pytest.raises(InvalidValueError, match="mean of the denominator must be > 0, got 0"):
         linearise(Y, Z, ratio=1, mean=0)
     wrong: Any = "pool"
-    with pytest.raises(InvalidValueError, match="linearisation must be 'delta', 'pooled' or"):
+    with pytest.raises(
+        InvalidValueError,
+        match="linearisation must be one of 'delta', 'pooled', 'control', got 'pool'",
+    ):
         linearise_arms(Y, Z, T, wrong)
     with pytest.raises(InvalidValueError, match="must sum to more than 0 in every arm, got 0"):
         linearise_arms(Y, np.where(T, 0, Z), T, "delta")

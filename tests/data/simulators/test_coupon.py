@@ -3,15 +3,16 @@ import torch
 from torch import Tensor
 
 from dfl.data import CouponSimulator, PotentialOutcomes, UpliftData
+from dfl.errors import InvalidValueError
 from dfl.seeds import stream
 
 
-def draw(rows: int, **options: float) -> UpliftData:
+def draw(rows: int, **options: object) -> UpliftData:
     simulator = CouponSimulator(**options)  # type: ignore[arg-type]
     return simulator.draw(rows, generator=stream(0, "coupon"))
 
 
-def observational(rows: int, **options: float) -> UpliftData:
+def observational(rows: int, **options: object) -> UpliftData:
     simulator = CouponSimulator(**options)  # type: ignore[arg-type]
     return simulator.draw(rows, generator=stream(0, "coupon"), source="obs")
 
@@ -116,3 +117,78 @@ def test_two_features_do_nothing() -> None:
     correlation = torch.corrcoef(torch.cat([features, revenue[:, None]], dim=1).T)[-1, :-1].abs()
     assert float(correlation[[14, 15]].max()) < 0.03
     assert float(correlation[[4, 10, 18]].min()) > 0.1
+
+
+def logs_excess(data: UpliftData, rows: Tensor) -> Tensor:
+    """How far mean revenue of each arm's rows lies above the truth for the same people."""
+    excess = data.revenue - truth_of(data).revenue.gather(1, data.treatment[:, None]).squeeze(1)
+    return torch.stack([excess[rows & (data.treatment == arm)].mean() for arm in range(5)])
+
+
+def test_randomised_rows_agree_with_the_truth_in_every_hidden_world() -> None:
+    for kind in ("multiplicative", "additive", "dose-free"):
+        data = draw(100_000, hidden_confounding=1.0, hidden_kind=kind)
+        assert float(logs_excess(data, data.treatment >= 0).abs().max()) < 0.35
+
+
+def test_an_additive_mood_shifts_levels_and_leaves_effects_and_costs_alone() -> None:
+    plain, shifted = draw(5_000), draw(5_000, hidden_confounding=1.0, hidden_kind="additive")
+    effects = [truth_of(data).revenue.diff(dim=1) for data in (plain, shifted)]
+    torch.testing.assert_close(effects[0], effects[1], rtol=0, atol=1e-4)
+    torch.testing.assert_close(truth_of(plain).cost, truth_of(shifted).cost)
+    assert torch.equal(plain.cost, shifted.cost)
+    assert float((truth_of(shifted).revenue - truth_of(plain).revenue).min()) > 6
+    assert float(shifted.revenue.min()) >= 0
+    logs = observational(150_000, hidden_confounding=1.0, hidden_kind="additive")
+    loyal = (0.3 + logs.features[:, 0] - logs.features[:, 4]) > 1
+    excess = logs_excess(logs, loyal)
+    assert float(excess[4] - excess[0]) > 3
+
+
+def test_a_dose_free_mood_biases_logs_in_no_order_of_the_discounts() -> None:
+    logs = observational(150_000, hidden_confounding=1.0, hidden_kind="dose-free")
+    loyal = (0.3 + logs.features[:, 0] - logs.features[:, 4]) > 1
+    steps = logs_excess(logs, loyal).diff()
+    assert float(steps.min()) < -0.5
+    assert float(steps.max()) > 0.5
+    assert bool((steps[:-1] * steps[1:] < 0).all())  # up and down and up again
+
+
+def test_a_hidden_region_leaves_the_logs_of_everyone_else_right() -> None:
+    logs = observational(300_000, hidden_confounding=1.0, hidden_region=0.3)
+    inside = logs.features[:, 8] > 0.5244  # the upper 30 % of a standard normal
+    assert 0.29 < float(inside.float().mean()) < 0.31
+    loyal = (0.3 + logs.features[:, 0] - logs.features[:, 4]) > 1
+    within, without = logs_excess(logs, loyal & inside), logs_excess(logs, loyal & ~inside)
+    assert float(within[4] - within[0]) > 2
+    assert float(without.abs().max()) < 0.6
+
+
+def test_without_overlap_a_person_has_one_treatment_and_every_treatment_occurs() -> None:
+    logs = observational(50_000, overlap=False, known_propensity=True)
+    assert logs.propensity is not None
+    assert torch.equal(logs.propensity.argmax(dim=1), logs.treatment)
+    assert float(logs.propensity.amax(dim=1).min()) == 1
+    assert float(logs.treatment.bincount(minlength=5).min()) > 1_000
+    again = observational(50_000, overlap=False)
+    assert torch.equal(again.treatment, logs.treatment)
+
+
+def test_the_standard_world_is_what_it_was_before_there_were_others() -> None:
+    data = observational(1_000, hidden_confounding=1.0)
+    assert data.treatment.bincount().tolist() == [384, 163, 113, 115, 225]
+    assert float(data.revenue.double().sum()) == pytest.approx(4716.01487, abs=0.01)
+    assert float(data.cost.double().sum()) == pytest.approx(439.08104, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden_kind": "odd"}, "hidden_kind must be one of 'multiplicative', 'additive'"),
+        ({"hidden_region": 0.0}, r"hidden_region must be in \(0, 1\], got 0"),
+        ({"hidden_region": float("nan")}, r"hidden_region must be in \(0, 1\], got nan"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        CouponSimulator(**options)  # type: ignore[arg-type]

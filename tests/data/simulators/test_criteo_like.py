@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dfl.data import CriteoLikeSimulator, PotentialOutcomes, UpliftData
-from dfl.data.simulators.criteo_profile import OFF_MODE_THRESHOLDS, FeatureState, features_of
+from dfl.data.simulators.criteo_like import OFF_MODE_THRESHOLDS, FeatureState, features_of
 from dfl.data.sources.criteo import Criteo
 from dfl.seeds import stream
 

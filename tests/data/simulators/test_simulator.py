@@ -174,10 +174,10 @@ def test_rows_beyond_one_batch_are_filled(simulator: AbstractSimulator) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"confounding": -1.0}, "confounding must be finite and >= 0, got -1"),
-        ({"confounding": float("inf")}, "confounding must be finite and >= 0, got inf"),
-        ({"hidden_confounding": 1.5}, r"hidden_confounding must lie in \[0, 1\], got 1.5"),
-        ({"noise": float("nan")}, r"noise must lie in \[0, 1\], got nan"),
+        ({"confounding": -1.0}, "confounding must be >= 0, got -1"),
+        ({"confounding": float("inf")}, "confounding must be >= 0 and finite, got inf"),
+        ({"hidden_confounding": 1.5}, r"hidden_confounding must be in \[0, 1\], got 1.5"),
+        ({"noise": float("nan")}, r"noise must be in \[0, 1\], got nan"),
         ({"rct_shares": (1.0,)}, r"rct_shares must be . numbers > 0 that sum to 1, got \(1.0,\)"),
         ({"rct_shares": (0.0, 1.0, 0.0, 0.0, 0.0)}, "rct_shares must be"),
     ],

@@ -7,6 +7,7 @@ import pytest
 
 from dfl.data import DATASETS, AbstractPublished, Arm, DataCard, Lazada
 from dfl.errors import DataError
+from dfl.frames import Frame
 
 CARD = DataCard(
     name="toy",
@@ -37,7 +38,7 @@ CARDS = [
 
 
 def test_the_published_file_passes() -> None:
-    CARD.verify(TABLE, ARMS)
+    CARD.verify(Frame.of(TABLE), ARMS)
 
 
 def test_columns_are_features_roles_and_groups() -> None:
@@ -59,12 +60,12 @@ def test_another_file_is_named_with_what_differs(
     table: pd.DataFrame, arms: np.ndarray, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        CARD.verify(table, arms)
+        CARD.verify(Frame.of(table), arms)
 
 
 def test_what_was_not_published_is_not_compared() -> None:
     arms = tuple(Arm(name=arm.name, value=arm.value) for arm in CARD.arms)
-    replace(CARD, rows=None, arms=arms).verify(TABLE[:1] * 7, ARMS[:1])
+    replace(CARD, rows=None, arms=arms).verify(Frame.of(TABLE[:1] * 7), ARMS[:1])
 
 
 @pytest.mark.parametrize("card", [*CARDS, Lazada.observational_card], ids=lambda card: card.name)

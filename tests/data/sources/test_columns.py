@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dfl.data import Columns, load
+from dfl.data import Columns, DataWarning, load
 from dfl.errors import DataError, InvalidValueError
 from tests.data.conftest import write
 
@@ -112,8 +112,11 @@ def test_a_source_column_of_one_kind_is_no_pair(tmp_path: Path) -> None:
     loaded = load(path, features=FEATURES, source="kind", **ROLES)
     assert loaded.obs is None
     assert loaded.data.source == "obs"
-    with pytest.raises(DataError, match="all observational; validation and test need randomised"):
-        loaded.hybrid(0)
+    with pytest.warns(DataWarning, match=r"all observational: .* estimated chances of treatment"):
+        parts = loaded.hybrid(0)
+    assert parts.rct is None
+    assert parts.obs is not None
+    assert len(parts.obs) + len(parts.validation) + len(parts.test) == 60
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,12 @@ def test_a_source_column_of_one_kind_is_no_pair(tmp_path: Path) -> None:
     [
         ({}, {"treatment": "offer"}, DataError, r"treatments must be given in order.*'call', 'cou"),
         ({}, {"treatments": ("0", "5")}, DataError, r"holds \['10'\], which are not among"),
-        ({}, {"treatments": ("0", "5", "10", "15")}, InvalidValueError, r"no row .* \[3\]"),
+        (
+            {},
+            {"treatments": ("0", "5", "10", "15")},
+            InvalidValueError,
+            r"among the rct rows, got no row with \['15'\]",
+        ),
         ({}, {"cost": {"0": 0.0, "5": 1.0}}, DataError, r"holds \['10'\]"),
         (
             {},
@@ -139,12 +147,37 @@ def test_a_source_column_of_one_kind_is_no_pair(tmp_path: Path) -> None:
             r"must hold 'rct' or 'obs', got \['Oslo', 'Rome'\]",
         ),
         ({}, {"propensity": ("p0", "p1")}, ValueError, r"propensity must be \(120, 3\)"),
-        ({"level": [0, 10, None] * 40}, {}, InvalidValueError, "'level' must have no missing"),
-        ({"spend": [None, 1.0] * 60}, {}, InvalidValueError, "revenue must be finite, got NaN"),
-        ({"spend": 1e60}, {}, InvalidValueError, "revenue must be finite, got NaN or infinity"),
-        ({"paid": -1.0}, {}, InvalidValueError, "cost must be >= 0"),
+        (
+            {"level": [0, 10, None] * 40},
+            {},
+            InvalidValueError,
+            "'level' must be known in every row, it is missing in 40 of 120, first in row 2",
+        ),
+        (
+            {"spend": [None, 1.0] * 60},
+            {},
+            InvalidValueError,
+            r"'spend' \(revenue\) must be known and finite .* got 60 .* nan in row 0",
+        ),
+        (
+            {"spend": 1e60},
+            {},
+            InvalidValueError,
+            r"must be known and finite in every row, got 120 .* first 1e\+60",
+        ),
+        (
+            {"paid": -1.0},
+            {},
+            InvalidValueError,
+            r"'paid' \(cost\) must be >= 0, got 120 .* first -1 in row 0",
+        ),
         ({"age": [None, 1.0] * 60}, {}, InvalidValueError, "'age' must have no missing value"),
-        ({"shop": [None, 1.0] * 60}, {"groups": "shop"}, DataError, "'shop' names groups"),
+        (
+            {"shop": [None, 1.0] * 60},
+            {"groups": "shop"},
+            InvalidValueError,
+            "'shop' must be known in every row",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dfl.data.sources.reading import column_names, read_table
-from dfl.errors import DataError
+from dfl.data.sources.reading import column_names, find_file, read_frame
+from dfl.errors import DataError, DataNotFoundError
 from tests.data.conftest import write
 
 TABLE = pd.DataFrame({"a": range(300), "b": [0.25] * 300, "c": ["x", "y", "z"] * 100})
@@ -16,17 +16,17 @@ FORMATS = ("t.parquet", "t.csv", "t.csv.gz", "t.tsv", "t.tsv.gz")
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     path = write(TABLE, tmp_path / name)
     assert column_names(path) == ("a", "b", "c")
-    table = read_table(path, columns=("c", "a"))
-    assert set(table.columns) == {"a", "c"}
-    assert table["a"].tolist() == TABLE["a"].tolist()
-    assert table["c"].astype(str).tolist() == TABLE["c"].tolist()
+    table = read_frame(path, columns=("c", "a"))
+    assert set(table.names) == {"a", "c"}
+    assert table.column("a").numbers().tolist() == TABLE["a"].tolist()
+    assert table.column("c").values.to_pylist() == TABLE["c"].tolist()
 
 
 def test_files_are_read_one_after_the_other(tmp_path: Path) -> None:
     first, second = write(TABLE, tmp_path / "1.csv"), write(TABLE[:5], tmp_path / "2.csv")
-    table = read_table(first, second)
+    table = read_frame(first, second)
     assert len(table) == 305
-    assert table.index.tolist() == list(range(305))
+    assert table.column("a").numbers().tolist() == [*range(300), *range(5)]
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv.gz"])
@@ -36,7 +36,7 @@ def test_a_truncated_file_is_reported(tmp_path: Path, name: str, keep: float) ->
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if keep < 1 else int(keep)])
     with pytest.raises(DataError, match=f"{name} cannot be read .*truncated"):
-        read_table(path)
+        read_frame(path)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -44,26 +44,26 @@ def test_another_kind_of_file_is_reported(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"\xff\xfe\x00\x9d nothing of the kind \x00\x00")
     with pytest.raises(DataError, match="cannot be read"):
-        read_table(path)
+        read_frame(path)
 
 
 def test_a_row_with_too_many_fields_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,2\n3,4,5\n")
     with pytest.raises(DataError, match="cannot be read"):
-        read_table(path)
+        read_frame(path)
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     path = write(TABLE, tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"must have the columns \['d'\], it has \['a', 'b', 'c'\]"):
-        read_table(path, columns=("a", "d"))
+        read_frame(path, columns=("a", "d"))
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     path = write(TABLE[:0], tmp_path / "t.parquet")
     with pytest.raises(DataError, match="at least one row"):
-        read_table(path)
+        read_frame(path)
 
 
 def test_other_endings_are_refused(tmp_path: Path) -> None:
@@ -71,3 +71,48 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b""))
     with pytest.raises(DataError, match=r"must end in one of .parquet, .csv"):
         column_names(path)
+
+
+def test_a_path_is_taken_as_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.touch()
+    assert find_file(str(file)) == file
+
+
+def test_a_relative_path_is_also_looked_for_in_the_data_folder(data_folder: Path) -> None:
+    (data_folder / "sub").mkdir()
+    (data_folder / "sub" / "mine.csv").touch()
+    assert find_file("sub/mine.csv") == data_folder / "sub" / "mine.csv"
+
+
+@pytest.mark.parametrize("name", ["~nobody-here/t.csv", "x" * 300 + ".csv", "a\0b.csv", ".", ""])
+def test_a_path_that_can_be_no_file_is_not_found(data_folder: Path, name: str) -> None:
+    assert data_folder.is_dir()
+    with pytest.raises(DataNotFoundError, match="no data file"):
+        find_file(name)
+
+
+def test_the_first_usual_name_wins(data_folder: Path) -> None:
+    (data_folder / "second.csv").touch()
+    assert find_file(None, ("first.csv", "second.csv")).name == "second.csv"
+    (data_folder / "first.csv").touch()
+    assert find_file(None, ("first.csv", "second.csv")).name == "first.csv"
+
+
+def test_a_folder_is_searched_for_the_usual_names(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").touch()
+    assert find_file(tmp_path, ("train.csv",)) == tmp_path / "train.csv"
+
+
+def test_a_missing_file_says_where_it_was_looked_for(data_folder: Path) -> None:
+    with pytest.raises(DataNotFoundError) as caught:
+        find_file("lost.csv", where="the archive")
+    assert "lost.csv, " + str(data_folder / "lost.csv") in str(caught.value)
+    assert "Get it from the archive." in str(caught.value)
+    assert isinstance(caught.value, FileNotFoundError)
+
+
+@pytest.mark.usefixtures("no_data_folder")
+def test_without_a_data_folder_the_error_says_so() -> None:
+    with pytest.raises(DataNotFoundError, match=r"a.csv or b.csv. DFL_DATA, .*, is not set"):
+        find_file(None, ("a.csv", "b.csv"))

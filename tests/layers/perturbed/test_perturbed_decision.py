@@ -193,8 +193,8 @@ def test_the_layer_can_be_copied_pickled_and_printed() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sigma": 0.0}, "sigma must be > 0 and finite, got 0"),
-        ({"noise": "cauchy"}, "noise must be 'normal' or 'gumbel', got 'cauchy'"),
+        ({"sigma": 0.0}, "sigma must be > 0, got 0"),
+        ({"noise": "cauchy"}, "noise must be one of 'normal', 'gumbel', got 'cauchy'"),
         ({"samples": 0}, "samples must be >= 1, got 0"),
         ({"samples": 3}, "samples must be even where they are antithetic, got 3"),
     ],

@@ -13,7 +13,7 @@ from dfl.data import CouponSimulator
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.losses import LoggedBatch, PrimalPolicy, policy_value
-from dfl.losses.estimators.policy_value import ESTIMATORS, Estimator
+from dfl.losses.estimators.policy_value import VALUE_ESTIMATORS, Estimator, pseudo_scores
 from tests.losses.toy import three_arms, toy_a
 
 PRICE = 0.5
@@ -75,7 +75,7 @@ def test_doubly_robust_is_less_noisy_by_a_factor(noise: float, factor: float) ->
     assert float(plain.var()) > factor * float(robust.var())
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", VALUE_ESTIMATORS)
 def test_a_constant_revenue_counts_in_full(estimator: Estimator) -> None:
     revenue, _, batch = three_arms()
     constant = replace(
@@ -109,7 +109,7 @@ def test_doubly_robust_by_hand() -> None:
 
 
 def test_a_loss_says_whether_it_needs_baselines() -> None:
-    assert [PrimalPolicy(estimator=one).needs_baseline for one in ESTIMATORS] == [
+    assert [PrimalPolicy(estimator=one).needs_baseline for one in VALUE_ESTIMATORS] == [
         False,
         False,
         True,
@@ -130,7 +130,36 @@ def test_baselines_of_another_shape_are_refused() -> None:
 
 
 def test_unknown_words_are_refused() -> None:
-    with pytest.raises(InvalidValueError, match="estimator must be 'horvitz-thompson' or"):
+    with pytest.raises(InvalidValueError, match="estimator must be one of 'horvitz-thompson',"):
         PrimalPolicy(estimator="none")  # type: ignore[arg-type]
-    with pytest.raises(InvalidValueError, match="objective must be 'revenue' or"):
+    with pytest.raises(InvalidValueError, match="objective must be one of 'revenue',"):
         PrimalPolicy(objective="profit")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+@pytest.mark.parametrize("kind", ["doubly-robust", "horvitz-thompson"])
+def test_the_mean_over_treatments_is_the_true_score(kind: str, baseline: bool) -> None:
+    """Exactly: each treatment in turn, weighted by its propensity."""
+    generator = torch.Generator().manual_seed(1)
+    revenue, cost, predicted = torch.rand(3, 6, 3, generator=generator, dtype=torch.float64)
+    propensity = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    multiplier = torch.tensor(0.7, dtype=torch.float64)
+    mean = torch.zeros_like(revenue)
+    for arm in range(3):
+        logs = LoggedBatch(
+            torch.full((6,), arm), revenue[:, arm], cost[:, arm], 1 / propensity[arm].expand(6)
+        )
+        if baseline:
+            logs = replace(logs, baseline_revenue=revenue.flip(0), baseline_cost=cost.flip(1))
+        mean += propensity[arm] * pseudo_scores(predicted, logs, multiplier, kind)  # type: ignore[arg-type]
+    assert_close(mean, revenue - 0.7 * cost)
+
+
+def test_a_baseline_takes_the_place_of_the_predictions() -> None:
+    revenue, predicted = torch.eye(3).double(), torch.zeros(3, 3).double()
+    logs = LoggedBatch(
+        torch.arange(3), torch.ones(3).double(), torch.zeros(3).double(), torch.ones(3).double()
+    )
+    logs = replace(logs, baseline_revenue=revenue, baseline_cost=torch.zeros(3, 3).double())
+    found = pseudo_scores(predicted, logs, torch.tensor(0.0), "doubly-robust")
+    assert_close(found, revenue)  # right at the treatment received: nothing to correct

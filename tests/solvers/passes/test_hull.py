@@ -4,6 +4,7 @@ from hypothesis import given
 from torch import Tensor
 
 from dfl.problem import AllocationProblem
+from dfl.scale import Chunks
 from dfl.solvers import HullSteps, cheapest, decide, hull_steps
 from tests.solvers.instances import KINDS, magnitude, problem, problems
 
@@ -98,7 +99,7 @@ def test_people_in_different_chunks_are_walked_alike(
     many = problem(1, rows=50, treatments=5)
     revenue, cost = many.revenue.to(device), many.cost.to(device)
     whole = hull_steps(revenue, cost, backend="torch")
-    monkeypatch.setattr("dfl.solvers.passes.eager._CHUNK_NUMBERS", 36)
+    monkeypatch.setattr("dfl.solvers.passes.eager._IN_CACHE", Chunks(36))
     parts = hull_steps(revenue, cost, backend="torch")
     for name, column in vars(whole).items():
         assert torch.equal(column, getattr(parts, name))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from dfl.errors import InvalidValueError, MissingExtraError
 from dfl.problem import AllocationProblem
@@ -14,7 +15,7 @@ from tests.solvers.instances import KINDS, problem, problems
 
 CPU = torch.device("cpu")
 COMPILED = pytest.param("compile", 3, marks=pytest.mark.slow)  # minutes of compiling
-CASES = [("numba", 1), ("numba", 2), ("numba", 5), ("numba", 9), COMPILED]
+CASES = [("numba", 1), ("numba", 2), ("numba", 5), ("numba", 9), ("numba", 33), COMPILED]
 each_case = pytest.mark.parametrize(("backend", "treatments"), CASES)
 
 
@@ -60,6 +61,67 @@ def test_decisions_are_the_same(
     for price in (0.0, 0.3, *breakpoints):
         chosen = passes.decide(revenue, cost, price)
         assert chosen.equal(TORCH.decide(revenue, cost, price))
+
+
+BACKENDS: list[Backend] = ["torch", "numba"]
+
+
+def in_turn(revenue: Tensor, cost: Tensor, price: float) -> list[int]:
+    """Let each treatment meet the best one before it, one number after another."""
+    chosen = []
+    for revenues, costs in zip(revenue.numpy(), cost.numpy(), strict=True):
+        best = 0
+        for j in range(1, len(revenues)):
+            revenue_gain, cost_gain = revenues[j] - revenues[best], costs[j] - costs[best]
+            if cost_gain == 0:
+                wins = revenue_gain > 0
+            else:
+                slope = revenue_gain / cost_gain
+                wins = slope > price if cost_gain > 0 else slope <= price
+            best = j if wins else best
+        chosen.append(best)
+    return chosen
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("treatments", [2, 8, 9, 20])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, where quotients overflow
+def test_a_decision_is_the_tournament_of_the_treatments(
+    backend: Backend, treatments: int, dtype: torch.dtype, kind: str
+) -> None:
+    many = problem(2, rows=400, treatments=treatments, kind=kind)
+    revenue, cost = many.revenue.to(dtype), many.cost.to(dtype)
+    revenue[:100] = revenue[0]  # people all alike
+    breakpoints = TORCH.hull(revenue, cost).multiplier[:5].to(dtype).tolist()
+    for price in (0.0, 0.3, 1e-30, 1e30, *breakpoints):
+        exact = float(torch.tensor(price, dtype=dtype))
+        chosen = decide(revenue, cost, exact, backend=backend)
+        assert chosen.tolist() == in_turn(revenue, cost, exact)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("size", [1e-44, 1e-38, 1e-20, 1e18, 3e38])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_decisions_at_the_ends_of_float32_are_those_of_the_tournament(
+    backend: Backend, size: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    revenue, cost = torch.randint(-4, 5, (2, 300, 12), generator=generator) / 4
+    for amounts in ((revenue * size, cost), (revenue, cost * size), (revenue * size, cost * size)):
+        for price in (0.0, 1.0, 1e-38):
+            chosen = decide(*amounts, price, backend=backend)
+            assert chosen.tolist() == in_turn(*amounts, float(torch.tensor(price)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_huge_amount_leaves_the_decisions_of_others_alone(backend: Backend) -> None:
+    many = problem(2, rows=400, treatments=12)
+    revenue, cost = many.revenue.float(), many.cost.float()
+    wanted = decide(revenue, cost, 0.4, backend=backend)
+    revenue[7, 3] = 1e30
+    wanted[7] = 3
+    assert decide(revenue, cost, 0.4, backend=backend).equal(wanted)
 
 
 @pytest.mark.parametrize("kind", ["continuous", "integers", "negative"])

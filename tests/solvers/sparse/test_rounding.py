@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dfl.problem import AllocationProblem
-from dfl.solvers.sparse.rounding import fill_up, first_best, repair, round_whole
+from dfl.solvers.sparse.rounding import fill_up, first_best, repair_columns, round_whole
 from dfl.solvers.sparse.sparse_model import SparseModel, sparse_model
 from tests.solvers.instances import FEATURES, constrained
 
@@ -26,7 +26,7 @@ def choice(columns: np.ndarray | None) -> list[int]:
 
 
 def test_what_fits_stays_as_it_is() -> None:
-    assert choice(repair(model(4.0), taken([1, 1, 1]))) == [1, 1, 1]
+    assert choice(repair_columns(model(4.0), taken([1, 1, 1]))) == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -34,21 +34,21 @@ def test_what_fits_stays_as_it_is() -> None:
 )
 def test_repair_gives_up_the_least_revenue_per_relief(budget: float, repaired: list[int]) -> None:
     # At 2.0 persons 2 and 1 give up 1.5 and 2 per unit, one unit too much: fill_up's to spend.
-    assert choice(repair(model(budget), taken([1, 1, 1]))) == repaired
+    assert choice(repair_columns(model(budget), taken([1, 1, 1]))) == repaired
 
 
 def test_repair_takes_nothing_that_another_limit_needs() -> None:
     # Doing nothing has one place: only one person may give up.
     limited = model(3.0, [1.0, 3.0])
-    assert choice(repair(limited, taken([1, 1, 1]))) == [1, 1, 0]
-    assert repair(model(2.0, [1.0, 3.0]), taken([1, 0, 1])) is not None
+    assert choice(repair_columns(limited, taken([1, 1, 1]))) == [1, 1, 0]
+    assert repair_columns(model(2.0, [1.0, 3.0]), taken([1, 0, 1])) is not None
 
 
 def test_repair_says_when_it_is_stuck() -> None:
     revenue = torch.zeros(1, 2)
     cost = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
     torn = sparse_model(AllocationProblem(revenue, cost, torch.tensor([0.5, 0.5])))
-    assert repair(torn, np.array([0])) is None
+    assert repair_columns(torn, np.array([0])) is None
     assert round_whole(torn, np.array([0.5, 0.5]), np.zeros(2)) is None
 
 

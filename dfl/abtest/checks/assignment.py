@@ -1,0 +1,232 @@
+"""`check_experiment`: was the assignment random as planned, and the past untouched by it?"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from dfl.abtest.rows.experiment import Experiment
+from dfl.errors import DflError
+from dfl.stats.arrays import Integers, Vector
+from dfl.stats.randomisation import (
+    counts_p_value,
+    location_p_value,
+    shape_p_value,
+    table_p_value,
+)
+
+__all__ = [
+    "Leak",
+    "LeakWarning",
+    "SampleRatio",
+    "SampleRatioError",
+    "check_experiment",
+    "check_sample_ratio",
+    "describe_leaks",
+    "find_leaks",
+    "sample_ratio",
+    "warn_of_leaks",
+]
+
+_MISMATCH = 5e-4  # one false alarm in 2,000 sound experiments
+_LEAK = 1e-3  # chance that a sound experiment is warned about, over all tests together
+
+
+@final
+class SampleRatioError(DflError, ValueError):
+    """The sizes of the arms contradict the plan: the assignment was not random as planned."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SampleRatio:
+    """Sizes of the arms beside the plan.
+
+    Args:
+        observed: arm to its number of randomised units.
+        expected: arm to the number that the plan expects.
+        p_value: of sizes this far from the plan, if the plan was followed.
+    """
+
+    observed: Mapping[str, int]
+    expected: Mapping[str, float]
+    p_value: float
+
+
+def sample_ratio(experiment: Experiment) -> SampleRatio:
+    """Test the sizes of the arms against the planned shares by Pearson's chi-square.
+
+    By sizes drawn from the plan where it expects less than 10 units in an arm.
+
+    Args:
+        experiment: its randomised units (clusters where there are any) are counted.
+
+    Source:
+        Fabijan et al. (2019), doi:10.1145/3292500.3330722.
+    """
+    observed = experiment.unit_counts
+    shares = experiment.shares or dict.fromkeys(experiment.arms, 1.0)
+    total, units = sum(shares.values()), sum(observed.values())
+    expected = {arm: units * shares[arm] / total for arm in observed}
+    counts, plan = np.array(list(observed.values())), np.array(list(expected.values()))
+    return SampleRatio(
+        observed={str(arm): count for arm, count in observed.items()},
+        expected={str(arm): count for arm, count in expected.items()},
+        p_value=counts_p_value(counts, plan),
+    )
+
+
+def check_sample_ratio(experiment: Experiment) -> SampleRatio:
+    """Return the sample ratio, or fail where it cannot be chance.
+
+    Raises:
+        SampleRatioError: if the p-value is below 0.0005.
+    """
+    found = sample_ratio(experiment)
+    if found.p_value < _MISMATCH:
+        sizes = ", ".join(
+            f"{arm}: {count:,} for {found.expected[arm]:,.0f} planned"
+            for arm, count in found.observed.items()
+        )
+        plan = "by shares" if experiment.shares else "as equal shares were assumed"
+        raise SampleRatioError(
+            f"sample ratio mismatch (p = {found.p_value:.1e}), {sizes}, {plan}. Units were lost or "
+            "assigned otherwise than planned, and no estimate can repair that: find out why "
+            "before reading any metric. If the plan was another one, say so by shares."
+        )
+    return found
+
+
+@final
+class LeakWarning(UserWarning):
+    """Something that should have been known before the experiment differs between the arms."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """A column that differs between the arms more than chance allows.
+
+    Args:
+        column: name of the covariate, or "prediction" or "segments".
+        arm: the arm that differs from the control; "all" for segments.
+        difference: of the means, in standard deviations; 0 for segments.
+        p_value: of a difference this large by chance.
+    """
+
+    column: str
+    arm: str
+    difference: float
+    p_value: float
+
+
+def find_leaks(experiment: Experiment) -> tuple[Leak, ...]:
+    """Compare every covariate, the prediction and the segments between the arms.
+
+    Random assignment makes all of them alike. Locations are compared by means, or by ranks where
+    single units weigh much in these; distributions by the test of Kolmogorov and Smirnov;
+    segments by chi-square. Arms too small for these laws are dealt anew. Clusters count once, by
+    their mean. A column is reported where ``p < 0.001 / number of tests``.
+
+    Args:
+        experiment: its covariates, prediction and segments are compared.
+    """
+    columns = _columns(experiment)
+    arms = experiment.treated_arms
+    tests = 2 * len(columns) * len(arms) + (experiment.segments is not None)
+    alarm = _LEAK / max(tests, 1)
+    control = experiment.unit_arms == experiment.arms.index(experiment.control_arm)
+    found = list(_segment_leak(experiment, alarm))
+    for arm in arms:
+        treated = experiment.unit_arms == experiment.arms.index(arm)
+        for name, values in columns.items():
+            one, two = values[treated], values[control]
+            p_value = min(location_p_value(one, two, alarm), shape_p_value(one, two))
+            if p_value < alarm:
+                gap = _difference(one, two)
+                found.append(Leak(column=name, arm=str(arm), difference=gap, p_value=p_value))
+    return tuple(found)
+
+
+def warn_of_leaks(experiment: Experiment) -> tuple[Leak, ...]:
+    """Return the leaks, after warning of them.
+
+    Warns:
+        LeakWarning: if there are any; names the columns.
+    """
+    leaks = find_leaks(experiment)
+    if leaks:
+        warnings.warn(describe_leaks(leaks), LeakWarning, stacklevel=4)
+    return leaks
+
+
+def describe_leaks(leaks: Sequence[Leak]) -> str:
+    """Say which columns leak, and what to do."""
+    named = ", ".join(
+        f"{leak.column} ({leak.arm}: {leak.difference:+.2f} sd, p = {leak.p_value:.0e})"
+        for leak in leaks
+    )
+    return (
+        f"these columns differ between the arms more than chance allows: {named}. Measured after "
+        "the treatment began, they take part of its effect away; leave them out, or measure them "
+        "before."
+    )
+
+
+def check_experiment(experiment: Experiment) -> tuple[SampleRatio, tuple[Leak, ...]]:
+    """Check that the assignment was random as planned, and the covariates untouched by it.
+
+    Args:
+        experiment: rows of all arms.
+
+    Raises:
+        SampleRatioError: if the arms' sizes contradict the plan.
+
+    Warns:
+        LeakWarning: if a covariate differs between the arms more than chance allows.
+    """
+    return check_sample_ratio(experiment), warn_of_leaks(experiment)
+
+
+def _columns(experiment: Experiment) -> dict[str, Vector]:
+    """Return covariates and prediction by name, one value per randomised unit."""
+    columns: dict[str, Vector] = {}
+    given = experiment.columns
+    if given.covariates is not None:
+        for index, values in enumerate(given.covariates.T):
+            columns[experiment.covariate_name(index)] = values
+    if given.prediction is not None:
+        columns["prediction"] = given.prediction
+    if given.clusters is None:
+        return columns
+    cluster = experiment.cluster_of_rows
+    rows = np.bincount(cluster)
+    return {name: np.bincount(cluster, weights=values) / rows for name, values in columns.items()}
+
+
+def _difference(one: Vector, two: Vector) -> float:
+    """Return the difference of the means in standard deviations."""
+    return float(one.mean() - two.mean()) / float(np.concatenate([one, two]).std())
+
+
+def _segment_leak(experiment: Experiment, alarm: float) -> Iterator[Leak]:
+    """Test whether segments and arms are independent."""
+    segments = experiment.columns.segments
+    if segments is None:
+        return
+    _, segment = np.unique(segments, return_inverse=True)
+    counts = _counts(segment, experiment)
+    if counts.shape[0] > 1:
+        p_value = table_p_value(counts, alarm)
+        if p_value < alarm:
+            yield Leak(column="segments", arm="all", difference=0.0, p_value=p_value)
+
+
+def _counts(segment: Integers, experiment: Experiment) -> Any:
+    """Return randomised units by segment and arm; a unit in two segments counts in both."""
+    arms = len(experiment.arms)
+    pairs = np.unique(np.stack([segment, experiment.cluster_of_rows]), axis=1)
+    cell = pairs[0] * arms + experiment.unit_arms[pairs[1]]
+    return np.bincount(cell, minlength=(int(segment.max()) + 1) * arms).reshape(-1, arms)

@@ -1,0 +1,207 @@
+"""Linear regressions on the treatment: by least squares and by Huber's loss."""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.abtest.rows.contrast import Contrast, require_varying
+from dfl.errors import InvalidValueError, NotConvergedError
+from dfl.scale import Chunks
+from dfl.stats.arrays import Matrix, Vector
+
+__all__ = [
+    "PARTS",
+    "TREATMENT",
+    "HuberFit",
+    "LeastSquares",
+    "huber_regression",
+    "least_squares",
+    "regressors",
+    "solve",
+]
+
+PARTS = Chunks(1 << 14)  # rows; a few columns of them stay in the processor's cache
+TREATMENT = 1  # position of the treatment among the regressors
+_SCALED = 50  # steps
+_COLLAPSED = 1e-9
+_NORMAL_MAD = 0.6744897501960817  # median of |x| for a standard normal x
+
+
+def regressors(contrast: Contrast, cross_fit: CrossFit) -> Matrix:
+    """Return ones, treatment and, where there is one, the standardised prediction, as rows.
+
+    Args:
+        contrast: the rows.
+        cross_fit: makes the prediction where the contrast has covariates only.
+
+    Returns:
+        Shape ``(2, n)`` or ``(3, n)``. Standardising changes neither the treatment's
+        coefficient nor the fit.
+
+    Raises:
+        InvalidValueError: if the prediction is constant.
+    """
+    prediction = contrast.predicted(cross_fit)
+    rows = np.empty((2 if prediction is None else 3, contrast.rows))
+    rows[0] = 1
+    rows[TREATMENT] = contrast.treated
+    if prediction is not None:
+        np.subtract(require_varying(prediction), prediction.mean(), out=rows[2])
+        rows[2] /= math.sqrt(float(rows[2] @ rows[2]) / contrast.rows)
+    return rows
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LeastSquares:
+    """An ordinary least-squares fit.
+
+    Args:
+        coefficients: one per regressor. Shape ``(k,)``.
+        gram: ``sum_i d_i d_i'``. Shape ``(k, k)``.
+        variance: mean squared residual, divided by n.
+    """
+
+    coefficients: Vector
+    gram: Matrix
+    variance: float
+
+    def residual(self, regressors: Matrix, outcome: Vector) -> Vector:
+        """Return ``outcome - coefficients @ regressors``. Shape ``(n,)``."""
+        fitted: Vector = self.coefficients @ regressors
+        return np.subtract(outcome, fitted, out=fitted)
+
+    def influence(self, regressors: Matrix, outcome: Vector, index: int) -> Vector:
+        """Return what each row adds to ``n`` times one coefficient.
+
+        ``n * ((sum_i d_i d_i')^-1 d_i)_index * residual_i``; its variance is the
+        heteroscedasticity-robust one, HC0.
+
+        Args:
+            regressors: shape ``(k, n)``.
+            outcome: shape ``(n,)``.
+            index: of the coefficient.
+        """
+        unit = np.eye(len(self.coefficients))[index]
+        direction: Vector = (outcome.shape[0] * solve(self.gram, unit)) @ regressors
+        direction *= self.residual(regressors, outcome)
+        return direction
+
+
+def least_squares(regressors: Matrix, outcome: Vector) -> LeastSquares:
+    """Fit ``outcome = coefficients @ regressors`` by the normal equations.
+
+    Args:
+        regressors: one row per regressor, about centred where an intercept is among them, as
+            the normal equations square the condition number. Shape ``(k, n)``.
+        outcome: shape ``(n,)``.
+
+    Raises:
+        InvalidValueError: if the regressors depend on each other.
+    """
+    gram, moment = regressors @ regressors.T, regressors @ outcome
+    coefficients = solve(gram, moment)
+    square = 0.0
+    correction = np.zeros(len(coefficients))
+    for part in PARTS.of(outcome.shape[0]):
+        residual = outcome[part] - coefficients @ regressors[:, part]
+        square += float(residual @ residual)
+        correction += regressors[:, part] @ residual
+    step = solve(gram, correction)  # once more on the residual: rounding errors go
+    square = max(square - float(step @ correction), 0.0)
+    return LeastSquares(coefficients + step, gram, square / outcome.shape[0])
+
+
+def solve(gram: Matrix, moment: Vector) -> Vector:
+    """Return ``gram^-1 moment``.
+
+    Raises:
+        InvalidValueError: if ``gram`` is singular: the regressors depend on each other.
+    """
+    size = np.sqrt(np.diagonal(gram))
+    if not (size > 0).all() or np.linalg.cond(gram / np.outer(size, size)) > 1e13:
+        raise InvalidValueError(
+            "regressors must not depend on each other, but they do: the prediction may be "
+            "constant, or tell the treatment. Use another covariate, or none."
+        )
+    found: Vector = np.linalg.solve(gram / np.outer(size, size), moment / size) / size
+    return found
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HuberFit:
+    """A regression by Huber's loss.
+
+    Args:
+        coefficients: one per regressor. Shape ``(k,)``.
+        scale: of the residuals, ``median |r| / 0.6745``.
+        iterations: steps taken.
+    """
+
+    coefficients: Vector
+    scale: float
+    iterations: int
+
+
+def huber_regression(
+    regressors: Matrix,
+    outcome: Vector,
+    *,
+    threshold: float = 1.345,
+    rtol: float = 1e-8,
+    max_iter: int = 200,
+) -> HuberFit:
+    """Fit by reweighted least squares with weights ``min(1, threshold * scale / |r|)``.
+
+    The scale is taken anew from the residuals, around 0, at each of the first 50 steps; then it
+    stays, as a median can jump to and fro for ever.
+
+    Args:
+        regressors: one row per regressor. Shape ``(k, n)``.
+        outcome: shape ``(n,)``.
+        threshold: residuals above so many scales count less, > 0; 1.345 keeps 95 % of the
+            efficiency where errors are normal.
+        rtol: stop when no fitted value moves by more than ``rtol`` scales, about.
+        max_iter: largest number of steps.
+
+    Raises:
+        InvalidValueError: if regressors depend on each other, or half of the residuals are 0.
+        NotConvergedError: if ``max_iter`` is reached.
+
+    Source:
+        Huber (1964), doi:10.1214/aoms/1177703732.
+    """
+    coefficients = least_squares(regressors, outcome).coefficients
+    size = np.sqrt((regressors**2).mean(axis=1))
+    first = 0.0
+    for iteration in range(1, max_iter + 1):
+        residual = outcome - coefficients @ regressors
+        distance = np.abs(residual)
+        if iteration <= _SCALED:
+            scale = float(np.median(distance)) / _NORMAL_MAD
+        first = first or scale
+        if not scale > _COLLAPSED * first:
+            raise InvalidValueError(
+                "metric must not be the same in half of the rows: Huber's scale, the median "
+                "residual, is 0. Use winsorised or difference-in-means."
+            )
+        weighted = regressors * _weights(distance, threshold * scale)
+        step = solve(weighted @ regressors.T, weighted @ residual)
+        coefficients = coefficients + step
+        if float(np.abs(step * size).max()) <= rtol * scale:
+            return HuberFit(coefficients, scale, iteration)
+    raise NotConvergedError(
+        f"Huber regression did not converge in {max_iter} steps: coefficients last moved by "
+        f"{float(np.abs(step * size).max() / scale):.2g} scales, wanted {rtol:.2g}. Raise "
+        "max_iter or rtol, or use winsorised."
+    )
+
+
+def _weights(distance: Vector, limit: float) -> Vector:
+    """Return ``min(1, limit / distance)``, without dividing by 0."""
+    weight: Vector = limit / np.maximum(distance, limit)
+    return weight

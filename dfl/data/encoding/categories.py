@@ -1,0 +1,120 @@
+"""`CategoryColumn`: one 0/1 feature per category."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfl.data.encoding.base import AbstractFeatureColumn, refuse_missing
+from dfl.errors import DataError, InvalidValueError
+from dfl.frames import Column, Factor
+
+__all__ = ["CategoryColumn", "Stray", "categories_of"]
+
+_MOST_CATEGORIES = 100  # above this a text column is an identifier, not a feature
+_RARE = 10  # rows below which a category is learned together with the unknown ones
+
+Stray: TypeAlias = Literal["refuse", "zeros", "own"]
+"""What becomes of a value that is no category: an error, no feature, or a feature of its own."""
+
+
+def categories_of(column: Column) -> Factor:
+    """Return text, or whole numbers that are codes, as labels.
+
+    Raises:
+        DataError: if the column holds fractions, dates or anything else.
+    """
+    factor = column.factor() if column.kind != "other" else None
+    whole = column.kind != "number" or (
+        factor is not None
+        and all(one.lstrip("-").isdigit() or one in ("False", "True") for one in factor.labels)
+    )
+    if factor is None or column.kind == "time" or not whole:
+        raise DataError(
+            f"column {column.name!r} must hold text or whole numbers to be encoded by category, "
+            f"got {column.values.type}; a date that is named in dates becomes a number of days."
+        )
+    return factor
+
+
+@final
+@dataclass(frozen=True)
+class CategoryColumn(AbstractFeatureColumn):
+    """Gives each category a 0/1 feature of its own.
+
+    Args:
+        name: column of the table.
+        categories: the values that have one.
+        missing: what becomes of a missing value; its own feature is ``name (missing)``.
+        unknown: what becomes of any other value; its own feature is ``name (other)``.
+    """
+
+    categories: tuple[str, ...] = ()
+    missing: Stray = "refuse"
+    unknown: Stray = "refuse"
+
+    @staticmethod
+    def fit(column: Column, *, impute: bool, pool: bool) -> "CategoryColumn":
+        """Learn the categories, sorted as text.
+
+        Args:
+            column: of the training rows.
+            impute: whether values may be missing.
+            pool: whether categories may be unknown later. Those with fewer than 10 rows, and
+                all but the 99 with most rows, are then learned together as the other ones.
+
+        Raises:
+            DataError: if the column does not hold categories, or too many.
+        """
+        factor = categories_of(column)
+        rows = Counter(factor.codes.tolist())
+        gaps = rows.pop(-1, 0)
+        names, unknown = [*factor.labels], "refuse"
+        if pool:
+            by_rows = sorted(range(len(names)), key=lambda code: (-rows[code], names[code]))
+            names = [names[code] for code in by_rows[: _MOST_CATEGORIES - 1] if rows[code] >= _RARE]
+            unknown = "own" if len(names) < len(factor.labels) else "zeros"
+        if len(names) > _MOST_CATEGORIES:
+            raise DataError(
+                f"column {column.name!r} has {len(names):,} categories, at most "
+                f"{_MOST_CATEGORIES} are encoded; leave it out of features, group its values, or "
+                "name it in hashed or target."
+            )
+        missing: Stray = "refuse" if not impute else "own" if gaps else "zeros"
+        return CategoryColumn(column.name, tuple(sorted(names)), missing, unknown)  # type: ignore[arg-type]  # one of the words of Stray
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """``name=category`` for each category, then ``name (other)`` and ``name (missing)``."""
+        names = [f"{self.name}={category}" for category in self.categories]
+        names += [f"{self.name} (other)"] * (self.unknown == "own")
+        return (*names, *[f"{self.name} (missing)"] * (self.missing == "own"))
+
+    def encode(self, column: Column) -> NDArray[np.float32]:
+        """Return the 0/1 features."""
+        factor = categories_of(column)
+        places, missing = factor.places_in(self.categories), factor.codes < 0
+        if self.missing == "refuse":
+            refuse_missing(self.name, missing)
+        elif missing.any() and self.missing == "zeros":
+            self.warn("misses values and did not in training: they count as no category.")
+        unseen = (places < 0) & ~missing
+        if unseen.any():
+            self._meet(factor.labels[factor.codes[int(unseen.argmax())]], int(unseen.argmax()))
+        columns = len(self.feature_names)
+        places[unseen] = len(self.categories) if self.unknown == "own" else columns
+        places[missing] = columns - 1 if self.missing == "own" else columns
+        return np.eye(columns + 1, columns, dtype=np.float32)[places]
+
+    def _meet(self, value: str, row: int) -> None:
+        """Refuse an unknown value, or say what becomes of it."""
+        if self.unknown == "refuse":
+            raise InvalidValueError(
+                f"column {self.name!r} must hold one of {list(self.categories)}, got {value!r} in "
+                f"row {row}; it did not occur in the training rows. Train with unknown='other' to "
+                "let new categories pass."
+            )
+        if self.unknown == "zeros":
+            self.warn(f"holds values that training did not, such as {value!r}: no category.")

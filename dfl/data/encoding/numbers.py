@@ -1,0 +1,72 @@
+"""`NumberColumn`: a number, or a date as a number of days."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfl.data.encoding.base import AbstractFeatureColumn, refuse_missing
+from dfl.errors import InvalidValueError
+from dfl.frames import Column
+
+__all__ = ["NumberColumn"]
+
+
+@final
+@dataclass(frozen=True)
+class NumberColumn(AbstractFeatureColumn):
+    """Keeps a number as it is; a date becomes days since 1970-01-01.
+
+    Args:
+        name: column of the table.
+        days: whether the column holds dates.
+        fill: stands where a value is missing; None: none may be missing.
+        marks: whether a second feature, ``name (missing)``, is 1 there and else 0.
+    """
+
+    days: bool = False
+    fill: float | None = None
+    marks: bool = False
+
+    @staticmethod
+    def fit(column: Column, *, days: bool, impute: bool) -> "NumberColumn":
+        """Learn the mean, which fills the gaps, and whether there are any.
+
+        Raises:
+            DataError: if the column holds no numbers, or no dates.
+            InvalidValueError: if nothing is known.
+        """
+        values = column.days() if days else column.numbers()
+        known = values[~np.isnan(values)]
+        if not impute:
+            return NumberColumn(column.name, days)
+        if not len(known):
+            raise InvalidValueError(
+                f"column {column.name!r} has no value in any row; leave it out."
+            )
+        return NumberColumn(column.name, days, float(known.mean()), len(known) < len(values))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """``name``, and ``name (missing)`` where gaps are marked."""
+        return (self.name, f"{self.name} (missing)") if self.marks else (self.name,)
+
+    def encode(self, column: Column) -> NDArray[np.float32]:
+        """Return the number, and whether it was missing."""
+        values = column.days() if self.days else column.numbers()
+        missing = np.isnan(values)
+        if self.fill is None:
+            refuse_missing(self.name, missing)
+        elif missing.any() and not self.marks:
+            self.warn("misses values and did not in training: its mean stands in for them.")
+        filled = np.where(missing, self.fill or 0.0, values)
+        with np.errstate(over="ignore"):  # what overflows is refused below
+            numbers = filled.astype(np.float32)
+        wrong = ~np.isfinite(numbers)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise InvalidValueError(
+                f"column {self.name!r} must be finite in float32, got {filled[row]} in row {row}."
+            )
+        return np.stack([numbers, missing] if self.marks else [numbers], axis=1)

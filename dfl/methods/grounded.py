@@ -1,0 +1,177 @@
+"""`Grounded`: any method's predictions, corrected by what the experiment says of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.checks import check_number
+from dfl.data.uplift_data import UpliftData
+from dfl.errors import DataError, InvalidValueError
+from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
+from dfl.methods.tsm_sl import TsmSl
+from dfl.models import AbstractModel, Logs
+from dfl.models.grounded import GroundedModel
+from dfl.models.grounding.correction import Correction, CorrectionForm
+from dfl.models.grounding.evidence import Evidence
+from dfl.training.folds import Folds
+from dfl.training.monitor import Monitor
+from dfl.training.settings import Part, TrainingSet
+
+__all__ = ["Grounded"]
+
+
+def _forms() -> tuple[CorrectionForm, ...]:
+    return (CorrectionForm(), CorrectionForm(add=1.0), CorrectionForm(multiplicative=False))
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Grounded(AbstractMethod):
+    """Corrects the revenue that a method predicts by the evidence of randomised rows.
+
+    Member ``m`` of the base method's ensemble learns from all rows but those of fold ``m``. Each
+    row is predicted by the member that left it out, rows that none learned from (validation
+    rows, or parts that the base method does not use) by the mean. Sparse corrections of these
+    predictions, see `dfl.models.grounding.correction.Correction`, are fitted to the outcomes of
+    randomised and validation rows and of the logs, the logs with a bias of their own that is
+    thrown away. Served is the mean of the members, its revenue corrected; costs are not.
+
+    Args:
+        base: the method that is corrected; as many folds as it has members.
+        corrections: forms of the corrections, whose answers are averaged.
+
+    Raises:
+        InvalidValueError: if the base method trains no networks or fewer than two members, or
+            there is no correction.
+
+    Source:
+        Our own, see `Correction`; no paper's results are claimed for it. The idea of experimental
+        grounding is that of Kallus, Puli and Shalit (2018), arXiv:1810.11646.
+    """
+
+    base: AbstractNetworkMethod = field(default_factory=TsmSl)
+    corrections: tuple[CorrectionForm, ...] = field(default_factory=_forms)
+
+    def __post_init__(self) -> None:
+        """Check base and corrections."""
+        if not isinstance(self.base, AbstractNetworkMethod):
+            raise InvalidValueError(
+                "base must be a method that trains outcome networks, got "
+                f"{type(self.base).__name__}."
+            )
+        check_number("members of the base method", self.base.training.members, at_least=2)
+        check_number("number of corrections", len(self.corrections), at_least=1)
+
+    @property
+    def uses(self) -> tuple[Part, ...]:
+        """The parts that the base method learns from; the others serve as evidence alone."""
+        return self.base.uses
+
+    def fit_many(
+        self, sets: Sequence[TrainingSet], *, monitor: Monitor | None = None
+    ) -> list[AbstractModel]:
+        """Fit one model per training set, the members of all sets at once.
+
+        Args:
+            sets: as in `AbstractMethod.fit_many`.
+            monitor: as there.
+
+        Raises:
+            DataError: as there, if a set has neither ``rct`` nor ``validation`` rows, or if
+                several weight decays come without validation rows.
+            ShapeError: as there.
+            InvalidValueError: as there, or if no randomised row can be left out.
+            NotConvergedError: as there.
+        """
+        monitor = Monitor() if monitor is None else monitor
+        learned = [self.base.needed(one) for one in sets]
+        if any(one.rct is None and one.validation is None for one in sets):
+            raise DataError(
+                "Grounded corrects by randomised rows: give rct or validation rows, got neither."
+            )
+        count = self.base.training.members
+        decays = self.base.choose_decays(learned, monitor)
+        folds = [Folds.of(one, count) for one in learned]
+        single = replace(self.base, training=replace(self.base.training, members=1))
+        members = single.fit_decided(
+            [fold.without(number) for fold in folds for number in range(count)],
+            [decay for decay in decays for _ in range(count)],
+            monitor,
+        )
+        chosen = {"weight_decay": [{"value": decay} for decay in decays]}
+        return [
+            self._grounded(one, fold, members[index * count : (index + 1) * count], chosen)
+            for index, (one, fold) in enumerate(zip(sets, folds, strict=True))
+        ]
+
+    def _grounded(
+        self,
+        one: TrainingSet,
+        folds: Folds,
+        members: Sequence[AbstractModel],
+        chosen: Mapping[str, list[Logs]],
+    ) -> GroundedModel:
+        """Correct one set's members."""
+        evidence = _evidence(one, folds, members)
+        cost = _mean_cost([part for part in (one.rct, one.validation) if part is not None])
+        corrections = tuple(Correction.fit(evidence, cost, form) for form in self.corrections)
+        logs = [_logs(correction) for correction in corrections]
+        history = {**members[0].history, **chosen, "correction": logs}
+        return GroundedModel(tuple(members), corrections, history)
+
+
+def _evidence(one: TrainingSet, folds: Folds, members: Sequence[AbstractModel]) -> Evidence:
+    """Return a set's rows, each predicted by members that did not learn from it."""
+    pieces: list[tuple[UpliftData, Tensor | slice, Tensor]] = []
+    named: tuple[tuple[Part | None, UpliftData | None], ...] = (
+        ("rct", one.rct),
+        ("obs", one.obs),
+        (None, one.validation),
+    )
+    for name, part in named:
+        if part is None:
+            continue
+        fold = None if name is None else folds.of_part.get(name)
+        if fold is None:
+            every = [member.predict(part.features).revenue for member in members]
+            pieces.append((part, slice(None), torch.stack(every).mean(dim=0)))
+            continue
+        for number, member in enumerate(members):
+            left_out = fold == number
+            found = member.predict(part.features[left_out]).revenue
+            pieces.append((part, left_out, found))
+    return Evidence(
+        predicted=torch.cat([found for _, _, found in pieces]),
+        outcome=torch.cat([part.revenue[rows] for part, rows, _ in pieces]),
+        treatment=torch.cat([part.treatment[rows] for part, rows, _ in pieces]),
+        features=torch.cat([part.features[rows] for part, rows, _ in pieces]),
+        logged=torch.cat(
+            [
+                torch.full_like(part.treatment[rows], part.source == "obs")
+                for part, rows, _ in pieces
+            ]
+        ).bool(),
+    )
+
+
+def _mean_cost(parts: Sequence[UpliftData]) -> Tensor:
+    """Return the mean cost of each treatment, float64, over randomised rows. Shape ``(M,)``."""
+    cost = torch.cat([part.cost for part in parts]).double()
+    treatment = torch.cat([part.treatment for part in parts])
+    total = cost.new_zeros(parts[0].treatments).index_add_(0, treatment, cost)
+    return total / treatment.bincount(minlength=parts[0].treatments)
+
+
+def _logs(correction: Correction) -> Logs:
+    """Return what a fit has found, for the history."""
+    found = {
+        "effective_parameters": correction.effective,
+        "noise_power": correction.noise_power,
+        "log_evidence": correction.log_evidence,
+    }
+    if correction.disagreement is not None:
+        found["disagreement"] = correction.disagreement
+    return found

@@ -1,0 +1,61 @@
+"""Interfaces: an architecture builds outcome networks, which show what they found on the way."""
+
+from abc import ABC, abstractmethod
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["AbstractArchitecture", "AbstractOutcomeNetwork", "Details", "dense", "outcomes_of"]
+
+Details: TypeAlias = dict[str, Tensor]
+"""``"outcomes"`` (N, 2, M), ``"hidden"`` (N, H); with a propensity head ``"propensity"`` (N, M)."""
+
+
+class AbstractOutcomeNetwork(nn.Module, ABC):
+    """Predicts scaled revenue and scaled cost under every treatment.
+
+    Shapes:
+        features ``(N, F)`` -> outcomes ``(N, 2, M)``: ``[:, 0]`` revenue, ``[:, 1]`` cost, both
+        in the units of `dfl.models.Scaling`; cost is never negative.
+    """
+
+    @abstractmethod
+    def details(self, features: Tensor) -> Details:
+        """Return the outcomes, and the hidden representation ``(N, H)`` they come from.
+
+        A propensity head adds the log-odds of each treatment, up to a constant per person.
+        """
+
+    def forward(self, features: Tensor, *, details: bool = False) -> Tensor | Details:
+        """Return the outcomes, or everything that `details` does."""
+        found = self.details(features)
+        return found if details else found["outcomes"]
+
+
+class AbstractArchitecture(ABC):
+    """Sizes of an outcome network. Members are frozen dataclasses of plain values."""
+
+    @abstractmethod
+    def build(self, features: int, treatments: int) -> AbstractOutcomeNetwork:
+        """Return a network, freshly initialised from torch's global generator.
+
+        Args:
+            features: number of features F.
+            treatments: number of treatments M.
+        """
+
+
+def dense(inputs: int, hidden: tuple[int, ...]) -> tuple[nn.Sequential, int]:
+    """Return linear layers with a ReLU after each, and the number of their outputs."""
+    layers: list[nn.Module] = []
+    for size in hidden:
+        layers += [nn.Linear(inputs, size), nn.ReLU()]
+        inputs = size
+    return nn.Sequential(*layers), inputs
+
+
+def outcomes_of(raw: Tensor) -> Tensor:
+    """Turn two outputs per treatment ``(N, 2, M)`` into outcomes: a softplus keeps cost >= 0."""
+    cost = nn.functional.softplus(raw[..., 1, :])
+    return torch.stack((raw[..., 0, :], cost), dim=-2)

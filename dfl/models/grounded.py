@@ -1,0 +1,119 @@
+"""`GroundedModel`: predictions of models, their revenue corrected by what an experiment says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, final
+
+import torch
+from torch import Tensor
+
+from dfl.checks import check_number
+from dfl.models.base import AbstractModel, Logs, Prediction, State
+from dfl.models.grounding.basis import Basis
+from dfl.models.grounding.correction import Correction
+from dfl.models.saved import model_of
+
+__all__ = ["GroundedModel"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GroundedModel(AbstractModel):
+    """The mean of several models, with its revenue corrected.
+
+    ``revenue = mean_c correction_c(mean_m revenue_m, x)``; costs, and how far the models differ
+    from each other, are left as they are.
+
+    Args:
+        members: models of equal features and treatments, at least one.
+        corrections: of their mean revenue, at least one; their answers are averaged.
+        history: what was logged per stage and epoch.
+
+    Raises:
+        InvalidValueError: if there is no member or no correction.
+    """
+
+    members: tuple[AbstractModel, ...]
+    corrections: tuple[Correction, ...]
+    history: Mapping[str, list[Logs]]
+
+    def __post_init__(self) -> None:
+        """Check that there is something to average."""
+        check_number("number of members", len(self.members), at_least=1)
+        check_number("number of corrections", len(self.corrections), at_least=1)
+
+    @property
+    def features(self) -> int:
+        """Number of features F."""
+        return self.members[0].features
+
+    @property
+    def treatments(self) -> int:
+        """Number of treatments M."""
+        return self.members[0].treatments
+
+    def predict_rows(self, features: Tensor, *, spread: bool) -> Prediction:
+        """Return corrected revenue, the mean cost, and the spreads if asked for."""
+        found = [member.predict_rows(features, spread=spread) for member in self.members]
+        revenue, revenue_spread = _mean_and_spread([(p.revenue, p.revenue_spread) for p in found])
+        cost, cost_spread = _mean_and_spread([(p.cost, p.cost_spread) for p in found])
+        rows = features.to(revenue.device)
+        corrected = [correction(revenue, rows) for correction in self.corrections]
+        return Prediction(torch.stack(corrected).mean(dim=0), cost, revenue_spread, cost_spread)
+
+    def state(self) -> State:
+        """Return the states of the members, the corrections and the history."""
+        tensors: dict[str, Tensor] = {}
+        about: dict[str, Any] = {
+            "members": len(self.members),
+            "corrections": [],
+            "history": dict(self.history),
+        }
+        for index, member in enumerate(self.members):
+            inside, described = member.state().within(f"member-{index}/")
+            tensors |= inside
+            about |= described
+        for index, correction in enumerate(self.corrections):
+            columns = {**vars(correction), **vars(correction.basis)}
+            del columns["basis"]
+            held = {name: one for name, one in columns.items() if isinstance(one, Tensor)}
+            tensors |= {f"correction-{index}/{name}": one for name, one in held.items()}
+            about["corrections"].append({k: v for k, v in columns.items() if k not in held})
+        # Copies: members may share tensors, such as their scaling, and a file holds each once.
+        return State("grounded", {name: one.clone() for name, one in tensors.items()}, about)
+
+    @classmethod
+    def of_state(cls, state: State) -> Self:
+        """Return the model that `state` described."""
+        members = range(state.about["members"])
+        return cls(
+            tuple(model_of(state.nested(f"member-{index}/")) for index in members),
+            tuple(
+                _correction(state.tensors, f"correction-{index}/", numbers)
+                for index, numbers in enumerate(state.about["corrections"])
+            ),
+            state.about["history"],
+        )
+
+
+def _correction(
+    tensors: Mapping[str, Tensor], prefix: str, numbers: Mapping[str, Any]
+) -> Correction:
+    """Return the correction whose tensors stand under a prefix."""
+    own: dict[str, Any] = {
+        k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+    }
+    basis = Basis(**{f.name: own.pop(f.name) for f in fields(Basis)})
+    return Correction(basis=basis, **own, **numbers)
+
+
+def _mean_and_spread(
+    parts: list[tuple[Tensor, Tensor | None]],
+) -> tuple[Tensor, Tensor | None]:
+    """Return the mean over models, and their spread: within each and between them."""
+    means = torch.stack([mean for mean, _ in parts])
+    spreads = [spread for _, spread in parts if spread is not None]
+    if not spreads:
+        return means.mean(dim=0), None
+    within = torch.stack(spreads).square().mean(dim=0)
+    return means.mean(dim=0), (within + means.var(dim=0, correction=0)).sqrt()

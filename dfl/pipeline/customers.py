@@ -1,0 +1,140 @@
+"""`CustomerFile`: a table of customers that is read in chunks, and one that is written so."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from dfl.data.sources.reading import FORMATS, column_names, read_frame
+from dfl.errors import DataError, DflError, InvalidValueError
+from dfl.scale import STREAMED
+
+__all__ = ["CustomerFile", "check_output", "writer"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CustomerFile:
+    """A Parquet file, of which one chunk is in memory at a time, or a CSV file, which is whole.
+
+    Args:
+        path: of the file.
+        rows: number of rows.
+        table: the open Parquet file, or the columns of a CSV file.
+    """
+
+    path: Path
+    rows: int
+    table: Any
+
+    @staticmethod
+    @contextmanager
+    def opened(
+        path: Path, features: Sequence[str], keep: Sequence[str]
+    ) -> Iterator["CustomerFile"]:
+        """Open a file.
+
+        Args:
+            path: of the file, which is there.
+            features: columns that will be predicted from.
+            keep: columns that are carried over; those of a CSV file as the text that they are.
+
+        Raises:
+            DataError: if it is unreadable, truncated, or lacks a column.
+            DflError: whatever is raised while it is open.
+        """
+        try:
+            if path.suffix == ".parquet":
+                with pq.ParquetFile(path) as file:
+                    _check_columns(path, file.schema_arrow.names, features, keep)
+                    yield CustomerFile(path, file.metadata.num_rows, file)
+                return
+            _check_columns(path, column_names(path), features, keep)
+            text = [name for name in keep if name not in features]
+            frame = read_frame(path, columns=(*features, *text), text=text)
+            yield CustomerFile(path, len(frame), frame.table.to_arrow())
+        except DflError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path} is not a readable Parquet file ({error}).") from error
+
+    def chunks(self, columns: Sequence[str]) -> Iterator[tuple[slice, pa.Table]]:
+        """Yield the rows in order, so many at a time.
+
+        Args:
+            columns: the columns wanted.
+        """
+        if not columns or isinstance(self.table, pa.Table):
+            whole = self.table.select(columns) if columns else pa.table({})
+            for part in STREAMED.of(self.rows):
+                yield part, whole.slice(part.start, part.stop - part.start)
+            return
+        start = 0
+        for batch in self.table.iter_batches(STREAMED.numbers, columns=list(columns)):
+            table = pa.Table.from_batches([batch]).select(columns)
+            yield slice(start, start + len(table)), table.replace_schema_metadata(None)
+            start += len(table)
+
+    def field(self, name: str) -> pa.Field:
+        """Return the name and type of a column."""
+        schema = self.table.schema if isinstance(self.table, pa.Table) else self.table.schema_arrow
+        return schema.field(name)
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Refuse an output that could not be written, before anything that takes long.
+
+    Raises:
+        InvalidValueError: if its name says no kind of file that is written, its folder does
+            not exist, or it stands there already.
+    """
+    if not output.name.endswith(FORMATS):
+        raise InvalidValueError(f"output must end in one of {', '.join(FORMATS)}, got {output}.")
+    if not os.path.isdir(output.absolute().parent):
+        raise InvalidValueError(f"output must lie in a folder that exists, got {output}.")
+    if os.path.lexists(output) and not overwrite:
+        raise InvalidValueError(
+            f"output {output} exists already; choose another file, or overwrite it by --overwrite."
+        )
+
+
+@contextmanager
+def writer(output: Path, path: Path, schema: pa.Schema) -> Iterator[Any]:
+    """Open a Parquet or CSV file for writing.
+
+    Args:
+        output: its name says its kind.
+        path: where it is written.
+        schema: names and types of the columns.
+    """
+    if output.suffix == ".parquet":
+        with pq.ParquetWriter(path, schema) as parquet:
+            yield parquet
+        return
+    compression = "gzip" if output.suffix == ".gz" else None
+    options = pyarrow.csv.WriteOptions(delimiter="\t" if ".tsv" in output.suffixes else ",")
+    with (
+        pa.output_stream(path, compression=compression) as stream,
+        pyarrow.csv.CSVWriter(stream, schema, write_options=options) as csv,
+    ):
+        yield csv
+
+
+def _check_columns(
+    path: Path, there: Sequence[str], features: Sequence[str], keep: Sequence[str]
+) -> None:
+    missing = [name for name in (*features, *keep) if name not in there]
+    if missing:
+        raise DataError(
+            f"{path} must have the columns {missing}, which the model was trained on or --keep "
+            f"names; it has {list(there)}."
+        )
+    twice = [name for name in (*features, *keep) if list(there).count(name) > 1]
+    if twice:
+        raise DataError(f"{path} must name its columns once, {twice} come twice; rename them.")

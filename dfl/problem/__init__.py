@@ -1,0 +1,15 @@
+"""The nouns that every part speaks: an allocation problem and its answer."""
+
+from dfl.problem.allocation import Allocation, Split
+from dfl.problem.amounts import BUDGET_SLACK, rounding
+from dfl.problem.observed_cost import ObservedCost
+from dfl.problem.problem import AllocationProblem
+
+__all__ = [
+    "BUDGET_SLACK",
+    "Allocation",
+    "AllocationProblem",
+    "ObservedCost",
+    "Split",
+    "rounding",
+]

@@ -1,0 +1,57 @@
+"""Amounts of money: checked, and how far their sums may be off by rounding."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from dfl.errors import DTypeError, InvalidValueError
+
+__all__ = ["BUDGET_SLACK", "check_amounts", "check_floating", "is_finite", "rounding"]
+
+BUDGET_SLACK = 1e-9
+"""Relative excess over a budget that is taken for rounding: sums in another order differ."""
+
+
+def check_floating(name: str, tensor: Tensor) -> None:
+    """Refuse what is neither float32 nor float64, by a `DTypeError`."""
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise DTypeError(f"{name} must be float32 or float64, got {tensor.dtype}.")
+
+
+def rounding(amount: float | Tensor, rows: int) -> float:
+    """Return the relative excess over a budget that is taken for rounding of its dtype.
+
+    Args:
+        amount: the budget, or what it was added up from. A number counts as float64.
+        rows: how many numbers were added up, pairwise.
+    """
+    rounded = isinstance(amount, Tensor) and amount.is_floating_point()
+    eps = torch.finfo(amount.dtype if rounded else torch.float64).eps  # type: ignore[union-attr]
+    return max(BUDGET_SLACK, eps * (1 + math.log2(max(rows, 1))))
+
+
+def is_finite(tensor: Tensor, total: Tensor) -> bool:
+    """Say whether a tensor is finite; its total says so unless the total alone overflows."""
+    return bool(total.isfinite().all()) or bool(tensor.isfinite().all())
+
+
+def check_amounts(name: str, tensor: Tensor) -> Tensor:
+    """Refuse amounts that are not floating point, not finite, or negative; read them twice.
+
+    Returns:
+        The total over the first axis, in the tensor's own precision.
+
+    Raises:
+        DTypeError: if they are neither float32 nor float64.
+        InvalidValueError: if one is negative or not finite.
+    """
+    check_floating(name, tensor)
+    tensor = tensor.detach()
+    total = tensor.sum(dim=0)
+    if not is_finite(tensor, total):
+        raise InvalidValueError(f"{name} must be finite, got NaN or infinity.")
+    lowest = float(tensor.amin()) if tensor.numel() else 0.0
+    if lowest < 0:
+        raise InvalidValueError(f"{name} must be >= 0, got a minimum of {lowest:g}.")
+    return total

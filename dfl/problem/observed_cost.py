@@ -1,0 +1,51 @@
+"""`ObservedCost`: what logged people really cost."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.errors import DTypeError, ShapeError
+from dfl.problem.amounts import check_amounts
+
+__all__ = ["ObservedCost"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ObservedCost:
+    """What logged people really cost, for budgets met on randomised logs.
+
+    The spend of a choice ``z`` is then estimated by inverse propensity weighting,
+    ``sum_i weight_i * cost_i * 1[treatment_i = z_i]``, instead of by predicted costs.
+
+    Args:
+        treatment: treatment received, int64 in ``0 .. M-1``. Shape ``(N,)``; layers also
+            take ``(..., N)``, other people for each leading axis.
+        cost: cost observed, in currency, >= 0. Shape of ``treatment``.
+        weight: inverse propensity of the treatment received, ``1 / p(treatment_i)``, >= 0,
+            no unit. Shape of ``treatment``.
+
+    Raises:
+        ShapeError: if the three shapes differ or have no axis.
+        DTypeError: if ``treatment`` is not int64, or the others are not floating point.
+        InvalidValueError: if a cost or weight is negative or not finite.
+    """
+
+    treatment: Tensor
+    cost: Tensor
+    weight: Tensor
+
+    def __post_init__(self) -> None:
+        """Check shapes, dtypes and ranges."""
+        rows = self.treatment.shape
+        if not rows or self.cost.shape != rows or self.weight.shape != rows:
+            raise ShapeError(
+                "observed treatment, cost and weight must share one shape (..., N), got "
+                f"{tuple(rows)}, {tuple(self.cost.shape)} and {tuple(self.weight.shape)}."
+            )
+        if self.treatment.dtype != torch.int64:
+            raise DTypeError(f"observed treatment must be int64, got {self.treatment.dtype}.")
+        check_amounts("observed cost", self.cost)
+        check_amounts("observed weight", self.weight)

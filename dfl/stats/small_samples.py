@@ -1,0 +1,227 @@
+"""`spread_of`: the error of a difference between arms of few, uneven or skewed units."""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from scipy import special
+
+from dfl.errors import InvalidValueError
+from dfl.stats.arrays import Integers, Vector
+
+__all__ = ["Arm", "Spread", "spread_of"]
+
+_NORMAL = 200.0  # degrees of freedom from which t and normal quantiles differ by less than 0.6 %
+_SKEWED = 0.1  # skewness of a difference, from which its two tails are measured
+_FEW = 100  # units of the smaller arm, below which they always are
+_DRAWS = 1000  # assignments that are drawn to measure them
+_SCARCE = 10  # units of the smaller arm, below which measured tails are not trusted all the way
+_TRUST = 0.8  # so far, where arms are uneven; by half where they are not
+_EVEN = 0.4  # share of the smaller arm
+_MANY = 5_000  # units of the smaller arm above which they never are
+_DOMINATED = 2 / 3
+_TAIL = 0.025
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Arm:
+    """What the randomised units of one arm add to an estimate.
+
+    Args:
+        parts: of the difference, one per unit; about mean 0. Shape ``(units,)``.
+        size: what each unit weighs in its arm, such as its rows or events, >= 0. Shape
+            ``(units,)``.
+        used: degrees of freedom that slopes have taken, beside the one of the mean.
+    """
+
+    parts: Vector
+    size: Vector
+    used: float = 0.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """The error of a difference, and the law of the difference over its error.
+
+    Args:
+        error: standard error.
+        degrees: of freedom of the t law; infinite: the normal law.
+        above: factor of the t law's upper quantiles; 1 where the difference is not skewed.
+        below: the same of the lower quantiles.
+    """
+
+    error: float
+    degrees: float = math.inf
+    above: float = 1.0
+    below: float = 1.0
+
+    def interval(self, estimate: float, factor: float, level: float) -> tuple[float, float]:
+        """Return the ends of the confidence interval.
+
+        Args:
+            estimate: the difference.
+            factor: quantile of the normal law.
+            level: confidence level.
+        """
+        if math.isfinite(self.degrees):
+            factor = -float(special.stdtrit(self.degrees, (1 - level) / 2))
+        reach = factor * self.error
+        return estimate - self.above * reach, estimate + self.below * reach
+
+    def p_value(self, estimate: float) -> float:
+        """Return the two-sided p-value of "no difference"; it fits the interval at any level."""
+        z = abs(estimate) / self.error / (self.above if estimate > 0 else self.below)
+        if math.isfinite(self.degrees):
+            return 2 * float(special.stdtr(self.degrees, -z))
+        return math.erfc(z / math.sqrt(2))
+
+
+def spread_of(treated: Arm, control: Arm) -> Spread:
+    """Return the error of a difference from what the units add to it.
+
+    Each unit's part is divided by what the fitted mean leaves of it, ``1 - h``, ``h`` its share
+    of the arm, or less where one cluster's mean varies as much as any other's; without
+    clusters that is Welch's variance. Degrees of freedom are Satterthwaite's, with estimated
+    and with equal variances, the smaller ones. Where the arms are small, or unequal and skewed, the
+    quantiles are those of the difference over its error when the units' parts are dealt to the
+    arms anew.
+
+    Args:
+        treated: at least 2 units.
+        control: at least 2 units.
+
+    Raises:
+        InvalidValueError: if one unit outweighs all others of its arm, or slopes leave no
+            degrees of freedom.
+
+    Source:
+        Welch (1947); Bell and McCaffrey (2002), Survey Methodology 28, the working model with
+        equal variances of cluster means; Janssen (1997), Chung and Romano (2013),
+        doi:10.1214/13-AOS1090, studentised permutations.
+    """
+    read = [_read(name, arm) for name, arm in (("treated", treated), ("control", control))]
+    variance = sum(one.variance for one in read)
+    if not variance > 0:
+        raise InvalidValueError("the units of neither arm differ; there is no error to speak of.")
+    weights = [one.evenness for one in read]
+    found = variance**2 / sum(one.variance**2 / one.degrees for one in read)
+    equal = sum(weights) ** 2 / sum(
+        weight**2 / one.degrees for weight, one in zip(weights, read, strict=True)
+    )
+    degrees = min(found, equal)
+    few, units = min(len(treated.size), len(control.size)), len(treated.size) + len(control.size)
+    if few < _SCARCE / 2 and few < _EVEN * units and units < 2 * _SCARCE:
+        raise InvalidValueError(
+            f"arms of {len(treated.size)} treated and {len(control.size)} control units are too "
+            "few and too uneven to tell chance from effect; take at least 5 in each, or as many "
+            "in both."
+        )
+    above, below = _tails(treated, control, read, degrees)
+    return Spread(
+        error=math.sqrt(variance),
+        degrees=degrees if degrees < _NORMAL else math.inf,
+        above=above,
+        below=below,
+    )
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Read:
+    variance: float
+    degrees: float
+    evenness: float  # sum of squared shares: variance of the mean of like units
+    scaled: Vector  # parts, made up for what the mean has taken of them
+
+
+def _read(name: str, arm: Arm) -> _Read:
+    total = float(arm.size.sum())
+    share = arm.size / total
+    if float(share.max()) > _DOMINATED:
+        raise InvalidValueError(
+            f"one unit holds {float(share.max()):.0%} of the {name} arm; what chance does to it "
+            "cannot be told from the others. Read it apart, or randomise more and smaller units."
+        )
+    squares = float(share @ share)
+    left = 1 - share - np.maximum(share - squares, 0)
+    scaled = arm.parts / np.sqrt(left)
+    degrees = _degrees(share, squares, left) - arm.used
+    if not degrees > 0.5:
+        raise InvalidValueError(
+            f"the {name} arm must have more units than the covariates take, got {len(share)}; "
+            "use difference-in-means."
+        )
+    return _Read(variance=float(scaled @ scaled), degrees=degrees, evenness=squares, scaled=scaled)
+
+
+def _degrees(share: Vector, squares: float, left: Vector) -> float:
+    """Return Satterthwaite's degrees of freedom if all units' means vary alike.
+
+    ``trace(B)^2 / trace(B^2)``, ``B`` the quadratic form of the variance; its double sum over
+    units is written as products of sums.
+    """
+    weight = share**2 / left
+    one, two, three = (float((weight * share**power).sum()) for power in range(3))
+    own = 1 - 2 * share + squares
+    cross = squares**2 * one**2 - 4 * squares * one * two + 2 * one * three + 2 * two**2
+    cross += float((weight**2 * (own**2 - (squares - 2 * share) ** 2)).sum())
+    return float((weight * own).sum()) ** 2 / cross
+
+
+def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tuple[float, float]:
+    """Return the upper and lower quantiles over those of the t law."""
+    units = [len(treated.size), len(control.size)]
+    few, many = min(units), sum(units)
+    if few > _MANY or 2 * few == many < _SCARCE:
+        return 1.0, 1.0
+    totals = [float(treated.size.sum()), -float(control.size.sum())]
+    parts = np.concatenate([one.scaled * total for one, total in zip(read, totals, strict=True)])
+    size = np.concatenate([treated.size, control.size])
+    skewness = float((parts * parts * parts).mean()) / float((parts * parts).mean()) ** 1.5
+    skewness *= (many - 2 * few) / math.sqrt(many * few * (many - few))
+    if few >= _FEW and abs(skewness) <= _SKEWED:
+        return 1.0, 1.0
+    order = np.lexsort((size, parts))  # so that the order of the rows plays no part
+    dealt = _dealt(parts[order], size[order], _deals(many, few))
+    if units[0] > units[1]:
+        dealt = -dealt
+    low, high = np.quantile(dealt, [_TAIL, 1 - _TAIL])
+    usual = -float(special.stdtrit(degrees, _TAIL))
+    above, below = float(high) / usual, -float(low) / usual
+    least = 0.1
+    if few < _SCARCE:  # few assignments, and of parts that are known badly
+        trust = _TRUST if few < _EVEN * many else 0.5
+        above, below = (max(one, trust * one + 1 - trust) for one in (above, below))
+        least = 1.0 if many < _SCARCE else least
+    return max(above, least), max(below, least)
+
+
+def _deals(many: int, few: int) -> Integers:
+    """Draw the units of the smaller arm again and again. Shape ``(draws, few)``."""
+    generator = np.random.default_rng(0)
+    if many <= 2 * _DRAWS:
+        order = generator.random((_DRAWS, many))
+        return np.argpartition(order, few, axis=1)[:, :few]
+    picked = [generator.choice(many, few, replace=False, shuffle=False) for _ in range(_DRAWS)]
+    return np.stack(picked)
+
+
+def _dealt(parts: Vector, size: Vector, picked: Integers) -> Vector:
+    """Return the difference over its error, for each choice of the smaller arm."""
+    part, weight = parts[picked], size[picked]
+    total = np.maximum(weight.sum(axis=1), 1e-300)
+    mean = part.sum(axis=1) / total
+    left = np.maximum(1 - weight / total[:, None], 1e-3)
+    variance = ((part - mean[:, None] * weight) ** 2 / left).sum(axis=1) / total**2
+    rest = np.maximum(size.sum() - total, 1e-300)
+    rest_mean = (parts.sum() - part.sum(axis=1)) / rest
+    square = parts @ parts - (part * part).sum(axis=1)
+    square -= 2 * rest_mean * (parts @ size - (part * weight).sum(axis=1))
+    square += rest_mean**2 * (size @ size - (weight * weight).sum(axis=1))
+    others = len(parts) - picked.shape[1]
+    variance += np.maximum(square, 0) / rest**2 * others / (others - 1)
+    found: Vector = (mean - rest_mean) / np.sqrt(np.maximum(variance, 1e-300))
+    return found

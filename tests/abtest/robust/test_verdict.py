@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from dfl.abtest import SameEffectCheck, same_effect_check
+from dfl.abtest.robust.verdict import WeightSummary, bulk_verdict
+from dfl.abtest.simulators import AbstractDesign, HeavyTailedCount, SparseEffect
+from dfl.abtest.state import State
+from dfl.errors import InvalidValueError
+from tests.abtest.data import contrast
+
+PLAIN = WeightSummary(hardly_counted=0.01, mean_treated=1, mean_control=1, z=0.5)
+
+
+def test_what_both_share_cancels() -> None:
+    data = contrast(1000)
+    draw = np.random.default_rng(0)
+    shared, own = draw.standard_normal(1000) * 100, draw.standard_normal(1000)
+    found = same_effect_check(data, (1.2, shared + own), (1.0, shared))
+    assert found.difference == pytest.approx(0.2)
+    assert found.standard_error == pytest.approx(float(np.sqrt(own @ own)) / 1000)
+    assert found.detectable == pytest.approx(2.8016 * found.standard_error, rel=1e-4)
+
+
+def test_nothing_to_compare() -> None:
+    with pytest.raises(InvalidValueError, match="the two estimates are the same in every row"):
+        same_effect_check(contrast(), (1.0, np.ones(400)), (1.0, np.ones(400)))
+
+
+@pytest.mark.parametrize(
+    ("design", "low", "high"), [(HeavyTailedCount(), 0, 0.12), (SparseEffect(), 0.9, 1)]
+)
+def test_it_rejects_where_it_should(design: AbstractDesign, low: float, high: float) -> None:
+    draw = np.random.default_rng(0)
+    population = design.draw(100_000, generator=draw)
+    rejected = []
+    for _ in range(50):
+        seen = population.experiment(20_000, generator=draw, prediction=population.oracle)
+        rejected.append(State().fit(seen.contrast(1)).diagnostics["check_p_value"] < 0.05)
+    assert low <= float(np.mean(rejected)) <= high
+
+
+@pytest.mark.parametrize(
+    ("p_value", "detectable", "said"),
+    [
+        (0.01, 0.1, "It is NOT the mean effect: the mean effect by least squares is 0.8"),
+        (0.5, 0.1, "No sign that it differs from the mean effect"),
+        (0.5, 0.9, "Whether it is also the mean effect cannot be told"),
+    ],
+)
+def test_three_verdicts(p_value: float, detectable: float, said: str) -> None:
+    check = SameEffectCheck(
+        difference=0.2, standard_error=0.1, p_value=p_value, detectable=detectable
+    )
+    assert said in bulk_verdict(1.0, check, PLAIN)
+    assert "1.00% of the rows hardly count" in bulk_verdict(1.0, check, PLAIN)
+
+
+def test_unlike_tails_are_said() -> None:
+    check = SameEffectCheck(difference=0.2, standard_error=0.1, p_value=0.5, detectable=0.3)
+    fewer = WeightSummary(hardly_counted=0.01, mean_treated=1.1, mean_control=0.9, z=4)
+    assert "fewer outliers than the control" in bulk_verdict(1.0, check, fewer)
+    assert "outliers" not in bulk_verdict(1.0, check, PLAIN)

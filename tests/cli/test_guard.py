@@ -1,0 +1,56 @@
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from dfl.cli.guard import GuardedGroup
+from dfl.errors import ConfigError
+
+
+def command(error: BaseException) -> typer.Typer:
+    app = typer.Typer(cls=GuardedGroup)
+
+    @app.callback()
+    def options(debug: bool = False) -> None:
+        """Take what the real command line takes."""
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigError("seed: no."), 2, "error: seed: no."),
+        (PermissionError(13, "Permission denied", "a/b"), 2, "error: a/b: Permission denied."),
+        (OSError(5, "Input/output error"), 2, "error: Input/output error."),
+        (MemoryError(), 2, "error: not enough memory; take fewer rows, members or a smaller batch"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            2,
+            "error: not enough memory;",
+        ),
+        (RuntimeError("odd"), 70, "error: unforeseen RuntimeError: odd. This is a fault of dfl;"),
+        (RecursionError("deep"), 70, "error: unforeseen RecursionError: deep."),
+        (KeyboardInterrupt(), 130, "Stopped."),
+        (ConfigError("name [red]x[/red] :boom: \x1b[2J"), 2, r"[red]x[/red] :boom: \x1b[2J"),
+    ],
+)
+def test_every_error_is_one_line_and_a_code(error: BaseException, code: int, line: str) -> None:
+    done = CliRunner().invoke(command(error), ["fail"])
+    assert done.exit_code == code
+    assert line in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+def test_debug_lets_every_error_through() -> None:
+    for error in (ConfigError("x"), RuntimeError("x"), OSError(5, "x")):
+        assert CliRunner().invoke(command(error), ["--debug", "fail"]).exception is error
+
+
+def test_a_mistake_in_the_options_is_explained_by_typer() -> None:
+    done = CliRunner().invoke(command(ConfigError("x")), ["fial"])
+    assert done.exit_code == 2
+    assert "No such command 'fial'" in done.output

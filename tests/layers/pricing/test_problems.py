@@ -1,0 +1,55 @@
+"""Leading axes: budgets for each problem, observed costs, mapped axes."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from dfl.errors import ShapeError
+from dfl.layers.pricing.problems import (
+    budget_of_each,
+    charge_of,
+    columns_of,
+    problems_of,
+    ready,
+)
+from dfl.problem import ObservedCost
+
+
+def test_a_number_is_every_problems_budget_in_full_precision() -> None:
+    revenue = torch.zeros(2, 3, 5, 4)
+    found = budget_of_each(1.000000001, revenue)
+    assert_close(found, torch.full((2, 3), 1.000000001, dtype=torch.float64), rtol=0, atol=0)
+
+
+def test_a_budget_keeps_its_graph_and_its_precision() -> None:
+    budget = torch.tensor([1.0, 2.0], requires_grad=True)
+    budget_of_each(budget, torch.zeros(2, 5, 4)).sum().backward()
+    assert_close(budget.grad, torch.ones(2))
+
+
+def test_a_budget_with_other_axes_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"budget must be a number or \(2,\), got \(3,\)"):
+        budget_of_each(torch.ones(3), torch.zeros(2, 5, 4))
+
+
+def test_predictions_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"must share one shape \(..., N, M\), got \(4,\)"):
+        ready(torch.ones(4), torch.ones(4))
+
+
+def test_the_price_is_what_was_paid_times_its_weight_where_it_was_received() -> None:
+    observed = ObservedCost(
+        torch.tensor([2, 0]), torch.tensor([3.0, 5.0]), torch.tensor([2.0, 4.0])
+    )
+    cost = torch.ones(2, 3)
+    price = charge_of(columns_of(observed, cost), cost)
+    assert_close(price, torch.tensor([[0.0, 0.0, 6.0], [20.0, 0.0, 0.0]]))
+    assert charge_of(columns_of(None, cost), cost) is None
+
+
+def test_problems_are_taken_apart_in_order() -> None:
+    revenue = torch.arange(24.0).reshape(2, 1, 4, 3)
+    budgets = torch.tensor([[100.0], [200.0]], dtype=torch.float64)
+    found = list(problems_of(revenue, revenue, budgets, (None, None, None)))
+    assert [float(each.budgets[0]) for each in found] == [100, 200]
+    assert_close(found[1].revenue, revenue[1, 0])

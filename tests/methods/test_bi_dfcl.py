@@ -1,0 +1,66 @@
+"""A gate between a teacher and the logs, learned."""
+
+from dataclasses import replace
+
+import pytest
+
+from dfl.hypergrad import HYPERGRADIENTS
+from dfl.methods import (
+    BiDfcl,
+    BilevelSettings,
+)
+from dfl.models import MLP
+from tests.methods.toy import SMALL, logs, training_set
+
+BRIDGE = BilevelSettings(hidden=(4,), every=2, steps=2, batch_size=64, warm_epochs=1)
+
+
+def test_the_gate_is_logged_and_moves() -> None:
+    bridge = replace(BRIDGE, reach=2.0, warm_epochs=0)
+    method = BiDfcl(network=MLP((8,)), training=replace(SMALL, epochs=6), upper=bridge)
+    gate = [
+        epoch["reading_mean"] for epoch in method.fit_many([training_set(0)])[0].history["target"]
+    ]
+    assert len(gate) == 6
+    assert max(gate) - min(gate) > 0.01
+
+
+HYPERGRADIENT_OPTIONS: dict[str, dict[str, object]] = {
+    "conjugate-gradient": {"max_iter": 5, "on_failure": "return"},
+    "exact": {"max_size": 512, "on_failure": "return"},
+    "gauss-newton": {"max_iter": 5, "on_failure": "return"},
+    "identity": {},
+    "neumann": {"terms": 5, "on_failure": "return"},
+    "nystrom": {"rank": 5, "curvature": "gauss-newton", "on_failure": "return"},
+    "truncated": {"steps": 3, "last": 2},
+    "unrolled": {"steps": 2},
+}
+
+
+@pytest.mark.parametrize("name", HYPERGRADIENTS.names())
+def test_bi_dfcl_trains_with_every_hypergradient(name: str) -> None:
+    hypergrad = HYPERGRADIENTS.load(name)(**HYPERGRADIENT_OPTIONS[name])
+    bridge = replace(BRIDGE, reach=2.0, warm_epochs=0)
+    method = BiDfcl(network=MLP((8,)), training=SMALL, upper=bridge, hypergrad=hypergrad)
+    gate = [
+        epoch["reading_mean"] for epoch in method.fit_many([training_set(0)])[0].history["target"]
+    ]
+    assert max(gate) - min(gate) > 0.001
+
+
+def test_the_gate_opens_where_only_the_teacher_is_right() -> None:
+    """Logs whose policy hides the effect, a teacher with plenty of randomised rows."""
+    rows = logs(4_096, seed=1)
+    confounded = logs(4_096, source="obs", seed=2)
+    lies = replace(confounded, revenue=confounded.revenue - 3.0 * confounded.treatment)
+    bridge = BilevelSettings(hidden=(4,), every=2, steps=3, batch_size=1024, reach=3.0)
+    training = replace(SMALL, epochs=8, batch_size=256)
+    method = BiDfcl(network=MLP((16,)), training=training, upper=bridge, rows="obs", refit=False)
+    gate = method.fit(rct=rows, obs=lies, validation=logs(512, seed=3)).history["target"]
+    assert gate[-1]["reading_mean"] > gate[2]["reading_mean"] + 0.05
+
+
+def test_without_refit_the_target_of_the_search_serves() -> None:
+    one, method = training_set(0), BiDfcl(network=MLP((8,)), training=SMALL, upper=BRIDGE)
+    assert "refit-target" not in replace(method, refit=False).fit_many([one])[0].history
+    assert "refit-target" in method.fit_many([one])[0].history

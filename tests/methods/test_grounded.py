@@ -1,0 +1,221 @@
+"""Methods that are corrected by what the experiment says."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import dfl.methods.grounded as module
+from dfl.budget import Budget
+from dfl.config import from_yaml, read_study, to_yaml
+from dfl.data import PotentialOutcomes, UpliftData
+from dfl.errors import ConfigError, DataError, InvalidValueError
+from dfl.methods import (
+    AbstractNetworkMethod,
+    BiDfcl,
+    BilevelSettings,
+    Dfcl,
+    DragonNet,
+    Grounded,
+    KdLabel,
+    Monitor,
+    Progress,
+    Training,
+    TrainingSet,
+    TsmSl,
+)
+from dfl.metrics import TrueScale
+from dfl.models import MLP, ArmHeads, GroundedModel
+from dfl.models.grounding.correction import Correction, CorrectionForm
+from dfl.models.grounding.evidence import Evidence
+from dfl.training.folds import Folds
+from tests.methods.toy import SMALL, logs, outcomes, training_set
+
+HEADS = ArmHeads((8,), (4,), propensity=True)
+UPPER = BilevelSettings(hidden=(4,), batch_size=64, warm_epochs=0)
+BASES: dict[str, AbstractNetworkMethod] = {
+    "both": TsmSl(network=MLP((8,)), training=SMALL),
+    "rct": TsmSl(rows="rct", network=MLP((8,)), training=SMALL),
+    "obs": TsmSl(rows="obs", network=MLP((8,)), training=SMALL),
+    "kd-label": KdLabel(network=MLP((8,)), training=SMALL),
+    "dfcl": Dfcl(network=MLP((8,)), training=SMALL, decision_epochs=1),
+    "bi-dfcl": BiDfcl(network=MLP((8,)), training=SMALL, upper=UPPER),
+    "dragonnet": DragonNet(network=HEADS, training=SMALL),
+}
+
+
+def fitted(one: TrainingSet, base: str = "both") -> GroundedModel:
+    model = Grounded(base=BASES[base]).fit_many([one])[0]
+    assert isinstance(model, GroundedModel)
+    return model
+
+
+def finite(model: GroundedModel, rows: UpliftData) -> bool:
+    found = model.predict(rows.features)
+    return bool(found.revenue.isfinite().all() and (found.cost >= 0).all())
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evidence, torch.Tensor]]:
+    """What the corrections were fitted to."""
+    kept: list[tuple[Evidence, torch.Tensor]] = []
+    fit = Correction.fit
+
+    def noting(evidence: Evidence, cost: torch.Tensor, form: CorrectionForm) -> Correction:
+        kept.append((evidence, cost))
+        return fit(evidence, cost, form)
+
+    monkeypatch.setattr(module.Correction, "fit", staticmethod(noting))
+    return kept
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_any_method_can_be_grounded(base: str) -> None:
+    one = training_set(0)
+    model = fitted(one, base)
+    assert (len(model.members), len(model.corrections)) == (2, 3)
+    assert finite(model, logs(100, seed=7, dtype=torch.float64))
+    assert all("disagreement" in fit for fit in model.history["correction"])
+
+
+@pytest.mark.parametrize("base", ["both", "rct", "obs"])
+def test_rows_are_predicted_by_the_members_that_did_not_learn_from_them(
+    base: str, seen: list[tuple[Evidence, torch.Tensor]]
+) -> None:
+    one = training_set(0)
+    model = fitted(one, base)
+    evidence, cost = seen[0]
+    folds = Folds.of(BASES[base].needed(one), 2)
+    wanted, order = [], []
+    for name in ("rct", "obs", "validation"):
+        part = getattr(one, name)
+        answers = torch.stack([m.predict(part.features).revenue for m in model.members])
+        fold = folds.of_part.get(name)  # type: ignore[call-overload]
+        if fold is None:
+            wanted.append(answers.mean(dim=0))
+            order.append(part.features)
+        else:
+            wanted += [answers[number][fold == number] for number in range(2)]
+            order += [part.features[fold == number] for number in range(2)]
+    assert_close(evidence.predicted, torch.cat(wanted))
+    assert_close(evidence.features, torch.cat(order), rtol=0, atol=0)
+    assert int(evidence.logged.sum()) == 512
+    assert one.rct is not None
+    assert one.validation is not None
+    for arm in range(3):
+        paid = [part.cost[part.treatment == arm] for part in (one.rct, one.validation)]
+        assert_close(cost[arm], torch.cat(paid).mean())
+
+
+def test_weight_decay_is_chosen_once_and_members_learn_their_folds_at_once() -> None:
+    several = replace(SMALL, weight_decay=(0.1, 1.0))
+    base = TsmSl(network=MLP((8,)), training=several)
+    heard: list[Progress] = []
+    one = training_set(0)
+    model = Grounded(base=base).fit_many([one], monitor=Monitor(report=heard.append))[0]
+    assert [(p.stage, p.epoch) for p in heard] == [
+        (stage, epoch) for stage in ("tuning-target", "target") for epoch in (1, 2, 3)
+    ]
+    alone = base.fit_many([one])[0]
+    assert model.history["weight_decay"] == alone.history["weight_decay"]
+
+
+def test_logs_that_lie_are_put_right() -> None:
+    training = Training(epochs=8, batch_size=128, min_steps=320, members=2, weight_decay=(0.1,))
+    base = TsmSl(network=MLP((16,)), training=training)
+    test = logs(2_000, seed=5)
+    truth = PotentialOutcomes(*outcomes(test.features))
+    scale = TrueScale.of(truth, (Budget(share=0.4),))
+    obs = logs(4_000, source="obs", seed=2)
+    lie = (obs.treatment - 1) * (1.5 + 1.5 * obs.features[:, 0])
+    rows: dict[str, Any] = {
+        "rct": logs(2_000, seed=1),
+        "obs": replace(obs, revenue=obs.revenue - lie),
+        "validation": logs(1_000, seed=3),
+    }
+    shares = []
+    for method in (base, Grounded(base=base)):
+        found = method.fit(**rows).predict(test.features)
+        shares.append(scale.measure(found.revenue, found.cost)[0].share_of_gain)
+    assert shares[0] < 0
+    assert shares[1] > 0.5
+
+
+def test_validation_rows_and_logs_may_be_missing() -> None:
+    one = replace(training_set(0), validation=None)
+    assert finite(fitted(one), logs(50, dtype=torch.float64))
+    model = fitted(replace(one, obs=None), "rct")
+    assert all("disagreement" not in fit for fit in model.history["correction"])
+    alone = TrainingSet(obs=one.obs, validation=training_set(0).validation)
+    assert finite(fitted(alone, "obs"), logs(50, dtype=torch.float64))
+
+
+def test_few_rows_two_treatments_many_features_and_constant_revenue_are_no_trouble() -> None:
+    one = training_set(0, torch.float32)
+    parts: dict[str, UpliftData] = {}
+    for index, name in enumerate(("rct", "obs", "validation")):
+        part = getattr(one, name)
+        arm = part.treatment.clamp(max=1)
+        noise = torch.randn(len(part), 56, generator=torch.Generator().manual_seed(index))
+        parts[name] = replace(
+            part,
+            treatment=arm,
+            treatments=2,
+            features=torch.cat([part.features, noise], dim=1),
+            revenue=torch.where(arm == 0, 3.0, part.revenue),
+        )
+    rct = parts["rct"]
+    rows = torch.cat([(rct.treatment == arm).nonzero()[:2, 0] for arm in range(2)])
+    for few in (TrainingSet(**parts), TrainingSet(**{**parts, "rct": rct.subset(rows)})):  # type: ignore[arg-type]
+        assert finite(fitted(few), parts["validation"])
+
+
+def test_without_a_randomised_row_that_can_be_left_out_there_is_nothing_to_correct_by() -> None:
+    one = training_set(0)
+    assert one.rct is not None
+    rows = torch.stack([(one.rct.treatment == arm).nonzero()[0, 0] for arm in range(3)])
+    single = replace(one, rct=one.rct.subset(rows))
+    assert finite(fitted(single), logs(50, dtype=torch.float64))
+    with pytest.raises(InvalidValueError, match="a correction needs rows of the experiment"):
+        fitted(replace(single, validation=None))
+
+
+def test_what_does_not_fit_is_refused_in_words() -> None:
+    base = BASES["both"]
+    with pytest.raises(InvalidValueError, match=r"base must be a method .* networks, got Grounded"):
+        Grounded(base=Grounded())  # type: ignore[arg-type]
+    one_member = replace(base, training=replace(SMALL, members=1))
+    with pytest.raises(InvalidValueError, match="members of the base method must be >= 2, got 1"):
+        Grounded(base=one_member)
+    with pytest.raises(InvalidValueError, match="number of corrections must be >= 1, got 0"):
+        Grounded(corrections=())
+    with pytest.raises(DataError, match="give rct or validation rows, got neither"):
+        Grounded(base=BASES["obs"]).fit(obs=logs(64, source="obs"))
+    several = replace(base, training=replace(SMALL, weight_decay=(0.1, 1.0)))
+    with pytest.raises(DataError, match="several weight_decay values needs validation rows"):
+        Grounded(base=several).fit(rct=logs(64), obs=logs(64, source="obs"))
+
+
+def test_a_configuration_names_the_method_inside_and_is_written_back() -> None:
+    config = {
+        "method": {
+            "name": "grounded",
+            "base": {"name": "kd-label", "gate": 0.7},
+            "corrections": [{"add": 0.5}, {"contrast": False}],
+        },
+        "network": {"hidden": [5]},
+        "training": {"members": 3},
+    }
+    study = read_study(config)
+    method = study.method
+    assert isinstance(method, Grounded)
+    assert isinstance(method.base, KdLabel)
+    assert (method.base.gate, method.base.training.members) == (0.7, 3)
+    assert method.base.network == MLP((5,))
+    assert method.corrections == (CorrectionForm(add=0.5), CorrectionForm(contrast=False))
+    again = read_study(from_yaml(to_yaml(study.config), "config.yaml"))
+    assert again.config == study.config
+    with pytest.raises(ConfigError, match=r"method: base must be a method .* got Grounded"):
+        read_study({"method": {"name": "grounded", "base": "grounded"}})

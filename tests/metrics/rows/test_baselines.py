@@ -1,0 +1,108 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dfl.metrics.rows.baselines import _PENALTIES, cross_fitted
+
+
+def world(rows: int = 60, arms: int = 3, features: int = 4, seed: int = 0) -> tuple[Any, ...]:
+    draw = np.random.default_rng(seed)
+    x = draw.normal(size=(rows, features)) * 10.0 ** np.arange(features)
+    treatment = np.arange(rows) % arms
+    y = 2 * treatment + x @ (0.5 / 10.0 ** np.arange(features)) + draw.normal(size=rows)
+    return x, treatment, y
+
+
+def plain_fit(
+    x: np.ndarray, treatment: np.ndarray, y: np.ndarray, arms: int, spread: np.ndarray, ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge with a free level per treatment, by least squares on stacked rows."""
+    levels = np.eye(arms)[treatment]
+    penalty = np.diag(np.append(np.zeros(arms), np.full(x.shape[1], ridge) * spread**2))
+    design = np.hstack([levels, x])
+    both = np.linalg.solve(design.T @ design + penalty, design.T @ y)
+    return both[:arms], both[arms:]
+
+
+def test_each_row_is_predicted_as_if_the_fit_had_never_seen_it() -> None:
+    x, treatment, y = world()
+    found = cross_fitted(x, treatment, y[None], 3, None)[0]
+    centred = x - np.stack([x[treatment == arm].mean(0) for arm in range(3)])[treatment]
+    spread, everyone = np.sqrt((centred**2).mean(0)), np.arange(60)
+    by_penalty = []
+    for penalty in _PENALTIES[:-1]:
+        by_hand = np.empty((60, 3))
+        for one in everyone:
+            rest = everyone != one
+            level, slopes = plain_fit(x[rest], treatment[rest], y[rest], 3, spread, 60 * penalty)
+            by_hand[one] = level + x[one] @ slopes
+        by_penalty.append(by_hand)
+    errors = [((y - one[everyone, treatment]) ** 2).sum() for one in by_penalty]
+    assert found == pytest.approx(by_penalty[int(np.argmin(errors))], rel=1e-6)
+
+
+def test_features_that_say_nothing_leave_the_means_of_the_others() -> None:
+    treatment = np.arange(12) % 2
+    y = np.arange(12.0)
+    found = cross_fitted(np.zeros((12, 1)), treatment, y[None], 2, None)[0]
+    for row in range(12):
+        for arm in range(2):
+            others = (treatment == arm) & (np.arange(12) != row)
+            assert found[row, arm] == pytest.approx(y[others].mean())
+    without_any = cross_fitted(np.zeros((12, 0)), treatment, y[None], 2, None)[0]
+    assert without_any == pytest.approx(found)
+
+
+def test_an_outcome_that_a_treatment_fixes_is_that_number() -> None:
+    x, treatment, y = world()
+    price = np.where(treatment == 2, y, np.array([0.1, 0.3, 0.0])[treatment])
+    found = cross_fitted(x, treatment, price[None], 3, None)[0]
+    assert set(found[:, 0]) == {0.1}
+    assert set(found[:, 1]) == {0.3}
+    alone = cross_fitted(x[treatment == 2], np.zeros(20, int), y[None, treatment == 2], 1, None)
+    assert found[treatment == 2, 2] == pytest.approx(alone[0, :, 0])
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def test_the_order_of_the_rows_does_not_matter(groups: bool) -> None:
+    x, treatment, y = world(90)
+    ids = np.arange(90) // 3 * 7 if groups else None
+    order = np.random.default_rng(1).permutation(90)
+    found = cross_fitted(x, treatment, y[None], 3, ids)[0]
+    moved = cross_fitted(
+        x[order], treatment[order], y[None, order], 3, None if ids is None else ids[order]
+    )
+    assert moved[0] == pytest.approx(found[order])
+
+
+def test_no_row_of_a_group_sees_an_outcome_of_its_group() -> None:
+    x, treatment, y = world(90)
+    ids = np.arange(90) // 3
+    changed = y + 100 * (ids == 4)
+    before, after = (cross_fitted(x, treatment, one[None], 3, ids)[0] for one in (y, changed))
+    assert after[ids == 4] == pytest.approx(before[ids == 4])
+    assert after[ids == 5] != pytest.approx(before[ids == 5])
+
+
+def test_a_constant_on_all_outcomes_is_added_to_all_predictions() -> None:
+    x, treatment, y = world()
+    found, moved = (cross_fitted(x, treatment, one[None], 3, None) for one in (y, y + 1e6))
+    assert moved - 1e6 == pytest.approx(found, abs=1e-6)
+
+
+def test_several_outcomes_are_fitted_each_for_itself() -> None:
+    x, treatment, y = world()
+    both = cross_fitted(x, treatment, np.stack([y, y**2]), 3, None)
+    assert both[1] == pytest.approx(cross_fitted(x, treatment, (y**2)[None], 3, None)[0])
+
+
+def test_a_treatment_that_one_row_received_has_that_row_to_go_by() -> None:
+    x, treatment, y = world()
+    treatment = np.where(np.arange(60) == 7, 2, treatment % 2)
+    assert np.isfinite(cross_fitted(x, treatment, y[None], 3, None)).all()
+
+
+def test_a_single_group_is_fitted_on_itself() -> None:
+    x, treatment, y = world()
+    assert np.isfinite(cross_fitted(x, treatment, y[None], 3, np.zeros(60, int))).all()
