@@ -20,7 +20,7 @@ from dfl.layers.regularised.conic_program import (
 )
 from dfl.layers.regularised.regulariser import AbstractRegulariser
 from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
-from dfl.problem import BUDGET_SLACK, ObservedCost
+from dfl.problem import ObservedCost, rounding
 
 __all__ = ["LinearProgram", "ZeroGradientWarning"]
 
@@ -141,9 +141,12 @@ class LinearProgram(AbstractLayer):
         budgets = budget_of_each(budget, cost)
         cheapest = cost.detach().amin(dim=-1).sum(dim=-1, dtype=torch.float64)
         refused = torch.zeros_like(budgets, dtype=torch.bool)
-        if self.on_failure == "mask" and observed is None:
-            refused = cheapest > budgets * (1 + BUDGET_SLACK)
-            budgets = torch.where(refused, cheapest, budgets)
+        if observed is None:
+            short = cheapest > budgets * (1 + rounding(cost, cost.shape[-2]))
+            refused = short if self.on_failure == "mask" else refused
+            # What is short by rounding alone is no less than the cheapest choice for everyone.
+            lifted = (cheapest > budgets) & (refused | ~short)
+            budgets = torch.where(lifted, cheapest, budgets)
         start = _PRICE.find(revenue, cost, budgets, observed)
         tau = self.softness.tau(revenue, cost, start)
         if observed is not None:

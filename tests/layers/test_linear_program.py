@@ -331,3 +331,18 @@ def test_dtype_of_gradients_is_that_of_the_inputs(dtype: torch.dtype) -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         LinearProgram(**options)
+
+
+@pytest.mark.parametrize("on_failure", ["raise", "mask"])
+def test_a_budget_that_is_the_float32_sum_of_the_cheapest_costs_is_no_failure(
+    on_failure: str,
+) -> None:
+    for seed in (0, 1, 6, 9):  # sums rounded down, up, down and down
+        generator = torch.Generator().manual_seed(seed)
+        cost = torch.rand(700, 3, generator=generator).cumsum(dim=1) + 0.1
+        layer = LinearProgram(on_failure=on_failure)  # type: ignore[arg-type]
+        budget = cost[:, 0].sum()
+        shares = layer(cost.sqrt(), cost, budget).shares.double()
+        # Rounded up, the sum leaves a little money beyond the cheapest choice for everyone.
+        assert float((1 - shares[:, 0]).sum()) < 0.01
+        assert float((shares * cost.double()).sum()) <= float(budget) * (1 + 1e-6)
