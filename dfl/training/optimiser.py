@@ -107,4 +107,4 @@ class StackedAdam:
                 else tensors[key].to(value.device, copy=True)
                 for key in own
             }
-            self._steps = int(self._adam.state[value]["step"])
+            self._steps = int(self._adam.state[value].get("step", 0))
