@@ -204,7 +204,7 @@ class _Runner:
         spent = Spent(
             (time.process_time() - cpu) / number, (time.perf_counter() - start) / number, number
         )
-        rows = []
+        rows: list[Row] = []
         for index, (seed, (data, yardstick)) in enumerate(drawn.items()):
             row = row_of(self.suite.name, study, data, (label, method, seed), spent, self.versions)
             if reason is not None:

@@ -47,8 +47,17 @@ _FURTHER = (
     _Metric("aucc_raw", "Area under the cost curve (published form, from logs)", budget=False),
     _Metric("qini", "Qini coefficient (doubly robust, from logs)", ".3g", budget=False),
 )
-_CSV = ("metric", "data", "method", "seeds", "mean", "standard_error")
-_CSV += ("difference", "difference_low", "difference_high")
+_CSV = (
+    "metric",
+    "data",
+    "method",
+    "seeds",
+    "mean",
+    "standard_error",
+    "difference",
+    "difference_low",
+    "difference_high",
+)
 
 
 def main_tables(numbers: SuiteNumbers) -> list[Table]:
