@@ -61,6 +61,7 @@ class Family(StrEnum):
     methods = "methods"
     data = "data"
     abtest = "abtest"
+    suites = "suites"
 
 
 def _version(wanted: bool) -> None:
