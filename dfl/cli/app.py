@@ -311,11 +311,14 @@ def report(
     run: Annotated[
         Path, typer.Argument(help="Folder of a finished run or comparison, or of a suite.")
     ],
+    reference: Annotated[
+        str | None, typer.Option(help="Of a suite: subtract this method instead of its own.")
+    ] = None,
 ) -> None:
     """Print the results of a run again, and draw its plots and page anew."""
     from dfl.cli.report import report_command
 
-    report_command(run)
+    report_command(run, reference)
 
 
 def main() -> None:

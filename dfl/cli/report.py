@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dfl.cli.console import say, show
+from dfl.errors import ConfigError
 from dfl.pipeline import (
     RunFolder,
     comparison_report_of,
@@ -16,19 +17,23 @@ from dfl.pipeline import (
 __all__ = ["report_command"]
 
 
-def report_command(run: Path) -> None:
+def report_command(run: Path, reference: str | None = None) -> None:
     """Print a folder's results and write its plots and page anew.
 
     Args:
         run: folder of a finished run or comparison, or of a suite, finished or not.
+        reference: method of a suite that differences are taken to, or None for its own.
 
     Raises:
+        ConfigError: if the reference is no method of the suite, or the folder no suite's.
         RunFolderError: if it is none, has no results yet, or is in use.
         DflError: if a file is unreadable or could not be written.
     """
     if holds_suite(run):
-        report = suite_report_of(run)
+        report = suite_report_of(run, reference)
         write_suite_report(run, report)  # without the lock: the suite may still be at work
+    elif reference is not None:
+        raise ConfigError("--reference is for suites; a comparison is made with a baseline.")
     else:
         folder = RunFolder.open(run)
         report = comparison_report_of(folder) if folder.kind == "compare" else report_of(folder)

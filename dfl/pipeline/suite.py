@@ -1,5 +1,6 @@
 """A suite: every method on every data set over many seeds, one row each in one file."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from dfl.models import Prediction
 from dfl.pipeline.expected_time import in_words
 from dfl.pipeline.folder import versions
 from dfl.pipeline.lock import LOCK, locked, make_folder
-from dfl.pipeline.run import on_device, predict
+from dfl.pipeline.run import on_device, predict, readable
 from dfl.pipeline.suite_results import RESULTS, Row, SuiteResults
 from dfl.pipeline.suite_rows import Spent, measured, row_of
 from dfl.pipeline.watcher import Watcher
@@ -212,6 +213,8 @@ class _Runner:
                 continue
             predicted = predict(models[index], data.test)
             self._keep(predicted, label, method, seed)
+            last = {stage: logs[-1:] for stage, logs in models[index].history.items()}
+            row["last_epoch"] = json.dumps(readable(last))
             try:
                 rows.append(row | measured(study, yardstick, predicted))
             except DflError as error:

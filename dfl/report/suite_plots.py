@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from dfl.report.plots import Plot, legend, name_of
 from dfl.report.suite_numbers import LEVEL, SuiteNumbers
@@ -60,7 +61,8 @@ def _against_budget(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str
         found = {at: numbers.mean(f"{score}@{name}", data, method) for at, name in budgets.items()}
         known = {at: one["value"] for at, one in sorted(found.items()) if one}
         axes.plot([*known], [*known.values()], **_style(numbers, method))
-    axes.set(xlabel=f"budget ({data})", ylabel=_WORDS[score])
+    kind = str(numbers.of(data)[0]["trained_for"]).partition("=")[0]
+    axes.set(xlabel=f"budget, {kind} ({data})", ylabel=_WORDS[score])
     legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
 
 
@@ -74,7 +76,8 @@ def _against_time(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str, 
             axes.errorbar(
                 time["value"], value["value"], error, linestyle="", **_style(numbers, method)
             )
-    axes.set(xscale="log", xlabel=f"processor seconds of training ({data})", ylabel=_word(score))
+    _log(axes)
+    axes.set(xlabel=f"processor seconds of training ({data})", ylabel=_word(score))
     legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
 
 
@@ -92,7 +95,8 @@ def _against_rows(
                 points.append((sum(rows) / len(rows), value["value"]))
         points.sort()
         axes.plot([x for x, _ in points], [y for _, y in points], **_style(numbers, method))
-    axes.set(xscale="log", xlabel="randomised training rows", ylabel=_word(score))
+    _log(axes)
+    axes.set(xlabel="randomised training rows", ylabel=_word(score))
     legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
 
 
@@ -108,8 +112,9 @@ def _ranked(
         axes.errorbar(ranked.mean[index], height, xerr=half, fmt="o", color="C0", capsize=2)
     axes.set_yticks(range(len(order)), [name_of(methods[index]) for index in order], fontsize=7)
     axes.set(
+        xlim=(0.5, len(order) + 0.5),
         xlabel=f"mean rank, 1 the best ({words}; Friedman p = {ranked.p_value:.2g}).\nMethods "
-        f"whose bars do not meet differ (Nemenyi, {LEVEL:.0%})."
+        f"whose bars do not meet differ (Nemenyi, {LEVEL:.0%}).",
     )
 
 
@@ -147,6 +152,13 @@ def _budgets(numbers: SuiteNumbers, data: str) -> dict[float, str]:
     names = {name.removeprefix("eom@") for row in rows for name in row if name.startswith("eom@")}
     given = {name for name in names if any(row.get(f"eom@{name}") is not None for row in rows)}
     return {float(one.partition("=")[2]): one for one in given if one.partition("=")[0] == kind}
+
+
+def _log(axes: Axes) -> None:
+    """Make the horizontal axis logarithmic, its labels plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _word(score: str) -> str:

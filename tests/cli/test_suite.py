@@ -34,6 +34,11 @@ def test_a_suite_runs_and_prints_its_tables(
         assert part in done.text
     path = tmp_path / "runs" / "suite-tiny"
     assert len(rows(path)) == 4
+    turned = dfl("report", path, "--reference", "kd")
+    assert turned.code == 0, turned.text
+    assert "coupon: minus kd" in turned.text
+    unknown = dfl("report", path, "--reference", "kdd")
+    assert (unknown.code, "Did you mean 'kd'?" in unknown.text) == (2, True)
     for name in ("report.html", "tables.md", "tables.csv"):
         assert (path / name).is_file()
     plots = {one.name for one in (path / "plots").iterdir()}
