@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -53,6 +54,7 @@ def test_a_row_has_every_metric(unbroken: SuiteResults) -> None:
         assert (row["trained_for"], row["epochs"], row["members"]) == ("share=0.3", 1, 1)
         assert row["seeds_at_once"] == (1 if row["seed"] == 2 else 2)
         assert row["cpu_seconds"] > 0
+        assert json.loads(row["last_epoch"])["target"][0]["loss"] > 0
         for at in ("share=0.3", "share=0.6"):
             for name in ("eom", "over_mix"):
                 assert row[f"{name}_se@{at}"] > 0
