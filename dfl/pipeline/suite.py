@@ -45,21 +45,20 @@ def run_suite(suite: Suite, path: Path, watcher: Watcher) -> SuiteResults:
         DataNotFoundError: if a file that is not optional is not there.
         WriteError: if a file could not be written.
     """
-    if not _free(path):
-        raise RunFolderError(
-            f"{path} is not empty; go on with its suite by --resume, or choose another folder."
-        )
+    _check_free(path)
     runner = _Runner(suite, _sources(suite, watcher), path, watcher)
     with locked(path):
+        _check_free(path)  # somebody else may have been quicker
         return runner.go(SuiteResults(path / RESULTS, suite.config).write())
 
 
-def _free(path: Path) -> bool:
-    """Say whether a folder is not there, or holds what a start leaves that was killed at once."""
-    if not path.exists():
-        return True
-    names = [one.name for one in path.iterdir()] if path.is_dir() else [path.name]
-    return all(name == LOCK or UNFINISHED.fullmatch(name) for name in names)
+def _check_free(path: Path) -> None:
+    """Refuse a folder that holds more than a start leaves that was killed at once."""
+    there = [one.name for one in path.iterdir()] if path.is_dir() else [path.name] * path.exists()
+    if not all(name == LOCK or UNFINISHED.fullmatch(name) for name in there):
+        raise RunFolderError(
+            f"{path} is not empty; go on with its suite by --resume, or choose another folder."
+        )
 
 
 def resume_suite(path: Path, watcher: Watcher, suite: Suite | None = None) -> SuiteResults:

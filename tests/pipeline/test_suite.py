@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
@@ -10,11 +10,9 @@ from dfl.errors import DataNotFoundError, NotConvergedError, RunFolderError, Wri
 from dfl.io import read_tensors
 from dfl.methods import KdLabel
 from dfl.pipeline import Silent, SuiteResults, locked, resume_suite, run_suite, suite_report_of
-from dfl.pipeline.suite_results import RESULTS, Row
+from dfl.pipeline.suite_results import RESULTS
 from tests.pipeline.tiny import Noting
-from tests.pipeline.tiny_suite import tiny_suite
-
-TIMES = {"cpu_seconds", "wall_seconds"}
+from tests.pipeline.tiny_suite import numbers, tiny_suite
 
 
 @final
@@ -24,11 +22,6 @@ class KilledError(BaseException):
 
 def killed() -> None:
     raise KilledError
-
-
-def numbers(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the rows without what takes time, and without what they do not know."""
-    return [{k: v for k, v in row.items() if k not in TIMES and v is not None} for row in rows]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,14 @@
 """Suites that train in a moment."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from dfl.config import Suite, read_suite
+from dfl.pipeline.suite_results import Row
 
-__all__ = ["suite_config", "tiny_suite"]
+__all__ = ["numbers", "suite_config", "tiny_suite"]
+
+_TIMES = {"cpu_seconds", "wall_seconds"}
 
 
 def suite_config(**changes: Any) -> dict[str, Any]:
@@ -36,3 +40,8 @@ def suite_config(**changes: Any) -> dict[str, Any]:
 
 def tiny_suite(**changes: Any) -> Suite:
     return read_suite(suite_config(**changes))
+
+
+def numbers(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the rows without what takes time, and without what they do not know."""
+    return [{k: v for k, v in row.items() if k not in _TIMES and v is not None} for row in rows]
