@@ -121,6 +121,7 @@ SOLVER = PartType(AbstractSolver, SOLVERS)
 
 _KINDS: tuple[PartType, ...] = (
     METHOD,
+    DATA,
     SOLVER,  # the section `solver` allocates; a solver inside a layer is given there
     PartType(AbstractLayer, LAYERS, "layer"),
     PartType(AbstractDecisionLoss, LOSSES, "loss"),

@@ -1,7 +1,7 @@
 """`Study`: everything that one configuration file puts together."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, final, get_args
@@ -19,7 +19,7 @@ from dfl.methods import AbstractMethod
 from dfl.metrics import Bootstrap
 from dfl.solvers import AbstractSolver
 
-__all__ = ["Study", "read_solver", "read_study"]
+__all__ = ["Study", "check_folder_name", "read_solver", "read_study"]
 
 _BUDGET = PartType(Budget)
 _EVALUATION = PartType(Bootstrap)
@@ -124,11 +124,12 @@ class Study:
                 raise ConfigError(f"{one.where} does not fit ({one.promise}): {one.problem}")
 
 
-def read_study(config: Mapping[str, Any]) -> Study:
+def read_study(config: Mapping[str, Any], *, offered: Collection[str] = ()) -> Study:
     """Build what a configuration describes.
 
     Args:
         config: sections, plain data.
+        offered: sections that are left aside where no part takes them.
 
     Raises:
         ConfigError: for an unknown key or name, a wrong type, a value out of range, or a
@@ -142,14 +143,14 @@ def read_study(config: Mapping[str, Any]) -> Study:
     assembly = Assembly(given)
     method = assembly.build(METHOD, config["method"], "method")
     for section in given:
-        if section not in assembly.taken:
+        if section not in {*assembly.taken, *offered}:
             raise ConfigError(
                 f"{METHOD.name_of(method)} has no {section}, or is given one inside; remove the "
                 "section."
             )
     alone = Assembly({})
     return Study(
-        name=_check_name(METHOD.name_of(method) if plain.name is None else plain.name),
+        name=check_folder_name(METHOD.name_of(method) if plain.name is None else plain.name),
         data=alone.build(DATA, _data(config["data"]), "data"),
         method=method,
         solver=read_solver(config["solver"]),
@@ -185,7 +186,7 @@ def _plain(config: Mapping[str, Any]) -> _Plain:
         raise ConfigError(f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}.") from error
 
 
-def _check_name(name: str) -> str:
+def check_folder_name(name: str) -> str:
     """Return a name that can be a folder's on any system.
 
     Raises:

@@ -26,6 +26,7 @@ DATASETS: Registry[AbstractDataSource] = Registry(
         "lazada": "dfl.data.sources.lazada:Lazada",
         "mt-lift": "dfl.data.sources.mt_lift:MTLift",
         "penn-bonus": "dfl.data.sources.penn_bonus:PennBonus",
+        "simulated-experiment": "dfl.data.simulators.experiment:SimulatedExperiment",
         "starbucks": "dfl.data.sources.starbucks:Starbucks",
     },
 )

@@ -32,6 +32,7 @@ def test_every_name_is_a_data_source() -> None:
         "lazada",
         "mt-lift",
         "penn-bonus",
+        "simulated-experiment",
         "starbucks",
     )
     assert all(issubclass(DATASETS.load(name), AbstractDataSource) for name in DATASETS.names())
