@@ -18,6 +18,7 @@ from dfl.methods.kd_feature import KdFeature
 from dfl.methods.kd_label import KdLabel
 from dfl.methods.ltd_dr import LtdDr
 from dfl.methods.ltd_ips import LtdIps
+from dfl.methods.tsm_cf import TsmCf
 from dfl.methods.tsm_sl import TsmSl
 from dfl.models import AbstractModel, Prediction
 from dfl.registry import Entry, Registry
@@ -50,6 +51,7 @@ __all__ = [
     "Progress",
     "Training",
     "TrainingSet",
+    "TsmCf",
     "TsmSl",
 ]
 
@@ -82,6 +84,7 @@ METHODS: Registry[AbstractMethod] = Registry(
         "cfr-wass": Entry("dfl.methods.cfr:Cfr", options={"distance": "wasserstein"}),
         "dhcl-dpm": Entry("dfl.methods.dhcl:Dhcl", options={"loss": MarginalUtility()}),
         "dhcl-drp": Entry("dfl.methods.dhcl:Dhcl", options={"loss": Roi()}),
+        "tsm-cf": Entry("dfl.methods.tsm_cf:TsmCf", extra="forest"),
         "tsm-sl": "dfl.methods.tsm_sl:TsmSl",
         "bi-dfcl-pifd": Entry("dfl.methods.bi_dfcl:BiDfcl", options={"loss": _PIFD}),
         "bi-dfcl-ppl": "dfl.methods.bi_dfcl:BiDfcl",  # the default loss, as is dfcl-ppl's
@@ -92,6 +95,8 @@ METHODS: Registry[AbstractMethod] = Registry(
         "dfcl-pifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PIFD}),
         "dfcl-pl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PL}),
         "dfcl-ppl": "dfl.methods.dfcl:Dfcl",
+        "tsm-cf-obs": Entry("dfl.methods.tsm_cf:TsmCf", "forest", {"rows": "obs"}),
+        "tsm-cf-rct": Entry("dfl.methods.tsm_cf:TsmCf", "forest", {"rows": "rct"}),
         "tsm-sl-obs": Entry("dfl.methods.tsm_sl:TsmSl", options={"rows": "obs"}),
         "tsm-sl-rct": Entry("dfl.methods.tsm_sl:TsmSl", options={"rows": "rct"}),
     },
