@@ -1,5 +1,6 @@
 """Methods: from randomised and observational logs to a model that allocates a budget."""
 
+from dfl.hypergrad import Unrolled
 from dfl.layers import FiniteDifference, Softmax
 from dfl.layers.pricing.options import Price, Softness
 from dfl.losses import DualPolicy, ImprovedFiniteDifference, MarginalUtility, PrimalPolicy, Roi
@@ -86,8 +87,12 @@ METHODS: Registry[AbstractMethod] = Registry(
         "dhcl-drp": Entry("dfl.methods.dhcl:Dhcl", options={"loss": Roi()}),
         "tsm-cf": Entry("dfl.methods.tsm_cf:TsmCf", extra="forest"),
         "tsm-sl": "dfl.methods.tsm_sl:TsmSl",
+        "bi-dfcl-explicit": Entry("dfl.methods.bi_dfcl:BiDfcl", options={"hypergrad": Unrolled()}),
         "bi-dfcl-pifd": Entry("dfl.methods.bi_dfcl:BiDfcl", options={"loss": _PIFD}),
         "bi-dfcl-ppl": "dfl.methods.bi_dfcl:BiDfcl",  # the default loss, as is dfcl-ppl's
+        "bi-dfcl-weighted": Entry(
+            "dfl.methods.bi_dfcl:BiDfcl", options={"labels": "none", "hypergrad": Unrolled()}
+        ),
         "dfcl-difd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _DIFD}),
         "dfcl-dpl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": DualPolicy()}),
         "dfcl-ifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": ImprovedFiniteDifference()}),

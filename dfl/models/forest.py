@@ -147,7 +147,7 @@ class CausalForestModel(AbstractModel):
         """Return effects of treatments 1 to M - 1 on revenue and cost, ``(N, 2, M - 1)``."""
         found = []
         for trees in self.effects:
-            said = trees.mean(features).unflatten(1, (self.treatments + 1, self.treatments))
+            said = trees.mean(features).reshape(len(features), -1, self.treatments)
             linear, jacobian = said[:, 0], said[:, 1:]
             solved = torch.linalg.pinv(jacobian) @ linear[..., None]
             found.append(solved.squeeze(-1)[:, :-1])

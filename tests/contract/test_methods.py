@@ -31,8 +31,7 @@ NETWORKS = {
 }
 UPPER = {"upper": dfl.methods.BilevelSettings(hidden=(4,), batch_size=128, warm_epochs=0)}
 OPTIONS: dict[str, dict[str, Any]] = {
-    name: UPPER
-    for name in ("auto-debias", "bi-dfcl", "bi-dfcl-pifd", "bi-dfcl-ppl", "ltd-dr", "ltd-ips")
+    name: UPPER for name in NAMES if name.startswith(("auto-debias", "bi-dfcl", "ltd-"))
 }
 
 # Ratios learned from fresh weights are far from trained after LONG's steps at its rate: .47, -.21.
