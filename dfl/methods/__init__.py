@@ -3,7 +3,16 @@
 from dfl.hypergrad import Unrolled
 from dfl.layers import FiniteDifference, Softmax
 from dfl.layers.pricing.options import Price, Softness
-from dfl.losses import DualPolicy, ImprovedFiniteDifference, MarginalUtility, PrimalPolicy, Roi
+from dfl.losses import (
+    AdjacentHinge,
+    CostSensitive,
+    DualPolicy,
+    ImprovedFiniteDifference,
+    LagrangianDecomposition,
+    MarginalUtility,
+    PrimalPolicy,
+    Roi,
+)
 from dfl.methods.auto_debias import AutoDebias
 from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
 from dfl.methods.bi_dfcl import BiDfcl
@@ -93,9 +102,12 @@ METHODS: Registry[AbstractMethod] = Registry(
         "bi-dfcl-weighted": Entry(
             "dfl.methods.bi_dfcl:BiDfcl", options={"labels": "none", "hypergrad": Unrolled()}
         ),
+        "dfcl-csr": Entry("dfl.methods.dfcl:Dfcl", options={"loss": CostSensitive()}),
         "dfcl-difd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _DIFD}),
         "dfcl-dpl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": DualPolicy()}),
+        "dfcl-hinge": Entry("dfl.methods.dfcl:Dfcl", options={"loss": AdjacentHinge()}),
         "dfcl-ifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": ImprovedFiniteDifference()}),
+        "dfcl-ld": Entry("dfl.methods.dfcl:Dfcl", options={"loss": LagrangianDecomposition()}),
         "dfcl-mer": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _MER}),
         "dfcl-pifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PIFD}),
         "dfcl-pl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PL}),
