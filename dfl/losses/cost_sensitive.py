@@ -25,15 +25,16 @@ class CostSensitive(AbstractDecisionLoss):
     With predicted scores ``a = revenue - multiplier * cost``, the logged one ``y_i``, its error
     ``e_i = a_{i,t_i} - y_i`` and ``w_i`` the inverse propensity::
 
-        sum_i w_i k_i h_i e_i^2 / (sd * sum_i w_i)
+        sd_r * sum_i w_i k_i h_i (e_i / sd)^2 / sum_i w_i
 
-    - ``sd``: standard deviation of the logged scores, so that the loss is in currency;
+    - ``sd``, ``sd_r``: standard deviations of the logged scores and revenues, so that the loss does
+      not explode with the price of a batch whose logged costs hardly meet the budget;
     - ``k_i = exp(-(g_i / width)^2 / 2)``, ``g_i`` the distance from ``a_{i,t_i}`` to the best other
       treatment's score: errors count where they would turn the decision;
     - ``h_i``: ``1 + asymmetry`` for an error to the side that does harm, too low for the best
       treatment or too high for another, else ``1 - asymmetry``.
 
-    ``k`` and what is best come from the batch's baseline or, without one, from the predictions, held
+    ``k`` and what is best come from the batch's baseline or, without one, the predictions, held
     constant. Without asymmetry the minimiser is the mean score whatever the weights; with it,
     an expectile: chosen treatments are predicted a little above, the others below.
 
@@ -76,9 +77,10 @@ class CostSensitive(AbstractDecisionLoss):
         near = torch.exp(-(lead / self.width.of(predicted).squeeze(-1)).square() / 2)
         harmful = torch.where(lead > 0, error < 0, error > 0)
         side = torch.where(harmful, 1 + self.asymmetry, 1 - self.asymmetry)
-        mean = (batch.weight * near * side * error.square()).sum(dim=-1)
         spread = logged.std(dim=-1, correction=0).clamp(min=torch.finfo(logged.dtype).tiny)
-        return mean / (batch.weight.sum(dim=-1) * spread)
+        each = near * side * (error / spread[..., None]).square()
+        mean = (batch.weight * each).sum(dim=-1) / batch.weight.sum(dim=-1)
+        return batch.revenue.std(dim=-1, correction=0) * mean
 
 
 def _reference(predicted: Tensor, batch: LoggedBatch, multiplier: Tensor) -> Tensor:
