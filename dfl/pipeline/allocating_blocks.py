@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -234,7 +235,7 @@ class ScoredBlocks(AbstractBlocks):
         """Return what was made of a block, by this start or one before."""
         path = self.work / "passes" / name / f"{block:06d}.npz"
         if not path.exists():
-            made = make()
+            made: dict[str, Any] = dict(make())
             _save(path, lambda file: np.savez(file, **made))
         with np.load(path, allow_pickle=False) as found:
             return {key: found[key] for key in found.files}
@@ -272,7 +273,7 @@ def _allocate(
     rank, world = rank_of()
     make_folder(blocks.work / "rows")
     mine = [
-        blocks.once("written", number, lambda number=number: make(number))
+        blocks.once("written", number, partial(make, number))
         for number in range(rank, len(blocks.sizes), world)
     ]
     return found, [one for every in gathered(mine) for one in every]

@@ -1,4 +1,4 @@
-"""Size: how much is held at once, what is added up over blocks and ranks, units that round nothing."""
+"""Size: how much is held at once, what adds up over blocks and ranks, units that round nothing."""
 
 from dfl.scale.chunks import CACHED, STREAMED, Chunks
 from dfl.scale.powers import power_of_two

@@ -152,7 +152,7 @@ def _summed(
         known, place = np.unique(bins, return_inverse=True)
     else:
         known, place = np.arange(lowest, lowest + width), bins - lowest
-    sums = [np.bincount(place, column, len(known)) for column in columns]
+    sums = [np.bincount(place, column, len(known)).astype(np.float64) for column in columns]
     there = np.flatnonzero(sums[0])[::-1]
     return known[there], [column[there] for column in sums]
 

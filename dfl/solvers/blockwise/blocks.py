@@ -60,7 +60,8 @@ class TensorBlocks(AbstractBlocks):
     @property
     def sizes(self) -> Sequence[int]:
         """Number of people of each block."""
-        return [len(part) for part in self.revenue.split(self.rows)] if len(self.revenue) else []
+        rows = len(self.revenue)
+        return [min(self.rows, rows - start) for start in range(0, rows, self.rows)]
 
     def scores(self, block: int) -> tuple[Tensor, Tensor]:
         """Return a block's rows."""

@@ -4,7 +4,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from functools import partial
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -129,7 +130,7 @@ def solve_blocks(
         if bracket.steps > _MOST_STEPS:
             bracket = _sketch(blocks, digits, bracket, passes).bracket(total)
     if bracket.steps > _MOST_STEPS:
-        return _solve_ties(blocks, total, bracket.high, passes)
+        return _solve_ties(blocks, total, bracket.low, passes)
     for wider in _WIDER:
         outward = wider + _OUTWARD
         low, high = bracket.low * (1 - outward), bracket.high * (1 + outward)
@@ -153,8 +154,9 @@ def _sketch(
 
     own = None
     for block in _of_this_process(blocks):
-        kept = blocks.once(f"sketch-{digits}", block, lambda block=block: make(block))
-        one = Sketch(**{k: v if v.ndim else v.item() for k, v in kept.items()})
+        kept = blocks.once(f"sketch-{digits}", block, partial(make, block))
+        values: dict[str, Any] = {k: v if v.ndim else v.item() for k, v in kept.items()}
+        one = Sketch(**values)
         own = one if own is None else Sketch.merged([own, one])
     return Sketch.merged(one for one in gathered(own) if one is not None)
 
@@ -170,8 +172,7 @@ def _of_this_process(blocks: AbstractBlocks) -> Iterator[int]:
 def _over_blocks(blocks: AbstractBlocks, name: str, make: Callable[[int], Arrays]) -> list[Arrays]:
     """Return what is made of every block that has people, each by one process."""
     mine = {
-        block: blocks.once(name, block, lambda block=block: make(block))
-        for block in _of_this_process(blocks)
+        block: blocks.once(name, block, partial(make, block)) for block in _of_this_process(blocks)
     }
     every: dict[int, Arrays] = {}
     for one in gathered(mine):
@@ -223,7 +224,7 @@ def _solve_open(
     if not low <= float(rest.multiplier) <= high:
         return None
     counts = iter([len(one["revenue"]) for one in every])
-    others = rest.choice.split([next(counts) if size else 0 for size in blocks.sizes])
+    others = torch.split(rest.choice, [next(counts) if size else 0 for size in blocks.sizes])
     return BlockwiseAllocation(
         _Between(low, high, others, passes),
         total,

@@ -4,7 +4,7 @@ Scores in the inputs' precision are right but for a few roundings. Who leads by 
 at both ends of the bracket, is settled; all others are looked at again in float64, one by one.
 """
 
-# mypy: disable-error-code="untyped-decorator,misc"
+# mypy: disable-error-code="untyped-decorator,misc,import-untyped,call-arg"
 
 from typing import Any
 
@@ -251,7 +251,7 @@ def _settle(state: Array, unit: Any, choice: Array, fate: Array) -> Any:
     return kept_cost, kept_revenue
 
 
-@intrinsic  # type: ignore[no-untyped-call]
+@intrinsic
 def _copy_eight(_: Any, source: Any, at: Any, target: Any, to: Any) -> Any:
     """Copy eight neighbours as one vector: ``target[to : to + 8] = source[at : at + 8]``."""
 
