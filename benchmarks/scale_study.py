@@ -2,9 +2,9 @@
 
     python benchmarks/scale_study.py FOLDER --rows 1e7 1e8 --kills 3
 
-Makes score columns of 5 treatments in files of 4,194,304 rows, allocates them, checks the result and
-writes benchmarks/results/scale.json. CPU seconds of whole processes, start included; memory is the
-most that was resident above an interpreter that has imported dfl and pyarrow.
+Makes score columns of 5 treatments in files of 4,194,304 rows, allocates them, checks the result
+and writes benchmarks/results/scale.json. CPU seconds of whole processes, start included; memory
+is the most that was resident above an interpreter that has imported dfl and pyarrow.
 """
 
 import argparse

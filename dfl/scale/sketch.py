@@ -114,18 +114,23 @@ class Sketch:
         rows = sum(one.rows for one in given)
         return Sketch(given[0].digits, *_sums(*sums), rows, *totals)
 
-    def bracket(self, budget: float) -> Bracket:
+    def bracket(self, budget: float, *, spare: int = 0) -> Bracket:
         """Say between which multipliers the one lies that meets a budget.
 
         Where the budget buys everything, from 0 to the lowest multiplier that a step has.
 
         Args:
             budget: in currency, at least ``spent``.
+            spare: at least so many steps that the budget does not buy also lie inside, if there
+                are so many: what is left after rounding down is spent on them.
         """
         spent = self.spent + np.cumsum(self.cost)
         slack = _ROUNDING * abs(budget)
         first = int(np.searchsorted(spent, budget - slack, side="right"))
         last = int(np.searchsorted(spent, budget + slack, side="right"))
+        if last < len(self.bins):
+            beyond = np.cumsum(self.steps[last + 1 :])
+            last += min(int(np.searchsorted(beyond, spare)) + (spare > 0), len(beyond))
         inside = slice(first, last + 1)
         low = 0.0 if last >= len(self.bins) else self._edge(int(self.bins[last]), last=False)
         if first < len(self.bins):

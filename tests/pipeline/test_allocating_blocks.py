@@ -54,7 +54,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def scores(tmp_path: Path, small_blocks: None) -> Path:
-    """Two files of scores, seven blocks; one file has no rows."""
+    """Three files of scores, eight blocks; one file has no rows."""
     draw = np.random.default_rng(0)
     for number, rows in enumerate((500, 0, 407)):
         cost = draw.random((3, rows), dtype=np.float32)
@@ -104,7 +104,7 @@ def test_columns_of_scores_are_allocated_as_in_memory(scores: Path, tmp_path: Pa
     assert totals["rows"] == sum(totals["people"].values()) == 907
     assert totals["upper_bound"] == pytest.approx(float(whole.upper_bound), rel=1e-9)
     assert totals["people"] == done.people
-    assert len(list(output.glob("part-*.parquet"))) == 7
+    assert len(list(output.glob("part-*.parquet"))) == 8
     assert not work_of(output).exists()
 
 

@@ -33,6 +33,14 @@ def test_the_multiplier_lies_in_the_bracket(
     assert found.steps <= len(inside)
 
 
+def test_spare_steps_lie_inside() -> None:
+    found = sketch([8.0, 4.0, 2.0, 1.0, 0.5], [1] * 5)
+    assert found.bracket(1.5).steps == 1
+    for spare, low, steps in ((1, 2.0, 2), (2, 1.0, 3), (9, 0.5, 4)):
+        bracket = found.bracket(1.5, spare=spare)
+        assert (bracket.low, bracket.steps) == (low, steps)
+
+
 def test_a_budget_for_everything_has_no_price() -> None:
     found = sketch([2.0, 0.5], [1, 1]).bracket(5.0)
     assert (found.low, found.high, found.steps) == (0.0, 0.5, 0)

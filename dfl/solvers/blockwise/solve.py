@@ -24,6 +24,7 @@ __all__ = ["BlockwiseAllocation", "solve_blocks"]
 
 _DIGITS = (10, 31, 52)  # bits of a multiplier that the sketches tell apart, one after another
 _MOST_STEPS = 1 << 22  # between the ends of a bracket whose people are held in memory
+_SPARE = 20_000  # steps below the multiplier, for what is left of the budget; as `BudgetPath.at`
 _WIDER = (0.0, 2.0**-10, 2.0**-6)  # of the multiplier, where rounding put it outside its bracket
 _OUTWARD = 2.0**-20  # ends may be multipliers of steps; away from them ties are rare
 
@@ -125,7 +126,9 @@ def solve_blocks(
             f"{sketch.spent:g}, got {total:g}; raise the budget or add a cheaper treatment."
         )
     total = max(total, sketch.spent)
-    bracket = sketch.bracket(total)
+    bracket = sketch.bracket(total, spare=_SPARE)
+    if bracket.steps > _MOST_STEPS:
+        bracket = sketch.bracket(total)
     for digits in _DIGITS[1:]:
         if bracket.steps > _MOST_STEPS:
             bracket = _sketch(blocks, digits, bracket, passes).bracket(total)

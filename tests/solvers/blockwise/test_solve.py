@@ -94,7 +94,7 @@ def test_nobody_and_one_treatment(treatments: int) -> None:
 def test_what_cannot_be_paid_is_refused() -> None:
     blocks = TensorBlocks(torch.ones(25, 2), torch.ones(25, 2), 10)
     with pytest.raises(
-        InfeasibleBudgetError, match="at least the cost of the cheapest .*25, got 24"
+        InfeasibleBudgetError, match=r"at least the cost of the cheapest .*25, got 24"
     ):
         solve_blocks(blocks, Budget(total=24.0))
     with pytest.raises(InvalidValueError, match="rows must be >= 1, got 0"):
@@ -108,7 +108,7 @@ def test_a_wrong_bracket_is_widened_and_said_where_that_does_not_help(
     right: Callable[..., object] = solve.Sketch.bracket
 
     def off(factor: float) -> Callable[..., object]:
-        def bracket(self: object, budget: float) -> object:
+        def bracket(self: object, budget: float, **_: object) -> object:
             found = right(self, budget)
             return solve.Bracket(found.low * factor, found.high * factor, found.steps)  # type: ignore[attr-defined]
 
