@@ -8,6 +8,7 @@ from typing import Annotated, final
 import typer
 
 from dfl.cli.guard import GuardedGroup
+from dfl.cli.plan_options import plan
 
 __all__ = ["app", "main"]
 
@@ -216,6 +217,9 @@ def allocate(
     allocate_command(
         run, customers, output, given, solver, tuple(keep or ()), columns, overwrite=overwrite
     )
+
+
+app.command()(plan)
 
 
 @app.command()

@@ -5,18 +5,28 @@ from dfl.pipeline.allocating_blocks import allocate_columns, allocate_dataset
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked
+from dfl.pipeline.plan_table import Asked
+from dfl.pipeline.planning import Planned, PlanRow, plan_file
 from dfl.pipeline.run import report_of, resume, run
 from dfl.pipeline.suite import resume_suite, run_suite
 from dfl.pipeline.suite_report import holds_suite, suite_report_of, write_suite_report
 from dfl.pipeline.suite_results import SuiteResults
 from dfl.pipeline.watcher import Silent, Watcher
+from dfl.pipeline.wishes import Limit, Plan, Used, Wishes
 
 __all__ = [
+    "Asked",
     "CustomerAllocation",
+    "Limit",
+    "Plan",
+    "PlanRow",
+    "Planned",
     "RunFolder",
     "Silent",
     "SuiteResults",
+    "Used",
     "Watcher",
+    "Wishes",
     "allocate_columns",
     "allocate_dataset",
     "allocate_file",
@@ -24,6 +34,7 @@ __all__ = [
     "comparison_report_of",
     "holds_suite",
     "locked",
+    "plan_file",
     "report_of",
     "resume",
     "resume_comparison",
