@@ -123,7 +123,7 @@ def _balance(parts: list[UpliftData], features: tuple[str, ...]) -> dict[str, An
     arm = torch.cat([part.treatment.cpu() for part in parts])
     given, arm = _thinned(given), _thinned(arm)
     varies = (given.amax(dim=0) > given.amin(dim=0)).nonzero()[:, 0]
-    if not len(varies) or len(arm.unique()) < 2:
+    if not len(varies) or len(torch.unique(arm)) < 2:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         p_values = f_classif(given[:, varies].numpy(), arm.numpy())[1]
@@ -146,7 +146,7 @@ def _overlap(obs: UpliftData) -> list[float]:
     spread = given.std(dim=0, correction=0)
     given = (given - given.mean(dim=0)) / torch.where(spread > 0, spread, 1)
     found = [0.0] * obs.treatments
-    if len(arm.unique()) < 2:
+    if len(torch.unique(arm)) < 2:
         found[int(arm[0])] = 1.0
         return found
     with warnings.catch_warnings():

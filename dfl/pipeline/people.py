@@ -111,7 +111,7 @@ def _rules(
     features, chosen = rows.features.cpu().numpy(), choice.cpu().numpy()
     tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=_LEAST, random_state=0)
     tree.fit(features, chosen)
-    rules = []
+    rules: list[dict[str, Any]] = []
     for leaf, conditions in _leaves(tree.tree_, 0, {}):
         shares = tree.tree_.value[leaf, 0] / tree.tree_.value[leaf, 0].sum()
         best = int(shares.argmax())
@@ -166,7 +166,8 @@ def _importance(
         found = model.predict(given)
         return (found.revenue.double() - price * found.cost.double()).argmax(dim=1)
 
-    usual, found = chosen(features), []
+    usual = chosen(features)
+    found: list[dict[str, Any]] = []
     for group in groups[:_COLUMNS]:
         shuffled = features.clone()
         order = torch.randperm(len(features), generator=generator)
@@ -208,7 +209,7 @@ def _parts(
 
 def _levels(values: Tensor) -> tuple[list[str], Tensor]:
     """Return the values of a number, or its quarters, and who is in each."""
-    different = values.unique()
+    different = torch.unique(values)
     if len(different) <= _FEW:
         return [f"{value:.4g}" for value in different.tolist()], values[:, None] == different
     edges = np.unique(np.quantile(values.numpy(), _QUARTERS))

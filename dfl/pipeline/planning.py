@@ -28,8 +28,6 @@ from dfl.solvers import AbstractSolver
 
 __all__ = ["PlanRow", "Planned", "plan_file"]
 
-_AMOUNTS = ("revenue", "cost", "goal", "bound")  # of a plan, that groups add up
-
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -143,7 +141,10 @@ def _solved(
         parts.append(found)
     return Plan(
         choice,
-        *(sum(getattr(one, name) for one in parts) for name in _AMOUNTS),
+        sum(one.revenue for one in parts),
+        sum(one.cost for one in parts),
+        sum(one.goal for one in parts),
+        sum(one.bound for one in parts),
         tuple(used for one in parts for used in one.used),
         changed,
     )

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, final
 
+import torch
+
 from dfl.data import UpliftData
 from dfl.metrics import Estimate
 from dfl.stats import interval_factor, two_sided_p_value
@@ -38,7 +40,7 @@ class Today:
         mean = revenue.mean()
         away = revenue - mean
         if obs.groups is not None:
-            group = obs.groups.unique(return_inverse=True)[1]
+            group = torch.unique(obs.groups, return_inverse=True)[1]
             away = away.new_zeros(int(group.max()) + 1).index_add(0, group, away)
         error = float(away.square().sum().sqrt()) / rows
         return Today(rows, float(obs.cost.double().mean()), float(mean), error)

@@ -175,8 +175,13 @@ class Wishes:
             return None if column is None else column[rows]
 
         limits = tuple(replace(one, use=one.use[rows]) for one in self.limits)
-        masks = {name: some(getattr(self, name)) for name in ("allowed", "pinned", "last")}
-        return replace(self, limits=limits, **masks)
+        return replace(
+            self,
+            limits=limits,
+            allowed=some(self.allowed),
+            pinned=some(self.pinned),
+            last=some(self.last),
+        )
 
     def times(self, factor: float) -> "Wishes":
         """Return the same wishes with other amounts of money, target or marginal return.

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, TypeAlias
 
-from matplotlib import cycler, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
 
 __all__ = ["COMPARISON_PLOTS", "RUN_PLOTS", "Plot", "draw", "legend", "name_of", "run_plots"]

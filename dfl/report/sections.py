@@ -13,6 +13,7 @@ _ALARM = 0.001  # p-value of a check that is sounded
 _RARE = 0.01  # chance of a treatment that is too small to learn from
 _MOVED = 0.1  # standard deviations
 _SURE = 3.0  # standard errors
+_WIDE = 1.5  # times an interval: about as sure
 _OFF = (0.8, 1.25)  # calibration slopes between which predictions are left as they are
 
 
@@ -132,7 +133,8 @@ def _assignment(health: Mapping[str, Any]) -> list[str]:
 def _predictions(calibration: Mapping[str, Any]) -> list[str]:
     found = []
     for what, one in calibration.items():
-        if not one["observed"]["low"] <= one["predicted"] <= one["observed"]["high"]:
+        seen = one["observed"]
+        if abs(one["predicted"] - seen["value"]) > _WIDE * (seen["high"] - seen["value"]):
             found.append(
                 f"Mean {what} is predicted as {money(one['predicted'])} per head and is "
                 f"{interval(one['observed'])}."
@@ -159,8 +161,8 @@ def _people(health: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     ]
     if rare:
         found.append(
-            f"Logged rows hardly tell what {', '.join(rare)} would do to some people: 1 % of them "
-            f"had a chance below {_RARE:.0%} to get it."
+            f"Logged rows hardly tell what {', '.join(rare)} would do to some people: "
+            f"one in a hundred had a chance below {_RARE:.0%} to get it."
         )
     return found
 

@@ -101,6 +101,7 @@ def test_checks_that_sound_an_alarm_say_so(health: dict[str, Any], said: str) ->
         ({"slope": 0.5}, "Where the model predicts 1 more of revenue, 0.5 more is observed"),
         ({"slope": 0.5, "slope_error": 0.4}, "No check"),
         ({"slope": None}, "No check"),
+        ({"predicted": 2.35}, "No check"),
     ],
 )
 def test_predictions_that_are_off(change: dict[str, Any], said: str) -> None:
