@@ -14,6 +14,7 @@ from dfl.data.hybrid import (
 )
 from dfl.data.simulators.coupon import CouponSimulator
 from dfl.data.simulators.criteo_like import CriteoLikeSimulator
+from dfl.data.simulators.experiment import SimulatedExperiment
 from dfl.data.simulators.old_policy import RidgePolicy
 from dfl.data.simulators.simulator import AbstractSimulator, PartSizes
 from dfl.data.sources.card import Arm, DataCard
@@ -63,6 +64,7 @@ __all__ = [
     "PotentialOutcomes",
     "RandHie",
     "RidgePolicy",
+    "SimulatedExperiment",
     "SocialPressure",
     "Source",
     "Starbucks",

@@ -33,6 +33,7 @@ def test_every_name_is_a_data_source() -> None:
         "mt-lift",
         "penn-bonus",
         "rand-hie",
+        "simulated-experiment",
         "starbucks",
         "thornton-hiv",
     )
