@@ -32,7 +32,7 @@ Sets = Annotated[
 ]
 PerHead = Annotated[
     list[float] | None,
-    typer.Option("--budget-per-head", help="Money per head; repeatable, the first trains."),
+    typer.Option("--budget-per-head", help="Money per head; repeatable."),
 ]
 Share = Annotated[
     list[float] | None,
