@@ -40,7 +40,8 @@ class AdjacentHinge(AbstractDecisionLoss):
     Args:
         margin: ``e``, by which the better treatment should score more.
         pseudo_outcome: as in `SpoPlus`.
-        price: of money; a fixed one costs no solve at all, else it is found on the logs.
+        price: of money; a fixed one costs no solve at all, else it is found on the logs, in `dfcl`
+            once per epoch.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -63,6 +64,11 @@ class AdjacentHinge(AbstractDecisionLoss):
         check_values(softness=self.margin)
         check_choice("pseudo_outcome", self.pseudo_outcome, get_args(PseudoOutcome))
         check_decided(self.price)
+
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the price is found rather than fixed."""
+        return self.price.found
 
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike

@@ -41,7 +41,8 @@ class CostSensitive(AbstractDecisionLoss):
     Args:
         width: of the weights ``k``.
         asymmetry: in [0, 1).
-        price: of money; a fixed one costs no solve at all, else it is found on the logs.
+        price: of money; a fixed one costs no solve at all, else it is found on the logs, in `dfcl`
+            once per epoch.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -62,6 +63,11 @@ class CostSensitive(AbstractDecisionLoss):
         check_values(softness=self.width)
         check_number("asymmetry", self.asymmetry, at_least=0, below=1)
         check_decided(self.price)
+
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the price is found rather than fixed."""
+        return self.price.found
 
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
