@@ -24,7 +24,7 @@ from dfl.solvers import SOLVERS, AbstractSolver
 
 __all__ = ["DATA", "METHOD", "SOLVER", "Option", "PartType", "Section", "options_of", "plain"]
 
-Section: TypeAlias = Literal["layer", "loss", "hypergrad", "network", "training", "budgets"]
+Section: TypeAlias = Literal["layer", "loss", "hypergrad", "network", "training"]
 
 
 @final
@@ -128,7 +128,7 @@ _KINDS: tuple[PartType, ...] = (
     PartType(AbstractHypergradient, HYPERGRADIENTS, "hypergrad"),
     PartType(AbstractArchitecture, ARCHITECTURES, "network"),
     PartType(Training, None, "training"),
-    PartType(Budget, None, "budgets"),
+    PartType(Budget),
 )
 
 

@@ -58,7 +58,7 @@ class Study:
         data: where rows come from.
         method: what learns.
         solver: allocates once the method has predicted.
-        budgets: evaluated at; the first is also trained for.
+        budgets: evaluated at; what a method trains for are its own ``budgets``.
         evaluation: bootstrap of the intervals.
         seed: of data, splits and training.
         device: where training runs.
@@ -90,13 +90,13 @@ class Study:
             ConfigError: if an option cannot be written as plain data.
             UnknownNameError: if a part was put in that has no name.
         """
-        sections: dict[Section, object] = {"budgets": _budget_to_dict(self.budgets[0])}
+        sections: dict[Section, object] = {}
         method = describe(self.method, METHOD, "method", sections=sections)
-        sections["budgets"] = [_budget_to_dict(one) for one in self.budgets]
         return {
             "name": self.name,
             "data": describe(self.data, DATA, "data"),
             "method": method,
+            "budgets": [_budget_to_dict(one) for one in self.budgets],
             **{key: sections[key] for key in _FLAT if key in sections},
             "solver": describe(self.solver, SOLVER, "solver"),
             "evaluation": describe(self.evaluation, _EVALUATION, "evaluation"),
@@ -140,11 +140,10 @@ def read_study(config: Mapping[str, Any], *, offered: Collection[str] = ()) -> S
     config = {**_DEFAULTS, **config}
     budgets = _budgets(config["budgets"])
     given: dict[Section, Any] = {key: config[key] for key in _FLAT if key in config}
-    assembly = Assembly({**given, "budgets": _budget_to_dict(budgets[0])})
+    assembly = Assembly(given)
     method = assembly.build(METHOD, config["method"], "method")
     for section in given:
-        # Every method is evaluated at the budgets, also one that does not train for them.
-        if section not in {*assembly.taken, *offered, "budgets"}:
+        if section not in {*assembly.taken, *offered}:
             raise ConfigError(
                 f"{METHOD.name_of(method)} has no {section}, or is given one inside; remove the "
                 "section."
@@ -176,7 +175,7 @@ def read_solver(given: object) -> AbstractSolver:
 
 def _plain(config: Mapping[str, Any]) -> _Plain:
     """Check the names of all sections, and the sections that are single values."""
-    known = ("data", "method", "solver", "evaluation", *_FLAT, *_Plain.model_fields)
+    known = ("data", "method", "budgets", "solver", "evaluation", *_FLAT, *_Plain.model_fields)
     check_names("sections", config, known, "")
     if "method" not in config:
         raise ConfigError("a configuration needs a method, such as 'method: tsm-sl'.")

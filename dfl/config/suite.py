@@ -19,9 +19,9 @@ __all__ = ["Suite", "load_suite", "read_suite", "suite_names", "suite_summary"]
 
 _EXAMPLES = {"data": "coupon", "methods": "tsm-sl"}
 _ADDED = ("training", "evaluation")  # sections whose options add up; others replace each other
-_SHARED: tuple[str, ...] = (*get_args(Section), "solver", "evaluation", "device")
+_SHARED: tuple[str, ...] = (*get_args(Section), "budgets", "solver", "evaluation", "device")
 _OF_DATA = ("data", "optional", "seeds_at_once", *_SHARED)
-_OF_METHOD = ("method", "optional", *(one for one in get_args(Section) if one != "budgets"))
+_OF_METHOD = ("method", "optional", *get_args(Section))
 
 
 @final

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 from dfl.budget import Budget
-from dfl.checks import check_count, check_number
+from dfl.checks import check_choice, check_count, check_number
 from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import PseudoLabelGradient
@@ -12,7 +12,7 @@ from dfl.losses.primal_policy import PrimalPolicy
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
-from dfl.training.decision_level import DecisionLevel
+from dfl.training.decision_level import BUDGETS, DecisionLevel, PriceFrom
 from dfl.training.fit import fit_factual
 from dfl.training.levels import distillation
 from dfl.training.monitor import Monitor
@@ -38,7 +38,9 @@ class BiDfcl(AbstractNetworkMethod):
         loss: decision loss of the upper level. A doubly robust one takes the teacher's
             predictions, which saw none of the upper rows.
         hypergrad: derivative of the upper level through the lower.
-        budgets: the budgets to decide well at.
+        budgets: the budgets to decide well at; the decision loss is their mean.
+        price: of money in the decision loss: found once per epoch on all of its ``"rows"``, or on
+            each ``"batch"`` as published, which follows noise.
         upper: how the gate is built and learned.
         start: log-odds of the gate at the start: -2 is near the target; near 0 or above it tends
             to saturate at the teacher.
@@ -63,7 +65,8 @@ class BiDfcl(AbstractNetworkMethod):
 
     loss: AbstractDecisionLoss = field(default_factory=PrimalPolicy)
     hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
-    budgets: tuple[Budget, ...] = (Budget(share=0.3),)
+    budgets: tuple[Budget, ...] = BUDGETS
+    price: PriceFrom = "rows"
     upper: BilevelSettings = field(default_factory=BilevelSettings)
     start: float = -2.0
     rows: Literal["obs", "both"] = "both"
@@ -76,6 +79,7 @@ class BiDfcl(AbstractNetworkMethod):
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("held_out", self.held_out, above=0, below=1)
         check_number("start", self.start)
+        check_choice("price", self.price, ("rows", "batch"))
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Learn the gate, then fit the target under it."""
@@ -88,7 +92,7 @@ class BiDfcl(AbstractNetworkMethod):
             pool = with_teacher_baseline(pool, seen, teachers)
         problem = Bilevel(
             lower=distillation(seen, self.rows, teachers, self.pseudo_label_gradient),
-            upper=DecisionLevel.of(held, self.loss, self.budgets),
+            upper=DecisionLevel(held, self.loss, self.budgets, pool, self.price),
             rows=pool,
             outer=Outer(channels=2, bias=self.start),
             hypergrad=self.hypergrad,

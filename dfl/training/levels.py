@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final
 
 from torch import Tensor
 
@@ -12,27 +12,31 @@ from dfl.losses.prediction import (
     factual_loss,
     pseudo_label_loss,
 )
-from dfl.models import Parameters
-from dfl.training.loop import Companion, Stage
+from dfl.models import Logs, Parameters
+from dfl.training.loop import Companion, Level, Stage
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Rows, Training
 
 __all__ = [
+    "FactualLevel",
     "LowerLevel",
     "Reading",
     "UpperLevel",
     "distillation",
-    "factual_level",
     "row_factor",
 ]
 
 Reading: TypeAlias = Callable[[Tensor], Any]
 """From standardised features ``(K, B, F)`` to what a lower loss reads: trust, weights, labels."""
 
-UpperLevel: TypeAlias = Callable[[Tensor, Batch], Tensor]
-"""From predicted outcomes ``(K, B, 2, M)`` and their rows to a loss ``(K,)``."""
+
+class UpperLevel(Level, Protocol):
+    """A loss of predicted outcomes on the upper level's rows."""
+
+    def __call__(self, outcomes: Tensor, batch: Batch, /) -> Tensor:
+        """Return the loss ``(K,)`` of outcomes ``(K, B, 2, M)`` of a batch of the level's rows."""
 
 
 @final
@@ -78,9 +82,20 @@ class LowerLevel:
         return stage.run(self.networks.initial(network, name))
 
 
-def factual_level(outcomes: Tensor, batch: Batch) -> Tensor:
-    """Return the factual loss of the targets: the upper level of methods that learn to debias."""
-    return factual_loss(outcomes, batch.treatment, batch.outcome)
+@final
+class FactualLevel:
+    """The factual loss of the targets: the upper level of methods that learn to debias."""
+
+    def start_epoch(self, parameters: Parameters) -> None:
+        """Prepare nothing."""
+
+    def __call__(self, outcomes: Tensor, batch: Batch, /) -> Tensor:
+        """Return the loss."""
+        return factual_loss(outcomes, batch.treatment, batch.outcome)
+
+    def logs(self) -> Logs:
+        """Return nothing."""
+        return {}
 
 
 def row_factor(phi: Tensor, treatment: Tensor) -> Tensor:
