@@ -32,7 +32,7 @@ Sets = Annotated[
 ]
 PerHead = Annotated[
     list[float] | None,
-    typer.Option("--budget-per-head", help="Money per head; repeatable, the first trains."),
+    typer.Option("--budget-per-head", help="Money per head; repeatable."),
 ]
 Share = Annotated[
     list[float] | None,
@@ -182,9 +182,14 @@ def compare(
 
 @app.command()
 def allocate(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    customers: Annotated[Path, typer.Argument(help="Parquet or CSV file, a row per person.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet or CSV file to write.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, or '-' with --revenue.")],
+    customers: Annotated[
+        Path, typer.Argument(help="Parquet or CSV file, a row per person; or a folder, a pattern.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Parquet or CSV file, or a folder, written in blocks."),
+    ],
     budget_per_head: Annotated[float | None, typer.Option(help="Money per person.")] = None,
     budget_total: Annotated[float | None, typer.Option(help="Money for all of them.")] = None,
     budget_share: Annotated[
@@ -194,13 +199,23 @@ def allocate(
     keep: Annotated[
         list[str] | None, typer.Option(help="Column to carry over, such as an id; repeatable.")
     ] = None,
+    revenue: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B,...", help="Columns of revenue by treatment, without a run."),
+    ] = None,
+    cost: Annotated[
+        list[str] | None, typer.Option(metavar="A,B,...", help="Columns of cost by treatment.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
-    """Give every row of a Parquet or CSV file a treatment, within a budget."""
+    """Give every row of a Parquet or CSV file, or of many, a treatment within a budget."""
     from dfl.cli.allocate import allocate_command
 
     given = {"per_head": budget_per_head, "total": budget_total, "share": budget_share}
-    allocate_command(run, customers, output, given, solver, tuple(keep or ()), overwrite=overwrite)
+    columns = (tuple(revenue or ()), tuple(cost or ()))
+    allocate_command(
+        run, customers, output, given, solver, tuple(keep or ()), columns, overwrite=overwrite
+    )
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """From a configuration to a run folder, a comparison, or an allocation of customers."""
 
 from dfl.pipeline.allocating import CustomerAllocation, allocate_file
+from dfl.pipeline.allocating_blocks import allocate_columns, allocate_dataset
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked
@@ -16,6 +17,8 @@ __all__ = [
     "Silent",
     "SuiteResults",
     "Watcher",
+    "allocate_columns",
+    "allocate_dataset",
     "allocate_file",
     "compare",
     "comparison_report_of",

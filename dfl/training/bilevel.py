@@ -192,6 +192,7 @@ class OuterLearner:
         if not self._seen:
             return {}
         logs = {key: sum(one[key] for one in self._seen) / len(self._seen) for key in self._seen[0]}
+        logs = {key: one for key, one in logs.items() if one == one}  # no solve, no residual
         reading = self.reading(next(self._upper_batches()).features)
         return (
             logs

@@ -26,6 +26,7 @@ __all__ = [
     "UpperLevel",
     "distillation",
     "row_factor",
+    "weighted_rows",
 ]
 
 Reading: TypeAlias = Callable[[Tensor], Any]
@@ -129,3 +130,21 @@ def distillation(
         return pseudo_label_loss(outcomes, batch.treatment, batch.outcome, labels, trust, gradient)
 
     return LowerLevel(networks, pool, loss)
+
+
+def weighted_rows(networks: Networks, rows: Rows) -> LowerLevel:
+    """Return prediction on logs whose rows count as much as another network says.
+
+    ``mean_i sum_o w_{i,o,t_i} (y_io - f_{i,o,t_i})^2`` over both outcomes ``o``; the reading is the
+    weight, ``(K, B, 2, M)``, of which the entry of the treatment received counts.
+
+    Args:
+        networks: the target networks.
+        rows: which rows they train on.
+    """
+
+    def loss(outcomes: Tensor, batch: Batch, weight: Tensor) -> Tensor:
+        error = (batch.outcome - at_treatment(outcomes, batch.treatment)).square()
+        return (at_treatment(weight, batch.treatment) * error).sum(dim=-1).mean(dim=-1)
+
+    return LowerLevel(networks, networks.pool(lambda one: one.rows(rows)), loss)
