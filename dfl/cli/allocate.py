@@ -7,7 +7,7 @@ from pathlib import Path
 from dfl.budget import Budget
 from dfl.cli.console import errors, results, show
 from dfl.data import DataWarning
-from dfl.pipeline import RunFolder, allocate_file
+from dfl.pipeline import CustomerAllocation, RunFolder, allocate_file
 from dfl.report import Table
 
 __all__ = ["allocate_command"]
@@ -19,6 +19,7 @@ def allocate_command(
     output: Path,
     given: Mapping[str, float | None],
     solver: str | None,
+    margin: float | None,
     keep: Sequence[str],
     *,
     overwrite: bool,
@@ -31,6 +32,7 @@ def allocate_command(
         output: Parquet or CSV file to write.
         given: unit of the budget to its amount, or None where it was not given.
         solver: name of a solver, or None for the run's own.
+        margin: confidence that the true spend is within the budget, or None.
         keep: columns to carry over.
         overwrite: whether ``output`` may replace a file.
 
@@ -41,7 +43,14 @@ def allocate_command(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         done = allocate_file(
-            folder, customers, output, budget, solver=solver, keep=keep, overwrite=overwrite
+            folder,
+            customers,
+            output,
+            budget,
+            solver=solver,
+            margin=margin,
+            keep=keep,
+            overwrite=overwrite,
         )
     for said in dict.fromkeys(str(one.message) for one in caught):  # once, not chunk by chunk
         errors().print(f"warning: {said}", markup=False)
@@ -59,6 +68,20 @@ def allocate_command(
         f"Budget {done.budget:.6g}, predicted cost {float(found.cost):.6g}, predicted revenue "
         f"{float(found.revenue):.6g}; for the predictions at most {found.gap:.2e} below the best "
         f"possible.\nPredicted per head: budget {done.budget / rows:.4g}, revenue "
-        f"{float(found.revenue) / rows:.4g}. {earned}\nWritten: {output}",
+        f"{float(found.revenue) / rows:.4g}. {earned}\n{_said(done)}Written: {output}",
         markup=False,
+    )
+
+
+def _said(done: CustomerAllocation) -> str:
+    """Say what the margin did."""
+    cut = done.margin
+    if cut is None:
+        return ""
+    return (
+        f"Margin: at {cut.measured_at:.4g} per head the run's held-out rows cost {cut.value:.4g} "
+        f"times what was predicted (standard error {cut.standard_error:.2g}), with confidence "
+        f"{cut.level:g} at most {cut.high:.4g} times; so {cut.share:.1%} of the budget, "
+        f"{cut.share * done.budget:.6g}, was allocated by predicted costs. That holds for the "
+        "expected spend of customers like those rows.\n"
     )

@@ -17,7 +17,7 @@ from dfl.pipeline.expected_time import expected_seconds, in_words
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked, release
 from dfl.pipeline.served import ENCODER, MODEL, load_model
-from dfl.pipeline.spend import spend_ratio
+from dfl.pipeline.spend import arm_cost_ratios, spend_ratio
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
 from dfl.report.report import Report, run_report
@@ -139,7 +139,7 @@ def finish(
     predicted = predict(load_model(folder), data.test)
     evaluation = yardstick.measure(predicted, study.solver)
     if not folder.finished:
-        metrics = _metrics(study, data, evaluation) | {"spend": _spend(study, data, predicted)}
+        metrics = _metrics(study, data, evaluation) | _spend(study, data, predicted)
         folder.write_json("metrics.json", metrics)
         folder.seal("metrics.json")
         folder.write_report(report_of(folder))
@@ -201,12 +201,14 @@ def _readable(history: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spend(study: Study, data: HybridData, predicted: Prediction) -> dict[str, object]:
-    """Return budget to what an allocation by predicted costs really spends of it."""
-    level = study.evaluation.level
-    return {
+    """Return what predicted costs are worth: of allocations by budget, and by treatment."""
+    level, names = study.evaluation.level, treatment_names(data.test)
+    spend = {
         str(budget): spend_ratio(data.test, predicted, study.solver, budget, level)
         for budget in study.budgets
     }
+    arms = arm_cost_ratios(data.test, predicted, level)
+    return {"spend": spend, "arm_costs": dict(zip(names, arms, strict=True))}
 
 
 def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str, object]:
