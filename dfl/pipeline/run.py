@@ -31,6 +31,7 @@ __all__ = [
     "report_of",
     "resume",
     "run",
+    "training_set",
 ]
 
 T = TypeVar("T")
@@ -100,10 +101,11 @@ def read_again(read: Callable[[Mapping[str, Any]], T], folder: RunFolder) -> T:
 
 
 def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
-    """Load the rows, and prepare what a model is measured by on them."""
+    """Load the rows, check them, and prepare what a model is measured by on them."""
     watcher.say(f"Loading data: {study.data_name}")
     data = study.data.hybrid(study.seed)
     watcher.say(f"Rows: {in_parts(data)}")
+    study.method.check(training_set(data, study.seed))
     return data, Yardstick.of(data.test, study.budgets, study.evaluation)
 
 
@@ -161,6 +163,11 @@ def predict(model: AbstractModel, rows: UpliftData) -> Prediction:
     """Return a model's predictions for logged rows, on the CPU."""
     found = model.predict(rows.features.cpu())
     return Prediction(found.revenue.cpu(), found.cost.cpu())
+
+
+def training_set(data: HybridData, seed: int) -> TrainingSet:
+    """Return the training rows where they lie."""
+    return TrainingSet(rct=data.rct, obs=data.obs, validation=data.validation, seed=seed)
 
 
 def on_device(study: Study, data: HybridData, seed: int) -> TrainingSet:
