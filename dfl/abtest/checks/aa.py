@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dfl.abtest.base import AbstractEstimator
 from dfl.abtest.rows.experiment import Experiment
@@ -72,7 +72,7 @@ def aa_test(
         [_read(split, estimator, level) for split in _splits(experiment, runs, generator)]
     )
     alarms = int(found[:, 2].sum())
-    interval = stats.binomtest(alarms, runs).proportion_ci(0.95)
+    interval = scipy.stats.binomtest(alarms, runs).proportion_ci(0.95)
     ratio = float(found[:, 1].mean() / found[:, 0].std(ddof=1))
     return AaResult(
         runs=runs,
