@@ -72,7 +72,7 @@ class PrimalPolicy(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
-        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         plain = self.estimator == "horvitz-thompson"
         observed = batch.plain_cost if plain else batch.observed_cost
         if self.estimator == "doubly-robust":

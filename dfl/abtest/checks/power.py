@@ -9,11 +9,14 @@ from scipy import special
 
 from dfl.abtest.base import Effect
 from dfl.checks import check_number
+from dfl.errors import InvalidValueError
 from dfl.stats.intervals import interval_factor
 
 __all__ = ["PowerPlan"]
 
 _NORMAL = NormalDist()
+_CERTAIN = 1e4  # standard errors: beyond them an effect shows, and the law is not computed
+_MOST = 1e15  # rows
 _MANY = 10_000.0  # degrees of freedom from which t is normal to five digits
 
 
@@ -79,19 +82,19 @@ class PowerPlan:
 
         Args:
             effect: true effect, in units of the metric; the sign plays no part.
-            units: rows of both arms together, more than those of 2 clusters.
+            units: rows of both arms together, those of 3 clusters or more.
 
         Raises:
             InvalidValueError: if ``units`` is out of range.
         """
         degrees = self._degrees(units)
-        shift = abs(effect) / self._error(units)
+        shift = min(abs(effect) / self._error(units), _CERTAIN)
         if degrees >= _MANY:
             z = interval_factor(self.level)
             return _NORMAL.cdf(shift - z) + _NORMAL.cdf(-shift - z)
         t = -float(special.stdtrit(degrees, (1 - self.level) / 2))
         below, above = (float(special.nctdtr(degrees, shift, end)) for end in (-t, t))
-        return 1 - above + below
+        return 1 - above + (0.0 if math.isnan(below) else below)  # NaN below 1e-15
 
     def units(self, effect: float, *, power: float = 0.8) -> int:
         """Return how many rows, in both arms together, show an effect with a given power.
@@ -105,10 +108,14 @@ class PowerPlan:
         """
         check_number("effect", abs(effect), above=0)
         self._check_power(power)
-        low = math.floor(2 * self.cluster_rows)  # too few for any error
-        high = low + 1
+        high = math.ceil(3 * self.cluster_rows)
+        low = high - 1  # too few for any error
         while self.power(effect, high) < power:
             low, high = high, 2 * high
+            if high > _MOST:
+                raise InvalidValueError(
+                    f"effect must show in {_MOST:g} rows or less, {effect:g} does not."
+                )
         while high - low > 1:
             middle = (low + high) // 2
             if self.power(effect, middle) < power:
@@ -121,7 +128,7 @@ class PowerPlan:
         """Return the smallest effect that shows with a given power.
 
         Args:
-            units: rows of both arms together, more than those of 2 clusters.
+            units: rows of both arms together, those of 3 clusters or more.
             power: wanted probability, in (1 - level, 1).
 
         Raises:
@@ -145,7 +152,7 @@ class PowerPlan:
         return self.deviation * math.sqrt(design / (units * self.share * (1 - self.share)))
 
     def _degrees(self, units: float) -> float:
-        check_number("units", units, above=2 * self.cluster_rows)
+        check_number("units", units, at_least=3 * self.cluster_rows)
         return units / self.cluster_rows - 2
 
     def _check_power(self, power: float) -> None:

@@ -25,6 +25,7 @@ __all__ = [
 
 Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
 
+_WIDEST = 1e70  # its fourth power and that of its inverse are still numbers
 _LARGE = 5_000  # independent units of each arm, above which nothing has to be corrected
 
 
@@ -46,7 +47,8 @@ class Contrast:
 
     Raises:
         ShapeError: if shapes do not agree.
-        InvalidValueError: if an arm has less than 2 units, or the outcome is constant.
+        InvalidValueError: if an arm has less than 2 units, or the outcome is constant or varies
+            by more or less than squares can hold.
     """
 
     treated: Booleans
@@ -71,6 +73,11 @@ class Contrast:
                 )
         if self._range == 0:
             raise unmoved(self.outcome)
+        if not 1 / _WIDEST < self._range < _WIDEST:
+            raise InvalidValueError(
+                f"metric must vary by {1 / _WIDEST:g} to {_WIDEST:g}, or its squares cannot be "
+                f"computed, got {self._range:g}; give it, or a ratio's denominator, in another unit."
+            )
 
     @property
     def rows(self) -> int:

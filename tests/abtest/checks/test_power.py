@@ -80,8 +80,12 @@ def test_a_better_estimator_needs_fewer_units_by_the_ratio_of_variances() -> Non
         (lambda: PowerPlan(deviation=1, share=1), r"share must be in \(0, 1\), got 1"),
         (lambda: PowerPlan(deviation=1, level=1), r"level must be in \(0, 1\), got 1"),
         (lambda: PowerPlan(deviation=1).units(0), "effect must be > 0, got 0"),
-        (lambda: PowerPlan(deviation=1).power(1, 0), "units must be > 2, got 0"),
-        (lambda: PowerPlan(deviation=1, cluster_rows=50).detectable(100), "must be > 100, got 100"),
+        (lambda: PowerPlan(deviation=1).power(1, 0), "units must be >= 3, got 0"),
+        (
+            lambda: PowerPlan(deviation=1, cluster_rows=50).detectable(100),
+            "must be >= 150, got 100",
+        ),
+        (lambda: PowerPlan(deviation=1).units(1e-160), "effect must show in 1e.15 rows or less"),
         (lambda: PowerPlan(deviation=1, cluster_rows=0.5), "cluster_rows must be >= 1, got 0.5"),
         (lambda: PowerPlan(deviation=1, correlation=2), r"correlation must be in \[0, 1\], got 2"),
         (lambda: PowerPlan(deviation=1).units(1, power=0.01), r"power must be in \(0.05, 1\)"),
@@ -90,3 +94,10 @@ def test_a_better_estimator_needs_fewer_units_by_the_ratio_of_variances() -> Non
 def test_mistakes(call, message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("units", [3, 10, 1000, 10**6])
+def test_an_effect_of_any_size_shows(units: int) -> None:
+    plan = PowerPlan(deviation=1.0)
+    assert plan.power(1e150, units) == pytest.approx(1)
+    assert plan.power(plan.detectable(units), units) == pytest.approx(0.8, abs=1e-6)

@@ -44,3 +44,10 @@ def test_mistakes() -> None:
         replace(data, outcome=np.ones(400))
     with pytest.raises(InvalidValueError, match="its difference has a standard error of 0"):
         data.standard_error(np.zeros(400))
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_a_unit_whose_squares_are_no_numbers(unit: float) -> None:
+    outcome = unit * np.arange(8.0)
+    with pytest.raises(InvalidValueError, match="metric must vary by 1e-70 to 1e.70"):
+        Contrast(treated=np.arange(8) % 2 == 1, outcome=outcome)
