@@ -139,12 +139,12 @@ def test_logs_that_no_policy_can_be_valued_on(name: str) -> None:
 
     assert bool(value().isfinite())
     for wrong in (-1, 3):
-        with pytest.raises(InvalidValueError, match=f"must be 0 to 2, .* got {wrong}"):
+        with pytest.raises(InvalidValueError, match=rf"must be 0 to 2, .* got {wrong}"):
             value(torch.where(arm == 2, wrong, arm))
     for bad in (float("nan"), -1.0):
         with pytest.raises(InvalidValueError, match="weight, the inverse propensity, must be"):
             value(weight=torch.where(arm == 1, bad, weight))
-    with pytest.raises(InvalidValueError, match="weight above 0, .* without treatment 1"):
+    with pytest.raises(InvalidValueError, match=r"weight above 0, .* without treatment 1"):
         value(weight=torch.where(arm == 1, 0.0, weight))
-    with pytest.raises(DTypeError, match="treatment must be int64, got torch.int32"):
+    with pytest.raises(DTypeError, match=r"treatment must be int64, got torch\.int32"):
         value(arm.int())

@@ -76,7 +76,7 @@ class Contrast:
         if not 1 / _WIDEST < self._range < _WIDEST:
             raise InvalidValueError(
                 f"metric must vary by {1 / _WIDEST:g} to {_WIDEST:g}, or its squares cannot be "
-                f"computed, got {self._range:g}; give it, or a ratio's denominator, in another unit."
+                f"computed, got {self._range:g}; give it, or its denominator, in another unit."
             )
 
     @property
