@@ -41,6 +41,7 @@ def cells() -> Iterator[tuple[str, int, float]]:
         for share in (0.5, 0.05):
             for law in ("clusters", "uneven clusters"):
                 yield law, units, share
+    yield from (("clusters", 404, 0.01), ("uneven clusters", 404, 0.01))  # 4 treated
     for units in (10, 30, 100, 1_000, 10_000, 100_000):
         for share in (0.5, 0.05):
             for law in LAWS:

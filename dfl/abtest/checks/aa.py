@@ -62,11 +62,12 @@ def aa_test(
         seed: of the splits.
 
     Raises:
-        InvalidValueError: if ``runs`` or ``level`` is out of range, the control is too
+        InvalidValueError: if ``runs``, ``seed`` or ``level`` is out of range, the control is too
             small, or the estimator cannot read it.
         NotConvergedError: if an iteration does not reach its tolerance.
     """
     check_count("runs", runs, at_least=2)
+    check_count("seed", seed, at_least=0)
     generator = np.random.default_rng(seed)
     found = np.array(
         [_read(split, estimator, level) for split in _splits(experiment, runs, generator)]
