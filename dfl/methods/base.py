@@ -179,7 +179,7 @@ class AbstractNetworkMethod(AbstractMethod):
             InvalidValueError: as there.
             NotConvergedError: as there.
         """
-        scalings = [Scaling.fit(*one.rows("both")) for one in sets]
+        scalings = [Scaling.fit(*one.rows("both"), ranks=self.training.ranks) for one in sets]
         plan = NetworkPlan.of(sets, self.training.members, [[decay] for decay in decays])
         networks = Networks(sets, scalings, plan, self.network, "")
         parameters = self.train(networks, monitor)
@@ -211,7 +211,7 @@ class AbstractNetworkMethod(AbstractMethod):
         if len(candidates) == 1:
             return [candidates[0]] * len(sets)
         self._check_validation(sets)
-        scalings = [Scaling.fit(*one.rows("both")) for one in sets]
+        scalings = [Scaling.fit(*one.rows("both"), ranks=self.training.ranks) for one in sets]
         plan = NetworkPlan.of(sets, 1, [candidates] * len(sets))
         networks = Networks(sets, scalings, plan, self.network, "tuning-")
         error = networks.validation_error(self.train(networks, monitor))
