@@ -76,7 +76,7 @@ class AdjacentHinge(AbstractDecisionLoss):
         """Return the loss per leading axis, in currency per head; see the interface."""
         revenue, cost = upcast(revenue), upcast(cost)
         treatments = revenue.shape[-1]
-        check_every_treatment_seen(batch.treatment, treatments, revenue.shape[:-1])
+        check_every_treatment_seen(batch, treatments, revenue.shape[:-1])
         multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         predicted = scores(revenue, cost, multiplier)
         truth = pseudo_scores(predicted.detach(), batch, multiplier, self.pseudo_outcome)

@@ -74,7 +74,7 @@ class CostSensitive(AbstractDecisionLoss):
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
         revenue, cost = upcast(revenue), upcast(cost)
-        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         predicted = scores(revenue, cost, multiplier)
         logged = batch.revenue - multiplier[..., None] * batch.cost
