@@ -13,7 +13,7 @@ from dfl.abtest.rows.experiment import Experiment
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.multiple_testing import Correction, adjust_p_values
 
-__all__ = ["ReadOut", "Reading", "Refusal", "read_out"]
+__all__ = ["ReadOut", "Reading", "Refusal", "adjusted", "read_out"]
 
 
 @final
@@ -170,7 +170,7 @@ def read_out(
     if not found and failure is not None:
         raise failure
     return ReadOut(
-        readings=_adjusted(found, tuple(estimators), correction),
+        readings=adjusted(found, tuple(estimators), correction),
         refusals=tuple(refusals),
         sample_ratio=ratio,
         leaks=leaks,
@@ -219,7 +219,7 @@ def _split(
         return str(error)
 
 
-def _adjusted(
+def adjusted(
     found: list[_Found], estimators: tuple[str, ...], correction: Correction
 ) -> tuple[Reading, ...]:
     """Adjust the p-values of each estimator; order is kept."""
