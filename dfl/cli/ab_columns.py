@@ -137,7 +137,7 @@ def block_of(table: Frame, columns: AbColumns) -> Block:
     }
     none = np.empty((len(table), 0))
     covariates = _numbers(table, columns.covariates) if columns.covariates else none
-    return Block(np.asarray(factor.labels)[factor.codes], metrics, covariates)
+    return Block(factor.labels, factor.codes, metrics, covariates)
 
 
 def text_shares(given: Sequence[str]) -> dict[str, float] | None:

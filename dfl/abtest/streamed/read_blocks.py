@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from dfl.abtest.checks.assignment import require_plan, sample_ratio_of
 from dfl.abtest.reading.read_out import ReadOut, Refusal, adjusted
 from dfl.abtest.streamed.moments import Moments
 from dfl.errors import InvalidValueError
-from dfl.stats.arrays import Vector
+from dfl.stats.arrays import Integers, Matrix, Vector
 from dfl.stats.intervals import interval_factor
 from dfl.stats.multiple_testing import Correction
 from dfl.stats.small_samples import Spread
@@ -31,14 +31,16 @@ class Block:
     """Some rows of an experiment.
 
     Args:
-        treatment: arm of each row, as text. Shape ``(n,)``.
+        arms: labels, as text.
+        treatment: place of each row's arm in ``arms``. Whole numbers, ``(n,)``.
         metrics: name to its numerator, and its denominator or None, each finite, ``(n,)``.
         covariates: known before the experiment, finite. Shape ``(n, p)``.
     """
 
-    treatment: Any
+    arms: Sequence[str]
+    treatment: Integers
     metrics: Mapping[str, tuple[Vector, Vector | None]]
-    covariates: Any
+    covariates: Matrix
 
 
 def read_blocks(
@@ -146,8 +148,8 @@ def _summed(blocks: Iterable[Block]) -> dict[str, dict[str, Moments]]:
             columns = [above, *([] if below is None else [below]), *block.covariates.T]
             values = np.stack(columns, axis=1)
             known = sums.setdefault(metric, {})
-            for arm in np.unique(block.treatment).tolist():
-                own = Moments.of(values[block.treatment == arm])
+            for place, arm in enumerate(block.arms):
+                own = Moments.of(values[block.treatment == place])
                 known[arm] = Moments.merged([known[arm], own]) if arm in known else own
     if not sums:
         raise InvalidValueError("there must be rows and a metric, got none.")

@@ -23,7 +23,8 @@ def blocks(covariates: Any = PAST, metrics: Any = METRICS, arm: Any = ARM) -> It
             name: (above[part], None if below is None else below[part])
             for name, (above, below) in metrics.items()
         }
-        yield Block(arm[part].astype(str), cut, covariates[part])
+        labels, codes = np.unique(arm[part], return_inverse=True)
+        yield Block([str(one) for one in labels], codes, cut, covariates[part])
 
 
 @pytest.mark.parametrize("covariates", [PAST, PAST[:, :1]])
