@@ -32,7 +32,7 @@ Sets = Annotated[
 ]
 PerHead = Annotated[
     list[float] | None,
-    typer.Option("--budget-per-head", help="Money per head; repeatable, the first trains."),
+    typer.Option("--budget-per-head", help="Money per head; repeatable."),
 ]
 Share = Annotated[
     list[float] | None,
@@ -61,6 +61,7 @@ class Family(StrEnum):
     methods = "methods"
     data = "data"
     abtest = "abtest"
+    suites = "suites"
 
 
 def _version(wanted: bool) -> None:
@@ -128,9 +129,21 @@ def compare(
         list[str] | None, typer.Argument(help="Configurations, methods or YAML files.")
     ] = None,
     data: Data = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="A study of many methods, data sets and seeds: shipped, or a YAML file."),
+    ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Repeat over so many seeds, each with its own data split.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Repeat over so many seeds, each with its own data split."),
+    ] = None,
+    first_seed: Annotated[
+        int | None, typer.Option(min=0, help="First seed of a suite; else as the suite says.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Method or data set of a suite; the others are left out. Repeatable."),
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Subtract this method; the first one if not given.")
     ] = None,
@@ -147,6 +160,7 @@ def compare(
     """Train several methods on the same rows and compare them in pairs."""
     from dfl.cli.changes import Changes
     from dfl.cli.compare import compare_command
+    from dfl.cli.suite import SuiteOptions, suite_command
 
     changes = Changes(
         data=data,
@@ -158,7 +172,12 @@ def compare(
         epochs=epochs,
         settings=tuple(set_ or ()),
     )
-    compare_command(methods or [], changes, seeds, baseline, output, resume)
+    options = SuiteOptions(source=suite, seeds=seeds, first_seed=first_seed, only=tuple(only or ()))
+    if options.wanted(output, again=resume):
+        others = [*(methods or ()), *filter(None, [baseline])]
+        suite_command(options, changes, others, output, resume)
+    else:
+        compare_command(methods or [], changes, seeds or 1, baseline, output, resume)
 
 
 @app.command()
@@ -304,12 +323,17 @@ def explain(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run or comparison.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a finished run or comparison, or of a suite.")
+    ],
+    reference: Annotated[
+        str | None, typer.Option(help="Of a suite: subtract this method instead of its own.")
+    ] = None,
 ) -> None:
     """Print the results of a run again, and draw its plots and page anew."""
     from dfl.cli.report import report_command
 
-    report_command(run)
+    report_command(run, reference)
 
 
 def main() -> None:

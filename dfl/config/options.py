@@ -24,7 +24,7 @@ from dfl.solvers import SOLVERS, AbstractSolver
 
 __all__ = ["DATA", "METHOD", "SOLVER", "Option", "PartType", "Section", "options_of", "plain"]
 
-Section: TypeAlias = Literal["layer", "loss", "hypergrad", "network", "training", "budgets"]
+Section: TypeAlias = Literal["layer", "loss", "hypergrad", "network", "training"]
 
 
 @final
@@ -121,13 +121,14 @@ SOLVER = PartType(AbstractSolver, SOLVERS)
 
 _KINDS: tuple[PartType, ...] = (
     METHOD,
+    DATA,
     SOLVER,  # the section `solver` allocates; a solver inside a layer is given there
     PartType(AbstractLayer, LAYERS, "layer"),
     PartType(AbstractDecisionLoss, LOSSES, "loss"),
     PartType(AbstractHypergradient, HYPERGRADIENTS, "hypergrad"),
     PartType(AbstractArchitecture, ARCHITECTURES, "network"),
     PartType(Training, None, "training"),
-    PartType(Budget, None, "budgets"),
+    PartType(Budget),
 )
 
 

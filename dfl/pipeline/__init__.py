@@ -6,21 +6,30 @@ from dfl.pipeline.comparing import compare, comparison_report_of, resume_compari
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked
 from dfl.pipeline.run import report_of, resume, run
+from dfl.pipeline.suite import resume_suite, run_suite
+from dfl.pipeline.suite_report import holds_suite, suite_report_of, write_suite_report
+from dfl.pipeline.suite_results import SuiteResults
 from dfl.pipeline.watcher import Silent, Watcher
 
 __all__ = [
     "CustomerAllocation",
     "RunFolder",
     "Silent",
+    "SuiteResults",
     "Watcher",
     "allocate_columns",
     "allocate_dataset",
     "allocate_file",
     "compare",
     "comparison_report_of",
+    "holds_suite",
     "locked",
     "report_of",
     "resume",
     "resume_comparison",
+    "resume_suite",
     "run",
+    "run_suite",
+    "suite_report_of",
+    "write_suite_report",
 ]
