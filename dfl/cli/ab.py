@@ -17,7 +17,7 @@ from dfl.abtest import (
     read_out,
 )
 from dfl.abtest.reading.forest import forest_plot
-from dfl.abtest.streamed.read_blocks import STREAMED_ESTIMATORS, read_blocks
+from dfl.abtest.streamed import STREAMED_ESTIMATORS, read_blocks
 from dfl.cli.ab_columns import AbColumns, block_of, experiments_of, text_shares
 from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from dfl.abtest import Experiment, Refusal
-from dfl.abtest.streamed.read_blocks import Block
+from dfl.abtest.streamed import Block
 from dfl.errors import ConfigError, DataError, DflError
 from dfl.frames import Frame
 

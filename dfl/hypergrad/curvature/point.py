@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.hypergrad.base import Loss, Parameters
-from dfl.scale import rank_of
+from dfl.hypergrad.curvature.bare import check_bare
 
 __all__ = [
     "Point",
@@ -49,14 +49,12 @@ class Point:
         Raises:
             InvalidValueError: if ``inner`` or ``outer`` is no dict of tensors, or there is
                 nothing to differentiate in it.
-            DTypeError: if a tensor is not real floating point, or inner tensors differ in
-                dtype or device.
-            UnsupportedProblemError: if a tensor is sparse, or on the device "meta", or belongs to
-                a module wrapped for several processes.
+            DTypeError: if a tensor is not real floating point, or inner ones differ in kind.
+            UnsupportedProblemError: if a tensor is sparse, on "meta", or of a wrapped module.
         """
         for name, parameters in (("inner", inner), ("outer", outer)):
             _check_parameters(name, parameters)
-            _check_bare(name, parameters)
+            check_bare(name, parameters)
         kinds = {f"{value.dtype} on {value.device}" for value in inner.values()}
         if len(kinds) > 1:
             raise DTypeError(
@@ -350,25 +348,6 @@ def _leaves(parameters: Parameters) -> Parameters:
 def _leaf(value: Tensor) -> Tensor:
     with torch.inference_mode(False):
         return (value.clone() if value.is_inference() else value.detach()).requires_grad_()
-
-
-def _check_bare(name: str, parameters: Parameters) -> None:
-    """Refuse parameters of a wrapped module: the wrappers know no second derivatives.
-
-    Raises:
-        UnsupportedProblemError: if they are those of FSDP, or, where several processes share
-            the rows, of DDP.
-    """
-    sharded = any(
-        type(value).__name__ in ("DTensor", "FlatParameter") for value in parameters.values()
-    )
-    prefixed = all(key.startswith("module.") for key in parameters) and rank_of()[1] > 1
-    if sharded or prefixed:
-        raise UnsupportedProblemError(
-            f"{name} holds parameters of a module wrapped in {'FSDP' if sharded else 'DDP'}, whose "
-            "second derivatives are wrong without a word or fail: give those of the bare module; "
-            "gradients and products of curvature are added up over the processes here."
-        )
 
 
 def _check_parameters(name: str, parameters: Parameters) -> None:
