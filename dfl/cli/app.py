@@ -224,6 +224,18 @@ def allocate(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+) -> None:
+    """Write a run's model and its decision at a price as one ONNX file, to be served anywhere."""
+    from dfl.cli.export import export_command
+
+    export_command(run, output, overwrite=overwrite)
+
+
+@app.command()
 def ab(
     experiment: Annotated[Path, typer.Argument(help="Parquet or CSV file, one row per user.")],
     treatment: Annotated[str, typer.Option(help="Column of the arm.")],

@@ -14,7 +14,7 @@ from dfl.checks import check_count
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.multiple_testing import Correction, adjust_p_values
 
-__all__ = ["ReadOut", "Reading", "Refusal", "read_out"]
+__all__ = ["ReadOut", "Reading", "Refusal", "adjusted", "read_out"]
 
 
 @final
@@ -173,7 +173,7 @@ def read_out(
     if not found and failure is not None:
         raise failure
     return ReadOut(
-        readings=_adjusted(found, tuple(estimators), correction),
+        readings=adjusted(found, tuple(estimators), correction),
         refusals=tuple(refusals),
         sample_ratio=ratio,
         leaks=leaks,
@@ -222,7 +222,7 @@ def _split(
         return str(error)
 
 
-def _adjusted(
+def adjusted(
     found: list[_Found], estimators: tuple[str, ...], correction: Correction
 ) -> tuple[Reading, ...]:
     """Adjust the p-values of each estimator; order is kept."""
