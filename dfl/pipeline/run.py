@@ -24,7 +24,7 @@ from dfl.pipeline.health import health
 from dfl.pipeline.lock import locked, release
 from dfl.pipeline.people import feature_groups, who_gets_what
 from dfl.pipeline.served import ENCODER, MODEL, load_model
-from dfl.pipeline.spend import spend_ratio
+from dfl.pipeline.spend import arm_cost_ratios, spend_ratio
 from dfl.pipeline.today import Today
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
@@ -41,6 +41,7 @@ __all__ = [
     "report_of",
     "resume",
     "run",
+    "training_set",
 ]
 
 T = TypeVar("T")
@@ -110,10 +111,11 @@ def read_again(read: Callable[[Mapping[str, Any]], T], folder: RunFolder) -> T:
 
 
 def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
-    """Load the rows, and prepare what a model is measured by on them."""
+    """Load the rows, check them, and prepare what a model is measured by on them."""
     watcher.say(f"Loading data: {study.data_name}")
     data = study.data.hybrid(study.seed)
     watcher.say(f"Rows: {in_parts(data)}")
+    study.method.check(training_set(data, study.seed))
     today = None if data.obs is None else Today.of(data.obs)
     return data, Yardstick.of(data.test, study.budgets, study.evaluation, today=today)
 
@@ -151,7 +153,10 @@ def finish(
     predicted = predict(model, data.test)
     evaluation = yardstick.measure(predicted, study.solver)
     if not folder.finished:
-        metrics = _metrics(study, data, evaluation) | {"spend": _spend(study, data, predicted)}
+        metrics = _metrics(study, data, evaluation) | {
+            **_spend(study, data, predicted),
+            "model": model.account(data.test.feature_names, treatment_names(data.test)),
+        }
         metrics |= _described(study, data, model, predicted)
         folder.write_json("metrics.json", metrics)
         folder.seal("metrics.json")
@@ -174,6 +179,11 @@ def predict(model: AbstractModel, rows: UpliftData) -> Prediction:
     """Return a model's predictions for logged rows, on the CPU."""
     found = model.predict(rows.features.cpu())
     return Prediction(found.revenue.cpu(), found.cost.cpu())
+
+
+def training_set(data: HybridData, seed: int) -> TrainingSet:
+    """Return the training rows where they lie."""
+    return TrainingSet(rct=data.rct, obs=data.obs, validation=data.validation, seed=seed)
 
 
 def on_device(study: Study, data: HybridData, seed: int) -> TrainingSet:
@@ -214,12 +224,14 @@ def readable(history: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spend(study: Study, data: HybridData, predicted: Prediction) -> dict[str, object]:
-    """Return budget to what an allocation by predicted costs really spends of it."""
-    level = study.evaluation.level
-    return {
+    """Return what predicted costs are worth: of allocations by budget, and by treatment."""
+    level, names = study.evaluation.level, treatment_names(data.test)
+    spend = {
         str(budget): spend_ratio(data.test, predicted, study.solver, budget, level)
         for budget in study.budgets
     }
+    arms = arm_cost_ratios(data.test, predicted, level)
+    return {"spend": spend, "arm_costs": dict(zip(names, arms, strict=True))}
 
 
 def _described(

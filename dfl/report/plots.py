@@ -175,6 +175,22 @@ def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
     legend(axes, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
+def corrections(axes: Axes, results: Mapping[str, Any]) -> None:
+    """Draw how far predictions were corrected along the features that matter, by treatment."""
+    found = results["metrics"]["model"]["correction"]
+    features, treatments = found["features"], found["treatments"]
+    height = 0.8 / len(treatments)
+    for index, treatment in enumerate(treatments):
+        places = [row + height * (index + 0.5) - 0.4 for row in range(len(features))]
+        shares = [100 * row[index] for row in found["shares"]]
+        axes.barh(places, shares, height, label=name_of(treatment))
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(features)), [name_of(feature) for feature in features])
+    axes.invert_yaxis()
+    axes.set(xlabel="correction per standard deviation (% of the average revenue)")
+    legend(axes, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+
+
 def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
     """Draw every method's value at every budget, with its interval."""
     comparison = results["comparison"]
@@ -197,16 +213,19 @@ RUN_PLOTS: Mapping[str, Plot] = {
     "difference against budget": difference_against_budget,
     "mix against budget": mix_against_budget,
     "calibration": calibration,
+    "what the experiment corrected": corrections,
     "training": training_curves,
 }
 COMPARISON_PLOTS: Mapping[str, Plot] = {"methods": methods_beside_each_other}
 
 
 def run_plots(metrics: Mapping[str, Any]) -> Mapping[str, Plot]:
-    """Return the plots of a run; those that an earlier version did not measure are left out."""
+    """Return the plots of a run; what was not measured, as by an earlier version, is left out."""
     curve = metrics.get("curve") or [{}]
     lacking = set() if "against_mix" in curve[0] else {"difference against budget"}
     lacking |= set() if "health" in metrics else {"calibration"}
+    if "correction" not in (metrics.get("model") or {}):
+        lacking.add("what the experiment corrected")
     return {name: plot for name, plot in RUN_PLOTS.items() if name not in lacking}
 
 

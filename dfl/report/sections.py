@@ -9,6 +9,7 @@ from dfl.report.tables import Table, run_tables
 
 __all__ = ["numbers_of", "run_sections"]
 
+_CORRECTED = "What the experiment corrected"
 _ALARM = 0.001  # p-value of a check that is sounded
 _RARE = 0.01  # chance of a treatment that is too small to learn from
 _MOVED = 0.1  # standard deviations
@@ -48,9 +49,12 @@ def run_sections(metrics: Mapping[str, Any], config: str) -> list[Section]:
         ),
         _who(metrics),
     ]
-    words = metrics.get("model", {}).get("words")
+    words = (metrics.get("model") or {}).get("words")
     if words:
-        sections.append(Section("What the experiment corrected", list(words)))
+        (corrected,) = (table for table in others if table.title == _CORRECTED)
+        others.remove(corrected)
+        told = [*words, corrected.note]
+        sections.append(Section(_CORRECTED, told, plots=("what the experiment corrected",)))
     sections.append(
         Section(
             "Can the numbers be trusted?",
