@@ -3,10 +3,12 @@
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dfl.budget import Budget
+from dfl.cli.allocate import margin_words
 from dfl.cli.console import errors, say, show
 from dfl.data import DataWarning
 from dfl.errors import ConfigError
@@ -47,6 +49,8 @@ def plan_command(
     """
     budget = Budget(**given) if any(one is not None for one in given.values()) else None
     scores = _scores(run, columns)
+    if options["margin"] is not None and str(run) != "-":
+        options |= {"measured": RunFolder.open(run).read_json("metrics.json")}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         done = plan_file(scores, customers, output, Asked(budget=budget, **asked), **options)
@@ -54,6 +58,8 @@ def plan_command(
         errors().print(f"warning: {said}", markup=False)
     for table in _tables(done):
         show(table)
+    if done.margin is not None:
+        say(margin_words(done.margin))
     say(_said(done.plan, cheapest=asked["target_revenue"] is not None))
     if summary is not None:
         write_json(summary, _summary(done))
@@ -154,4 +160,5 @@ def _summary(done: Planned) -> dict[str, object]:
         }
         for row in done.table
     ]
-    return {**about(done.plan), "what_if": what_if}
+    margin = None if done.margin is None else asdict(done.margin)
+    return {**about(done.plan), "what_if": what_if, "margin": margin}

@@ -49,6 +49,10 @@ def plan(
     last: Annotated[str | None, typer.Option(help="Column of last time's treatments.")] = None,
     switching_cost: Annotated[float, typer.Option(help="Revenue that a change must earn.")] = 0.0,
     max_changes: Annotated[int | None, typer.Option(help="Most people who may change.")] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Confidence, .5 to 1, that the true spend is within the money."),
+    ] = None,
     what_if: Annotated[
         list[float] | None, typer.Option(help="Also with so many times the money; repeatable.")
     ] = None,
@@ -91,6 +95,7 @@ def plan(
         (tuple(revenue or ()), tuple(cost or ())),
         summary,
         factors=tuple(what_if or ()),
+        margin=margin,
         solver=solver,
         keep=tuple(keep or ()),
         overwrite=overwrite,

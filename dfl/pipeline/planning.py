@@ -1,6 +1,6 @@
 """A plan for the rows of a table: what its columns and options wish for, solved and written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -12,7 +12,7 @@ from torch import Tensor
 from dfl.checks import check_number
 from dfl.config import read_solver
 from dfl.data.sources.reading import find_file
-from dfl.errors import DataError, DflError, InvalidValueError
+from dfl.errors import ConfigError, DataError, DflError, InvalidValueError
 from dfl.io import write_whole
 from dfl.pipeline.customers import (
     check_kept,
@@ -23,6 +23,7 @@ from dfl.pipeline.customers import (
 )
 from dfl.pipeline.plan_table import Asked, PlanTable
 from dfl.pipeline.scoring import AbstractScores
+from dfl.pipeline.spend import Margin, margin_of
 from dfl.pipeline.wishes import Plan, Wishes
 from dfl.solvers import AbstractSolver
 
@@ -54,11 +55,13 @@ class Planned:
         plan: the plan.
         names: of the treatments.
         table: what other amounts would do, by rising factor.
+        margin: by which all money was cut that predicted costs may add up to, or None.
     """
 
     plan: Plan
     names: tuple[str, ...]
     table: tuple[PlanRow, ...]
+    margin: Margin | None = None
 
 
 def plan_file(
@@ -68,6 +71,8 @@ def plan_file(
     asked: Asked,
     *,
     factors: Sequence[float] = (),
+    margin: float | None = None,
+    measured: Mapping[str, Any] | None = None,
     solver: str | None = None,
     keep: Sequence[str] = (),
     overwrite: bool = False,
@@ -84,6 +89,9 @@ def plan_file(
             `allocate_file`, and ``changed`` where last time's treatments are known.
         asked: of the plan.
         factors: by which budget, target or marginal return are multiplied for a table, > 0.
+        margin: confidence, in [0.5, 1), that the expected true spend is within the money; see
+            `margin_of`. None: predicted costs are taken as they are.
+        measured: content of the run's ``metrics.json``, which a margin needs.
         solver: name of a solver, or None.
         keep: columns to carry over.
         overwrite: whether ``output`` may replace a file.
@@ -91,7 +99,8 @@ def plan_file(
     Raises:
         DataNotFoundError: if there is no such file.
         DataError: if a file is unreadable, lacks a column, or names an unknown treatment or group.
-        ConfigError: if an option names no treatment, or has no amount.
+        ConfigError: if an option names no treatment or has no amount, or there is a margin and
+            no money, or no run.
         InvalidValueError: if an amount is out of its range, or ``output`` cannot be written.
         InfeasibleProblemError: if no plan does what is asked.
         DflError: whatever scores and solver raise.
@@ -109,10 +118,23 @@ def plan_file(
     table = PlanTable.read(customers, scores, asked, keep)
     revenue, cost = (amount.double() for amount in scores.of(table.frame.table.to_arrow()))
     wishes = table.wishes(asked, cost)
+    cut = None if margin is None else _cut(wishes, margin, measured, len(cost))
+    wishes = wishes if cut is None else wishes.money_times(cut.share)
     plan = _solved(wishes, revenue, cost, table, chosen)
     rows = [_what_if(wishes, one, revenue, cost, table, chosen) for one in sorted(factors)]
     write_whole(output, lambda path: _write(output, path, table, plan, revenue, cost, keep))
-    return Planned(plan, table.names, tuple(rows))
+    return Planned(plan, table.names, tuple(rows), cut)
+
+
+def _cut(wishes: Wishes, margin: float, measured: Mapping[str, Any] | None, people: int) -> Margin:
+    """Return the margin at the money that is asked for, a total or else that of all limits."""
+    if measured is None:
+        raise ConfigError("margin rests on what a run measured; name a run in place of columns.")
+    money = [one.at_most for one in wishes.limits if one.money]
+    total = sum(money) if wishes.budget is None else wishes.budget
+    if wishes.budget is None and not money:
+        raise ConfigError("margin cuts money; give a budget, or limits with money.")
+    return margin_of(measured, total / max(people, 1), margin)
 
 
 def _solved(

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_count, check_number
-from dfl.errors import InfeasibleProblemError, InvalidValueError, NotConvergedError
+from dfl.errors import (
+    InfeasibleProblemError,
+    InvalidValueError,
+    NotConvergedError,
+    ShapeError,
+)
 from dfl.problem import AllocationProblem, rounding
 from dfl.solvers import AbstractSolver, CuttingPlanes, GreedyDual
 
@@ -26,6 +31,9 @@ class Limit:
         at_most: of all people together, in the same unit.
         money: whether it counts money, which `Wishes.times` multiplies.
         group: the only group of people who use it, where there are groups; None: all may.
+
+    Raises:
+        InvalidValueError: if ``at_most`` is no number.
     """
 
     name: str
@@ -33,6 +41,10 @@ class Limit:
     at_most: float
     money: bool = False
     group: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the amount."""
+        check_number(self.name, self.at_most, finite=False)
 
 
 @final
@@ -189,20 +201,22 @@ class Wishes:
         Args:
             factor: that they are multiplied by.
         """
-
-        def other(amount: float | None) -> float | None:
-            return None if amount is None else factor * amount
-
         return replace(
-            self,
-            budget=other(self.budget),
-            target_revenue=other(self.target_revenue),
-            marginal_return=other(self.marginal_return),
-            limits=tuple(
-                replace(one, at_most=factor * one.at_most) if one.money else one
-                for one in self.limits
-            ),
+            self.money_times(factor),
+            target_revenue=_times(self.target_revenue, factor),
+            marginal_return=_times(self.marginal_return, factor),
         )
+
+    def money_times(self, factor: float) -> "Wishes":
+        """Return the same wishes with so many times the money.
+
+        Args:
+            factor: that the budget and every limit that counts money are multiplied by.
+        """
+        limits = tuple(
+            replace(one, at_most=factor * one.at_most) if one.money else one for one in self.limits
+        )
+        return replace(self, budget=_times(self.budget, factor), limits=limits)
 
     def solve(self, revenue: Tensor, cost: Tensor, solver: AbstractSolver | None = None) -> Plan:
         """Return the best plan that was found, with a proven bound.
@@ -214,6 +228,7 @@ class Wishes:
 
         Raises:
             InvalidValueError: if ``last`` does not fit.
+            ShapeError: if a limit does not.
             InfeasibleProblemError: if no plan meets a limit, or none meets them together.
             NotConvergedError: if the solver found none that does, though there may be one.
             DflError: as `AllocationProblem`, and what the solver raises.
@@ -227,6 +242,11 @@ class Wishes:
         goal = self._goal(revenue, cost, moved)
         limits = self._limits(revenue, cost, moved, choices)
         for one in limits:
+            if one.use.shape != revenue.shape:
+                raise ShapeError(
+                    f"use of {one.name} must be {tuple(revenue.shape)} as revenue is, got "
+                    f"{tuple(one.use.shape)}."
+                )
             _check_reachable(one, choices)
         problem = _problem(free, goal, limits, self.capacity)
         single = problem.cost.ndim == 2 and problem.capacity is None
@@ -296,6 +316,10 @@ class Wishes:
                 )
             found.append(Limit("return short of the most", lost, most))
         return found
+
+
+def _times(amount: float | None, factor: float) -> float | None:
+    return None if amount is None else factor * amount
 
 
 def _shortfall(amount: Tensor, choices: Tensor | None) -> tuple[Tensor, float]:

@@ -46,6 +46,22 @@ def test_columns_and_a_target(dfl: Dfl, tmp_path: Path) -> None:
     assert list(pd.read_csv(tmp_path / "plan.csv")["treatment_name"]) == ["b", "a"]
 
 
+def test_a_margin_cuts_the_money(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "plan.json"
+    plan = ("plan", shop / "run", shop / "shop.parquet", "-o", tmp_path / "plan.parquet")
+    done = dfl(*plan, "--budget-total", 1000, "--margin", 0.95, "--summary", summary)
+    assert done.code == 0, done.text
+    told = json.loads(summary.read_text())
+    assert "Margin: at " in done.text
+    assert told["limits"][0]["at_most"] == pytest.approx(1000 * told["margin"]["share"])
+    out = ("--overwrite", "--margin", 0.95)
+    refused = dfl(*plan, "--marginal-return", 1, *out)
+    assert (refused.code, "margin cuts money" in refused.text) == (2, True), refused.text
+    columns = ("--revenue", "age,bought", "--cost", "age,bought", "--budget-total", 9)
+    refused = dfl("plan", "-", *plan[2:], *columns, *out)
+    assert refused.code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -215,6 +215,31 @@ def test_mistakes_in_a_table_of_limits(
         planned(tmp_path, table(), Asked(by="region", limits=path))
 
 
+MEASURED = {
+    "budgets": [{"given": "share=0.3", "per_head": 0.5}],
+    "spend": {"share=0.3": {"value": 1.25, "standard_error": 0.0, "low": 1.25, "high": 1.25}},
+}
+
+
+def test_a_margin_cuts_all_money_and_nothing_else(tmp_path: Path) -> None:
+    path = limits(tmp_path, region=["south", "north"], budget=[5.0, 10.0], call=[3, 4])
+    asked = Asked(by="region", limits=path)
+    done, _ = planned(tmp_path, table(60), asked, margin=0.9, measured=MEASURED, factors=[1.0])
+    assert done.margin is not None
+    assert done.margin.share == pytest.approx(0.8)
+    used = {one.name: one.at_most for one in done.plan.used}
+    assert used["money of north"] == pytest.approx(8.0)
+    assert used["money of south"] == pytest.approx(4.0)
+    assert used["call in north"] == 4.0
+    (same,) = done.table
+    assert same.plan is not None
+    assert same.plan.cost == done.plan.cost
+    with pytest.raises(ConfigError, match="margin rests on what a run measured"):
+        planned(tmp_path, table(60), asked, margin=0.9)
+    with pytest.raises(ConfigError, match="margin cuts money; give a budget"):
+        planned(tmp_path, table(), Asked(marginal_return=1.0), margin=0.9, measured=MEASURED)
+
+
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     table().to_csv(tmp_path / "people.csv", index=False)
     people, asked = tmp_path / "people.csv", Asked(budget=Budget(total=1.0), last="before")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfl.errors import InfeasibleProblemError, InvalidValueError, NotConvergedError
+from dfl.errors import InfeasibleProblemError, InvalidValueError, NotConvergedError, ShapeError
 from dfl.pipeline import Limit, Plan, Wishes
 from dfl.solvers import MixedInteger
 
@@ -208,6 +208,16 @@ def test_last_time_must_fit() -> None:
         Wishes(budget=1.0, last=LAST + 1, switching_cost=1.0).solve(*people(0))
     with pytest.raises(InvalidValueError, match=r"last must be 6 treatments"):
         Wishes(budget=1.0, last=LAST[:4], switching_cost=1.0).solve(*people(0))
+
+
+def test_limits_must_fit() -> None:
+    revenue, cost = people(0)
+    with pytest.raises(ShapeError, match=r"use of north must be \(6, 3\) .* got \(6, 1\)"):
+        Wishes(limits=(Limit("north", NORTH, 1.0),)).solve(revenue, cost)
+    with pytest.raises(InvalidValueError, match="north must be a number, got nan"):
+        Limit("north", cost, float("nan"))
+    with pytest.raises(InvalidValueError, match="cost must be >= 0"):
+        Wishes(limits=(Limit("north", -cost, 1.0),)).solve(revenue, cost)
 
 
 @pytest.mark.parametrize(
