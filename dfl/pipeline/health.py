@@ -1,7 +1,8 @@
 """Health of a run: whether predictions, randomisation and rows are what they are taken for."""
 
 import warnings
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -9,22 +10,25 @@ from torch import Tensor
 
 from dfl.data import HybridData, UpliftData
 from dfl.models import Prediction
+from dfl.pipeline.today import mean_error
 from dfl.stats import adjust_p_values, interval_factor
 from dfl.stats.randomisation import counts_p_value
 
 __all__ = ["health"]
 
 _GROUPS = 5  # of rows, by what is predicted
-_MOST = 20_000  # rows on which overlap and balance are judged
+_MOST = 20_000  # rows on which features are judged
+_NUMBERS = 4_000_000  # of their features
 _SHOWN = 5  # features
 _LOW = 0.01  # quantile of the chances of a treatment
 _SAME = 1e-9  # relative
+_EVEN = 1e-6  # chances that differ by less are the same
 
 
 def health(
     data: HybridData, predicted: Prediction, choice: Tensor, level: float, features: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Check what the numbers of a run rest on.
+    """Check what the numbers of a run rest on; rows of a group count together.
 
     Args:
         data: all rows.
@@ -50,14 +54,16 @@ def health(
     effective = float(weight.sum() ** 2 / weight.square().sum()) if len(weight) else 0.0
     trained = [part for part in (data.rct, data.obs) if part is not None]
     randomised = [part for part in (data.rct, data.validation, test) if part is not None]
+    units = _Units.of(randomised)
+    counts = torch.stack([part.arm_counts.cpu() for part in randomised]).sum(dim=0)
     return {
         "calibration": {
             "revenue": _calibration(test, predicted.revenue, test.revenue, level),
             "cost": _calibration(test, predicted.cost, test.cost, level),
         },
         "matched": {"rows": int(matched.sum()), "effective": effective},
-        "sample_ratio": _sample_ratio(randomised),
-        "balance": _balance(randomised, features),
+        "sample_ratio": _sample_ratio(units, counts),
+        "balance": _balance(units, features),
         "overlap": None if data.obs is None else _overlap(data.obs),
         "drift": _drift(trained, test, features),
     }
@@ -67,63 +73,98 @@ def _calibration(rows: UpliftData, given: Tensor, observed: Tensor, level: float
     """Compare means, and fit ``observed = a + slope * predicted``; then group by group."""
     ours = given.cpu().gather(1, rows.treatment.cpu()[:, None])[:, 0].double()
     found = observed.cpu().double()
+    groups = None if rows.groups is None else rows.groups.cpu()
     spread = float(ours.var(correction=0))
-    level_of = float(ours.abs().max())
     slope = error = None
-    if spread > (_SAME * level_of) ** 2:
+    if spread > (_SAME * float(ours.abs().max())) ** 2:
         away, off = ours - ours.mean(), found - found.mean()
         slope = float((away * off).mean()) / spread
-        error = float((away * (off - slope * away)).square().sum().sqrt()) / (len(ours) * spread)
+        error = mean_error(away * (off - slope * away), groups) / spread
+
+    def part(at: Tensor) -> dict[str, Any]:
+        mean = float(found[at].mean())
+        own = None if groups is None else groups[at]
+        reach = interval_factor(level) * mean_error(found[at], own)
+        observed = {"value": mean, "low": mean - reach, "high": mean + reach}
+        return {"rows": len(at), "predicted": float(ours[at].mean()), "observed": observed}
+
     order = ours.argsort(stable=True)
-    parts = [part for part in order.tensor_split(_GROUPS) if len(part)]
-    return {
-        **_means(ours, found, level),
-        "slope": slope,
-        "slope_error": error,
-        "groups": [_means(ours[part], found[part], level) for part in parts],
-    }
+    parts = [part(at) for at in order.tensor_split(_GROUPS) if len(at)]
+    return {**part(order), "slope": slope, "slope_error": error, "groups": parts}
 
 
-def _means(ours: Tensor, found: Tensor, level: float) -> dict[str, Any]:
-    """Return mean prediction and mean observation, the latter with its interval."""
-    mean, rows = float(found.mean()), len(found)
-    reach = interval_factor(level) * float(found.std(correction=0)) / rows**0.5
-    observed = {"value": mean, "low": mean - reach, "high": mean + reach}
-    return {"rows": rows, "predicted": float(ours.mean()), "observed": observed}
+@final
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """Randomised rows, one of each group: what is drawn together counts once.
+
+    Args:
+        features: of the units, thinned to what is judged at once.
+        treatment: of those units.
+        counts: units of each arm, all of them.
+        planned: what their propensities promise of them, or None where they are not known.
+        even: whether everyone had the same chances, as far as is known.
+    """
+
+    features: Tensor
+    treatment: Tensor
+    counts: Tensor
+    planned: Tensor | None
+    even: bool
+
+    @staticmethod
+    def of(parts: list[UpliftData]) -> "_Units":
+        first = [_first(part) for part in parts]
+        treatment = [part.treatment.cpu()[at] for part, at in zip(parts, first, strict=True)]
+        chances = [
+            part.propensity.double().cpu()[at]
+            for part, at in zip(parts, first, strict=True)
+            if part.propensity is not None
+        ]
+        features = [part.features.cpu()[at] for part, at in zip(parts, first, strict=True)]
+        step = _step(sum(map(len, treatment)), features[0].shape[1])
+        counts = torch.bincount(torch.cat(treatment), minlength=parts[0].treatments)
+        known = len(chances) == len(parts)
+        return _Units(
+            torch.cat([one[::step] for one in features]).double(),
+            torch.cat([one[::step] for one in treatment]),
+            counts,
+            torch.cat(chances).sum(dim=0) if known else None,
+            all(bool(((one - one[0]).abs() < _EVEN).all()) for one in chances),
+        )
 
 
-def _sample_ratio(parts: list[UpliftData]) -> dict[str, Any]:
-    """Hold the rows of every arm against their propensities, where these are known."""
-    counts = sum(part.arm_counts.cpu() for part in parts)
-    assert isinstance(counts, Tensor)
-    given = [part.propensity for part in parts if part.propensity is not None]
-    known = [one.double().sum(dim=0).cpu() for one in given]
-    if len(known) < len(parts):
+def _first(part: UpliftData) -> Tensor:
+    """Return the places of one row of each group; of all rows where there are none."""
+    if part.groups is None:
+        return torch.arange(len(part))
+    groups = part.groups.cpu()
+    order = groups.argsort(stable=True)
+    begins = torch.ones(len(order), dtype=torch.bool)
+    begins[1:] = groups[order[1:]] != groups[order[:-1]]
+    return order[begins].sort().values
+
+
+def _sample_ratio(units: _Units, counts: Tensor) -> dict[str, Any]:
+    """Hold the units of every arm against their propensities, where these are known."""
+    planned = units.planned
+    if planned is None:
         return {"counts": counts.tolist(), "planned": None, "p_value": None}
-    planned = torch.stack(known).sum(dim=0)
-    possible = planned > 0
-    p_value = 1.0
+    possible, p_value = planned > 0, 1.0
     if int(possible.sum()) > 1:
-        expected = planned[possible] * counts.sum() / planned.sum()
-        p_value = counts_p_value(counts[possible].numpy(), expected.numpy())
+        expected = planned[possible] * units.counts[possible].sum() / planned.sum()
+        p_value = counts_p_value(units.counts[possible].numpy(), expected.numpy())
     shares = (planned / planned.sum()).tolist()
     return {"counts": counts.tolist(), "planned": shares, "p_value": p_value}
 
 
-def _balance(parts: list[UpliftData], features: tuple[str, ...]) -> dict[str, Any] | None:
+def _balance(units: _Units, features: tuple[str, ...]) -> dict[str, Any] | None:
     """Test whether a feature's mean differs between arms; None where chances differ by person."""
     from sklearn.feature_selection import f_classif
 
-    for part in parts:
-        if part.propensity is not None and bool(
-            ((part.propensity - part.propensity[0]).abs() > 1e-6).any()
-        ):
-            return None
-    given = torch.cat([part.features.cpu() for part in parts]).double()
-    arm = torch.cat([part.treatment.cpu() for part in parts])
-    given, arm = _thinned(given), _thinned(arm)
+    given, arm = units.features, units.treatment
     varies = (given.amax(dim=0) > given.amin(dim=0)).nonzero()[:, 0]
-    if not len(varies) or len(torch.unique(arm)) < 2:
+    if not units.even or not len(varies) or len(torch.unique(arm)) < 2:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         p_values = f_classif(given[:, varies].numpy(), arm.numpy())[1]
@@ -142,7 +183,8 @@ def _overlap(obs: UpliftData) -> list[float]:
         return [float(chances[:, arm].quantile(_LOW)) for arm in range(obs.treatments)]
     from sklearn.linear_model import LogisticRegression
 
-    given, arm = _thinned(obs.features.double().cpu()), _thinned(obs.treatment.cpu())
+    step = _step(*obs.features.shape)
+    given, arm = obs.features[::step].double().cpu(), obs.treatment[::step].cpu()
     spread = given.std(dim=0, correction=0)
     given = (given - given.mean(dim=0)) / torch.where(spread > 0, spread, 1)
     found = [0.0] * obs.treatments
@@ -162,8 +204,9 @@ def _drift(
     training: list[UpliftData], test: UpliftData, features: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Return the features whose means differ most, in standard deviations of the training rows."""
-    before = torch.cat([part.features.cpu() for part in training]).double()
-    now = test.features.cpu().double()
+    step = _step(sum(map(len, training)), test.features.shape[1])
+    before = torch.cat([part.features[::step].cpu() for part in training]).double()
+    now = test.features[:: _step(*test.features.shape)].cpu().double()
     spread = before.std(dim=0, correction=0)
     away = now.mean(dim=0) - before.mean(dim=0)
     # A feature that never varied in training and does now has moved by its own spread.
@@ -176,6 +219,7 @@ def _drift(
     ]
 
 
-def _thinned(rows: Tensor) -> Tensor:
-    """Return at most so many rows, evenly spaced."""
-    return rows[:: -(-len(rows) // _MOST)]
+def _step(rows: int, features: int) -> int:
+    """Return the step between rows, evenly spaced, that leaves as many as are judged."""
+    most = max(min(_MOST, _NUMBERS // max(features, 1)), 1)
+    return -(-rows // most)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
+from torch import Tensor
 
 from dfl.data import UpliftData
 from dfl.metrics import Estimate
 from dfl.stats import interval_factor, two_sided_p_value
 
-__all__ = ["Today"]
+__all__ = ["Today", "mean_error"]
 
 
 @final
@@ -35,15 +36,9 @@ class Today:
     @staticmethod
     def of(obs: UpliftData) -> "Today":
         """Take the means of observational rows."""
-        rows = len(obs)
         revenue = obs.revenue.double()
-        mean = revenue.mean()
-        away = revenue - mean
-        if obs.groups is not None:
-            group = torch.unique(obs.groups, return_inverse=True)[1]
-            away = away.new_zeros(int(group.max()) + 1).index_add(0, group, away)
-        error = float(away.square().sum().sqrt()) / rows
-        return Today(rows, float(obs.cost.double().mean()), float(mean), error)
+        error = mean_error(revenue, obs.groups)
+        return Today(len(obs), float(obs.cost.double().mean()), float(revenue.mean()), error)
 
     def against(self, budget: float, ours: Estimate, level: float) -> dict[str, Any]:
         """Return what a model earns more for the same money; the rows are others, so errors add.
@@ -64,6 +59,20 @@ class Today:
             "difference": _interval(difference, error, level)
             | {"p_value": two_sided_p_value(difference / error) if error else 1.0},
         }
+
+
+def mean_error(values: Tensor, groups: Tensor | None) -> float:
+    """Return the standard error of a mean; rows of a group may depend on each other.
+
+    Args:
+        values: of the rows. Shape ``(N,)``.
+        groups: of each row, or None where all rows are independent. Shape ``(N,)``.
+    """
+    away = values - values.mean()
+    if groups is not None:
+        group = torch.unique(groups, return_inverse=True)[1]
+        away = away.new_zeros(int(group.max()) + 1).index_add(0, group, away)
+    return float(away.square().sum().sqrt()) / len(values)
 
 
 def _interval(value: float, error: float, level: float) -> dict[str, float]:

@@ -141,3 +141,26 @@ def test_a_feature_that_moved_comes_first() -> None:
     }
     new = check(replace(data, **parts, test=replace(data.test, features=2 * still)))["drift"]
     assert new[0]["shift"] == 1
+
+
+def test_rows_of_a_group_count_once() -> None:
+    data = hybrid()
+    twice = torch.arange(400).repeat(2)
+    rct = planned(data.rct.subset(twice), [0.2] * 5)  # type: ignore[union-attr]
+    doubled = replace(rct, groups=twice)
+    alone = {k: planned(getattr(data, k), [0.2] * 5) for k in ("validation", "test")}
+    plain = replace(data, rct=planned(data.rct, [0.2] * 5), **alone)  # type: ignore[arg-type]
+    found, usual = check(replace(data, rct=doubled, **alone)), check(plain)
+    assert sum(found["sample_ratio"]["counts"]) == sum(usual["sample_ratio"]["counts"]) + 400
+    assert found["sample_ratio"]["p_value"] == pytest.approx(usual["sample_ratio"]["p_value"])
+    assert found["balance"] == usual["balance"]
+    pairs = torch.arange(1000).repeat(2)
+    test = replace(data.test.subset(pairs), groups=pairs)
+    right = truth(test)
+    choice = torch.zeros(2000, dtype=torch.int64)
+    known = health(replace(data, test=test), right, choice, 0.95, names(data))["calibration"]
+    once = usual["calibration"]["revenue"]["observed"]
+    assert known["revenue"]["observed"] == pytest.approx(once, rel=1e-6)
+    assert known["revenue"]["slope_error"] == pytest.approx(
+        usual["calibration"]["revenue"]["slope_error"], rel=1e-6
+    )
