@@ -14,6 +14,7 @@ MODELS: Registry[AbstractModel] = Registry(
     {
         "ensemble": "dfl.models.ensemble:NetworkEnsemble",
         "grounded": "dfl.models.grounded:GroundedModel",
+        "segments": "dfl.segments.model:SegmentModel",
     },
 )
 
