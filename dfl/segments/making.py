@@ -17,7 +17,6 @@ from dfl.segments.hidden import HiddenSegments
 from dfl.segments.representation import Kind, Representation
 from dfl.segments.scores import Scores
 from dfl.segments.shape import SHAPES, Shape
-from dfl.segments.shrinkage import TOWARD, Toward
 from dfl.segments.table import SegmentTable
 
 __all__ = ["Tabulation", "chosen_segments"]
@@ -31,20 +30,19 @@ class Tabulation:
     Args:
         doubly_robust: whether the model's predictions take out what differs between arms by
             chance.
-        toward: what the cells are shrunk to.
+        shrinkage: whether cells are shrunk.
         shape: what a segment's response is held to.
 
     Raises:
-        InvalidValueError: if a word is unknown.
+        InvalidValueError: if the shape is unknown.
     """
 
     doubly_robust: bool = True
-    toward: Toward = "additive"
+    shrinkage: bool = True
     shape: Shape = "free"
 
     def __post_init__(self) -> None:
-        """Check the words."""
-        check_choice("toward", self.toward, TOWARD)
+        """Check the shape."""
         check_choice("shape", self.shape, SHAPES)
 
     def table(
@@ -59,11 +57,8 @@ class Tabulation:
             predicted: of the rows.
         """
         guess = predicted if self.doubly_robust else None
-        return (
-            SegmentTable.of(rows, segment, segments, guess)
-            .shrunk(self.toward)
-            .of_shape(self.shape)
-        )
+        table = SegmentTable.of(rows, segment, segments, guess, shrinkage=self.shrinkage)
+        return table.of_shape(self.shape)
 
 
 @final

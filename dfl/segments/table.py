@@ -10,7 +10,7 @@ from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.models import Prediction
 from dfl.segments.shape import Shape, shaped
-from dfl.segments.shrinkage import Toward, shrink
+from dfl.segments.shrinkage import shrink
 
 __all__ = ["SegmentTable"]
 
@@ -27,7 +27,7 @@ class SegmentTable:
         share: of the people who are in each segment, sum 1. Shape ``(K,)``.
         revenue: in currency per head. Shape ``(K, M)``.
         cost: in currency per head, >= 0. Shape ``(K, M)``.
-        revenue_error: standard error, in currency per head; infinity for a cell without rows.
+        revenue_error: standard error, in currency per head.
         cost_error: likewise.
     """
 
@@ -40,21 +40,28 @@ class SegmentTable:
 
     @staticmethod
     def of(
-        rows: UpliftData, segment: Tensor, segments: int, predicted: Prediction | None = None
+        rows: UpliftData,
+        segment: Tensor,
+        segments: int,
+        predicted: Prediction | None = None,
+        *,
+        shrinkage: bool = True,
     ) -> "SegmentTable":
         """Estimate a table from randomised rows.
 
         A cell's mean is weighted by inverse propensities that are made to sum to 1 in it. With
         predictions ``f`` it is doubly robust: ``mean_k f_j(x) + mean_kj (y - f_j(x))``, the first
-        mean over all rows of the segment, so that by chance richer rows in an arm count less.
-        The error is that of these means; the variance within a cell of fewer than 30 rows is the
-        treatment's pooled one.
+        mean over all rows of the segment. What is shrunk is the last term, so that a segment's
+        table moves away from what the model says of it only as far as its own rows show; without
+        predictions it moves towards each treatment's mean. A cell of fewer than 30 rows takes its
+        treatment's pooled variance within cells.
 
         Args:
             rows: that neither made the segments nor the predictions.
             segment: of each row, int64 in ``0 .. segments - 1``. Shape ``(N,)``.
             segments: number of segments K.
             predicted: of these rows, or None for plain means.
+            shrinkage: whether cells are shrunk, see `shrink`; those without rows always are.
 
         Raises:
             ShapeError: if ``segment`` does not fit the rows.
@@ -68,8 +75,9 @@ class SegmentTable:
                 f"{int(segment.max())}."
             )
         cells = _Cells.of(rows, segment, segments)
-        revenue = cells.table(rows.revenue, None if predicted is None else predicted.revenue)
-        cost = cells.table(rows.cost, None if predicted is None else predicted.cost)
+        guess = (None, None) if predicted is None else (predicted.revenue, predicted.cost)
+        revenue = cells.table(rows.revenue, guess[0], shrinkage=shrinkage)
+        cost = cells.table(rows.cost, guess[1], shrinkage=shrinkage)
         people = cells.rows.sum(dim=1).double()
         return SegmentTable(
             cells.rows, people / people.sum(), revenue[0], cost[0].clamp(min=0), revenue[1], cost[1]
@@ -84,18 +92,6 @@ class SegmentTable:
     def treatments(self) -> int:
         """Number of treatments M."""
         return self.rows.shape[1]
-
-    def shrunk(self, toward: Toward) -> "SegmentTable":
-        """Return the table after `shrink`; costs stay >= 0.
-
-        Raises:
-            InvalidValueError: as `shrink`.
-        """
-        revenue = shrink(self.revenue, self.revenue_error, toward)
-        cost = shrink(self.cost, self.cost_error, toward)
-        return SegmentTable(
-            self.rows, self.share, revenue.mean, cost.mean.clamp(min=0), revenue.error, cost.error
-        )
 
     def of_shape(self, shape: Shape) -> "SegmentTable":
         """Return the table with each segment's response held to a shape, see `shaped`.
@@ -136,26 +132,36 @@ class _Cells:
         place = self.segment * self.rows.shape[1] + self.treatment
         return flat.index_add_(0, place, values).reshape(self.rows.shape)
 
-    def table(self, outcome: Tensor, predicted: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the cells' means and standard errors, 0 and infinity where a cell is empty."""
+    def table(
+        self, outcome: Tensor, predicted: Tensor | None, *, shrinkage: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the cells' means and standard errors."""
         value = outcome.cpu().double()
         if predicted is not None:
             guess = predicted.cpu().double()
             value = value - guess.gather(1, self.treatment[:, None])[:, 0]
+        mean, variance = self._means(value)
+        shrunk = shrink(mean, variance.sqrt())
+        kept = (self.rows > 0) & (not shrinkage)
+        mean = torch.where(kept, mean, shrunk.mean)
+        variance = torch.where(kept, variance, shrunk.error.square())
+        if predicted is not None:
+            of_all, spread = self._of_all(guess)
+            mean, variance = mean + of_all, variance + spread
+        return mean, variance.sqrt()
+
+    def _means(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and their variances, 0 and infinity where a cell is empty."""
         total = self.sums(self.weight)
         there = self.rows > 0
         mean = torch.where(there, self.sums(self.weight * value) / total, 0)
         around = value - mean[self.segment, self.treatment]
         squares = self.sums(self.weight * around.square())
         freedom = (self.rows - 1).clamp(min=0).double()
-        own = squares / total * self.rows / freedom.clamp(min=1)
-        pooled = _pooled(own, freedom)
-        within = torch.where(self.rows >= _OWN_FROM, own, pooled)
+        own = (squares / total * self.rows / freedom.clamp(min=1)).nan_to_num()
+        within = torch.where(self.rows >= _OWN_FROM, own, _pooled(own, freedom))
         variance = within * self.sums(self.weight.square()) / total.square()
-        if predicted is not None:
-            of_all, spread = self._of_all(guess)
-            mean, variance = mean + of_all, variance + spread
-        return mean, torch.where(there, variance, torch.inf).sqrt()
+        return mean, torch.where(there, variance, torch.inf)
 
     def _of_all(self, guess: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean predictions of everyone in each segment, and the variance of the mean."""
@@ -168,6 +174,6 @@ class _Cells:
 
 def _pooled(own: Tensor, freedom: Tensor) -> Tensor:
     """Return each treatment's variance within cells; that of all where it has none, ``(1, M)``."""
-    squares, degrees = (own * freedom).nan_to_num(), freedom.sum(dim=0, keepdim=True)
+    squares, degrees = own * freedom, freedom.sum(dim=0, keepdim=True)
     every = squares.sum() / degrees.sum().clamp(min=1)
     return torch.where(degrees > 0, squares.sum(dim=0, keepdim=True) / degrees, every)
