@@ -1,20 +1,25 @@
 """From a configuration to a run folder, a comparison, or an allocation of customers."""
 
 from dfl.pipeline.allocating import CustomerAllocation, allocate_file
+from dfl.pipeline.assigning import Assignment, assign_file
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked
 from dfl.pipeline.run import report_of, resume, run
+from dfl.pipeline.segmenting import describe_segments
 from dfl.pipeline.watcher import Silent, Watcher
 
 __all__ = [
+    "Assignment",
     "CustomerAllocation",
     "RunFolder",
     "Silent",
     "Watcher",
     "allocate_file",
+    "assign_file",
     "compare",
     "comparison_report_of",
+    "describe_segments",
     "locked",
     "report_of",
     "resume",

@@ -17,7 +17,8 @@ SEGMENTERS: Registry[AbstractSegmenter] = Registry(
     "segmenters",
     AbstractSegmenter,  # type: ignore[type-abstract]  # the interface itself, never instantiated
     {
-        "distilled": "dfl.segments.distil:Student",
+        "boosted": "dfl.segments.distil:BoostedStudent",
+        "dense": "dfl.segments.distil:DenseStudent",
         "hidden": "dfl.segments.hidden:HiddenSegments",
         "tree": "dfl.segments.tree:Tree",
     },

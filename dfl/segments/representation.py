@@ -118,7 +118,8 @@ def _hidden(model: NetworkEnsemble, features: Tensor, layers: int) -> Tensor:
         body = model.network.build(model.features, model.treatments).body
         return body[: 2 * layers]  # a linear map and its ReLU are two
 
-    wanted = {f"body.{name}": name for name, _ in first().named_parameters()}
+    with torch.device("meta"):  # the names alone are wanted, and no random numbers drawn
+        wanted = {f"body.{name}": name for name, _ in first().named_parameters()}
     if not wanted:
         raise InvalidValueError(
             "a hidden representation needs hidden layers, the network has none; take "

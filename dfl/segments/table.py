@@ -54,7 +54,8 @@ class SegmentTable:
         mean over all rows of the segment. What is shrunk is the last term, so that a segment's
         table moves away from what the model says of it only as far as its own rows show; without
         predictions it moves towards each treatment's mean. A cell of fewer than 30 rows takes its
-        treatment's pooled variance within cells.
+        treatment's pooled variance within cells. Rows of a group may depend on each other: from 30
+        rows on the error adds up groups.
 
         Args:
             rows: that neither made the segments nor the predictions.
@@ -117,6 +118,7 @@ class _Cells:
     treatment: Tensor
     weight: Tensor
     rows: Tensor  # (K, M)
+    group: Tensor | None  # of people who may be alike, each row's
 
     @staticmethod
     def of(data: UpliftData, segment: Tensor, segments: int) -> "_Cells":
@@ -124,7 +126,8 @@ class _Cells:
         size = segments * data.treatments
         counts = torch.bincount(label * data.treatments + treatment, minlength=size)
         rows = counts.reshape(segments, data.treatments)
-        return _Cells(label, treatment, data.weight.cpu().double(), rows)
+        group = None if data.groups is None else data.groups.cpu().unique(return_inverse=True)[1]
+        return _Cells(label, treatment, data.weight.cpu().double(), rows, group)
 
     def sums(self, values: Tensor) -> Tensor:
         """Return sums over the rows of each cell, ``(K, M)``."""
@@ -161,7 +164,20 @@ class _Cells:
         own = (squares / total * self.rows / freedom.clamp(min=1)).nan_to_num()
         within = torch.where(self.rows >= _OWN_FROM, own, _pooled(own, freedom))
         variance = within * self.sums(self.weight.square()) / total.square()
+        if self.group is not None:
+            together = self._of_groups(self.weight * around) / total.square()
+            variance = torch.where(self.rows >= _OWN_FROM, together, variance)
         return mean, torch.where(there, variance, torch.inf)
+
+    def _of_groups(self, values: Tensor) -> Tensor:
+        """Return for each cell the sum of squares of its groups' sums, ``(K, M)``."""
+        assert self.group is not None  # the caller has looked
+        cell = self.segment * self.rows.shape[1] + self.treatment
+        key, place = (self.group * self.rows.numel() + cell).unique(return_inverse=True)
+        sums = values.new_zeros(len(key)).index_add_(0, place, values)
+        flat = values.new_zeros(self.rows.numel())
+        flat.index_add_(0, key % self.rows.numel(), sums.square())
+        return flat.reshape(self.rows.shape)
 
     def _of_all(self, guess: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean predictions of everyone in each segment, and the variance of the mean."""
