@@ -39,9 +39,11 @@ NAMES = [type(one).__name__ for one in ALL]
 def golden(budget: float) -> ScenarioProblem:
     """Three clusters of 50, 30 and 20 people under four equally likely scenarios."""
     people = torch.tensor([50.0, 30, 20], dtype=torch.float64)[:, None]
-    revenue = torch.tensor([[1, 1.10, 1.15], [0.6, 0.9, 1.05], [0.2, 0.3, 0.7]]).double()
-    cost = torch.tensor([[0, 0.08, 0.20], [0, 0.10, 0.26], [0, 0.05, 0.22]]).double()
-    of_revenue, of_cost = torch.tensor([[0.8, 0.9, 1.1, 1.2], [0.7, 1.3, 0.9, 1.1]]).double()
+    double = torch.float64
+    revenue = torch.tensor([[1, 1.10, 1.15], [0.6, 0.9, 1.05], [0.2, 0.3, 0.7]], dtype=double)
+    cost = torch.tensor([[0, 0.08, 0.20], [0, 0.10, 0.26], [0, 0.05, 0.22]], dtype=double)
+    factors = torch.tensor([[0.8, 0.9, 1.1, 1.2], [0.7, 1.3, 0.9, 1.1]], dtype=double)
+    of_revenue, of_cost = factors
     return ScenarioProblem(
         of_revenue[:, None, None] * people * revenue,
         of_cost[:, None, None] * people * cost,
