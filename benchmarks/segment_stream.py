@@ -27,7 +27,7 @@ from dfl.pipeline import assign_file
 from dfl.seeds import stream
 from dfl.segments import SegmentModel
 from dfl.segments.distil import STUDENTS, distilled
-from dfl.segments.plan import Planning, budget_grid
+from dfl.segments.plan import Planning
 from dfl.segments.serving import ServedSegments
 from dfl.solvers import Stochastic
 
@@ -99,7 +99,7 @@ def main() -> None:
         write_people(customers, chosen.people)
         model, features = made()
         planning = Planning(solver=Stochastic(engine="greedy-dual"))
-        plan = planning.plan(model.table, budget_grid(model.table, 10), seed=0)
+        plan = planning.plan(model.table, planning.grid(model.table, 10, seed=0), seed=0)
         names, encoder = CouponSimulator.treatment_names, CouponSimulator().encoder
         segmenters = {"networks": model.segmenter}
         segmenters |= {one: distilled(model.segmenter, features, one, seed=0) for one in STUDENTS}

@@ -20,7 +20,7 @@ from dfl.report.segments import segment_files
 from dfl.segments import HiddenSegments, Scores, SegmentModel, SegmentTable, Tree, TreeScores, grow
 from dfl.segments.agreement import Agreement
 from dfl.segments.distil import Student, distilled
-from dfl.segments.plan import Planning, SegmentPlan, budget_grid
+from dfl.segments.plan import Planning, SegmentPlan
 from dfl.segments.profile import profiles, tree_in_words
 from dfl.segments.serving import ServedSegments
 from dfl.solvers import Stochastic
@@ -69,9 +69,9 @@ def describe_segments(
     solver = study.solver
     if not isinstance(solver, Stochastic):
         solver = Stochastic(relative_gap=1e-4, time_limit=10.0)
-    plan = Planning(solver=solver, nested=nested).plan(
-        model.table, budget_grid(model.table, levels), seed=study.seed
-    )
+    planning = Planning(solver=solver, nested=nested)
+    budgets = planning.grid(model.table, levels, seed=study.seed)
+    plan = planning.plan(model.table, budgets, seed=study.seed)
     label = model.segmenter.assign(data.test.features)
     scores = Scores.of(data.test, _guide(model).predict(data.test.features))
     served, agreement = _student(model, data, plan, student, study.seed)
@@ -182,8 +182,9 @@ def _tree(
         table = SegmentTable.of(
             tabled, tree.assign(tabled.features), tree.segments, guide.predict(tabled.features)
         )
-    floor = float(table.share @ table.cost.amin(dim=1))
-    plan = Planning(solver=solver).plan(table, [max(budget, floor * 1.2)], seed=0)
+    planning = Planning(solver=solver)
+    floor = planning.grid(table, 2, seed=0)[0]
+    plan = planning.plan(table, [max(budget, floor)], seed=0)
     choice, names = plan.choice[0], treatment_names(test)
     leaf = tree.assign(test.features)
     people = torch.bincount(leaf, minlength=tree.segments) / len(leaf)

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from dfl.checks import check_count, check_number
 from dfl.errors import InvalidValueError
+from dfl.problem import ScenarioProblem
 from dfl.seeds import stream
 from dfl.segments.table import SegmentTable
 from dfl.segments.uncertainty import Uncertainty
 from dfl.solvers.stochastic import Stochastic
 
-__all__ = ["Planning", "SegmentPlan", "budget_grid"]
+__all__ = ["Planning", "SegmentPlan"]
 
 
 @final
@@ -88,9 +89,7 @@ class Planning:
             InfeasibleBudgetError: as there.
             NotConvergedError: as there.
         """
-        problem = self.uncertainty.draw(
-            table, 1.0, 0.0, self.scenarios, stream(seed, "scenarios of a plan")
-        )
+        problem = self._drawn(table, seed)
         found = self.solver.solve_budgets(problem, budgets, nested=self.nested)
         weight = problem.weight
         return SegmentPlan(
@@ -101,23 +100,30 @@ class Planning:
             torch.tensor([one.violation for one in found], dtype=torch.float64),
         )
 
+    def grid(self, table: SegmentTable, levels: int, *, seed: int) -> tuple[float, ...]:
+        """Return evenly spaced budgets, all of which allow a choice in every scenario of a plan.
 
-def budget_grid(table: SegmentTable, levels: int) -> tuple[float, ...]:
-    """Return evenly spaced budgets, from the cheapest choice to a dear one, per head.
+        The smallest is what the cheapest choice costs in its dearest scenario, 0 where it is free.
+        The largest is what the dearest choice is expected to cost, or as much above the smallest
+        as that is above the cheapest one.
 
-    The largest is what the dearest treatment for everyone costs. The smallest is above the
-    cheapest choice by a twentieth of the way, so that a budget that must hold in nearly all
-    scenarios can.
+        Args:
+            table: per head.
+            levels: number of budgets, >= 2.
+            seed: of the scenarios.
 
-    Args:
-        table: per head.
-        levels: number of budgets, >= 2.
+        Raises:
+            InvalidValueError: if ``levels`` is below 2, or all choices cost the same.
+        """
+        check_count("levels", levels, at_least=2)
+        low, high = (float(table.share @ end) for end in (table.cost.amin(1), table.cost.amax(1)))
+        check_number("the cost of the dearest choice less the cheapest", high - low, above=0)
+        problem = self._drawn(table, seed)
+        _, cost = problem.totals(problem.mean_cost.argmin(dim=1))
+        first = float(cost.max())
+        last = max(high, first + high - low)
+        return tuple(torch.linspace(first, last, levels, dtype=torch.float64).tolist())
 
-    Raises:
-        InvalidValueError: if ``levels`` is below 2, or all choices cost the same.
-    """
-    check_count("levels", levels, at_least=2)
-    low, high = (float(table.share @ end) for end in (table.cost.amin(1), table.cost.amax(1)))
-    check_number("the dearest choice less the cheapest", high - low, above=0)
-    first = low + (high - low) / 20 * (low > 0)
-    return tuple(torch.linspace(first, high, levels, dtype=torch.float64).tolist())
+    def _drawn(self, table: SegmentTable, seed: int) -> ScenarioProblem:
+        generator = stream(seed, "scenarios of a plan")
+        return self.uncertainty.draw(table, 1.0, 0.0, self.scenarios, generator)

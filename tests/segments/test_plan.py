@@ -1,10 +1,12 @@
 """Plans: golden choices without uncertainty; what uncertainty does; grids of budgets."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dfl.errors import InvalidValueError
-from dfl.segments.plan import Planning, budget_grid
+from dfl.segments.plan import Planning
 from dfl.segments.uncertainty import Uncertainty
 from dfl.solvers import Stochastic
 from dfl.solvers.scenarios import ChanceConstraint, WorstCase
@@ -53,11 +55,24 @@ def test_scenarios_have_the_means_and_spreads_of_the_table() -> None:
 
 
 def test_the_grid_goes_from_the_cheapest_to_the_dearest() -> None:
-    grid = budget_grid(table(), 5)
+    planning = Planning(uncertainty=SURE)
+    grid = planning.grid(table(), 5, seed=0)
     assert grid[0] == 0
     assert grid[-1] == pytest.approx(0.5 * 0.2 + 0.3 * 0.26 + 0.2 * 0.22)
     with pytest.raises(InvalidValueError, match="levels must be >= 2"):
-        budget_grid(table(), 1)
+        planning.grid(table(), 1, seed=0)
+    flat = replace(table(), cost=torch.ones(3, 3).double())
+    with pytest.raises(InvalidValueError, match="the dearest choice less the cheapest must be > 0"):
+        planning.grid(flat, 3, seed=0)
+
+
+def test_the_smallest_budget_of_a_grid_holds_in_every_scenario() -> None:
+    dear = replace(table(), cost=table().cost + 1)
+    worst = Planning(solver=Stochastic(formulation=WorstCase()))
+    grid = worst.grid(dear, 3, seed=4)
+    found = worst.plan(dear, grid, seed=4)
+    assert found.choice[0].tolist() == [0, 0, 0]
+    assert found.violation.tolist() == [0, 0, 0]
 
 
 def test_numbers_out_of_range_are_refused() -> None:
