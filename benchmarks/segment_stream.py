@@ -1,9 +1,9 @@
 """Serves segments to a file of many people: seconds, peak memory, microseconds per row.
 
-``python -m benchmarks.segment_stream --people 10000000`` writes a Parquet file of simulated shoppers,
-makes segments on a small sample, distils them into each kind of classifier, and serves the file with
-each in a process of its own, whose peak resident memory is reported. One row at a time, and a block
-in memory, are timed too.
+``python -m benchmarks.segment_stream --people 10000000`` writes a Parquet file of simulated
+shoppers, makes segments on a small sample, distils them into each kind of classifier, and serves
+the file with each in a process of its own, whose peak resident memory is reported. One row at a
+time, and a block in memory, are timed too.
 """
 
 import argparse
@@ -109,7 +109,10 @@ def main() -> None:
             own = [sys.executable, "-m", "benchmarks.segment_stream", "--serve"]
             output = str(Path(folder) / "assigned.parquet")
             done = subprocess.run(
-                [*own, str(path), str(customers), output], capture_output=True, text=True, check=True
+                [*own, str(path), str(customers), output],
+                capture_output=True,
+                text=True,
+                check=True,
             )
             results[kind] = json.loads(done.stdout)
             print(kind, results[kind], flush=True)

@@ -223,7 +223,10 @@ def study(path: Path, seeds: range) -> None:
             own[str(seed)] = measure(setting, seed)
             write_json(path, results)
             gain = own[str(seed)]["gain"]
-            print(f"{name}, seed {seed}: TSM-SL {gain['TSM-SL']:.3f}, HRC {gain['HRC']:.3f}", flush=True)
+            print(
+                f"{name}, seed {seed}: TSM-SL {gain['TSM-SL']:.3f}, HRC {gain['HRC']:.3f}",
+                flush=True,
+            )
 
 
 def tables(results: Mapping[str, Any]) -> str:
@@ -239,7 +242,11 @@ def tables(results: Mapping[str, Any]) -> str:
             for own in results.values()
         ]
         lines.append(f"| {name} less TSM-SL, paired | {' | '.join(cells)} |")
-    lines += ["", "| | promise | fresh scenarios | true cells | revenue per head |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| | promise | fresh scenarios | true cells | revenue per head |",
+        "|---|---|---|---|---|",
+    ]
     for name, (_, promise) in FORMULATIONS.items():
         found = [one["violation"][name] for own in results.values() for one in own.values()]
         cells = [_mean([one[key] for one in found]) for key in ("fresh", "true", "revenue")]

@@ -234,9 +234,7 @@ def segment(
     served = None
     if customers is not None and assign is not None:
         served = Customers(customers, assign, tuple(keep or ()), overwrite)
-    segment_command(
-        config, changes, output, levels, student, nested=nested, customers=served
-    )
+    segment_command(config, changes, output, levels, student, nested=nested, customers=served)
 
 
 @app.command()

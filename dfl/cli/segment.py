@@ -14,7 +14,6 @@ from dfl.pipeline import RunFolder, assign_file, describe_segments, locked, run
 from dfl.pipeline.segmenting import SERVED
 from dfl.report import Table
 from dfl.report.segments import segment_tables
-from dfl.segments.distil import Student
 from dfl.segments.serving import ServedSegments
 
 __all__ = ["Customers", "segment_command"]
@@ -43,7 +42,7 @@ def segment_command(
     changes: Changes,
     output: Path | None,
     levels: int,
-    student: Student,
+    student: str,
     *,
     nested: bool,
     customers: Customers | None,

@@ -85,9 +85,7 @@ class PolicyTree(AbstractMethod):
         """
         halves = [hold_out(self.needed(one), self.held_out) for one in sets]
         models = self.base.fit_many([own for own, _ in halves], monitor=monitor)
-        return [
-            self._grown(model, other) for model, (_, other) in zip(models, halves, strict=True)
-        ]
+        return [self._grown(model, other) for model, (_, other) in zip(models, halves, strict=True)]
 
     def _grown(self, model: AbstractModel, other: TrainingSet) -> SegmentModel:
         assert other.rct is not None  # `uses` names them

@@ -112,7 +112,9 @@ def assign_file(
 
     with CustomerFile.opened(customers, features, keep) as file:
         write_whole(output, lambda path: write(path, file))
-    counts = torch.zeros(len(served.treatment_names), dtype=torch.int64).index_add_(0, choice, people)
+    counts = torch.zeros(len(served.treatment_names), dtype=torch.int64).index_add_(
+        0, choice, people
+    )
     return Assignment(
         tuple(people.tolist()),
         dict(zip(served.treatment_names, counts.tolist(), strict=True)),

@@ -1,7 +1,6 @@
 """What a run's segments are: profiles, plan, a classifier that serves them, a tree in words."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from dfl.pipeline.yardstick import treatment_names
 from dfl.report.segments import segment_files
 from dfl.segments import HiddenSegments, Scores, SegmentModel, SegmentTable, Tree, TreeScores, grow
 from dfl.segments.agreement import Agreement
-from dfl.segments.distil import Student, distilled
+from dfl.segments.distil import distilled
 from dfl.segments.plan import Planning, SegmentPlan
 from dfl.segments.profile import profiles, tree_in_words
 from dfl.segments.serving import ServedSegments
@@ -36,7 +35,7 @@ _DISTILLED_FROM = 200_000  # people at most
 
 
 def describe_segments(
-    folder: RunFolder, *, levels: int = 10, student: Student = "network", nested: bool = False
+    folder: RunFolder, *, levels: int = 10, student: str = "network", nested: bool = False
 ) -> dict[str, Any]:
     """Write a finished run's segments beside its other files.
 
@@ -85,12 +84,16 @@ def describe_segments(
         "segments": _segments(model, data.test, label),
         "plan": {
             "formulation": FORMULATIONS.name_of(type(solver.formulation)),
-            **{key: getattr(plan, key).tolist() for key in ("budgets", "choice", "revenue", "cost")},
+            **{
+                key: getattr(plan, key).tolist() for key in ("budgets", "choice", "revenue", "cost")
+            },
             "violation": plan.violation.tolist(),
             "held_out": [_held_out(scores, choice[label]) for choice in plan.choice],
         },
         "student": agreement,
-        "tree": _tree(model, data, scores, study.budgets[0].total_for(1, *_ends(data.test)), solver),
+        "tree": _tree(
+            model, data, scores, study.budgets[0].total_for(1, *_ends(data.test)), solver
+        ),
     }
     ServedSegments(served, plan, names, data.encoder).save(folder.path / SERVED)
     folder.write_json("segments.json", found)
@@ -132,7 +135,7 @@ def _held_out(scores: Scores, choice: Tensor) -> dict[str, float]:
 
 
 def _student(
-    model: SegmentModel, data: HybridData, plan: SegmentPlan, student: Student, seed: int
+    model: SegmentModel, data: HybridData, plan: SegmentPlan, student: str, seed: int
 ) -> tuple[Any, dict[str, Any] | None]:
     """Return what serves, and how well it stands in for the model."""
     if isinstance(model.segmenter, Tree):
@@ -141,9 +144,7 @@ def _student(
     people = torch.cat(parts)[:_DISTILLED_FROM]
     served = distilled(model.segmenter, people, student, seed=seed)
     test = data.test.features
-    agreement = Agreement.of(
-        model.segmenter.assign(test), served.assign(test), model.table, plan
-    )
+    agreement = Agreement.of(model.segmenter.assign(test), served.assign(test), model.table, plan)
     return served, {
         "kind": student,
         "segments": agreement.segments,

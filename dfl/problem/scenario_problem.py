@@ -100,7 +100,9 @@ class ScenarioProblem:
             choice: treatment of each segment, int64. Shape ``(..., N)``.
         """
         row = torch.arange(choice.shape[-1], device=choice.device)
-        revenue, cost = (one[:, row, choice].double().sum(dim=-1) for one in (self.revenue, self.cost))
+        revenue, cost = (
+            one[:, row, choice].double().sum(dim=-1) for one in (self.revenue, self.cost)
+        )
         return revenue.movedim(0, -1), cost.movedim(0, -1)
 
     def _check_probability(self) -> None:

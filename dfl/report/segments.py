@@ -123,7 +123,9 @@ def _tree_table(found: Mapping[str, Any]) -> Table:
         f"{tree['value']:.4g} ± {found['reach'] * tree['error']:.2g} per head for "
         f"{tree['cost']:.4g}."
     )
-    return Table("The same in a tree", ("who gets what",), [(line,) for line in tree["lines"]], note)
+    return Table(
+        "The same in a tree", ("who gets what",), [(line,) for line in tree["lines"]], note
+    )
 
 
 def value_of_plan(axes: Axes, found: Mapping[str, Any]) -> None:

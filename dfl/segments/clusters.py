@@ -13,6 +13,7 @@ __all__ = ["Clusters"]
 
 _MINI_BATCH_FROM = 50_000  # rows from which K-means runs on mini-batches
 _STARTS = 5
+_LOOKED_AT = 10_000  # rows, at least, among which different points are counted
 
 
 @final
@@ -53,7 +54,8 @@ class Clusters:
 
         check_count("number of clusters", count, at_least=1)
         rows = points.detach().cpu().numpy()
-        few = min(count, len(points), int(points[: 4 * count + 1000].unique(dim=0).shape[0]))
+        some = points[:: max(len(points) // _LOOKED_AT, 1)]
+        few = min(count, len(torch.unique(some, dim=0)))
         options: dict[str, Any] = {"n_clusters": few, "n_init": _STARTS, "random_state": seed}
         if len(points) < _MINI_BATCH_FROM:
             fitted = KMeans(**options).fit(rows)

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias, final
+from typing import Any, Self, final
 
 import numpy as np
 import torch
@@ -13,11 +13,9 @@ from torch import Tensor
 from dfl.checks import check_choice
 from dfl.segments.base import AbstractSegmenter
 
-__all__ = ["STUDENTS", "BoostedStudent", "DenseStudent", "Student", "distilled"]
+__all__ = ["STUDENTS", "BoostedStudent", "DenseStudent", "distilled"]
 
-Student: TypeAlias = Literal["logistic", "network", "boosting"]
-
-STUDENTS: tuple[Student, ...] = ("logistic", "network", "boosting")
+STUDENTS = ("logistic", "network", "boosting")
 
 _HIDDEN = (64, 32)
 _TREES, _TREE_DEPTH = 40, 7
@@ -138,11 +136,12 @@ class BoostedStudent(AbstractSegmenter):
     @classmethod
     def of_state(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Self:
         """Return the trees that `state` described."""
-        return cls(**tensors, **about)
+        given: dict[str, Any] = {**tensors, **about}
+        return cls(**given)
 
 
 def distilled(
-    teacher: AbstractSegmenter, features: Tensor, student: Student, *, seed: int
+    teacher: AbstractSegmenter, features: Tensor, student: str, *, seed: int
 ) -> AbstractSegmenter:
     """Train a classifier to name the segment that the teacher names.
 
@@ -162,7 +161,7 @@ def distilled(
     """
     check_choice("student", student, STUDENTS)
     label = teacher.assign(features).cpu()
-    seen = label.unique()
+    seen = torch.unique(label)
     mean = features.mean(dim=0).float().cpu()
     spread = features.std(dim=0, correction=0).float().cpu()
     scale = torch.where(spread > 0, spread, 1)
@@ -187,7 +186,7 @@ def distilled(
 
 
 def _layers(
-    rows: NDArray[Any], label: NDArray[Any], student: Student, seed: int
+    rows: NDArray[Any], label: NDArray[Any], student: str, seed: int
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Return weights and biases of each layer of a trained classifier."""
     if student == "logistic":
@@ -197,7 +196,9 @@ def _layers(
         return [(fitted.coef_.T, fitted.intercept_)]
     from sklearn.neural_network import MLPClassifier
 
-    network = MLPClassifier(_HIDDEN, random_state=seed, max_iter=60, early_stopping=len(rows) > 1000)
+    network = MLPClassifier(
+        _HIDDEN, random_state=seed, max_iter=60, early_stopping=len(rows) > 1000
+    )
     network.fit(rows, label)
     return list(zip(network.coefs_, network.intercepts_, strict=True))
 
@@ -225,11 +226,17 @@ def _boosted(features: Tensor, label: Tensor, segments: int, seed: int) -> Boost
         feature=column([one.feature.clip(0) for one in trees], torch.int64),
         threshold=column(threshold, torch.float32),
         left=column(
-            [np.where(end, at, one.children_left) for end, at, one in zip(leaf, own, trees, strict=True)],
+            [
+                np.where(end, at, one.children_left)
+                for end, at, one in zip(leaf, own, trees, strict=True)
+            ],
             torch.int64,
         ),
         right=column(
-            [np.where(end, at, one.children_right) for end, at, one in zip(leaf, own, trees, strict=True)],
+            [
+                np.where(end, at, one.children_right)
+                for end, at, one in zip(leaf, own, trees, strict=True)
+            ],
             torch.int64,
         ),
         label=column(

@@ -72,9 +72,7 @@ class _Evidence:
     points: Tensor
     fold: Tensor | None
 
-    def value(
-        self, clusters: Clusters, budgets: Sequence[Budget], tabulation: Tabulation
-    ) -> float:
+    def value(self, clusters: Clusters, budgets: Sequence[Budget], tabulation: Tabulation) -> float:
         """Return the mean value over folds and budgets, each fold judged by the others' tables."""
         assert self.fold is not None  # the caller has looked
         label = clusters.assign(self.points)

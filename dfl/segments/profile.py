@@ -75,7 +75,9 @@ def profiles(
 def _trait(name: str, mean: float, overall: float, *, share: bool) -> str:
     if share:
         return f"{mean:.0%} with {name} (all: {overall:.0%})"
-    return f"{'high' if mean > overall else 'low'} {name}: {mean:.3g} on average (all: {overall:.3g})"
+    return (
+        f"{'high' if mean > overall else 'low'} {name}: {mean:.3g} on average (all: {overall:.3g})"
+    )
 
 
 def tree_in_words(tree: Tree, names: Sequence[str], leaves: Sequence[str]) -> tuple[str, ...]:

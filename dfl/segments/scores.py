@@ -46,9 +46,7 @@ class Scores:
             residual = weight[:, None] * (outcome.double()[:, None] - guess.gather(1, own))
             return guess.scatter_add(1, own, residual)
 
-        return Scores(
-            scored(predicted.revenue, rows.revenue), scored(predicted.cost, rows.cost)
-        )
+        return Scores(scored(predicted.revenue, rows.revenue), scored(predicted.cost, rows.cost))
 
     @property
     def arm_costs(self) -> Tensor:

@@ -125,7 +125,7 @@ class ServedSegments:
             tensors, metadata = read_tensors(path)
             written: Mapping[str, Any] = json.loads(metadata["dfl.segments"])
             if written["format"] != _FORMAT:
-                raise ValueError(f"format {written['format']}, this version reads {_FORMAT}")
+                raise DataError(f"format {written['format']}, this version reads {_FORMAT}")
 
             def under(prefix: str) -> dict[str, Tensor]:
                 return {

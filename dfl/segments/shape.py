@@ -1,4 +1,4 @@
-"""The shape that a segment's response may be held to: more money never does harm, and ever less good."""
+"""The shape of a segment's response: more money never does harm, and ever less good."""
 
 from typing import Literal, TypeAlias
 
@@ -47,7 +47,10 @@ def shaped(
     rising = [
         torch.from_numpy(
             np.stack(
-                [isotonic_regression(one, sample_weight=w) for one, w in zip(table, weight, strict=True)]
+                [
+                    isotonic_regression(one, sample_weight=w)
+                    for one, w in zip(table, weight, strict=True)
+                ]
             )
         )
         for table in (revenue[:, order].numpy(), cost[:, order].numpy())

@@ -126,7 +126,9 @@ class _Cells:
         size = segments * data.treatments
         counts = torch.bincount(label * data.treatments + treatment, minlength=size)
         rows = counts.reshape(segments, data.treatments)
-        group = None if data.groups is None else data.groups.cpu().unique(return_inverse=True)[1]
+        group = (
+            None if data.groups is None else torch.unique(data.groups.cpu(), return_inverse=True)[1]
+        )
         return _Cells(label, treatment, data.weight.cpu().double(), rows, group)
 
     def sums(self, values: Tensor) -> Tensor:
@@ -173,7 +175,7 @@ class _Cells:
         """Return for each cell the sum of squares of its groups' sums, ``(K, M)``."""
         assert self.group is not None  # the caller has looked
         cell = self.segment * self.rows.shape[1] + self.treatment
-        key, place = (self.group * self.rows.numel() + cell).unique(return_inverse=True)
+        key, place = torch.unique(self.group * self.rows.numel() + cell, return_inverse=True)
         sums = values.new_zeros(len(key)).index_add_(0, place, values)
         flat = values.new_zeros(self.rows.numel())
         flat.index_add_(0, key % self.rows.numel(), sums.square())

@@ -69,7 +69,9 @@ class Tree(AbstractSegmenter):
     @classmethod
     def of_state(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Self:
         """Return the tree that `state` described."""
-        return cls(**{k: tensors[k] for k in ("feature", "threshold", "leaf")}, width=about["width"])
+        return cls(
+            **{k: tensors[k] for k in ("feature", "threshold", "leaf")}, width=about["width"]
+        )
 
 
 @final
@@ -178,12 +180,13 @@ def _candidates(features: Tensor, thresholds: int) -> _Cuts:
     threshold: list[Tensor] = []
     steps = torch.arange(1, thresholds + 1, dtype=torch.float64) / (thresholds + 1)
     for column in range(features.shape[1]):
-        values = features[:, column].unique()
+        values = torch.unique(features[:, column])
         middle = values[:-1] + (values[1:] - values[:-1]) / 2
         if len(middle) > thresholds:
             place = (steps * len(features)).long()
             quantile = features[:, column].sort().values[place]
-            middle = middle[torch.searchsorted(middle, quantile).clamp(max=len(middle) - 1)].unique()
+            nearest = torch.searchsorted(middle, quantile).clamp(max=len(middle) - 1)
+            middle = middle[torch.unique(nearest)]
         feature += [column] * len(middle)
         threshold.append(middle)
     none = features.new_zeros(0)
@@ -204,7 +207,9 @@ class _Found:
         none = splits < 0
         feature = torch.where(none, 0, cuts.feature[splits] if len(cuts.feature) else splits * 0)
         inf = torch.full(splits.shape, torch.inf, dtype=cuts.threshold.dtype)
-        threshold = inf if not len(cuts.threshold) else torch.where(none, inf, cuts.threshold[splits])
+        threshold = (
+            inf if not len(cuts.threshold) else torch.where(none, inf, cuts.threshold[splits])
+        )
         reached = _reached(none, depth)
         leaf = torch.where(reached, reached.cumsum(0) - 1, 0)
         return Tree(feature, threshold, leaf, width)
@@ -255,7 +260,9 @@ class _Sums:
         if depth >= 2 and 0 < count**2 * width <= _WORK:
             pairs = _products(beyond, columns)
         if depth >= 3 and 0 < count**3 * width <= _WORK:
-            triples = torch.stack([_products(beyond, beyond[:, [k]] * columns) for k in range(count)])
+            triples = torch.stack(
+                [_products(beyond, beyond[:, [k]] * columns) for k in range(count)]
+            )
         return _Sums(cuts, beyond, columns, len(beyond), least, pairs, triples)
 
     def best(self, price: float, depth: int) -> _Found:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, final
 
 import torch
@@ -135,7 +136,7 @@ class Stochastic(AbstractSolver):
         check_count("number of budgets", len(budgets), at_least=1)
         for budget in budgets:
             check_number("budget", budget, at_least=0)
-        if any(low >= high for low, high in zip(budgets[:-1], budgets[1:], strict=True)):
+        if any(low >= high for low, high in pairwise(budgets)):
             raise InvalidValueError(f"budgets must rise, got {list(budgets)}.")
         at = [_at(problem, budget) for budget in budgets]
         greedy = self._greedy(at, nested=nested)
@@ -233,7 +234,9 @@ class Stochastic(AbstractSolver):
             if choice is not None
         ]
 
-    def _written(self, problem: ScenarioProblem, choice: Tensor, bound: float) -> ScenarioAllocation:
+    def _written(
+        self, problem: ScenarioProblem, choice: Tensor, bound: float
+    ) -> ScenarioAllocation:
         revenue, cost = problem.totals(choice)
         objective = float(self.formulation.value(revenue, cost, problem))
         over = (cost > problem.budget * (1 + BUDGET_SLACK)).double()

@@ -24,7 +24,13 @@ def segmented(tmp_path_factory: pytest.TempPathFactory, dfl: Dfl) -> Path:
     (path / "shop.yaml").write_text(to_yaml(config))
     done = dfl("segment", path / "shop.yaml", "-o", path / "run", "--levels", 4)
     assert done.code == 0, done.text
-    for title in ("Who they are", "What they bring", "Who gets what", "The classifier", "in a tree"):
+    for title in (
+        "Who they are",
+        "What they bring",
+        "Who gets what",
+        "The classifier",
+        "in a tree",
+    ):
         assert title in done.text
     return path
 
@@ -35,7 +41,10 @@ def test_the_folder_holds_segments_beside_the_run(segmented: Path) -> None:
     assert found["treatments"] == ["mail", "letter"]
     assert sum(one["people"] for one in found["segments"]) == pytest.approx(1)
     assert len(found["plan"]["budgets"]) == len(found["plan"]["choice"]) == 4
-    assert all(any(word in line for word in ("age", "city", "mail", "letter")) for line in found["tree"]["lines"])
+    assert all(
+        any(word in line for word in ("age", "city", "mail", "letter"))
+        for line in found["tree"]["lines"]
+    )
     page = (run / "segments.html").read_text()
     assert page.count("data:image/png") == 2
     assert (run / "plots" / "treatments-of-segments.png").exists()

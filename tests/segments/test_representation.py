@@ -29,11 +29,9 @@ def test_hidden_is_the_output_of_the_first_two_layers_of_every_member(
     rows = model.scaling.standardise(features)
     for member in range(2):
         one = {name: value[member] for name, value in model.parameters.items()}
+        hidden = rows
         for layer in (0, 2):
-            rows_or_hidden = rows if layer == 0 else hidden
-            hidden = (
-                rows_or_hidden @ one[f"body.{layer}.weight"].T + one[f"body.{layer}.bias"]
-            ).relu()
+            hidden = (hidden @ one[f"body.{layer}.weight"].T + one[f"body.{layer}.bias"]).relu()
         assert_close(found[:, 6 * member : 6 * member + 6], hidden)
     assert _raw(model, features, "hidden", 1).shape == (50, 16)
     last = 4 if isinstance(network, MLP) else 6

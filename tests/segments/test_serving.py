@@ -22,7 +22,7 @@ def people(rows: int = 500) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", ["tree", *STUDENTS])
 def test_a_file_serves_the_same(kind: str, tmp_path: Path) -> None:
-    segmenter = TREE if kind == "tree" else distilled(TREE, people(), kind, seed=0)  # type: ignore[arg-type]
+    segmenter = TREE if kind == "tree" else distilled(TREE, people(), kind, seed=0)
     served = ServedSegments(segmenter, plan(), NAMES, FeatureEncoder.numeric(("a", "b")))
     served.save(tmp_path / "served.safetensors")
     loaded = ServedSegments.load(tmp_path / "served.safetensors")

@@ -106,7 +106,9 @@ def test_the_relaxation_of_the_golden_case() -> None:
     assert found.objective == pytest.approx(91)
 
 
-def drawn(seed: int, *, segments: int = 4, treatments: int = 3, scenarios: int = 7) -> ScenarioProblem:
+def drawn(
+    seed: int, *, segments: int = 4, treatments: int = 3, scenarios: int = 7
+) -> ScenarioProblem:
     generator = torch.Generator().manual_seed(seed)
     shape = (scenarios, segments, treatments)
     noise = torch.randn(2, *shape, generator=generator, dtype=torch.float64).mul(0.4).exp()

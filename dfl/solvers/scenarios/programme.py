@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -137,14 +138,18 @@ class Rows:
 
     def also(self, use_of_further: Floats, limit: float) -> "Rows":
         """Return the same with one more row, of the further variables."""
-        return self._with(np.concatenate([np.zeros(self._left(use_of_further)), use_of_further]), limit)
+        return self._with(
+            np.concatenate([np.zeros(self._left(use_of_further)), use_of_further]), limit
+        )
 
     def under(self, use_of_choice: Floats, limit: float) -> "Rows":
         """Return the same with one more row, of the choice."""
-        return self._with(np.concatenate([use_of_choice, np.zeros(self._left(use_of_choice))]), limit)
+        return self._with(
+            np.concatenate([use_of_choice, np.zeros(self._left(use_of_choice))]), limit
+        )
 
     def _left(self, part: Floats) -> int:
-        return self.gain.shape[0] - part.shape[0]
+        return len(self.gain) - len(part)
 
     def _with(self, row: Floats, limit: float) -> "Rows":
         matrix = csr_array(vstack([self.matrix, coo_array(row[None])]))
@@ -209,7 +214,8 @@ def search(
     if time_limit is not None:
         options["time_limit"] = time_limit
     gain = np.concatenate([w * one.gain for w, one in zip(weights, blocks, strict=True)])
-    found = milp(
+    solve: Any = milp  # its types know no options as a dictionary
+    found = solve(
         -gain,
         integrality=np.concatenate([one.whole for one in blocks]),
         bounds=Bounds(
@@ -252,7 +258,7 @@ def _nested(starts: Integers, order: Integers) -> LinearConstraint:
     """
     segments, treatments = order.shape
     pairs, row = [], 0
-    for at, after in zip(starts[:-2], starts[1:-1], strict=True):
+    for at, after in pairwise(starts[:-1]):
         for segment in range(segments):
             own = segment * treatments + order[segment]
             for rank in range(1, treatments):

@@ -99,7 +99,7 @@ def sample_average(
     ]
     choosing = draw(judged // 2, stream(seed, "choosing"))
     judging = draw(judged - judged // 2, stream(seed, "judging"))
-    candidates = torch.stack([one.choice for one in found]).unique(dim=0)
+    candidates = torch.unique(torch.stack([one.choice for one in found]), dim=0)
     revenue, cost = choosing.totals(candidates)
     formulation = solver.formulation
     value = formulation.value(revenue, cost, choosing)
@@ -118,7 +118,9 @@ def sample_average(
         choice=best,
         value=shown,
         lower=shown - _reach(level, _BATCHES) * _error(formulation, revenue, cost, judging),
-        upper=float(bounds.mean() + _reach(level, replications) * bounds.std() / math.sqrt(replications)),
+        upper=float(
+            bounds.mean() + _reach(level, replications) * bounds.std() / math.sqrt(replications)
+        ),
         violation=float(over.mean()),
     )
 
