@@ -28,6 +28,7 @@ from dfl.data import load
 tomorrow = __import__("pandas").read_parquet("mine.parquet")
 """,
     "metrics.md": """
+import torch
 from dfl.data import PartSizes, open_source
 sizes = PartSizes(rct=100, obs=100, validation=100, test=2000)
 data = open_source("coupon", sizes=sizes).hybrid(0).test

@@ -14,6 +14,7 @@ from dfl.errors import (
     ShapeError,
 )
 from dfl.problem import BUDGET_SLACK, rounding
+from dfl.problem.amounts import total_if_sound
 
 REVENUE = torch.tensor([[0.0, 1.0, 1.5], [0.0, 2.0, 2.0]])
 COST = torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 2.0]])
@@ -388,10 +389,11 @@ def test_logs_and_returns_of_another_kind_are_refused() -> None:
         AllocationProblem(REVENUE, COST, 3.0, min_return=wrong)
 
 
+@pytest.mark.parametrize("treatments", [5, 11])  # above a million numbers both are read once
 @pytest.mark.parametrize("place", [0, 5_000, 99_999])
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_one_bad_number_among_many_is_found(place: int, value: float) -> None:
-    good = torch.ones(100_000, 5)
+def test_one_bad_number_among_many_is_found(place: int, value: float, treatments: int) -> None:
+    good = torch.ones(100_000, treatments)
     bad = good.clone()
     bad[place, 3] = value
     with pytest.raises(InvalidValueError, match="revenue must be finite"):
@@ -401,3 +403,18 @@ def test_one_bad_number_among_many_is_found(place: int, value: float) -> None:
     bad[place, 3] = -0.5
     with pytest.raises(InvalidValueError, match=r"cost must be >= 0, got a minimum of -0\.5"):
         AllocationProblem(good, bad, 1e6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_amounts_are_checked_like_few(dtype: torch.dtype) -> None:
+    cost = torch.arange(7, dtype=dtype).expand(160_001, 7).contiguous()
+    cost[3] = -0.0  # no less than 0
+    revenue = -cost
+    assert AllocationProblem(revenue, cost, 0.0).budgets.tolist() == [0.0]
+    cost[:, 0] = 0.5
+    with pytest.raises(
+        InfeasibleBudgetError, match=r"the cheapest choice for everyone, \[80000\.0"
+    ):
+        AllocationProblem(revenue, cost, 79_000.0)
+    total = total_if_sound(revenue, cost + 0.0)
+    assert total is None or float(total) == 80_000.5

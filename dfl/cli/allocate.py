@@ -3,12 +3,15 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dfl.budget import Budget
 from dfl.cli.console import errors, results, show
 from dfl.data import DataWarning
-from dfl.pipeline import RunFolder, allocate_file
+from dfl.errors import ConfigError
+from dfl.pipeline import RunFolder, allocate_columns, allocate_dataset, allocate_file
 from dfl.report import Table
+from dfl.scale import joined, rank_of
 
 __all__ = ["allocate_command"]
 
@@ -20,29 +23,44 @@ def allocate_command(
     given: Mapping[str, float | None],
     solver: str | None,
     keep: Sequence[str],
+    columns: tuple[Sequence[str], Sequence[str]],
     *,
     overwrite: bool,
 ) -> None:
     """Allocate a budget to the rows of a file, and print a summary.
 
     Args:
-        run: folder of a finished run.
-        customers: Parquet or CSV file.
-        output: Parquet or CSV file to write.
+        run: folder of a finished run, or ``-`` where columns hold the scores.
+        customers: Parquet or CSV file; where a folder is written, also a folder or a pattern.
+        output: Parquet or CSV file to write, or, by a name without an ending, a folder that is
+            written block by block.
         given: unit of the budget to its amount, or None where it was not given.
         solver: name of a solver, or None for the run's own.
         keep: columns to carry over.
-        overwrite: whether ``output`` may replace a file.
+        columns: those of revenue and those of cost, with commas or one by one; empty: the run's
+            model predicts.
+        overwrite: whether ``output`` may replace what is there.
 
     Raises:
         DflError: whatever the allocation raises.
     """
-    budget, folder = Budget(**given), RunFolder.open(run)
-    with warnings.catch_warnings(record=True) as caught:
+    budget = Budget(**given)
+    revenue, cost = ([one for text in names for one in text.split(",")] for names in columns)
+    _check(run, output, scored=bool(revenue or cost))
+    options: dict[str, Any] = {"keep": keep, "overwrite": overwrite}
+    with warnings.catch_warnings(record=True) as caught, joined():
         warnings.simplefilter("always", DataWarning)
-        done = allocate_file(
-            folder, customers, output, budget, solver=solver, keep=keep, overwrite=overwrite
-        )
+        if revenue or cost:
+            done = allocate_columns(
+                customers, output, budget, revenue=revenue, cost=cost, **options
+            )
+        else:
+            allocate = allocate_file if output.suffix else allocate_dataset
+            done = allocate(
+                RunFolder.open(run), customers, output, budget, solver=solver, **options
+            )
+        if rank_of()[0]:
+            return  # the first process speaks for all
     for said in dict.fromkeys(str(one.message) for one in caught):  # once, not chunk by chunk
         errors().print(f"warning: {said}", markup=False)
     rows = max(sum(done.people.values()), 1)
@@ -62,3 +80,17 @@ def allocate_command(
         f"{float(found.revenue) / rows:.4g}. {earned}\nWritten: {output}",
         markup=False,
     )
+
+
+def _check(run: Path, output: Path, *, scored: bool) -> None:
+    """Refuse a run beside columns of scores, neither of them, or columns and one file."""
+    if scored != (str(run) == "-"):
+        raise ConfigError(
+            "scores come from a run, or from columns: name a run's folder, or '-' together with "
+            f"--revenue and --cost; got {run}{' and columns' if scored else ''}."
+        )
+    if scored and output.suffix:
+        raise ConfigError(
+            f"columns of scores are allocated block by block into a folder, got -o {output}; "
+            "give a name without an ending."
+        )

@@ -32,7 +32,7 @@ Sets = Annotated[
 ]
 PerHead = Annotated[
     list[float] | None,
-    typer.Option("--budget-per-head", help="Money per head; repeatable, the first trains."),
+    typer.Option("--budget-per-head", help="Money per head; repeatable."),
 ]
 Share = Annotated[
     list[float] | None,
@@ -61,6 +61,7 @@ class Family(StrEnum):
     methods = "methods"
     data = "data"
     abtest = "abtest"
+    suites = "suites"
 
 
 def _version(wanted: bool) -> None:
@@ -128,9 +129,21 @@ def compare(
         list[str] | None, typer.Argument(help="Configurations, methods or YAML files.")
     ] = None,
     data: Data = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="A study of many methods, data sets and seeds: shipped, or a YAML file."),
+    ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Repeat over so many seeds, each with its own data split.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Repeat over so many seeds, each with its own data split."),
+    ] = None,
+    first_seed: Annotated[
+        int | None, typer.Option(min=0, help="First seed of a suite; else as the suite says.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Method or data set of a suite; the others are left out. Repeatable."),
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Subtract this method; the first one if not given.")
     ] = None,
@@ -147,6 +160,7 @@ def compare(
     """Train several methods on the same rows and compare them in pairs."""
     from dfl.cli.changes import Changes
     from dfl.cli.compare import compare_command
+    from dfl.cli.suite import SuiteOptions, suite_command
 
     changes = Changes(
         data=data,
@@ -158,14 +172,24 @@ def compare(
         epochs=epochs,
         settings=tuple(set_ or ()),
     )
-    compare_command(methods or [], changes, seeds, baseline, output, resume)
+    options = SuiteOptions(source=suite, seeds=seeds, first_seed=first_seed, only=tuple(only or ()))
+    if options.wanted(output, again=resume):
+        others = [*(methods or ()), *filter(None, [baseline])]
+        suite_command(options, changes, others, output, resume)
+    else:
+        compare_command(methods or [], changes, seeds or 1, baseline, output, resume)
 
 
 @app.command()
 def allocate(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    customers: Annotated[Path, typer.Argument(help="Parquet or CSV file, a row per person.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet or CSV file to write.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, or '-' with --revenue.")],
+    customers: Annotated[
+        Path, typer.Argument(help="Parquet or CSV file, a row per person; or a folder, a pattern.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Parquet or CSV file, or a folder, written in blocks."),
+    ],
     budget_per_head: Annotated[float | None, typer.Option(help="Money per person.")] = None,
     budget_total: Annotated[float | None, typer.Option(help="Money for all of them.")] = None,
     budget_share: Annotated[
@@ -175,13 +199,23 @@ def allocate(
     keep: Annotated[
         list[str] | None, typer.Option(help="Column to carry over, such as an id; repeatable.")
     ] = None,
+    revenue: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B,...", help="Columns of revenue by treatment, without a run."),
+    ] = None,
+    cost: Annotated[
+        list[str] | None, typer.Option(metavar="A,B,...", help="Columns of cost by treatment.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
-    """Give every row of a Parquet or CSV file a treatment, within a budget."""
+    """Give every row of a Parquet or CSV file, or of many, a treatment within a budget."""
     from dfl.cli.allocate import allocate_command
 
     given = {"per_head": budget_per_head, "total": budget_total, "share": budget_share}
-    allocate_command(run, customers, output, given, solver, tuple(keep or ()), overwrite=overwrite)
+    columns = (tuple(revenue or ()), tuple(cost or ()))
+    allocate_command(
+        run, customers, output, given, solver, tuple(keep or ()), columns, overwrite=overwrite
+    )
 
 
 @app.command()
@@ -342,12 +376,17 @@ def explain(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run or comparison.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a finished run or comparison, or of a suite.")
+    ],
+    reference: Annotated[
+        str | None, typer.Option(help="Of a suite: subtract this method instead of its own.")
+    ] = None,
 ) -> None:
     """Print the results of a run again, and draw its plots and page anew."""
     from dfl.cli.report import report_command
 
-    report_command(run)
+    report_command(run, reference)
 
 
 def main() -> None:

@@ -59,14 +59,18 @@ class Bars:
 
     Args:
         bars: where they are drawn.
+        keep: whether the bars of a phase stay when the next one begins.
     """
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: Progress, *, keep: bool = True) -> None:
         self._bars = bars
+        self._keep = keep
         self._tasks: dict[str, TaskID] = {}
 
     def say(self, text: str) -> None:
         """Name the phase that begins; its stages get bars of their own."""
+        for task in () if self._keep else self._tasks.values():
+            self._bars.remove_task(task)
         self._tasks = {}
         self._bars.console.print(literal(text))
 
@@ -80,8 +84,8 @@ class Bars:
 
 
 @contextmanager
-def watching() -> Iterator[Bars]:
-    """Show progress while the block runs."""
+def watching(*, keep: bool = True) -> Iterator[Bars]:
+    """Show progress while the block runs; ``keep`` as in `Bars`."""
     bars = Progress(
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=20),
@@ -91,7 +95,7 @@ def watching() -> Iterator[Bars]:
         console=errors(),
     )
     with bars:
-        yield Bars(bars)
+        yield Bars(bars, keep=keep)
 
 
 def show(table: "Table") -> None:

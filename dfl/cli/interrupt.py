@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dfl.cli.console import errors, literal
+from dfl.pipeline import holds_suite
 
 __all__ = ["resumable"]
 
@@ -24,7 +25,7 @@ def resumable(folder: Path, command: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if (folder / "config.yaml").exists():
+        if (folder / "config.yaml").exists() or holds_suite(folder):
             text = f"Go on with: dfl {command} -o {shlex.quote(str(folder))} --resume"
         else:
             text = "Nothing was kept: the data was not loaded yet."

@@ -30,11 +30,16 @@ def list_command(family: str | None) -> None:
     """
     if family is None:
         rows = [(one, str(len(_table(one))), ", ".join(_table(one))) for one in _TABLES]
+        suites = [name for name, _ in _suites()]
+        rows.append(("suites", str(len(suites)), ", ".join(suites)))
         note = "dfl list FAMILY says what each name is; dfl explain CONFIG what goes together."
         show(Table("Families", ("family", "names", ""), rows, note, words=3))
         return
-    registry = _table(family)
     columns = ("name", "what it is")
+    if family == "suites":
+        show(Table(family, columns, _suites(), words=2))
+        return
+    registry = _table(family)
     show(Table(family, columns, [(name, summary(registry, name)) for name in registry], words=2))
     if family == "methods":
         show(Table("configurations", columns, _configurations(), words=2))
@@ -52,3 +57,10 @@ def _configurations() -> list[tuple[str, str]]:
     from dfl.config import shipped_names, shipped_summary
 
     return [(name, shipped_summary(name)) for name in shipped_names()]
+
+
+def _suites() -> list[tuple[str, str]]:
+    """Return the suites that ship, each with what its file says it is."""
+    from dfl.config import suite_names, suite_summary  # as heavy as configurations
+
+    return [(name, suite_summary(name)) for name in suite_names()]

@@ -3,25 +3,42 @@
 from pathlib import Path
 
 from dfl.cli.console import say, show
-from dfl.pipeline import RunFolder, comparison_report_of, locked, report_of
+from dfl.errors import ConfigError
+from dfl.pipeline import (
+    RunFolder,
+    comparison_report_of,
+    holds_suite,
+    locked,
+    report_of,
+    suite_report_of,
+    write_suite_report,
+)
 
 __all__ = ["report_command"]
 
 
-def report_command(run: Path) -> None:
+def report_command(run: Path, reference: str | None = None) -> None:
     """Print a folder's results and write its plots and page anew.
 
     Args:
-        run: folder of a finished run or comparison.
+        run: folder of a finished run or comparison, or of a suite, finished or not.
+        reference: method of a suite that differences are taken to, or None for its own.
 
     Raises:
+        ConfigError: if the reference is no method of the suite, or the folder no suite's.
         RunFolderError: if it is none, has no results yet, or is in use.
         DflError: if a file is unreadable or could not be written.
     """
-    folder = RunFolder.open(run)
-    report = comparison_report_of(folder) if folder.kind == "compare" else report_of(folder)
-    with locked(run):
-        folder.write_report(report)
+    if holds_suite(run):
+        report = suite_report_of(run, reference)
+        write_suite_report(run, report)  # without the lock: the suite may still be at work
+    elif reference is not None:
+        raise ConfigError("--reference is for suites; a comparison is made with a baseline.")
+    else:
+        folder = RunFolder.open(run)
+        report = comparison_report_of(folder) if folder.kind == "compare" else report_of(folder)
+        with locked(run):
+            folder.write_report(report)
     for table in report.tables:
         show(table)
-    say(f"Page: {folder.path / 'report.html'}")
+    say(f"Page: {run / 'report.html'}")

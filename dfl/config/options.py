@@ -25,7 +25,7 @@ from dfl.solvers.scenarios import FORMULATIONS, AbstractFormulation
 
 __all__ = ["DATA", "METHOD", "SOLVER", "Option", "PartType", "Section", "options_of", "plain"]
 
-Section: TypeAlias = Literal["layer", "loss", "hypergrad", "network", "training", "budgets"]
+Section: TypeAlias = Literal["layer", "loss", "hypergrad", "network", "training"]
 
 
 @final
@@ -122,6 +122,7 @@ SOLVER = PartType(AbstractSolver, SOLVERS)
 
 _KINDS: tuple[PartType, ...] = (
     METHOD,
+    DATA,
     SOLVER,  # the section `solver` allocates; a solver inside a layer is given there
     PartType(AbstractFormulation, FORMULATIONS),
     PartType(AbstractLayer, LAYERS, "layer"),
@@ -129,7 +130,7 @@ _KINDS: tuple[PartType, ...] = (
     PartType(AbstractHypergradient, HYPERGRADIENTS, "hypergrad"),
     PartType(AbstractArchitecture, ARCHITECTURES, "network"),
     PartType(Training, None, "training"),
-    PartType(Budget, None, "budgets"),
+    PartType(Budget),
 )
 
 

@@ -1,7 +1,7 @@
 """`Study`: everything that one configuration file puts together."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, final, get_args
@@ -19,7 +19,7 @@ from dfl.methods import AbstractMethod
 from dfl.metrics import Bootstrap
 from dfl.solvers import AbstractSolver
 
-__all__ = ["Study", "read_solver", "read_study"]
+__all__ = ["Study", "check_folder_name", "read_solver", "read_study"]
 
 _BUDGET = PartType(Budget)
 _EVALUATION = PartType(Bootstrap)
@@ -58,7 +58,7 @@ class Study:
         data: where rows come from.
         method: what learns.
         solver: allocates once the method has predicted.
-        budgets: evaluated at; the first is also trained for.
+        budgets: evaluated at; what a method trains for are its own ``budgets``.
         evaluation: bootstrap of the intervals.
         seed: of data, splits and training.
         device: where training runs.
@@ -90,13 +90,13 @@ class Study:
             ConfigError: if an option cannot be written as plain data.
             UnknownNameError: if a part was put in that has no name.
         """
-        sections: dict[Section, object] = {"budgets": _budget_to_dict(self.budgets[0])}
+        sections: dict[Section, object] = {}
         method = describe(self.method, METHOD, "method", sections=sections)
-        sections["budgets"] = [_budget_to_dict(one) for one in self.budgets]
         return {
             "name": self.name,
             "data": describe(self.data, DATA, "data"),
             "method": method,
+            "budgets": [_budget_to_dict(one) for one in self.budgets],
             **{key: sections[key] for key in _FLAT if key in sections},
             "solver": describe(self.solver, SOLVER, "solver"),
             "evaluation": describe(self.evaluation, _EVALUATION, "evaluation"),
@@ -124,11 +124,12 @@ class Study:
                 raise ConfigError(f"{one.where} does not fit ({one.promise}): {one.problem}")
 
 
-def read_study(config: Mapping[str, Any]) -> Study:
+def read_study(config: Mapping[str, Any], *, offered: Collection[str] = ()) -> Study:
     """Build what a configuration describes.
 
     Args:
         config: sections, plain data.
+        offered: sections that are left aside where no part takes them.
 
     Raises:
         ConfigError: for an unknown key or name, a wrong type, a value out of range, or a
@@ -139,18 +140,17 @@ def read_study(config: Mapping[str, Any]) -> Study:
     config = {**_DEFAULTS, **config}
     budgets = _budgets(config["budgets"])
     given: dict[Section, Any] = {key: config[key] for key in _FLAT if key in config}
-    assembly = Assembly({**given, "budgets": _budget_to_dict(budgets[0])})
+    assembly = Assembly(given)
     method = assembly.build(METHOD, config["method"], "method")
     for section in given:
-        # Every method is evaluated at the budgets, also one that does not train for them.
-        if section not in assembly.taken and section != "budgets":
+        if section not in {*assembly.taken, *offered}:
             raise ConfigError(
                 f"{METHOD.name_of(method)} has no {section}, or is given one inside; remove the "
                 "section."
             )
     alone = Assembly({})
     return Study(
-        name=_check_name(METHOD.name_of(method) if plain.name is None else plain.name),
+        name=check_folder_name(METHOD.name_of(method) if plain.name is None else plain.name),
         data=alone.build(DATA, _data(config["data"]), "data"),
         method=method,
         solver=read_solver(config["solver"]),
@@ -175,7 +175,7 @@ def read_solver(given: object) -> AbstractSolver:
 
 def _plain(config: Mapping[str, Any]) -> _Plain:
     """Check the names of all sections, and the sections that are single values."""
-    known = ("data", "method", "solver", "evaluation", *_FLAT, *_Plain.model_fields)
+    known = ("data", "method", "budgets", "solver", "evaluation", *_FLAT, *_Plain.model_fields)
     check_names("sections", config, known, "")
     if "method" not in config:
         raise ConfigError("a configuration needs a method, such as 'method: tsm-sl'.")
@@ -186,7 +186,7 @@ def _plain(config: Mapping[str, Any]) -> _Plain:
         raise ConfigError(f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}.") from error
 
 
-def _check_name(name: str) -> str:
+def check_folder_name(name: str) -> str:
     """Return a name that can be a folder's on any system.
 
     Raises:

@@ -14,6 +14,7 @@ from dfl.data.hybrid import (
 )
 from dfl.data.simulators.coupon import CouponSimulator
 from dfl.data.simulators.criteo_like import CriteoLikeSimulator
+from dfl.data.simulators.experiment import SimulatedExperiment
 from dfl.data.simulators.old_policy import RidgePolicy
 from dfl.data.simulators.simulator import AbstractSimulator, PartSizes
 from dfl.data.sources.card import Arm, DataCard
@@ -24,16 +25,20 @@ from dfl.data.sources.gotv import SocialPressure
 from dfl.data.sources.hillstrom import Hillstrom
 from dfl.data.sources.lazada import Lazada
 from dfl.data.sources.mt_lift import MTLift
+from dfl.data.sources.packaged import AbstractPackaged
 from dfl.data.sources.penn_bonus import PennBonus
 from dfl.data.sources.published import AbstractPublished
+from dfl.data.sources.rand_hie import RandHie
 from dfl.data.sources.source import AbstractDataSource, AbstractTable, LoadedData
 from dfl.data.sources.starbucks import Starbucks
+from dfl.data.sources.thornton_hiv import ThorntonHiv
 from dfl.data.split import split, split_rows
 from dfl.data.uplift_data import PotentialOutcomes, Source, UpliftData
 
 __all__ = [
     "DATASETS",
     "AbstractDataSource",
+    "AbstractPackaged",
     "AbstractPublished",
     "AbstractSimulator",
     "AbstractTable",
@@ -57,10 +62,13 @@ __all__ = [
     "PennBonus",
     "Policy",
     "PotentialOutcomes",
+    "RandHie",
     "RidgePolicy",
+    "SimulatedExperiment",
     "SocialPressure",
     "Source",
     "Starbucks",
+    "ThorntonHiv",
     "UpliftData",
     "load",
     "open_source",

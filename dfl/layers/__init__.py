@@ -5,7 +5,7 @@ if __name__ != "dfl.layers":
 
 from typing import TYPE_CHECKING
 
-from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
+from dfl.layers.base import AbstractLayer, AtPrice, BudgetLike, SoftAllocation
 from dfl.layers.finite_difference import FiniteDifference
 from dfl.layers.implicit_mle import ImplicitMle, ImplicitMleDecision
 from dfl.layers.interpolation import InterpolatedDecision, Interpolation
@@ -27,6 +27,7 @@ __all__ = [
     "LAYERS",
     "AbstractLayer",
     "Argmax",
+    "AtPrice",
     "BudgetLike",
     "FiniteDifference",
     "ImplicitMle",

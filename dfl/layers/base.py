@@ -9,13 +9,25 @@ from torch import Tensor, nn
 from dfl.budget import Budget
 from dfl.problem import ObservedCost
 
-__all__ = ["AbstractLayer", "BudgetLike", "SoftAllocation", "of_received"]
+__all__ = ["AbstractLayer", "AtPrice", "BudgetLike", "SoftAllocation", "of_received"]
 
-BudgetLike: TypeAlias = float | Tensor | Budget
+
+class AtPrice(NamedTuple):
+    """In place of money: the price of money, found elsewhere, at which to decide.
+
+    Args:
+        multiplier: revenue per unit of cost, >= 0, held constant in gradients. Shape ``(...)``.
+    """
+
+    multiplier: Tensor
+
+
+BudgetLike: TypeAlias = float | Tensor | Budget | AtPrice
 """Money for the N people of a problem together, in the currency of the predictions.
 
 A number for all problems, a tensor that expands to the leading axes, or a `Budget`, whose share
-lies between the cheapest and the dearest predicted cost of each problem.
+lies between the cheapest and the dearest predicted cost of each problem. Layers and losses that
+decide at a price (`AbstractLayer.decides_at_price`) also take the price itself, `AtPrice`.
 """
 
 
@@ -36,6 +48,11 @@ class SoftAllocation(NamedTuple):
 
 class AbstractLayer(nn.Module, ABC):
     """Turns predicted revenue and cost into a soft allocation that carries a gradient."""
+
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the budget plays no part but to find a price, so that `AtPrice` can stand in."""
+        return False
 
     @abstractmethod
     def forward(

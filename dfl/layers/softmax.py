@@ -75,6 +75,11 @@ class Softmax(AbstractLayer):
         self.price = price
         self.multiplier_gradient = multiplier_gradient
 
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the price is found by the hard decision, neither fixed nor by the shares."""
+        return self.price.found
+
     def forward(
         self,
         revenue: Tensor,

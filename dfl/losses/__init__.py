@@ -3,11 +3,14 @@
 from dfl.layers.finite_difference import FiniteDifference
 from dfl.layers.pricing.options import Price, Softness
 from dfl.layers.softmax import Softmax
+from dfl.losses.adjacent_hinge import AdjacentHinge
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
+from dfl.losses.cost_sensitive import CostSensitive
 from dfl.losses.dual_policy import DualPolicy
 from dfl.losses.estimators.policy_value import policy_value
 from dfl.losses.fenchel_young import FenchelYoung, fenchel_young
 from dfl.losses.improved_finite_difference import ImprovedFiniteDifference, flip_value
+from dfl.losses.lagrangian_decomposition import LagrangianDecomposition
 from dfl.losses.marginal_utility import MarginalUtility, marginal_utility_loss
 from dfl.losses.prediction import (
     doubly_robust_loss,
@@ -23,9 +26,12 @@ from dfl.registry import Entry, Registry
 __all__ = [
     "LOSSES",
     "AbstractDecisionLoss",
+    "AdjacentHinge",
+    "CostSensitive",
     "DualPolicy",
     "FenchelYoung",
     "ImprovedFiniteDifference",
+    "LagrangianDecomposition",
     "LoggedBatch",
     "MarginalUtility",
     "PrimalPolicy",
@@ -50,6 +56,8 @@ LOSSES: Registry[AbstractDecisionLoss] = Registry(
     "losses",
     AbstractDecisionLoss,  # type: ignore[type-abstract]  # the interface itself
     {
+        "adjacent-hinge": "dfl.losses.adjacent_hinge:AdjacentHinge",
+        "cost-sensitive": "dfl.losses.cost_sensitive:CostSensitive",
         "dual-finite-difference": Entry(
             "dfl.losses.dual_policy:DualPolicy",
             options={"layer": FiniteDifference(price=_FREE)},
@@ -59,6 +67,7 @@ LOSSES: Registry[AbstractDecisionLoss] = Registry(
         "improved-finite-difference": (
             "dfl.losses.improved_finite_difference:ImprovedFiniteDifference"
         ),
+        "lagrangian-decomposition": ("dfl.losses.lagrangian_decomposition:LagrangianDecomposition"),
         "marginal-utility": "dfl.losses.marginal_utility:MarginalUtility",
         "maximum-entropy": Entry(
             "dfl.losses.dual_policy:DualPolicy",

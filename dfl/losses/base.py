@@ -48,6 +48,11 @@ class AbstractDecisionLoss(ABC):
         """Whether batches must hold predictions of a model that did not learn from their rows."""
         return False
 
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the budget plays no part but to find a price, so that `AtPrice` can stand in."""
+        return False
+
     @abstractmethod
     def __call__(
         self,

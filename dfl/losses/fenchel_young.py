@@ -103,6 +103,11 @@ class FenchelYoung(AbstractDecisionLoss):
         check_choice("noise", self.noise, ("gumbel", "normal"))
         check_decided(self.price)
 
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the price is found rather than fixed."""
+        return self.price.found
+
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:

@@ -64,6 +64,11 @@ class PrimalPolicy(AbstractDecisionLoss):
         """True for the doubly robust estimator."""
         return self.estimator == "doubly-robust"
 
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the layer does."""
+        return self.layer.decides_at_price
+
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:

@@ -124,6 +124,11 @@ class SpoPlus(AbstractDecisionLoss):
         check_choice("pseudo_outcome", self.pseudo_outcome, get_args(PseudoOutcome))
         check_decided(self.price)
 
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the price is found rather than fixed."""
+        return self.price.found
+
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:

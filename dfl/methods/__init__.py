@@ -1,8 +1,18 @@
 """Methods: from randomised and observational logs to a model that allocates a budget."""
 
+from dfl.hypergrad import Unrolled
 from dfl.layers import FiniteDifference, Softmax
 from dfl.layers.pricing.options import Price, Softness
-from dfl.losses import DualPolicy, ImprovedFiniteDifference, MarginalUtility, PrimalPolicy, Roi
+from dfl.losses import (
+    AdjacentHinge,
+    CostSensitive,
+    DualPolicy,
+    ImprovedFiniteDifference,
+    LagrangianDecomposition,
+    MarginalUtility,
+    PrimalPolicy,
+    Roi,
+)
 from dfl.methods.auto_debias import AutoDebias
 from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
 from dfl.methods.bi_dfcl import BiDfcl
@@ -20,6 +30,7 @@ from dfl.methods.kd_label import KdLabel
 from dfl.methods.ltd_dr import LtdDr
 from dfl.methods.ltd_ips import LtdIps
 from dfl.methods.policy_tree import PolicyTree
+from dfl.methods.tsm_cf import TsmCf
 from dfl.methods.tsm_sl import TsmSl
 from dfl.models import AbstractModel, Prediction
 from dfl.registry import Entry, Registry
@@ -54,6 +65,7 @@ __all__ = [
     "Progress",
     "Training",
     "TrainingSet",
+    "TsmCf",
     "TsmSl",
 ]
 
@@ -88,16 +100,26 @@ METHODS: Registry[AbstractMethod] = Registry(
         "cfr-wass": Entry("dfl.methods.cfr:Cfr", options={"distance": "wasserstein"}),
         "dhcl-dpm": Entry("dfl.methods.dhcl:Dhcl", options={"loss": MarginalUtility()}),
         "dhcl-drp": Entry("dfl.methods.dhcl:Dhcl", options={"loss": Roi()}),
+        "tsm-cf": Entry("dfl.methods.tsm_cf:TsmCf", extra="forest"),
         "tsm-sl": "dfl.methods.tsm_sl:TsmSl",
+        "bi-dfcl-explicit": Entry("dfl.methods.bi_dfcl:BiDfcl", options={"hypergrad": Unrolled()}),
         "bi-dfcl-pifd": Entry("dfl.methods.bi_dfcl:BiDfcl", options={"loss": _PIFD}),
         "bi-dfcl-ppl": "dfl.methods.bi_dfcl:BiDfcl",  # the default loss, as is dfcl-ppl's
+        "bi-dfcl-weighted": Entry(
+            "dfl.methods.bi_dfcl:BiDfcl", options={"labels": "none", "hypergrad": Unrolled()}
+        ),
+        "dfcl-csr": Entry("dfl.methods.dfcl:Dfcl", options={"loss": CostSensitive()}),
         "dfcl-difd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _DIFD}),
         "dfcl-dpl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": DualPolicy()}),
+        "dfcl-hinge": Entry("dfl.methods.dfcl:Dfcl", options={"loss": AdjacentHinge()}),
         "dfcl-ifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": ImprovedFiniteDifference()}),
+        "dfcl-ld": Entry("dfl.methods.dfcl:Dfcl", options={"loss": LagrangianDecomposition()}),
         "dfcl-mer": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _MER}),
         "dfcl-pifd": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PIFD}),
         "dfcl-pl": Entry("dfl.methods.dfcl:Dfcl", options={"loss": _PL}),
         "dfcl-ppl": "dfl.methods.dfcl:Dfcl",
+        "tsm-cf-obs": Entry("dfl.methods.tsm_cf:TsmCf", "forest", {"rows": "obs"}),
+        "tsm-cf-rct": Entry("dfl.methods.tsm_cf:TsmCf", "forest", {"rows": "rct"}),
         "tsm-sl-obs": Entry("dfl.methods.tsm_sl:TsmSl", options={"rows": "obs"}),
         "tsm-sl-rct": Entry("dfl.methods.tsm_sl:TsmSl", options={"rows": "rct"}),
     },

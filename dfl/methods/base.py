@@ -152,7 +152,7 @@ class AbstractNetworkMethod(AbstractMethod):
             InvalidValueError: as there.
             NotConvergedError: as there.
         """
-        scalings = [Scaling.fit(*one.rows("both")) for one in sets]
+        scalings = [Scaling.fit(*one.rows("both"), ranks=self.training.ranks) for one in sets]
         plan = NetworkPlan.of(sets, self.training.members, [[decay] for decay in decays])
         networks = Networks(sets, scalings, plan, self.network, "")
         parameters = self.train(networks, monitor)
@@ -188,7 +188,7 @@ class AbstractNetworkMethod(AbstractMethod):
                 "choosing among several weight_decay values needs validation rows, got none; "
                 "pass validation=..., or a single weight_decay."
             )
-        scalings = [Scaling.fit(*one.rows("both")) for one in sets]
+        scalings = [Scaling.fit(*one.rows("both"), ranks=self.training.ranks) for one in sets]
         plan = NetworkPlan.of(sets, 1, [candidates] * len(sets))
         networks = Networks(sets, scalings, plan, self.network, "tuning-")
         error = networks.validation_error(self.train(networks, monitor))

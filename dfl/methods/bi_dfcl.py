@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 from dfl.budget import Budget
-from dfl.checks import check_count, check_number
+from dfl.checks import check_choice, check_count, check_number
 from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import PseudoLabelGradient
@@ -12,9 +12,9 @@ from dfl.losses.primal_policy import PrimalPolicy
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
-from dfl.training.decision_level import DecisionLevel
+from dfl.training.decision_level import BUDGETS, DecisionLevel, PriceFrom
 from dfl.training.fit import fit_factual
-from dfl.training.levels import distillation
+from dfl.training.levels import LowerLevel, distillation, weighted_rows
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.nuisance import with_teacher_baseline
@@ -38,12 +38,16 @@ class BiDfcl(AbstractNetworkMethod):
         loss: decision loss of the upper level. A doubly robust one takes the teacher's
             predictions, which saw none of the upper rows.
         hypergrad: derivative of the upper level through the lower.
-        budgets: the budgets to decide well at.
+        budgets: the budgets to decide well at; the decision loss is their mean.
+        price: of money in the decision loss: found once per epoch on all of its ``"rows"``, or on
+            each ``"batch"`` as published, which follows noise.
         upper: how the gate is built and learned.
         start: log-odds of the gate at the start: -2 is near the target; near 0 or above it tends
             to saturate at the teacher.
         rows: rows of the lower level; ``"obs"`` as published, ``"both"`` adds the randomised
             rows that the teacher saw, which helped in our studies.
+        labels: ``"teacher"``, or ``"none"``: an ablation of the paper, in which nothing is said
+            where nothing was observed, and the gate weighs the logged rows instead.
         pseudo_label_gradient: see `dfl.losses.pseudo_label_loss`.
         held_out: share of the randomised rows kept from the teacher for the upper level, in
             (0, 1). Shared rows push the gate to the teacher.
@@ -58,15 +62,19 @@ class BiDfcl(AbstractNetworkMethod):
     Source:
         arXiv:2510.19517, algorithm 1. Deviations: held-out upper rows, refit, Gauss-Newton
         products, look-ahead steps bounded by the curvature, ``rows="both"``, an ensemble as
-        teacher; with ``held_out`` rows shared the paper is silent.
+        teacher; with ``held_out`` rows shared the paper is silent. Its ablation, row by row:
+        ``tsm-sl-rct``, ``dfcl-ppl``, ``bi-dfcl-weighted`` (no labels; differentiates the steps
+        themselves, `Unrolled`), ``bi-dfcl-explicit`` (the same with labels), ``bi-dfcl-ppl``.
     """
 
     loss: AbstractDecisionLoss = field(default_factory=PrimalPolicy)
     hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
-    budgets: tuple[Budget, ...] = (Budget(share=0.3),)
+    budgets: tuple[Budget, ...] = BUDGETS
+    price: PriceFrom = "rows"
     upper: BilevelSettings = field(default_factory=BilevelSettings)
     start: float = -2.0
     rows: Literal["obs", "both"] = "both"
+    labels: Literal["teacher", "none"] = "teacher"
     pseudo_label_gradient: PseudoLabelGradient = "stopped"
     held_out: float = 0.5
     refit: bool = True
@@ -76,19 +84,23 @@ class BiDfcl(AbstractNetworkMethod):
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("held_out", self.held_out, above=0, below=1)
         check_number("start", self.start)
+        check_choice("price", self.price, ("rows", "batch"))
+        check_choice("labels", self.labels, ("teacher", "none"))
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Learn the gate, then fit the target under it."""
         halves = [hold_out(one, self.held_out) for one in networks.sets]
         seen = replace(networks, sets=[kept for kept, _ in halves])
         held = replace(networks, sets=[held for _, held in halves])
-        teachers = fit_factual("teacher", seen, "rct", self.training, monitor)
         pool = held.pool(lambda one: one.rows("rct"))
+        teachers: Parameters = {}
+        if self.labels == "teacher" or self.loss.needs_baseline:
+            teachers = fit_factual("teacher", seen, "rct", self.training, monitor)
         if self.loss.needs_baseline:
             pool = with_teacher_baseline(pool, seen, teachers)
         problem = Bilevel(
-            lower=distillation(seen, self.rows, teachers, self.pseudo_label_gradient),
-            upper=DecisionLevel.of(held, self.loss, self.budgets),
+            lower=self._lower(seen, teachers),
+            upper=DecisionLevel(held, self.loss, self.budgets, pool, self.price),
             rows=pool,
             outer=Outer(channels=2, bias=self.start),
             hypergrad=self.hypergrad,
@@ -98,6 +110,12 @@ class BiDfcl(AbstractNetworkMethod):
         target, gate = problem.run("target", monitor)
         if not self.refit:
             return target
-        teachers = fit_factual("refit-teacher", networks, "rct", self.training, monitor)
-        lower = distillation(networks, self.rows, teachers, self.pseudo_label_gradient)
+        if self.labels == "teacher":
+            teachers = fit_factual("refit-teacher", networks, "rct", self.training, monitor)
+        lower = self._lower(networks, teachers)
         return lower.train("refit-target", gate, self.training, monitor)
+
+    def _lower(self, networks: Networks, teachers: Parameters) -> LowerLevel:
+        if self.labels == "none":
+            return weighted_rows(networks, self.rows)
+        return distillation(networks, self.rows, teachers, self.pseudo_label_gradient)

@@ -1,19 +1,21 @@
 """`Dfcl`: two-stage training followed by training on the decisions themselves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_count, check_number
+from dfl.checks import check_choice, check_count, check_number
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import factual_loss
 from dfl.losses.primal_policy import PrimalPolicy
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
-from dfl.training.decision_level import DecisionLevel
+from dfl.training.decision_level import BUDGETS, DecisionLevel, PriceFrom
 from dfl.training.fit import fit_factual
 from dfl.training.loop import Stage
 from dfl.training.monitor import Monitor
@@ -40,6 +42,8 @@ class Dfcl(AbstractNetworkMethod):
         loss: the decision loss; ``dfcl-ppl`` is `PrimalPolicy`. For a doubly robust one, five
             networks per set are cross-fitted first.
         budgets: the budgets to decide well at; the decision loss is their mean.
+        price: of money in the decision loss: found once per epoch on all of its ``"rows"``, or on
+            each ``"batch"`` as published, which follows noise.
         prediction_weight: alpha of the papers, >= 0.
         decision_epochs: epochs of the second stage, >= 1. Kept is the epoch with the
             smallest loss on validation rows, be it the start; the last one without such rows.
@@ -56,7 +60,8 @@ class Dfcl(AbstractNetworkMethod):
     """
 
     loss: AbstractDecisionLoss = field(default_factory=PrimalPolicy)
-    budgets: tuple[Budget, ...] = (Budget(share=0.3),)
+    budgets: tuple[Budget, ...] = BUDGETS
+    price: PriceFrom = "rows"
     prediction_weight: float = 1.0
     decision_epochs: int = 10
 
@@ -64,6 +69,7 @@ class Dfcl(AbstractNetworkMethod):
         """Check the ranges."""
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("prediction_weight", self.prediction_weight, at_least=0)
+        check_choice("price", self.price, ("rows", "batch"))
         check_count("decision_epochs", self.decision_epochs, at_least=1)
 
     @property
@@ -74,23 +80,25 @@ class Dfcl(AbstractNetworkMethod):
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train on predictions, then on predictions and decisions."""
         start = fit_factual("warm-start", networks, "rct", self.training, monitor)
-        network, decision = networks.stacked, DecisionLevel.of(networks, self.loss, self.budgets)
-
-        def loss(parameters: Parameters, batch: Batch) -> Tensor:
-            outcomes = network(parameters, batch.features)
-            factual = factual_loss(outcomes, batch.treatment, batch.outcome)
-            return self.prediction_weight * factual + decision(outcomes, batch)
-
+        network = networks.stacked
         pool, unseen = networks.pool(lambda one: one.rows("rct")), networks.validation_pool
         if self.loss.needs_baseline:
             baseline = CrossFitted.of(networks, self.training, monitor)
             pool = baseline.on_rows(pool)
             unseen = None if unseen is None else baseline.on_unseen(unseen)
         held = None if unseen is None else networks.validation_batch(_VALIDATION_ROWS, unseen)
+        level = DecisionLevel(networks, self.loss, self.budgets, pool, self.price)
+
+        def weighed(
+            decision: Callable[[Tensor, Batch], Tensor], parameters: Parameters, batch: Batch
+        ) -> Tensor:
+            outcomes = network(parameters, batch.features)
+            factual = factual_loss(outcomes, batch.treatment, batch.outcome)
+            return self.prediction_weight * factual + decision(outcomes, batch)
 
         @torch.no_grad()
         def criterion(parameters: Parameters) -> Tensor | None:
-            return None if held is None else loss(parameters, held)
+            return None if held is None else weighed(level.within, parameters, held)
 
         share = self.decision_epochs / self.training.epochs
         training = replace(
@@ -103,8 +111,9 @@ class Dfcl(AbstractNetworkMethod):
             networks=networks,
             pool=pool,
             training=training,
-            loss=loss,
+            loss=partial(weighed, level),
             criterion=criterion,
+            level=level,
             monitor=monitor,
         )
         return stage.run(start)

@@ -65,7 +65,8 @@ class Dhcl(AbstractNetworkMethod):
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Learn ratios and costs together."""
         network = networks.stacked
-        decision = DecisionLevel.of(networks, self.loss, (_ANY_BUDGET,))
+        pool = networks.pool(lambda one: one.rows("rct"))
+        decision = DecisionLevel(networks, self.loss, (_ANY_BUDGET,), pool, "batch")
 
         def loss(parameters: Parameters, batch: Batch) -> Tensor:
             outcomes = network(parameters, batch.features)
@@ -82,7 +83,7 @@ class Dhcl(AbstractNetworkMethod):
         stage = Stage(
             name="target",
             networks=networks,
-            pool=networks.pool(lambda one: one.rows("rct")),
+            pool=pool,
             training=self.training,
             loss=loss,
             criterion=criterion,

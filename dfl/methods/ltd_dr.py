@@ -11,7 +11,7 @@ from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
 from dfl.training.fit import fit_factual
-from dfl.training.levels import LowerLevel, factual_level, row_factor
+from dfl.training.levels import FactualLevel, LowerLevel, row_factor
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
@@ -56,7 +56,7 @@ class LtdDr(AbstractNetworkMethod):
 
         problem = Bilevel(
             lower=LowerLevel(networks, logs, lower),
-            upper=factual_level,
+            upper=FactualLevel(),
             rows=networks.pool(lambda one: one.rows("rct")),
             outer=Outer(channels=3, reading=lambda phi: phi, bias=0.0, flat=True),
             hypergrad=self.hypergrad,

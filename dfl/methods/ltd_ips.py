@@ -10,7 +10,7 @@ from dfl.losses.prediction import factual_loss
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
-from dfl.training.levels import LowerLevel, factual_level, row_factor
+from dfl.training.levels import FactualLevel, LowerLevel, row_factor
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
@@ -51,7 +51,7 @@ class LtdIps(AbstractNetworkMethod):
 
         problem = Bilevel(
             lower=LowerLevel(networks, logs, lower),
-            upper=factual_level,
+            upper=FactualLevel(),
             rows=networks.pool(lambda one: one.rows("rct")),
             outer=Outer(channels=1, reading=lambda phi: phi, bias=0.0, flat=True),
             hypergrad=self.hypergrad,

@@ -1,6 +1,6 @@
 """Metrics: what an allocation earns and how sure that is, from logs or from the truth."""
 
-from dfl.metrics.aucc import CostCurve, aucc, cost_curve
+from dfl.metrics.aucc import CostCurve, aucc, cost_curve, true_aucc
 from dfl.metrics.constant_mix import best_constant_mix
 from dfl.metrics.eom import ExpectedOutcome, eom_curve, expected_outcome
 from dfl.metrics.gain_curve import GainCurve, budget_needed, gain_curve, integrated_difference
@@ -53,6 +53,7 @@ __all__ = [
     "random_allocation",
     "rate",
     "roi_score",
+    "true_aucc",
     "true_curve",
     "true_policy_value",
 ]

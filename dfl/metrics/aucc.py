@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_count
-from dfl.data.uplift_data import UpliftData
-from dfl.errors import InvalidValueError
+from dfl.data.uplift_data import PotentialOutcomes, UpliftData
+from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.metrics.rows.ranked_rows import Increments, RankedRows
 from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.arrays import Vector
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
-__all__ = ["CostCurve", "aucc", "cost_curve"]
+__all__ = ["CostCurve", "aucc", "cost_curve", "true_aucc"]
 
 _ROUNDING = 1e-12  # a goal met exactly counts as met, whatever the last bits
 _WINDOW = 64  # rows looked at first for the next point; doubled until it is found
@@ -117,6 +117,41 @@ def aucc(
         _scan(ranked.increments(counts), quantiles).area for counts in redrawn(data, bootstrap)
     ]
     return bootstrap.estimate(area, draws, rows_key(data, bootstrap))
+
+
+def true_aucc(truth: PotentialOutcomes, score: Tensor, *, quantiles: int = 200) -> float:
+    """Return the area under the cost curve of the true effects, no unit.
+
+    As `cost_curve`, with everybody's expected effects in the place of differences between
+    arms; so it has no error of sampling beside that of the people themselves.
+
+    Args:
+        truth: expected revenue and cost of everyone under two treatments.
+        score: higher is treated earlier; see `roi_score`. Shape ``(N,)``.
+        quantiles: as in `cost_curve`.
+
+    Raises:
+        UnsupportedProblemError: if there are not two treatments.
+        ShapeError: if ``score`` is not ``(N,)``.
+        InvalidValueError: if ``score`` is not finite, ``quantiles`` is below 1, or treating
+            everyone does not raise revenue and cost.
+    """
+    check_count("quantiles", quantiles, at_least=1)
+    rows, arms = truth.revenue.shape
+    if arms != 2:
+        raise UnsupportedProblemError(f"AUCC compares two treatments, got {arms}.")
+    if tuple(score.shape) != (rows,):
+        raise ShapeError(f"score must be ({rows},), one per person, got {tuple(score.shape)}.")
+    if not bool(score.isfinite().all()):
+        raise InvalidValueError("score must be finite, got NaN or infinity.")
+    falling, order = (one.numpy() for one in score.cpu().sort(descending=True, stable=True))
+    tie = np.append(np.flatnonzero(falling[1:] != falling[:-1]) + 1, rows)
+    cost, revenue = (
+        np.append(0.0, np.cumsum((one[:, 1] - one[:, 0]).double().cpu().numpy()[order])[tie - 1])
+        / rows
+        for one in (truth.cost, truth.revenue)
+    )
+    return _scan(Increments(np.append(0, tie), cost, revenue), quantiles).area
 
 
 def _scan(found: Increments, quantiles: int) -> CostCurve:

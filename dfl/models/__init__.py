@@ -9,6 +9,7 @@ from dfl.models.architectures import (
 )
 from dfl.models.base import AbstractModel, Logs, Prediction, State
 from dfl.models.ensemble import NetworkEnsemble
+from dfl.models.forest import CausalForestModel, Trees
 from dfl.models.grounded import GroundedModel
 from dfl.models.saved import MODELS, load_model, model_of
 from dfl.models.stacked import Parameters, StackedNetwork
@@ -21,6 +22,7 @@ __all__ = [
     "AbstractArchitecture",
     "AbstractModel",
     "ArmHeads",
+    "CausalForestModel",
     "GroundedModel",
     "Logs",
     "NetworkEnsemble",
@@ -30,6 +32,7 @@ __all__ = [
     "Scaling",
     "StackedNetwork",
     "State",
+    "Trees",
     "load_model",
     "model_of",
 ]

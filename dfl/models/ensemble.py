@@ -90,4 +90,4 @@ class NetworkEnsemble(AbstractModel):
         return model
 
     def _build(self) -> AbstractOutcomeNetwork:
-        return self.network.build(self.features, self.treatments)
+        return self.network.build(self.scaling.width, self.treatments)

@@ -12,6 +12,7 @@ MODELS: Registry[AbstractModel] = Registry(
     "models",
     AbstractModel,  # type: ignore[type-abstract]  # the interface itself, never instantiated
     {
+        "causal-forest": "dfl.models.forest:CausalForestModel",
         "ensemble": "dfl.models.ensemble:NetworkEnsemble",
         "grounded": "dfl.models.grounded:GroundedModel",
         "segments": "dfl.segments.model:SegmentModel",

@@ -13,6 +13,8 @@ from dfl.errors import InvalidValueError
 __all__ = ["Scaling"]
 
 _ROWS_TO_CALL_CONSTANT = 100
+_KNOTS = 127
+_LEAST_MODE = 0.05  # share of the rows from which a most frequent value counts as one
 
 
 @final
@@ -31,6 +33,10 @@ class Scaling:
         cost_scale: root mean square over all rows, in currency. ``(...)``.
         fixed_cost: known constant cost per treatment, in currency; NaN where it is learned.
             ``(..., M)``.
+        knots: quantiles of each feature at equal steps, from which its rank is read off; none
+            without ranks. ``(..., F, Q)`` or ``(..., F, 0)``.
+        mode: most frequent value of each feature, NaN where it has less than a twentieth of the
+            rows, and without ranks. ``(..., F)``.
     """
 
     feature_mean: Tensor
@@ -39,10 +45,17 @@ class Scaling:
     revenue_scale: Tensor
     cost_scale: Tensor
     fixed_cost: Tensor
+    knots: Tensor
+    mode: Tensor
 
     @staticmethod
-    def fit(*parts: UpliftData) -> "Scaling":
+    def fit(*parts: UpliftData, ranks: bool = False) -> "Scaling":
         """Return the scaling of all given rows together.
+
+        Args:
+            parts: rows, at least one in all.
+            ranks: whether a network is also given each feature's rank among these rows, and
+                whether it is off its most frequent value.
 
         Raises:
             InvalidValueError: if revenue is the same in every row, or every cost is zero.
@@ -63,6 +76,7 @@ class Scaling:
                 "cost must be positive somewhere, got 0 in every training row; with no cost "
                 "there is no budget to spend."
             )
+        columns = features.T
         return Scaling(
             feature_mean=features.mean(dim=0),
             feature_scale=torch.where(spread > 0, spread, torch.ones_like(spread)),
@@ -70,6 +84,8 @@ class Scaling:
             revenue_scale=revenue_scale,
             cost_scale=cost_scale,
             fixed_cost=_constant_per_arm(cost, treatment, parts[0].treatments),
+            knots=_quantiles(columns) if ranks else columns[:, :0],
+            mode=_modes(columns) if ranks else torch.full_like(spread, torch.nan),
         )
 
     @staticmethod
@@ -80,9 +96,34 @@ class Scaling:
         )
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Return features with mean 0 and scale 1. Shape ``(..., N, F)``."""
+        """Return features with mean 0 and scale 1, and what else a network is given of them.
+
+        Rank: twice the share of training rows below, ties counted half, less 1. Off the mode: 1,
+        else -1. So a value that most rows share, and tails that a mean and a scale say little
+        of, are easy to tell.
+
+        Args:
+            features: shape ``(..., N, F)``.
+
+        Returns:
+            Shape ``(..., N, width)``.
+        """
         mean, scale = self.feature_mean.unsqueeze(-2), self.feature_scale.unsqueeze(-2)
-        return (features - mean) / scale
+        plain = (features - mean) / scale
+        if not self.knots.shape[-1]:
+            return plain
+        columns = features.mT.contiguous()
+        below = torch.searchsorted(self.knots, columns)
+        upto = torch.searchsorted(self.knots, columns, right=True)
+        rank = (below + upto).mT.to(plain) / self.knots.shape[-1] - 1
+        off = 2 * (features != self.mode.unsqueeze(-2)).to(plain) - 1
+        return torch.cat((plain, rank, off), dim=-1)
+
+    @property
+    def width(self) -> int:
+        """Number of columns that `standardise` returns."""
+        features = self.feature_mean.shape[-1]
+        return 3 * features if self.knots.shape[-1] else features
 
     def outcomes(self, revenue: Tensor, cost: Tensor) -> Tensor:
         """Return observed outcomes in network units, shape ``(..., N, 2)``."""
@@ -96,6 +137,22 @@ class Scaling:
         cost = outcomes[..., 1, :] * self.cost_scale[..., None, None]
         fixed = self.fixed_cost.unsqueeze(-2)
         return revenue, torch.where(fixed.isnan(), cost, fixed.nan_to_num())
+
+
+def _quantiles(columns: Tensor) -> Tensor:  # (F, N) -> (F, Q)
+    """Return the values at equal steps of each sorted column, the lower one between two."""
+    count = columns.shape[1]
+    places = torch.arange(1, _KNOTS + 1, device=columns.device) * count // (_KNOTS + 1)
+    return columns.sort(dim=1).values[:, places].contiguous()
+
+
+def _modes(columns: Tensor) -> Tensor:  # (F, N) -> (F,)
+    """Return each column's most frequent value, the least of several, NaN where it is rare."""
+    found = [column.unique(return_counts=True) for column in columns]
+    most = [(values[counts.argmax()], counts.max()) for values, counts in found]
+    nan = columns.new_tensor(torch.nan)
+    enough = _LEAST_MODE * columns.shape[1]
+    return torch.stack([value if count >= enough else nan for value, count in most])
 
 
 def _constant_per_arm(cost: Tensor, treatment: Tensor, treatments: int) -> Tensor:

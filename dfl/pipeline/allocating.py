@@ -16,14 +16,20 @@ from dfl.data.sources.reading import find_file
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.io import write_whole
 from dfl.models import AbstractModel
-from dfl.pipeline.customers import CustomerFile, check_output, writer
+from dfl.pipeline.customers import (
+    CustomerFile,
+    check_kept,
+    check_output,
+    given_columns,
+    schema_of,
+    writer,
+)
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.served import Served
 from dfl.problem import Allocation, AllocationProblem
+from dfl.solvers.blockwise import BlockwiseAllocation
 
-__all__ = ["CustomerAllocation", "HeldOut", "allocate_file"]
-
-_OURS = ("row", "treatment", "treatment_name", "predicted_revenue", "predicted_cost")
+__all__ = ["CustomerAllocation", "HeldOut", "allocate_file", "held_out_at"]
 
 
 @final
@@ -56,7 +62,7 @@ class CustomerAllocation:
         held_out: what the run measured at the nearest budget, or None.
     """
 
-    allocation: Allocation
+    allocation: Allocation | BlockwiseAllocation
     budget: float
     people: dict[str, int]
     held_out: HeldOut | None
@@ -112,7 +118,7 @@ def allocate_file(
     with CustomerFile.opened(customers, features, keep) as file:
         revenue, cost = _predict(model, encoder, file, features)
         total = budget.total_of(cost)
-        held_out = _held_out(folder, total / max(len(cost), 1))  # may find the run damaged
+        held_out = held_out_at(folder, total / max(len(cost), 1))  # may find the run damaged
         found = chosen.solve(AllocationProblem(revenue, cost, total))
         columns = _Columns(found.choice, revenue, cost, names)
         write_whole(output, lambda path: _write(output, path, file, columns, keep))
@@ -149,36 +155,25 @@ class _Columns:
 
     def rows(self, part: slice) -> dict[str, Any]:
         """Return these columns for some rows, as Arrow arrays."""
-        choice = self.choice[part]
-        codes = pa.array(choice.numpy().astype("int32"))
-        amounts = (self.revenue, self.cost)
-        picked = [one[part].gather(1, choice[:, None])[:, 0] for one in amounts]
-        return {
-            "treatment": pa.array(choice.numpy()),
-            "treatment_name": pa.DictionaryArray.from_arrays(codes, pa.array(self.names)),
-            "predicted_revenue": pa.array(picked[0].numpy()),
-            "predicted_cost": pa.array(picked[1].numpy()),
-        }
+        own = (self.choice[part], self.revenue[part], self.cost[part])
+        return given_columns(part.start, *own, self.names)
 
 
 def _write(
     output: Path, path: Path, file: CustomerFile, columns: _Columns, keep: Sequence[str]
 ) -> None:
     """Write all rows in chunks; kept columns are read once more, chunk by chunk."""
-    kept = [(name, file.field(name).type) for name in keep]
-    ours = [(name, array.type) for name, array in columns.rows(slice(0, 0)).items()]
-    schema = pa.schema([("row", pa.int64()), *kept, *ours])
+    schema = schema_of(columns.rows(slice(0, 0)), [file.field(name) for name in keep])
     try:
         with writer(output, path, schema) as written:
             for part, own in file.chunks(keep):
-                row = pa.array(range(part.start, part.stop), type=pa.int64())
-                table = {"row": row, **{name: own.column(name) for name in keep}}
-                written.write_table(pa.table({**table, **columns.rows(part)}, schema=schema))
+                table = {**columns.rows(part), **{name: own.column(name) for name in keep}}
+                written.write_table(pa.table(table).select(schema.names).cast(schema))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise DataError(f"the kept columns {list(keep)} cannot be written ({error}).") from error
 
 
-def _held_out(folder: RunFolder, per_head: float) -> HeldOut | None:
+def held_out_at(folder: RunFolder, per_head: float) -> HeldOut | None:
     """Return what the run measured at the budget nearest to this one."""
     if not (folder.path / "metrics.json").exists():
         return None
@@ -197,7 +192,5 @@ _POINT = ("budget", "value", "low", "high")
 def _check_names(customers: Path, output: Path, keep: Sequence[str], *, overwrite: bool) -> None:
     if output.resolve() == customers.resolve():
         raise InvalidValueError(f"output must be another file than the customers, got {output}.")
-    taken = sorted(set(keep) & set(_OURS))
-    if taken:
-        raise InvalidValueError(f"keep must not name a column that is written, got {taken}.")
+    check_kept(keep)
     check_output(output, overwrite=overwrite)

@@ -1,21 +1,33 @@
 """`CustomerFile`: a table of customers that is read in chunks, and one that is written so."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from torch import Tensor
 
 from dfl.data.sources.reading import FORMATS, column_names, read_frame
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.scale import STREAMED
 
-__all__ = ["CustomerFile", "check_output", "writer"]
+__all__ = [
+    "CustomerFile",
+    "check_columns",
+    "check_kept",
+    "check_output",
+    "given_columns",
+    "schema_of",
+    "writer",
+]
+
+_OURS = ("row", "treatment", "treatment_name", "predicted_revenue", "predicted_cost")
 
 
 @final
@@ -52,10 +64,10 @@ class CustomerFile:
         try:
             if path.suffix == ".parquet":
                 with pq.ParquetFile(path) as file:
-                    _check_columns(path, file.schema_arrow.names, features, keep)
+                    check_columns(path, file.schema_arrow.names, features, keep)
                     yield CustomerFile(path, file.metadata.num_rows, file)
                 return
-            _check_columns(path, column_names(path), features, keep)
+            check_columns(path, column_names(path), features, keep)
             text = [name for name in keep if name not in features]
             frame = read_frame(path, columns=(*features, *text), text=text)
             yield CustomerFile(path, len(frame), frame.table.to_arrow())
@@ -85,6 +97,65 @@ class CustomerFile:
         """Return the name and type of a column."""
         schema = self.table.schema if isinstance(self.table, pa.Table) else self.table.schema_arrow
         return schema.field(name)
+
+
+def given_columns(
+    start: int, choice: Tensor, revenue: Tensor, cost: Tensor, names: Sequence[str]
+) -> dict[str, pa.Array]:
+    """Return what is written about some rows, beside the columns that are kept.
+
+    Args:
+        start: number of the first row.
+        choice: treatment of each. int64, ``(n,)``.
+        revenue: predicted under every treatment. Shape ``(n, M)``.
+        cost: likewise.
+        names: of the treatments.
+    """
+    codes = pa.array(choice.numpy().astype("int32"))
+    picked = [one.gather(1, choice[:, None])[:, 0].numpy() for one in (revenue, cost)]
+    return {
+        "row": pa.array(np.arange(start, start + len(choice))),
+        "treatment": pa.array(choice.numpy()),
+        "treatment_name": pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())),
+        "predicted_revenue": pa.array(picked[0]),
+        "predicted_cost": pa.array(picked[1]),
+    }
+
+
+def schema_of(given: Mapping[str, pa.Array], keep: Sequence[pa.Field]) -> pa.Schema:
+    """Return the columns of an output: the row's number, what is kept, what is given."""
+    ours = [(name, array.type) for name, array in given.items()]
+    return pa.schema([ours[0], *((field.name, field.type) for field in keep), *ours[1:]])
+
+
+def check_kept(keep: Sequence[str]) -> None:
+    """Refuse to carry over a column whose name is taken.
+
+    Raises:
+        InvalidValueError: if one is.
+    """
+    taken = sorted(set(keep) & set(_OURS))
+    if taken:
+        raise InvalidValueError(f"keep must not name a column that is written, got {taken}.")
+
+
+def check_columns(
+    path: Path, there: Sequence[str], features: Sequence[str], keep: Sequence[str]
+) -> None:
+    """Refuse a file without the columns that are needed.
+
+    Raises:
+        DataError: if it lacks one, or has two of that name.
+    """
+    missing = [name for name in (*features, *keep) if name not in there]
+    if missing:
+        raise DataError(
+            f"{path} must have the columns {missing}, which the model was trained on or --keep "
+            f"names; it has {list(there)}."
+        )
+    twice = [name for name in (*features, *keep) if list(there).count(name) > 1]
+    if twice:
+        raise DataError(f"{path} must name its columns once, {twice} come twice; rename them.")
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -124,17 +195,3 @@ def writer(output: Path, path: Path, schema: pa.Schema) -> Iterator[Any]:
         pyarrow.csv.CSVWriter(stream, schema, write_options=options) as csv,
     ):
         yield csv
-
-
-def _check_columns(
-    path: Path, there: Sequence[str], features: Sequence[str], keep: Sequence[str]
-) -> None:
-    missing = [name for name in (*features, *keep) if name not in there]
-    if missing:
-        raise DataError(
-            f"{path} must have the columns {missing}, which the model was trained on or --keep "
-            f"names; it has {list(there)}."
-        )
-    twice = [name for name in (*features, *keep) if list(there).count(name) > 1]
-    if twice:
-        raise DataError(f"{path} must name its columns once, {twice} come twice; rename them.")

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from scipy.stats import t as student
-
 from dfl.config import Comparison
 from dfl.metrics import paired_difference
 from dfl.pipeline.yardstick import Evaluation, estimate_to_dict
+from dfl.stats import across
 
-__all__ = ["across", "summary"]
+__all__ = ["summary"]
 
 _References = Mapping[str, Callable[[Mapping[str, Any]], float | None]]
 
@@ -49,21 +47,6 @@ def summary(
             for index in range(len(comparison.studies[0].budgets))
         ],
     }
-
-
-def across(values: Sequence[float], level: float) -> dict[str, float]:
-    """Return mean over seeds with Student's t interval; of one value, the value alone.
-
-    Args:
-        values: one per seed.
-        level: confidence level, in (0, 1).
-    """
-    mean = float(np.mean(values))
-    if len(values) == 1:
-        return {"value": mean}
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    reach = float(student.ppf(0.5 + level / 2, len(values) - 1)) * error
-    return {"value": mean, "standard_error": error, "low": mean - reach, "high": mean + reach}
 
 
 def _at_budget(

@@ -18,7 +18,7 @@ from dfl.io import UNFINISHED, write_bytes, write_json
 from dfl.pipeline.lock import LOCK, make_folder
 from dfl.report.report import Report
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "versions"]
 
 _LIBRARIES = (
     "matplotlib",
@@ -86,9 +86,9 @@ class RunFolder:
         RunFolder.check_free(path)
         make_folder(path)
         folder = RunFolder(path)
-        versions = {"run_folder": _FORMAT, **_versions()}
+        made_by = {"run_folder": _FORMAT, **versions()}
         files = {
-            "versions.json": json.dumps(versions, indent=2).encode(),
+            "versions.json": json.dumps(made_by, indent=2).encode(),
             "config.yaml": to_yaml(config).encode(),
         }
         folder._write_manifest({name: _checksum(content) for name, content in files.items()})
@@ -290,7 +290,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _versions() -> dict[str, object]:
+def versions() -> dict[str, object]:
     """Return what the numbers depend on beside configuration and data."""
     libraries = {}
     for name in _LIBRARIES:

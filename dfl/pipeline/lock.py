@@ -163,7 +163,7 @@ def _started(pid: int) -> str | None:
 
 def _sweep(path: Path) -> None:
     """Remove halves of files that a killed process left."""
-    for folder in (path, path / "plots", path / "checkpoints"):
+    for folder in (path, path / "plots", path / "checkpoints", *path.glob("predictions/*/*")):
         if folder.is_dir():
             for file in folder.iterdir():
                 if UNFINISHED.fullmatch(file.name):

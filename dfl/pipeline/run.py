@@ -28,6 +28,7 @@ __all__ = [
     "on_device",
     "predict",
     "read_again",
+    "readable",
     "report_of",
     "resume",
     "run",
@@ -188,11 +189,11 @@ def fit(
     models = study.method.fit_many(sets, monitor=monitor)
     seconds = time.perf_counter() - start
     folder.write_json("timing.json", {"training_seconds": seconds, "after_resuming": resumed})
-    folder.write_json("history.json", _readable(models[0].history))
+    folder.write_json("history.json", readable(models[0].history))
     return models
 
 
-def _readable(history: Mapping[str, Any]) -> dict[str, Any]:
+def readable(history: Mapping[str, Any]) -> dict[str, Any]:
     """Return a history as JSON can hold it: what was not measured is null instead of NaN."""
     return {
         stage: [{k: v if math.isfinite(v) else None for k, v in logs.items()} for logs in epochs]

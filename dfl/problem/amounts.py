@@ -1,16 +1,27 @@
 """Amounts of money: checked, and how far their sums may be off by rounding."""
 
 import math
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from dfl.errors import DTypeError, InvalidValueError
 
-__all__ = ["BUDGET_SLACK", "check_amounts", "check_floating", "is_finite", "rounding"]
+__all__ = [
+    "BUDGET_SLACK",
+    "check_amounts",
+    "check_floating",
+    "is_finite",
+    "rounding",
+    "total_if_sound",
+]
 
 BUDGET_SLACK = 1e-9
 """Relative excess over a budget that is taken for rounding: sums in another order differ."""
+
+
+_MANY = 1 << 20  # numbers from which on one read less is worth an import of numba
 
 
 def check_floating(name: str, tensor: Tensor) -> None:
@@ -34,6 +45,27 @@ def rounding(amount: float | Tensor, rows: int) -> float:
 def is_finite(tensor: Tensor, total: Tensor) -> bool:
     """Say whether a tensor is finite; its total says so unless the total alone overflows."""
     return bool(total.isfinite().all()) or bool(tensor.isfinite().all())
+
+
+def total_if_sound(revenue: Tensor, cost: Tensor) -> Tensor | None:
+    """Check many amounts on the CPU in one read, where numba is installed.
+
+    Args:
+        revenue: shape ``(N, M)``.
+        cost: of the same dtype and shape.
+
+    Returns:
+        Total cost of the first treatment, float64; None where something may be wrong, which
+        the other checks then tell, or where there is no such quick way.
+    """
+    many = revenue.numel() >= _MANY and revenue.shape == cost.shape
+    plain = all(one.device.type == "cpu" and one.is_contiguous() for one in (revenue, cost))
+    if not (many and plain and find_spec("numba")):
+        return None
+    from dfl.problem.one_read import all_sound
+
+    sound, first = all_sound(revenue.detach().numpy(), cost.detach().numpy())
+    return torch.tensor(first, dtype=torch.float64) if sound else None
 
 
 def check_amounts(name: str, tensor: Tensor) -> Tensor:

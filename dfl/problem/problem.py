@@ -8,7 +8,14 @@ from torch import Tensor
 
 from dfl.checks import check_number
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
-from dfl.problem.amounts import BUDGET_SLACK, check_amounts, check_floating, is_finite, rounding
+from dfl.problem.amounts import (
+    BUDGET_SLACK,
+    check_amounts,
+    check_floating,
+    is_finite,
+    rounding,
+    total_if_sound,
+)
 from dfl.problem.constraints import check_allowed, check_capacity, check_pinned
 from dfl.problem.observed_cost import ObservedCost
 
@@ -83,12 +90,9 @@ class AllocationProblem:
                 f"{self.revenue.dtype} on {self.revenue.device} and "
                 f"{self.cost.dtype} on {self.cost.device}."
             )
-        if not is_finite(self.revenue, self.revenue.detach().sum()):
-            raise InvalidValueError(
-                "revenue must be finite, got NaN or infinity; find the rows with "
-                "~revenue.isfinite().all(1)."
-            )
-        of_first = check_amounts("cost", self.cost)[0]
+        of_first = total_if_sound(self.revenue, self.cost)
+        if of_first is None:
+            of_first = self._check_values()
         _check_budgets(self.budgets, self.cost)
         if self.allowed is not None:
             check_allowed(self.allowed, self.revenue)
@@ -131,6 +135,15 @@ class AllocationProblem:
         every = torch.arange(self.treatments, device=self.pinned.device)
         left = (self.pinned[:, None] == every) | (self.pinned < 0)[:, None]
         return left if self.allowed is None else left & self.allowed
+
+    def _check_values(self) -> Tensor:
+        """Check all amounts; return the total cost of the first treatment."""
+        if not is_finite(self.revenue, self.revenue.detach().sum()):
+            raise InvalidValueError(
+                "revenue must be finite, got NaN or infinity; find the rows with "
+                "~revenue.isfinite().all(1)."
+            )
+        return check_amounts("cost", self.cost)[0]
 
     def _check_cheapest(self, of_first: Tensor) -> None:
         choices, cost, budgets = self.choices, self.cost.detach(), self.budgets

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["COMPARISON_PLOTS", "RUN_PLOTS", "Plot", "draw"]
+__all__ = ["COMPARISON_PLOTS", "RUN_PLOTS", "Plot", "draw", "legend", "name_of"]
 
 Plot: TypeAlias = Callable[[Axes, Mapping[str, Any]], None]
 
@@ -40,16 +40,16 @@ def draw(plot: Plot, results: Mapping[str, Any]) -> bytes:
     return target.getvalue()
 
 
-def _name(text: str) -> str:
-    """Return a name as a label: not too long, and behind a blank, which `_legend` takes away.
+def name_of(text: str) -> str:
+    """Return a name as a label: not too long, and behind a blank, which `legend` takes away.
 
     Matplotlib would leave labels out that begin with ``_``.
     """
     return f" {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
 
 
-def _legend(axes: Axes, **place: Any) -> None:
-    """Add a legend of everything that `_name` labels."""
+def legend(axes: Axes, **place: Any) -> None:
+    """Add a legend of everything that `name_of` labels."""
     for text in axes.legend(frameon=False, **place).get_texts():
         text.set_text(text.get_text()[1:])
 
@@ -62,26 +62,29 @@ def value_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.fill_between(
         budget, [p["low"] for p in curve], [p["high"] for p in curve], alpha=0.25, linewidth=0
     )
-    axes.plot(budget, [p["value"] for p in curve], label=f"{_name(metrics['name'])} (estimated)")
+    axes.plot(budget, [p["value"] for p in curve], label=f"{name_of(metrics['name'])} (estimated)")
     for key, label in (("constant_mix", "best constant mix"), ("random", "random")):
-        axes.plot(budget, [point[key] for point in curve], "-.", label=_name(label))
+        axes.plot(budget, [point[key] for point in curve], "-.", label=name_of(label))
     if "true" in curve[0]:
         true = [point["true"] for point in curve]
         for key, label in (("value", f"{metrics['name']} (true)"), ("oracle", "oracle (true)")):
             axes.plot(
-                [point["budget"] for point in true], [p[key] for p in true], ":", label=_name(label)
+                [point["budget"] for point in true],
+                [p[key] for p in true],
+                ":",
+                label=name_of(label),
             )
     for name, arm in metrics["arms"].items():
         axes.plot(arm["cost"], arm["revenue"], "o", color="grey", markersize=4)
         axes.annotate(
-            _name(name),
+            name_of(name),
             (arm["cost"], arm["revenue"]),
             (4, -10),
             textcoords="offset points",
             fontsize=8,
         )
     axes.set(xlabel="budget per head (currency)", ylabel="revenue per head (currency)")
-    _legend(axes, fontsize=9)
+    legend(axes, fontsize=9)
 
 
 def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -92,13 +95,13 @@ def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.stackplot(
         [point["budget"] for point in mix],
         shares,
-        labels=[_name(name) for name in names],
+        labels=[name_of(name) for name in names],
         alpha=0.85,
     )
     axes.set(
         xlabel="budget per head (currency)", ylabel="share of people", ylim=(0, 1), xmargin=0.0
     )
-    _legend(axes, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -119,11 +122,11 @@ def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
                     _finite(logs, key),
                     style,
                     color=f"C{index}",
-                    label=_name(f"{name}: {key}"),
+                    label=name_of(f"{name}: {key}"),
                 )
     axes.set(xlabel="epoch", ylabel="loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -136,11 +139,11 @@ def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
         place = [k + 0.6 * (index + 0.5) / len(names) - 0.3 for k in range(len(budgets))]
         low = [max(one["value"] - one.get("low", one["value"]), 0.0) for one in found]
         axes.errorbar(
-            place, [one["value"] for one in found], low, fmt="o", capsize=3, label=_name(name)
+            place, [one["value"] for one in found], low, fmt="o", capsize=3, label=name_of(name)
         )
     axes.set_xticks(range(len(budgets)), [budget["given"] for budget in budgets])
     axes.set(xlabel="budget", ylabel="revenue per head (currency)")
-    _legend(axes, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 RUN_PLOTS: Mapping[str, Plot] = {

@@ -1,15 +1,18 @@
 """Puts a report together from what a run folder holds; writing it is the folder's work."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from dfl.errors import DataError
 from dfl.report.html import page
 from dfl.report.plots import COMPARISON_PLOTS, RUN_PLOTS, Plot, draw
+from dfl.report.suite_numbers import SuiteNumbers
+from dfl.report.suite_plots import suite_plots
+from dfl.report.suite_tables import further_tables, main_tables, to_csv, to_markdown
 from dfl.report.tables import Table, comparison_tables, run_tables
 
-__all__ = ["Report", "comparison_report", "run_report"]
+__all__ = ["Report", "comparison_report", "run_report", "suite_report"]
 
 _MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -25,6 +28,8 @@ class Report:
         plots: caption to plot.
         results: what the plots show.
         config: resolved configuration as YAML.
+        further: tables that the page has and the terminal leaves out.
+        texts: name to content of further files.
     """
 
     title: str
@@ -32,6 +37,8 @@ class Report:
     plots: Mapping[str, Plot]
     results: Mapping[str, Any]
     config: str
+    further: Sequence[Table] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def files(self) -> dict[str, bytes]:
         """Draw the plots, and return path inside the run folder to content; the page is last.
@@ -44,10 +51,11 @@ class Report:
                 images[name] = draw(plot, self.results)
             except Exception as error:  # a picture must never cost the numbers
                 failed.append((name, f"{type(error).__name__}: {error}"))
-        tables = [*self.tables]
+        tables = [*self.tables, *self.further]
         if failed:
             tables.append(Table("Plots that could not be drawn", ("plot", "reason"), failed))
-        files = {f"plots/{name.replace(' ', '-')}.png": image for name, image in images.items()}
+        files = {name: text.encode() for name, text in self.texts.items()}
+        files |= {f"plots/{name.replace(' ', '-')}.png": image for name, image in images.items()}
         files["report.html"] = page(self.title, tables, images, self.config).encode()
         return files
 
@@ -88,3 +96,27 @@ def comparison_report(comparison: Mapping[str, Any], config: str) -> Report:
     except _MISSHAPEN as error:
         raise DataError(f"comparison.json does not hold a comparison ({error!r}).") from error
     return Report(title, tables, COMPARISON_PLOTS, results, config)
+
+
+def suite_report(
+    config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], config_text: str
+) -> Report:
+    """Return the report of a suite, of as much of it as is measured.
+
+    Args:
+        config: of the suite, plain data.
+        rows: one per data set, method and seed.
+        config_text: the configuration as YAML.
+
+    Raises:
+        DataError: if they are not those of a suite.
+    """
+    numbers = SuiteNumbers(config, rows)
+    try:
+        main, further = main_tables(numbers), further_tables(numbers)
+        texts = {"tables.md": to_markdown([*main, *further]), "tables.csv": to_csv(numbers)}
+        plots = suite_plots(numbers)
+    except _MISSHAPEN as error:
+        raise DataError(f"the rows are not those of a suite ({error!r}).") from error
+    title = f"Suite {config['name']}"
+    return Report(title, main, plots, {}, config_text, further, texts)

@@ -90,10 +90,7 @@ def _value_table(metrics: Mapping[str, Any]) -> Table:
         rows.append(row)
         if budget["mixed_with_cheapest"] > 0:
             mixed.append(f"{budget['given']}: {budget['mixed_with_cheapest']:.0%}")
-    note = (
-        "Revenue per head on the test rows; intervals are bootstrap. The first budget is the one "
-        "trained for."
-    )
+    note = "Revenue per head on the test rows; intervals are bootstrap."
     if mixed:
         note += (
             " No multiplier of this model meets the budget, so people were moved to the cheapest "

@@ -150,8 +150,10 @@ class OuterLearner:
         """Return what the outer networks say as they stand, without a gradient."""
         return self._problem.outer.reading(self._outer(self.optimiser.parameters, features))
 
-    def start_epoch(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int, parameters: Parameters) -> None:
         """Shuffle the upper level's rows, and forget the last epoch's step size and logs."""
+        if epoch >= self._problem.settings.warm_epochs:
+            self._problem.upper.start_epoch(parameters)
         self._epoch, self._seen = epoch, []
         self._ahead.measure_anew(stream(epoch, "power iteration"))  # the same for all
         self._batches = self._upper_batches()
@@ -190,11 +192,16 @@ class OuterLearner:
         if not self._seen:
             return {}
         logs = {key: sum(one[key] for one in self._seen) / len(self._seen) for key in self._seen[0]}
+        logs = {key: one for key, one in logs.items() if one == one}  # no solve, no residual
         reading = self.reading(next(self._upper_batches()).features)
-        return logs | {
-            "reading_mean": float(reading.mean()),
-            "reading_spread": float(reading.std()),
-        }
+        return (
+            logs
+            | self._problem.upper.logs()
+            | {
+                "reading_mean": float(reading.mean()),
+                "reading_spread": float(reading.std()),
+            }
+        )
 
     def _upper_steps(self) -> int:
         """Return how many upper steps the whole stage takes."""

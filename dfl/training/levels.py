@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final
 
 from torch import Tensor
 
@@ -12,27 +12,32 @@ from dfl.losses.prediction import (
     factual_loss,
     pseudo_label_loss,
 )
-from dfl.models import Parameters
-from dfl.training.loop import Companion, Stage
+from dfl.models import Logs, Parameters
+from dfl.training.loop import Companion, Level, Stage
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Rows, Training
 
 __all__ = [
+    "FactualLevel",
     "LowerLevel",
     "Reading",
     "UpperLevel",
     "distillation",
-    "factual_level",
     "row_factor",
+    "weighted_rows",
 ]
 
 Reading: TypeAlias = Callable[[Tensor], Any]
 """From standardised features ``(K, B, F)`` to what a lower loss reads: trust, weights, labels."""
 
-UpperLevel: TypeAlias = Callable[[Tensor, Batch], Tensor]
-"""From predicted outcomes ``(K, B, 2, M)`` and their rows to a loss ``(K,)``."""
+
+class UpperLevel(Level, Protocol):
+    """A loss of predicted outcomes on the upper level's rows."""
+
+    def __call__(self, outcomes: Tensor, batch: Batch, /) -> Tensor:
+        """Return the loss ``(K,)`` of outcomes ``(K, B, 2, M)`` of a batch of the level's rows."""
 
 
 @final
@@ -78,9 +83,20 @@ class LowerLevel:
         return stage.run(self.networks.initial(network, name))
 
 
-def factual_level(outcomes: Tensor, batch: Batch) -> Tensor:
-    """Return the factual loss of the targets: the upper level of methods that learn to debias."""
-    return factual_loss(outcomes, batch.treatment, batch.outcome)
+@final
+class FactualLevel:
+    """The factual loss of the targets: the upper level of methods that learn to debias."""
+
+    def start_epoch(self, parameters: Parameters) -> None:
+        """Prepare nothing."""
+
+    def __call__(self, outcomes: Tensor, batch: Batch, /) -> Tensor:
+        """Return the loss."""
+        return factual_loss(outcomes, batch.treatment, batch.outcome)
+
+    def logs(self) -> Logs:
+        """Return nothing."""
+        return {}
 
 
 def row_factor(phi: Tensor, treatment: Tensor) -> Tensor:
@@ -114,3 +130,21 @@ def distillation(
         return pseudo_label_loss(outcomes, batch.treatment, batch.outcome, labels, trust, gradient)
 
     return LowerLevel(networks, pool, loss)
+
+
+def weighted_rows(networks: Networks, rows: Rows) -> LowerLevel:
+    """Return prediction on logs whose rows count as much as another network says.
+
+    ``mean_i sum_o w_{i,o,t_i} (y_io - f_{i,o,t_i})^2`` over both outcomes ``o``; the reading is the
+    weight, ``(K, B, 2, M)``, of which the entry of the treatment received counts.
+
+    Args:
+        networks: the target networks.
+        rows: which rows they train on.
+    """
+
+    def loss(outcomes: Tensor, batch: Batch, weight: Tensor) -> Tensor:
+        error = (batch.outcome - at_treatment(outcomes, batch.treatment)).square()
+        return (at_treatment(weight, batch.treatment) * error).sum(dim=-1).mean(dim=-1)
+
+    return LowerLevel(networks, networks.pool(lambda one: one.rows(rows)), loss)

@@ -15,7 +15,17 @@ from dfl.training.optimiser import StackedAdam
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
 
-__all__ = ["Companion", "Stage", "below"]
+__all__ = ["Companion", "Level", "Stage", "below"]
+
+
+class Level(Protocol):
+    """A loss that prepares itself for each epoch."""
+
+    def start_epoch(self, parameters: Parameters) -> None:
+        """Prepare an epoch that starts from these parameters of the networks."""
+
+    def logs(self) -> Logs:
+        """Return averages over the epoch."""
 
 
 class Companion(Protocol):
@@ -23,8 +33,8 @@ class Companion(Protocol):
 
     optimiser: StackedAdam
 
-    def start_epoch(self, epoch: int) -> None:
-        """Prepare an epoch, counted from 0."""
+    def start_epoch(self, epoch: int, parameters: Parameters) -> None:
+        """Prepare an epoch, counted from 0, that starts from these parameters of the networks."""
 
     def before_step(self, step: int, parameters: Parameters, batch: Batch) -> None:
         """Learn, if it is time to, before the networks take step number ``step``."""
@@ -47,6 +57,7 @@ class Stage:
         criterion: ``parameters -> (K,)``, smaller is better, taken at the start and after
             each epoch; each network keeps its best. None, or a None from it, keeps the last.
         companion: learns beside the networks, or None.
+        level: part of the loss that is told of each epoch's start, or None.
     """
 
     name: str
@@ -56,6 +67,7 @@ class Stage:
     loss: Callable[[Parameters, Batch], Tensor]
     criterion: Callable[[Parameters], Tensor | None] | None = None
     companion: Companion | None = None
+    level: Level | None = None
     monitor: Monitor = field(default_factory=Monitor)
 
     def run(self, initial: Parameters) -> Parameters:
@@ -69,6 +81,7 @@ class Stage:
             initial,
             learning_rate=self.training.learning_rate,
             weight_decay=self.networks.weight_decay,
+            averaged_steps=self.training.averaging * self.training.epochs * self._steps(),
         )
         best = _Best(optimiser.frozen(), self.networks.size)
         done = self._restore(optimiser, best)
@@ -86,12 +99,22 @@ class Stage:
         return best.parameters
 
     def _score(self, optimiser: StackedAdam) -> Tensor | None:
-        return None if self.criterion is None else self.criterion(optimiser.parameters)
+        return None if self.criterion is None else self.criterion(optimiser.frozen())
+
+    def _steps(self) -> int:
+        """Return the number of steps of an epoch."""
+        return self.pool.steps(
+            self.networks.plan.dataset,
+            batch_size=self.training.batch_size,
+            min_steps=self.training.min_steps_per_epoch,
+        )
 
     def _epoch(self, epoch: int, optimiser: StackedAdam) -> Logs:
         generators = self.networks.generators(self.name, epoch)
         if self.companion is not None:
-            self.companion.start_epoch(epoch)
+            self.companion.start_epoch(epoch, optimiser.parameters)
+        if self.level is not None:
+            self.level.start_epoch(optimiser.parameters)
         total, steps = self.networks.weight_decay.new_zeros(self.networks.size), 0
         batches = self.pool.epoch(
             self.networks.plan.dataset,
@@ -99,7 +122,10 @@ class Stage:
             batch_size=self.training.batch_size,
             min_steps=self.training.min_steps_per_epoch,
         )
+        share_of_epoch = 1 / self._steps()
         for step, batch in enumerate(batches):
+            done = (epoch + step * share_of_epoch) / self.training.epochs
+            optimiser.scale_rate(self.training.rate_after(done))
             if self.companion is not None:
                 self.companion.before_step(step, optimiser.parameters, batch)
             loss = self.loss(optimiser.parameters, batch)
@@ -112,7 +138,9 @@ class Stage:
                 "the outcomes for extreme values."
             )
         logs = {"loss": float(total.mean() / steps)}
-        return logs if self.companion is None else logs | self.companion.logs()
+        for one in (self.companion, self.level):
+            logs |= {} if one is None else one.logs()
+        return logs
 
     def _tensors(self, optimiser: StackedAdam, best: "_Best") -> dict[str, Tensor]:
         tensors = {f"networks/{key}": value for key, value in optimiser.state().items()}

@@ -80,7 +80,7 @@ class Networks:
     @property
     def features(self) -> int:
         """Number of features F."""
-        return self.scalings[0].feature_mean.shape[0]
+        return self.scalings[0].width
 
     @property
     def treatments(self) -> int:

@@ -1,11 +1,12 @@
 """What every method is given: training sets, and the settings of training."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
 import torch
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_choice, check_count, check_number
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError, ShapeError
 from dfl.seeds import stream
@@ -25,10 +26,17 @@ class Training:
         epochs: passes over the training rows, >= 1.
         batch_size: rows per step, >= 1.
         min_steps: steps in all at least, >= 1; a small set is passed over more often.
-        learning_rate: step of Adam, > 0.
+        learning_rate: step of Adam at the start, > 0.
+        schedule: ``"cosine"``: the step falls to 0 along half a cosine over the stage's steps;
+            ``"constant"``: it stays.
+        averaging: what is judged and kept is an exponential average of the weights over about
+            this share of the stage's steps, in [0, 1); 0: the weights themselves.
         weight_decay: decoupled weight decay (the AdamW form, each step shrinks weights by
             ``learning_rate * weight_decay``), >= 0. Of several candidates the one with the
             smallest validation error is taken.
+        ranks: networks are also given each feature's rank among the training rows, and whether it
+            is off its most frequent value; pays where one value holds many rows, or tails are
+            long.
         members: networks in the ensemble, >= 1; they differ in initial weights and in the
             order of rows, and predict their mean.
 
@@ -39,8 +47,11 @@ class Training:
     epochs: int = 10
     batch_size: int = 1024
     min_steps: int = 500
-    learning_rate: float = 1e-3
-    weight_decay: tuple[float, ...] = (0.3, 1.0, 3.0)
+    learning_rate: float = 4e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    averaging: float = 0.1
+    weight_decay: tuple[float, ...] = (0.15, 0.5, 1.5)
+    ranks: bool = False
     members: int = 5
 
     def __post_init__(self) -> None:
@@ -48,6 +59,8 @@ class Training:
         for name in ("epochs", "batch_size", "min_steps", "members"):
             check_count(name, getattr(self, name), at_least=1)
         check_number("learning_rate", self.learning_rate, above=0)
+        check_choice("schedule", self.schedule, ("cosine", "constant"))
+        check_number("averaging", self.averaging, at_least=0, below=1)
         check_count("number of weight_decay values", len(self.weight_decay), at_least=1)
         for decay in self.weight_decay:
             check_number("weight_decay", decay, at_least=0)
@@ -56,6 +69,14 @@ class Training:
     def min_steps_per_epoch(self) -> int:
         """``min_steps`` spread over the epochs, rounded up."""
         return -(-self.min_steps // self.epochs)
+
+    def rate_after(self, done: float) -> float:
+        """Return what the learning rate is multiplied by once a share of the steps is done.
+
+        Source:
+            Loshchilov and Hutter (2017), arXiv:1608.03983, equation 5, without restarts.
+        """
+        return 1.0 if self.schedule == "constant" else (1 + math.cos(math.pi * done)) / 2
 
 
 @final

@@ -106,3 +106,41 @@ def test_files_and_folders_that_are_none(dfl: Dfl, shop: Path, tmp_path: Path) -
     pd.DataFrame({"age": [1.0]}).to_parquet(tmp_path / "c.parquet")
     missing = dfl("allocate", shop / "run", tmp_path / "c.parquet", *budget)
     assert (missing.code, "must have the columns ['city']" in missing.text) == (2, True)
+
+
+def test_a_folder_is_written_in_blocks(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
+    output = tmp_path / "allocation"
+    done = dfl(
+        *("allocate", shop / "run", shop / "*.parquet", "-o", output),
+        *("--budget-per-head", 1.25, "--keep", "customer"),
+    )
+    assert done.code == 0, done.text
+    assert "Budget 1000, predicted cost 1000" in done.text
+    assert "On the run's held-out rows an allocation at 1.25 per head earned" in done.text
+    table = pd.read_parquet(output)
+    assert list(table["customer"]) == list(range(800))
+    assert (table["treatment"] == 1).sum() == 200
+
+
+def test_columns_of_scores_need_no_run(dfl: Dfl, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.parquet"
+    pd.DataFrame({"r0": [0.0, 0], "r1": [2.0, 3], "c0": [0.0, 0], "c1": [1.0, 1]}).to_parquet(
+        scores
+    )
+    output = tmp_path / "out"
+    asked = ("allocate", "-", scores, "--budget-total", 1, "--revenue", "r0,r1")
+    done = dfl(*asked, "--cost", "c0", "--cost", "c1", "-o", output)
+    assert done.code == 0, done.text
+    assert list(pd.read_parquet(output)["treatment"]) == [0, 1]
+    assert "measured no such allocation" in done.text
+    for wrong, message in (
+        (
+            (*asked, "--cost", "c0,c1", "-o", tmp_path / "o.parquet"),
+            "give a name without an ending",
+        ),
+        ((*asked, "--cost", "c0", "-o", tmp_path / "o"), "for each treatment, got 2 and 1"),
+        (("allocate", "-", scores, "--budget-total", 1, "-o", output), "scores come from a run"),
+        (("allocate", tmp_path, *asked[2:], "-o", output), "and columns"),
+    ):
+        done = dfl(*wrong)
+        assert (done.code, message in done.text.replace("\n", " ")) == (2, True), done.text

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from dfl.abtest import ESTIMATORS
+from dfl.config import suite_names, suite_summary
 from dfl.data import DATASETS
 from dfl.hypergrad import HYPERGRADIENTS
 from dfl.layers import LAYERS
@@ -32,6 +33,15 @@ def test_every_name_is_listed_with_what_it_is(dfl: Dfl, family: str) -> None:
     for name in registry.names():
         assert name in done.text
         assert (registry.load(name).__doc__ or "").split(".")[0].split()[0] in done.text
+
+
+def test_suites_are_listed_with_what_they_are(dfl: Dfl) -> None:
+    done = dfl("list", "suites")
+    assert done.code == 0, done.text
+    for name in suite_names():
+        assert name in done.text
+        assert suite_summary(name)[:40] in done.text
+        assert name in dfl("list").text
 
 
 def test_a_name_that_needs_a_package_says_which(dfl: Dfl, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,3 +45,13 @@ def test_a_run_and_an_allocation_of_every_row(
     table = pd.read_parquet(output)
     assert list(table["row"]) == list(range(len(pd.read_parquet(file))))
     assert table["treatment"].between(0, arms - 1).all()
+
+
+def test_a_run_on_the_experiment_of_a_package(dfl: Dfl, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(to_yaml(tiny_config("tsm-sl") | {"data": "thornton-hiv"}))
+    done = dfl("run", tmp_path / "c.yaml", "-o", tmp_path / "run")
+    assert done.code == 0, done.text
+    metrics = RunFolder.open(tmp_path / "run").read_json("metrics.json")
+    assert len(metrics["arms"]) == 5
+    for budget in metrics["budgets"]:
+        assert 0.3 < budget["eom"]["low"] < budget["eom"]["value"] < budget["eom"]["high"] < 1.05

@@ -21,3 +21,8 @@ def test_a_run_that_did_not_finish(dfl: Dfl, tmp_path: Path) -> None:
     done = dfl("report", tmp_path / "run")
     assert done.code == 2
     assert "metrics.json is missing: the run did not finish" in done.text
+
+
+def test_a_reference_is_for_suites(dfl: Dfl, shop: Path) -> None:
+    done = dfl("report", shop / "run", "--reference", "tsm-sl")
+    assert (done.code, "--reference is for suites" in done.text) == (2, True)

@@ -54,13 +54,11 @@ def test_sections_go_to_whoever_asks_for_their_kind_however_deep() -> None:
         layer={"name": "softmax", "softness": {"temperature": 0.7}},
         hypergrad="conjugate-gradient",
         training={"members": 2},
-        budgets={"per_head": 1.5},
     )
     assert method.loss.estimator == "horvitz-thompson"
     assert method.loss.layer.softness.temperature == 0.7
     assert type(method.hypergrad).__name__ == "ConjugateGradient"
     assert method.training.members == 2
-    assert method.budgets == (Budget(per_head=1.5),)
 
 
 def test_a_section_goes_to_the_outermost_option_on_a_path() -> None:
@@ -149,7 +147,7 @@ def test_solvers_inside_layers() -> None:
         ("dfcl", {"training": {"epochs": 0}}, "method.training: epochs must be >= 1, got 0"),
         ({"name": "dfcl", "budgets": {"share": 0.3}}, {}, "method.budgets must be a list"),
         ({"name": "dfcl", "budgets": []}, {}, "number of budgets must be >= 1, got 0"),
-        ("dfcl", {"budgets": {"share": 2}}, r"budgets\[0\]: budget share must be in \[0, 1\]"),
+        ({"name": "dfcl", "budgets": [{"share": 2}]}, {}, r"share must be in \[0, 1\]"),
     ],
 )
 def test_mistakes_name_their_place(method: object, sections: Any, message: str) -> None:
@@ -213,7 +211,7 @@ def test_every_loss_is_described_by_its_own_name_and_built_again(name: str) -> N
     spec: Any = describe(method, METHOD, "method")
     assert spec["loss"]["name"] == name
     assert describe(build(spec), METHOD, "method") == spec
-    sections: dict[Section, object] = {"budgets": {"share": 0.3}}
+    sections: dict[Section, object] = {}
     short = describe(method, METHOD, "method", sections=sections)
     assert describe(build(short, **sections), METHOD, "method") == spec
 
@@ -276,7 +274,7 @@ def test_a_description_builds_an_equal_part() -> None:
 
 
 def test_a_description_spells_out_every_option() -> None:
-    spec: Any = describe(Dfcl(), METHOD, "method")
+    spec: Any = describe(Dfcl(budgets=(Budget(share=0.3),)), METHOD, "method")
     assert spec["loss"]["layer"]["price"]["solver"] == {
         "name": "dual-bisection",
         "on_infeasible": "least-spend",
@@ -285,20 +283,22 @@ def test_a_description_spells_out_every_option() -> None:
 
 
 def test_a_description_lifts_what_sections_would_hand_back() -> None:
-    sections: dict[Section, object] = {"budgets": {"share": 0.3}}
+    sections: dict[Section, object] = {}
     method = build("bi-dfcl", layer={"name": "softmax", "softness": {"temperature": 2.0}})
     spec = describe(method, METHOD, "method", sections=sections)
-    assert {"loss", "hypergrad", "network", "training", "budgets"}.isdisjoint(spec)
+    assert {"loss", "hypergrad", "network", "training"}.isdisjoint(spec)
     assert spec["upper"] == describe(method.upper, PartType(BilevelSettings), "upper")
     again = build(spec, **sections)
     assert describe(again, METHOD, "method") == describe(method, METHOD, "method")
 
 
 def test_what_a_section_cannot_hand_back_stays_in_the_part() -> None:
-    sections: dict[Section, object] = {"budgets": {"share": 0.3}}
-    spec = describe(build("dfcl", budgets={"share": 0.5}), METHOD, "method", sections=sections)
-    assert spec["budgets"] == [{"share": 0.5}]
-    assert sections["budgets"] == {"share": 0.3}
+    sections: dict[Section, object] = {"training": {"members": 3}}
+    spec: Any = describe(
+        build("dfcl", training={"members": 2}), METHOD, "method", sections=sections
+    )
+    assert spec["training"]["members"] == 2
+    assert sections["training"] == {"members": 3}
 
 
 def test_a_part_must_keep_its_options() -> None:

@@ -10,6 +10,7 @@ from dfl.errors import ConfigError, DataNotFoundError
 from dfl.losses import LOSSES
 from dfl.methods import METHODS
 from dfl.solvers import DualBisection, GreedyDual
+from dfl.training.decision_level import BUDGETS
 from tests.pipeline.tiny import tiny_config, tiny_study
 
 
@@ -43,10 +44,12 @@ def test_what_is_not_said_is_filled_in() -> None:
     assert study.budgets[0] == Budget(share=0.3)
 
 
-def test_the_first_budget_is_the_one_trained_for() -> None:
-    study = read_study({"method": "dfcl", "budgets": [{"per_head": 2}, {"share": 0.5}]})
-    assert study.method.budgets == (Budget(per_head=2.0),)  # type: ignore[attr-defined]
-    assert study.budgets == (Budget(per_head=2.0), Budget(share=0.5))
+def test_a_method_trains_for_its_own_budgets_wherever_it_is_evaluated() -> None:
+    given = {"method": "dfcl", "budgets": [{"per_head": 2}, {"share": 0.5}]}
+    assert read_study(given).budgets == (Budget(per_head=2.0), Budget(share=0.5))
+    assert read_study(given).method.budgets == BUDGETS  # type: ignore[attr-defined]
+    given["method"] = {"name": "dfcl", "budgets": [{"per_head": 3}]}
+    assert read_study(given).method.budgets == (Budget(per_head=3.0),)  # type: ignore[attr-defined]
 
 
 def test_a_method_that_trains_for_no_budget_is_still_evaluated_at_them() -> None:
@@ -56,7 +59,6 @@ def test_a_method_that_trains_for_no_budget_is_still_evaluated_at_them() -> None
 def test_sections_say_where_they_went() -> None:
     taken = read_study(load_config("bi-dfcl")).taken
     assert taken["layer"] == ("method.loss.layer",)
-    assert taken["budgets"] == ("method.budgets",)
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,13 @@ from dfl.losses.estimators.policy_value import VALUE_ESTIMATORS
 
 # Losses with second derivatives, the gradient of others stands in for a derivative.
 SMOOTH = {
+    "adjacent-hinge": False,
+    "cost-sensitive": True,
     "dual-policy": True,
     "dual-finite-difference": False,
     "fenchel-young": True,
     "improved-finite-difference": False,
+    "lagrangian-decomposition": False,
     "marginal-utility": True,
     "maximum-entropy": True,
     "primal-finite-difference": False,

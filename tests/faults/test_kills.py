@@ -10,9 +10,20 @@ import pytest
 
 from dfl.config import Comparison
 from dfl.errors import RunFolderError, WriteError
-from dfl.pipeline import RunFolder, Silent, compare, resume, resume_comparison, run
+from dfl.pipeline import (
+    RunFolder,
+    Silent,
+    compare,
+    holds_suite,
+    resume,
+    resume_comparison,
+    resume_suite,
+    run,
+    run_suite,
+)
 from tests.faults.injected import KilledError, counting, full_disk, killed
 from tests.pipeline.tiny import tiny_study, write_shop
+from tests.pipeline.tiny_suite import numbers, tiny_suite
 
 Start = Callable[[Path], RunFolder]
 
@@ -123,3 +134,25 @@ def test_a_process_that_dies_again_while_it_goes_on(
                 go_on(start, again, path)
             assert go_on(start, again, path).finished
             assert contents(path) == whole, (first, second)
+
+
+@pytest.mark.parametrize("how_many", [5, pytest.param(None, marks=ALL)])
+@pytest.mark.parametrize("fault", [killed, full_disk])
+def test_a_suite_loses_the_training_it_was_at_and_no_more(
+    how_many: int | None, fault: Callable[[Path, int], Any], tmp_path: Path
+) -> None:
+    suite = tiny_suite(only=["coupon"], keep_predictions=True)
+    with counting(tmp_path / "whole") as seen:
+        whole = run_suite(suite, tmp_path / "whole", Silent())
+    assert seen.seen > 20
+    for at in points(seen.seen, how_many):
+        path = tmp_path / f"at-{at}"
+        with suppress(KilledError, WriteError), fault(path, at):
+            run_suite(suite, path, Silent())
+        if holds_suite(path):
+            again = resume_suite(path, Silent())
+        else:
+            again = run_suite(suite, path, Silent())
+        assert numbers(again.rows) == numbers(whole.rows), at
+        kept = [contents(folder / "predictions") for folder in (path, tmp_path / "whole")]
+        assert kept[0] == kept[1], at

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from dfl.hypergrad import HYPERGRADIENTS
-from dfl.methods import (
-    BiDfcl,
-    BilevelSettings,
-)
+from dfl.errors import InvalidValueError
+from dfl.hypergrad import HYPERGRADIENTS, Unrolled
+from dfl.losses import PrimalPolicy
+from dfl.methods import METHODS, BiDfcl, BilevelSettings
 from dfl.models import MLP
 from tests.methods.toy import SMALL, logs, training_set
 
@@ -64,3 +63,26 @@ def test_without_refit_the_target_of_the_search_serves() -> None:
     one, method = training_set(0), BiDfcl(network=MLP((8,)), training=SMALL, upper=BRIDGE)
     assert "refit-target" not in replace(method, refit=False).fit_many([one])[0].history
     assert "refit-target" in method.fit_many([one])[0].history
+
+
+def test_an_ablation_weighs_rows_and_has_no_teacher() -> None:
+    bridge = replace(BRIDGE, reach=2.0, warm_epochs=0)
+    method = BiDfcl(network=MLP((8,)), training=SMALL, upper=bridge, labels="none")
+    history = method.fit_many([training_set(0)])[0].history
+    assert {"target", "refit-target"} <= history.keys()
+    assert not {"teacher", "refit-teacher"} & history.keys()
+    weight = [epoch["reading_mean"] for epoch in history["target"]]
+    assert max(weight) - min(weight) > 0.001
+    robust = replace(method, loss=PrimalPolicy(estimator="doubly-robust"))
+    assert "teacher" in robust.fit_many([training_set(0)])[0].history
+
+
+def test_the_rows_of_the_ablation_are_names() -> None:
+    weighted, explicit = METHODS.make("bi-dfcl-weighted"), METHODS.make("bi-dfcl-explicit")
+    assert isinstance(weighted, BiDfcl)
+    assert isinstance(explicit, BiDfcl)
+    assert (weighted.labels, explicit.labels) == ("none", "teacher")
+    assert isinstance(weighted.hypergrad, Unrolled)
+    assert isinstance(explicit.hypergrad, Unrolled)
+    with pytest.raises(InvalidValueError, match="labels must be one of"):
+        BiDfcl(labels="guessed")  # type: ignore[arg-type]

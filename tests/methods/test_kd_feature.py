@@ -41,6 +41,7 @@ def test_the_loss_is_the_one_of_the_docstring() -> None:
 
 def test_a_strong_pull_brings_the_student_to_its_teacher() -> None:
     training = replace(SMALL, epochs=2, members=1, min_steps=80, learning_rate=2e-2)
+    training = replace(training, averaging=0.0, schedule="constant", weight_decay=(1.0,))
     losses = []
     for gamma in (0.0, 100.0):
         model = KdFeature(gamma=gamma, network=MLP((8,)), training=training).fit(rct=RCT, obs=OBS)

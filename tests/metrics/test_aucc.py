@@ -6,10 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfl.data.uplift_data import UpliftData
+from dfl.data import CriteoLikeSimulator
+from dfl.data.uplift_data import PotentialOutcomes, UpliftData
 from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
-from dfl.metrics.aucc import aucc, cost_curve
+from dfl.metrics.aucc import aucc, cost_curve, true_aucc
 from dfl.metrics.qini import qini
+from dfl.metrics.roi_score import roi_score
 from dfl.stats.bootstrap import Bootstrap
 
 
@@ -206,3 +208,48 @@ def test_bad_input(simulate) -> None:
         aucc(simulate(60, 3), score)
     with pytest.raises(ShapeError, match=r"score must be \(60,\), one per row, got \(59,\)"):
         aucc(data, score[1:])
+
+
+def effects(revenue: list[float], cost: list[float]) -> PotentialOutcomes:
+    """People whose treatment adds this much."""
+    adds = (torch.tensor(one, dtype=torch.float64) for one in (revenue, cost))
+    return PotentialOutcomes(*(torch.stack([torch.ones(len(x)) * 2, 2 + x], dim=1) for x in adds))
+
+
+def test_the_true_area_by_hand() -> None:
+    truth = effects([3, 0, 2, 1], [1, 1, 1, 1])
+    best, worst = torch.tensor([4.0, 1, 3, 2]), torch.tensor([1.0, 4, 2, 3])
+    assert true_aucc(truth, best, quantiles=4) == pytest.approx((3 + 5 + 6 + 6) / (6 * 5))
+    assert true_aucc(truth, worst, quantiles=4) == pytest.approx((0 + 1 + 3 + 6) / (6 * 5))
+    assert true_aucc(truth, torch.zeros(4), quantiles=4) == pytest.approx(0.5)
+
+
+def test_the_true_area_is_what_the_observed_one_estimates() -> None:
+    generator = torch.Generator().manual_seed(0)
+    data = CriteoLikeSimulator(noise=0.1).draw(60_000, generator=generator)
+    assert data.truth is not None
+    score = roi_score(data.truth.revenue, data.truth.cost)
+    true, seen = true_aucc(data.truth, score), aucc(data, score, bootstrap=Bootstrap(draws=30))
+    assert abs(true - seen.value) < 4 * seen.standard_error < 0.2
+    assert true_aucc(data.truth, data.features[:, 0]) < true
+
+
+@pytest.mark.parametrize(
+    ("score", "arms", "error", "message"),
+    [
+        (torch.zeros(3), 2, ShapeError, r"score must be \(4,\), one per person, got \(3,\)"),
+        (torch.tensor([0.0, 1, 2, float("nan")]), 2, InvalidValueError, "score must be finite"),
+        (torch.zeros(4), 3, UnsupportedProblemError, "AUCC compares two treatments, got 3"),
+    ],
+)
+def test_bad_input_of_the_true_area(
+    score: torch.Tensor, arms: int, error: type[Exception], message: str
+) -> None:
+    truth = PotentialOutcomes(torch.ones(4, arms), torch.ones(4, arms))
+    with pytest.raises(error, match=message):
+        true_aucc(truth, score)
+
+
+def test_no_true_area_without_effects() -> None:
+    with pytest.raises(InvalidValueError, match="AUCC is undefined"):
+        true_aucc(effects([0, 0], [1, 1]), torch.tensor([1.0, 2.0]))

@@ -3,6 +3,7 @@
 import torch
 from torch.testing import assert_close
 
+from dfl.data.uplift_data import UpliftData
 from dfl.models import Scaling
 from tests.methods.toy import logs
 
@@ -46,3 +47,34 @@ def test_stacked_scalings_serve_each_network_its_own() -> None:
     for k, scaling in enumerate((first, second)):
         assert_close(revenue[k], scaling.currency(outcomes[k])[0])
         assert_close(cost[k], scaling.currency(outcomes[k])[1])
+
+
+def with_ranks(column: list[float]) -> tuple[Scaling, UpliftData]:
+    rows = logs(len(column))
+    rows.features[:, 0] = torch.tensor(column)
+    return Scaling.fit(rows, ranks=True), rows
+
+
+def test_ranks_count_the_rows_below_and_half_of_the_equal() -> None:
+    column = [0.0] * 300 + [float(value) for value in range(1, 101)]
+    scaling, rows = with_ranks(column)
+    found = scaling.standardise(rows.features)
+    assert found.shape == (400, scaling.width) == (400, 12)
+    ordered = torch.tensor(column)
+    below = (ordered[None, :] < ordered[:, None]).double().mean(dim=1)
+    equal = (ordered[None, :] == ordered[:, None]).double().mean(dim=1)
+    assert_close(found[:, 4].double(), 2 * (below + equal / 2) - 1, atol=0.02, rtol=0)
+    assert_close(found[:, 8], 2 * (ordered != 0).float() - 1)
+    assert_close(found[:, :4], Scaling.fit(rows).standardise(rows.features))
+
+
+def test_ranks_end_at_the_ends_of_the_training_rows() -> None:
+    scaling, rows = with_ranks([float(value) for value in range(300)])
+    far = rows.features[:2].clone()
+    far[:, 0] = torch.tensor([-1e30, 1e30])
+    assert_close(scaling.standardise(far)[:, 4], torch.tensor([-1.0, 1.0]))
+
+
+def test_a_value_that_few_rows_share_is_no_mode() -> None:
+    scaling, _ = with_ranks([float(value) for value in range(300)])
+    assert bool(scaling.mode.isnan().all())

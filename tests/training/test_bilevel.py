@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.losses.prediction import factual_loss
 from dfl.models import MLP, Scaling
 from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
-from dfl.training.levels import LowerLevel
+from dfl.training.levels import FactualLevel, LowerLevel
 from dfl.training.monitor import Monitor
 from dfl.training.networks import NetworkPlan, Networks
 from dfl.training.rows import Batch
@@ -33,7 +32,7 @@ def problem(labels: Tensor, monitor: Monitor) -> tuple[Bilevel, Networks]:
 
     return Bilevel(
         lower=LowerLevel(networks, pool, loss),
-        upper=lambda found, rows: factual_loss(found, rows.treatment, rows.outcome),
+        upper=FactualLevel(),
         rows=pool,
         outer=Outer(channels=2, reading=lambda phi: phi, bias=0.0, flat=True),
         hypergrad=default_hypergradient(),

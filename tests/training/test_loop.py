@@ -92,6 +92,7 @@ def test_weight_decay_is_chosen_on_validation_error() -> None:
 def test_each_network_keeps_its_best_epoch() -> None:
     """Steps that overshoot make some epochs worse than ones before; they are not kept."""
     training = replace(SMALL, epochs=12, learning_rate=0.1, members=1)
+    training = replace(training, schedule="constant", averaging=0.0)
     one = training_set(0)
     model = METHODS["tsm-sl"](training).fit_many([one])[0]
     errors = [epoch["validation"] for epoch in model.history["target"]]

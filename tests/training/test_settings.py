@@ -39,6 +39,8 @@ def test_training_sets_are_checked() -> None:
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
         ({"members": 0}, "members must be >= 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0"),
+        ({"schedule": "steps"}, "schedule must be one of 'cosine', 'constant', got 'steps'"),
+        ({"averaging": 1.0}, r"averaging must be in \[0, 1\), got 1"),
         ({"weight_decay": ()}, "number of weight_decay values must be >= 1, got 0"),
         ({"weight_decay": (-1.0,)}, "weight_decay must be >= 0"),
     ],
@@ -57,6 +59,8 @@ def test_settings_out_of_range_are_refused(options: dict[str, float], message: s
         (lambda: Dfcl(decision_epochs=0), "decision_epochs must be >= 1, got 0"),
         (lambda: BiDfcl(budgets=()), "number of budgets must be >= 1, got 0"),
         (lambda: BiDfcl(held_out=1.0), r"held_out must be in \(0, 1\), got 1"),
+        (lambda: Dfcl(price="day"), "price must be one of 'rows', 'batch', got 'day'"),
+        (lambda: BiDfcl(price="day"), "price must be one of 'rows', 'batch', got 'day'"),
         (lambda: BilevelSettings(reach=0), "reach must be > 0, got 0"),
         (lambda: BilevelSettings(every=0), "every must be >= 1, got 0"),
         (lambda: BilevelSettings(steps=-1), "steps must be >= 0, got -1"),
@@ -90,3 +94,9 @@ def test_a_treatment_of_one_person_cannot_be_in_both_halves() -> None:
     keep[(rows.treatment == 2).nonzero()[0, 0]] = True
     with pytest.raises(DataError, match="treatment 2 has rows of one person or group only"):
         hold_out(TrainingSet(rct=rows.subset(keep)), 0.5)
+
+
+def test_the_rate_falls_along_half_a_cosine_or_not_at_all() -> None:
+    falling = [Training().rate_after(done) for done in (0.0, 1 / 3, 0.5, 1.0)]
+    assert falling == pytest.approx([1.0, 0.75, 0.5, 0.0])
+    assert Training(schedule="constant").rate_after(0.7) == 1

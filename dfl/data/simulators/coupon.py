@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeAlias, final, get_args
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice, check_number
+from dfl.checks import check_choice, check_count, check_number
 from dfl.data.simulators.simulator import AbstractSimulator, Assign, Draws
 
 __all__ = ["CouponSimulator", "HiddenKind"]
@@ -23,7 +23,8 @@ _LIFT_CHANCE = 0.30  # most weekly purchases that a coupon can add
 _HIDDEN_EFFECT = 0.45  # (0.12 + 0.30) * (1 + 0.45 * sqrt(3)) < 1 keeps chances valid
 _HIDDEN_AMOUNT = 4.0  # currency per unit of mood; mean spend without a coupon is about 5
 _DOSE_FREE = (0.9, -1.1, 1.2, -1.3, 0.3)  # sums to 0 and does not follow the discounts
-_BASKET_SPREAD = 0.4  # log standard deviation of one basket around the person's own
+_FEATURES = 20  # that are always there
+_OFTEN = (0.5, 0.3, 0.6, 0.2)  # how often the four features of 0 and 1 are 1
 
 
 @final
@@ -54,6 +55,15 @@ class CouponSimulator(AbstractSimulator):
             the mood along a pattern over the coupons that has nothing to do with their depth.
         hidden_region: share of the people whom the hidden mood concerns, in (0, 1]: those of
             largest ``x8``. Everywhere else logs tell the truth.
+        ordered: whether a deeper discount does more. False: each is to the taste of other
+            people, ``p_j(x) = base(x) + lift(x) sigmoid(1.5 taste_j(x))``, dear or not.
+        alike: whether everybody responds as the average features do; nothing but the best
+            constant mix can then be learned. The old policy still tells people apart.
+        handling: currency that every purchase costs the shop, >= 0; where it is above the
+            basket, revenue is negative. Mean baskets lie around 30.
+        basket_spread: standard deviation of the logarithm of one basket around the person's
+            mean, > 0. At 2 the largest of 10,000 baskets is some 200 times the mean.
+        idle_features: further features, standard normal, that do nothing, >= 0.
 
     Raises:
         InvalidValueError: if an option is out of its range.
@@ -61,8 +71,12 @@ class CouponSimulator(AbstractSimulator):
 
     hidden_kind: HiddenKind = "multiplicative"
     hidden_region: float = 1.0
+    ordered: bool = True
+    alike: bool = False
+    handling: float = 0.0
+    basket_spread: float = 0.4
+    idle_features: int = 0
 
-    feature_names: ClassVar[tuple[str, ...]] = tuple(f"x{column}" for column in range(20))
     treatment_names: ClassVar[tuple[str, ...]] = ("none", "5%", "10%", "15%", "20%")
 
     def __post_init__(self) -> None:
@@ -70,38 +84,56 @@ class CouponSimulator(AbstractSimulator):
         AbstractSimulator.__post_init__(self)
         check_choice("hidden_kind", self.hidden_kind, get_args(HiddenKind))
         check_number("hidden_region", self.hidden_region, above=0, at_most=1)
+        check_number("handling", self.handling, at_least=0)
+        check_number("basket_spread", self.basket_spread, above=0)
+        check_count("idle_features", self.idle_features, at_least=0)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """``x0`` to ``x19``, then the idle ones."""
+        return tuple(f"x{column}" for column in range(_FEATURES + self.idle_features))
 
     def _draw(self, rows: int, generator: torch.Generator, assign: Assign) -> Draws:
-        features = _features(rows, generator)
-        person = _Person.of(features)
+        features = _features(rows, generator, self.idle_features)
+        looks = _Person.of(features)  # to the old policy
+        driving = _average(features) if self.alike else features
+        person = _Person.of(driving)
         discount = torch.tensor(_DISCOUNTS)
-        chance = person.base + person.lift * -torch.expm1(-person.speed * discount[:, None])
+        chance = person.base + person.lift * self._response(driving, person.speed)
         hidden = (torch.rand(rows, generator=generator) * 2 - 1) * math.sqrt(3)
         concerned = self.hidden_confounding * self._concerned(features)
-        treatment, propensity = assign(self._old_policy(features, person, concerned * hidden))
+        treatment, propensity = assign(self._old_policy(features, looks, concerned * hidden))
 
         additive = self.hidden_kind == "additive"
         amount = _HIDDEN_AMOUNT * concerned if additive else torch.zeros(rows)
         mood = 1 + _HIDDEN_EFFECT * hidden * (0 if additive else concerned)
         weekly = chance.gather(0, treatment[None]).squeeze(0) * mood
         orders = (torch.rand((_WEEKS, rows), generator=generator) < weekly).sum(dim=0)
-        spread = torch.randn(rows, generator=generator).mul_(_BASKET_SPREAD)
-        spend = orders * person.basket * (spread - _BASKET_SPREAD**2 / 2).exp()
+        spread = torch.randn(rows, generator=generator).mul_(self.basket_spread)
+        spend = orders * person.basket * (spread - self.basket_spread**2 / 2).exp()
         redeemed = torch.rand(rows, generator=generator) < person.redemption
         cost = discount[treatment] * spend * redeemed
 
         expected = _WEEKS * person.basket * weekly
         by_arm = _WEEKS * person.basket * chance
+        margin = 1 - self.handling / person.basket  # what is left of one unit of spend
         extra = amount * (hidden + math.sqrt(3))
         return Draws(
             features=features,
             treatment=treatment,
-            revenue=self._observe(expected, spend) + extra,
+            revenue=self._observe(expected * margin, spend - self.handling * orders) + extra,
             cost=self._observe(discount[treatment] * person.redemption * expected, cost),
-            expected_revenue=by_arm + amount * math.sqrt(3),
+            expected_revenue=by_arm * margin + amount * math.sqrt(3),
             expected_cost=discount[:, None] * person.redemption * by_arm,
             propensity=propensity,
         )
+
+    def _response(self, x: Tensor, speed: Tensor) -> Tensor:
+        """Return the part of a person's lift that each treatment reaches, in [0, 1]."""
+        if self.ordered:
+            return -torch.expm1(-speed * torch.tensor(_DISCOUNTS)[:, None])
+        tastes = torch.stack([x[4] - x[6], x[9] - x[7], x[11] + x[1], x[12] - x[2]])
+        return torch.cat([torch.zeros(1, x.shape[1]), (1.5 * tastes).sigmoid()])
 
     def _concerned(self, x: Tensor) -> Tensor:
         """Return 1 for the people whom the hidden mood concerns, else 0."""
@@ -153,9 +185,17 @@ class _Person:
         )
 
 
-def _features(rows: int, generator: torch.Generator) -> Tensor:
-    x = torch.empty(20, rows)
+def _features(rows: int, generator: torch.Generator, idle: int) -> Tensor:
+    x = torch.empty(_FEATURES + idle, rows)
     x[:16].normal_(generator=generator)
-    often = torch.tensor([0.5, 0.3, 0.6, 0.2])[:, None]
-    x[16:] = torch.rand((4, rows), generator=generator) < often
+    uniform = torch.rand((len(_OFTEN), rows), generator=generator)
+    x[16:_FEATURES] = uniform < torch.tensor(_OFTEN)[:, None]
+    x[_FEATURES:].normal_(generator=generator)
     return x
+
+
+def _average(x: Tensor) -> Tensor:
+    """Return the features of an average person, in the shape of ``x``."""
+    average = torch.zeros(len(x))
+    average[16:_FEATURES] = torch.tensor(_OFTEN)
+    return average[:, None].expand_as(x)

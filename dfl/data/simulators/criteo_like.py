@@ -95,8 +95,12 @@ class CriteoLikeSimulator(AbstractSimulator):
         v2.1. The response functions are our own: the file does not show them.
     """
 
-    feature_names: ClassVar[tuple[str, ...]] = tuple(f"f{column}" for column in range(12))
     treatment_names: ClassVar[tuple[str, ...]] = ("control", "treated")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """``f0`` to ``f11``, as in the file."""
+        return tuple(f"f{column}" for column in range(12))
 
     def _draw(self, rows: int, generator: torch.Generator, assign: Assign) -> Draws:
         state = _state(rows, generator)

@@ -90,7 +90,6 @@ class AbstractSimulator(AbstractDataSource):
         InvalidValueError: if an option is out of its range.
     """
 
-    feature_names: ClassVar[tuple[str, ...]]
     treatment_names: ClassVar[tuple[str, ...]]
 
     sizes: PartSizes = PartSizes()
@@ -113,6 +112,11 @@ class AbstractSimulator(AbstractDataSource):
             raise InvalidValueError(
                 f"rct_shares must be {arms} numbers > 0 that sum to 1, got {shares}."
             )
+
+    @property
+    @abstractmethod
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the recorded features, in order."""
 
     @property
     def encoder(self) -> FeatureEncoder:

@@ -26,7 +26,10 @@ DATASETS: Registry[AbstractDataSource] = Registry(
         "lazada": "dfl.data.sources.lazada:Lazada",
         "mt-lift": "dfl.data.sources.mt_lift:MTLift",
         "penn-bonus": "dfl.data.sources.penn_bonus:PennBonus",
+        "rand-hie": "dfl.data.sources.rand_hie:RandHie",
+        "simulated-experiment": "dfl.data.simulators.experiment:SimulatedExperiment",
         "starbucks": "dfl.data.sources.starbucks:Starbucks",
+        "thornton-hiv": "dfl.data.sources.thornton_hiv:ThorntonHiv",
     },
 )
 

@@ -9,7 +9,7 @@ from torch.autograd import Function
 
 from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError
-from dfl.layers.base import BudgetLike
+from dfl.layers.base import AtPrice, BudgetLike
 from dfl.layers.pricing.problems import (
     ObservedColumns,
     budget_of_each,
@@ -72,6 +72,11 @@ class Price:
                 f"{self.multiplier:g}; leave one of the two out."
             )
 
+    @property
+    def found(self) -> bool:
+        """Whether it is found where the hard decision meets the budget."""
+        return self.multiplier is None and self.met_by == "decision"
+
     def find(
         self,
         revenue: Tensor,  # (..., N, M)
@@ -98,6 +103,8 @@ class Price:
         """
         if self.multiplier is not None:
             return revenue.new_full(revenue.shape[:-2], self.multiplier)
+        if isinstance(budget, AtPrice):
+            return budget.multiplier.detach().to(revenue).expand(revenue.shape[:-2])
         solver = self.solver
         if solver is None:
             least = DualBisection(on_infeasible="least-spend")

@@ -31,6 +31,11 @@ class AbstractPricedLayer(AbstractLayer):
         check_decided(price)
         self.price = price
 
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the price is found rather than fixed."""
+        return self.price.found
+
     def forward(
         self,
         revenue: Tensor,

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dfl.budget import Budget
-from dfl.errors import DTypeError, InvalidValueError, ShapeError
-from dfl.layers.base import BudgetLike
+from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
+from dfl.layers.base import AtPrice, BudgetLike
 from dfl.problem import AllocationProblem, ObservedCost
 
 __all__ = [
@@ -150,8 +150,14 @@ def budget_of_each(budget: BudgetLike, cost: Tensor) -> Tensor:
     Raises:
         ShapeError: if the budget has other axes.
         InvalidValueError: if it is no amount of money.
+        UnsupportedProblemError: if it is a price, which does not say how much may be spent.
     """
     leading = cost.shape[:-2]
+    if isinstance(budget, AtPrice):
+        raise UnsupportedProblemError(
+            "this layer or loss needs an amount of money, got AtPrice; give a budget, or take one "
+            "that decides at a price (decides_at_price)."
+        )
     amount: float | Tensor
     if not isinstance(budget, Budget):
         amount = budget

@@ -14,6 +14,8 @@ from dfl.solvers.passes.eager import TorchPasses, sifted, tournament
 
 __all__ = ["CompiledPasses"]
 
+_QUICK = 3  # treatments; above, on the CPU, columns lie too far apart for a compiled tournament
+
 
 @final
 class CompiledPasses(AbstractPasses):
@@ -21,6 +23,8 @@ class CompiledPasses(AbstractPasses):
 
     def decide(self, revenue: Tensor, cost: Tensor, price: float) -> Tensor:
         """Choose the best treatment of each person at a price."""
+        if revenue.device.type == "cpu" and revenue.shape[1] > _QUICK:
+            return TorchPasses().decide(revenue, cost, price)
         chosen: Tensor = _compiled(tournament, revenue)(revenue, cost, revenue.new_tensor(price))
         return chosen
 

@@ -10,20 +10,19 @@ import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
+from dfl.scale.cached import cached_njit
 from dfl.solvers.passes.base import AbstractPasses, Along, Sifted, most_others
-from dfl.solvers.passes.cached import cached_njit
-from dfl.solvers.passes.numba_wide import decide_wide, sift_wide
+from dfl.solvers.passes.numba_sift import sift
+from dfl.solvers.passes.numba_wide import decide_wide
 from dfl.solvers.passes.radix import falling_order
 
 __all__ = ["NumbaPasses"]
 
 # What makes the loops over people run on vectors of them: the number of treatments is the length
-# of a tuple and so known to the compiler, positions are unsigned, inputs lie flat, branches are
-# written as choices, and sums may be taken in another order. Nothing else is relaxed.
+# of a tuple and so known to the compiler, positions are unsigned, inputs lie flat, and branches are
+# written as choices.
 _compiled = cached_njit(nogil=True, error_model="numpy")
-_compiled_with_sums = cached_njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 _U = np.uint64
-_BLOCK = 2048  # rows; few enough to stay in cache
 _UNROLLED = 8  # treatments; the compiler makes no vectors of loops over more
 _LARGEST = np.finfo(np.float64).max
 Array = npt.NDArray[Any]
@@ -50,9 +49,7 @@ class NumbaPasses(AbstractPasses):
         most = most_others(revenue.shape[0])
         others = np.empty(most, np.int64)
         rows = [np.empty((most, len(arms)), flat[0].dtype) for _ in flat]
-        if len(arms) > _UNROLLED:
-            arms = ()  # their number is told by the rows
-        found, kept_cost, kept_revenue = _sift(*flat, arms, low, high, choice, others, *rows)
+        found, kept_cost, kept_revenue = sift(*flat, len(arms), low, high, choice, others, *rows)
         if found > most:
             return None
         picked, revenues, costs = (torch.from_numpy(one[:found]) for one in (others, *rows))
@@ -105,76 +102,6 @@ def _decide(revenue: Array, cost: Array, arms: Any, price: Any, choice: Array) -
             best_cost = this_cost if wins else best_cost
             best = np.int32(j) if wins else best
         choice[i] = best
-
-
-@_compiled_with_sums
-def _sift_block(
-    revenue: Array, cost: Array, arms: Any, low: float, high: float, choice: Array, differs: Array
-) -> Any:
-    """Find the best score at ``high``, and whether another one is better at ``low``."""
-    m = len(arms)
-    kept_cost = kept_revenue = 0.0
-    for i in range(_U(0), _U(choice.shape[0])):
-        first = i * _U(m)
-        best_revenue, best_cost = np.float64(revenue[first]), np.float64(cost[first])
-        best, at_high = np.int32(0), best_revenue - high * best_cost
-        at_low = most_at_low = best_revenue - low * best_cost
-        for j in range(1, m):
-            this_revenue = np.float64(revenue[first + _U(j)])
-            this_cost = np.float64(cost[first + _U(j)])
-            this_at_high = this_revenue - high * this_cost
-            this_at_low = this_revenue - low * this_cost
-            wins = this_at_high > at_high
-            at_high = this_at_high if wins else at_high
-            at_low = this_at_low if wins else at_low
-            best_revenue = this_revenue if wins else best_revenue
-            best_cost = this_cost if wins else best_cost
-            best = np.int32(j) if wins else best
-            most_at_low = this_at_low if this_at_low > most_at_low else most_at_low
-        moves = most_at_low > at_low
-        choice[i] = best
-        differs[i] = moves
-        kept_cost += 0.0 if moves else best_cost
-        kept_revenue += 0.0 if moves else best_revenue
-    return kept_cost, kept_revenue
-
-
-@_compiled
-def _sift(
-    revenue: Array, cost: Array, arms: Any, low: float, high: float, choice: Array,
-    others: Array, others_revenue: Array, others_cost: Array,
-) -> Any:  # fmt: skip
-    """Sift block by block, copying those who differ while their rows are in cache."""
-    m = others_revenue.shape[1]
-    found, kept_cost, kept_revenue = 0, 0.0, 0.0
-    differs = np.empty(_BLOCK, np.bool_)
-    words = differs.view(np.uint64)
-    for start in range(0, choice.shape[0], _BLOCK):
-        end = min(start + _BLOCK, choice.shape[0])
-        rows = revenue[start * m : end * m], cost[start * m : end * m]
-        if len(arms) == 0:
-            block_cost, block_revenue = sift_wide(*rows, m, low, high, choice[start:end], differs)
-        else:
-            block_cost, block_revenue = _sift_block(
-                *rows, arms, low, high, choice[start:end], differs
-            )
-        kept_cost += block_cost
-        kept_revenue += block_revenue
-        differs[end - start :] = False
-        for word in range(_BLOCK // 8):
-            if not words[word]:
-                continue
-            for i in range(start + 8 * word, start + 8 * word + 8):
-                if not differs[i - start]:
-                    continue
-                if found == others.shape[0]:
-                    return found + 1, kept_cost, kept_revenue
-                others[found] = i
-                for j in range(m):
-                    others_revenue[found, j] = revenue[i * m + j]
-                    others_cost[found, j] = cost[i * m + j]
-                found += 1
-    return found, kept_cost, kept_revenue
 
 
 @_compiled

@@ -1,4 +1,4 @@
-"""The passes of numba above eight treatments: one treatment after another, over a tile of people.
+"""The decision of numba above eight treatments: one treatment after another, over a tile of people.
 
 A loop over so many treatments is no longer unrolled, and without that no vectors are made of the
 loop over people. So people are taken in tiles that stay in cache; each treatment's column of a
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dfl.solvers.passes.cached import cached_njit
+from dfl.scale.cached import cached_njit
 
-__all__ = ["decide_wide", "sift_wide"]
+__all__ = ["decide_wide"]
 
 _compiled = cached_njit(nogil=True, error_model="numpy")
 _U = np.uint64
@@ -45,35 +45,6 @@ def decide_wide(revenue: Array, cost: Array, m: int, price: Any, choice: Array) 
 
 
 @_compiled
-def sift_wide(
-    revenue: Array, cost: Array, m: int, low: float, high: float, choice: Array, differs: Array
-) -> Any:
-    """Find the best score at ``high``, and whether another one is better at ``low``."""
-    tile = max(_TILE_BYTES // (m * revenue.itemsize), _LEAST_TILE)
-    state = np.empty((5, tile), np.float64)
-    kept_cost = kept_revenue = 0.0
-    for start in range(0, choice.shape[0], tile):
-        end = min(start + tile, choice.shape[0])
-        rows = revenue[start * m : end * m], cost[start * m : end * m]
-        at_high, at_low, most_at_low = state[0, : end - start], state[1], state[2]
-        this_revenue, this_cost = state[3, : end - start], state[4, : end - start]
-        best = choice[start:end]
-        at_high[:] = -np.inf
-        most_at_low[:] = -np.inf
-        for j in range(m):
-            _column(rows[0], m, j, this_revenue)
-            _column(rows[1], m, j, this_cost)
-            _score(this_revenue, this_cost, low, high, j, at_high, at_low, most_at_low, best)
-        for i in range(_U(0), _U(end - start)):
-            moves = most_at_low[i] > at_low[i]
-            differs[start + i] = moves
-            taken = i * _U(m) + _U(best[i])
-            kept_cost += 0.0 if moves else rows[1][taken]
-            kept_revenue += 0.0 if moves else rows[0][taken]
-    return kept_cost, kept_revenue
-
-
-@_compiled
 def _column(amounts: Array, m: int, j: int, column: Array) -> None:
     """Lay one treatment of all rows out in one piece."""
     for i in range(_U(0), _U(column.shape[0])):
@@ -96,19 +67,3 @@ def _meet(
         best_revenue[i] = this_revenue[i] if wins else best_revenue[i]
         best_cost[i] = this_cost[i] if wins else best_cost[i]
         best[i] = np.int32(j) if wins else best[i]
-
-
-@_compiled
-def _score(
-    this_revenue: Array, this_cost: Array, low: float, high: float, j: int,
-    at_high: Array, at_low: Array, most_at_low: Array, best: Array,
-) -> None:  # fmt: skip
-    """Keep the best score at ``high``, its score at ``low``, and the best one at ``low``."""
-    for i in range(_U(0), _U(this_revenue.shape[0])):
-        this_at_high = this_revenue[i] - high * this_cost[i]
-        this_at_low = this_revenue[i] - low * this_cost[i]
-        wins = this_at_high > at_high[i]
-        at_high[i] = this_at_high if wins else at_high[i]
-        at_low[i] = this_at_low if wins else at_low[i]
-        best[i] = j if wins else best[i]
-        most_at_low[i] = this_at_low if this_at_low > most_at_low[i] else most_at_low[i]

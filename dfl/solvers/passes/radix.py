@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dfl.solvers.passes.cached import cached_njit
+from dfl.scale.cached import cached_njit
 
 __all__ = ["falling_order"]
 

@@ -182,11 +182,87 @@ def test_the_standard_world_is_what_it_was_before_there_were_others() -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"ordered": False},
+        {"alike": True},
+        {"handling": 30.0},
+        {"basket_spread": 1.0},
+        {"idle_features": 7},
+    ],
+)
+def test_what_is_drawn_in_a_world_has_the_mean_that_its_truth_says(
+    options: dict[str, object],
+) -> None:
+    data = draw(200_000, hidden_confounding=1.0, **options)
+    for outcome, truth in (
+        (data.revenue, truth_of(data).revenue),
+        (data.cost, truth_of(data).cost),
+    ):
+        excess = (outcome - truth.gather(1, data.treatment[:, None])[:, 0]).double()
+        for arm in range(5):
+            own = excess[data.treatment == arm]
+            assert abs(float(own.mean())) <= 4.5 * float(own.std()) / len(own) ** 0.5
+
+
+def test_unordered_treatments_are_each_to_the_taste_of_others(people: UpliftData) -> None:
+    ordered, unordered = (truth_of(one).revenue for one in (people, draw(40_000, ordered=False)))
+    torch.testing.assert_close(unordered[:, 0], ordered[:, 0])
+    best = unordered.argmax(dim=1).bincount(minlength=5) / 40_000
+    assert float(best[1:].min()) > 0.2
+    assert float(best[0]) == 0
+    assert float((ordered.argmax(dim=1) == 4).float().mean()) == 1
+    means = unordered.mean(dim=0)[1:]
+    assert float(means.max() - means.min()) < 0.2 * float(means.mean())
+
+
+def test_alike_people_have_one_response_and_logs_still_tell_them_apart() -> None:
+    logs = observational(20_000, alike=True)
+    for truth in (truth_of(logs).revenue, truth_of(logs).cost):
+        assert torch.equal(truth, truth[:1].expand_as(truth))
+    assert logs.treatment.unique().numel() == 5
+    received = [logs.features[logs.treatment == arm, 0].mean() for arm in (0, 4)]
+    assert float(received[1] - received[0]) > 0.3
+
+
+def test_handling_makes_revenue_negative_where_baskets_are_small(people: UpliftData) -> None:
+    data = draw(40_000, handling=30.0)
+    torch.testing.assert_close(truth_of(data).cost, truth_of(people).cost)
+    losing = (truth_of(data).revenue < 0).float().mean(dim=0)
+    assert 0.3 < float(losing.min()) <= float(losing.max()) < 0.7
+    lost = truth_of(people).revenue - truth_of(data).revenue
+    assert float(lost.min()) > 0
+    assert float(data.revenue.min()) < -20
+
+
+def test_a_wide_basket_has_the_same_mean_and_heavy_tails(people: UpliftData) -> None:
+    data = draw(40_000, basket_spread=2.0)
+    torch.testing.assert_close(truth_of(data).revenue, truth_of(people).revenue)
+    assert float(data.revenue.max()) > 5 * float(people.revenue.max())
+    buying = data.revenue[data.revenue > 0].log()
+    assert float(buying.std()) > 1.8
+
+
+def test_idle_features_are_named_and_change_nothing_else() -> None:
+    few, more = draw(100), CouponSimulator(idle_features=3)
+    data = more.draw(100, generator=stream(0, "coupon"))
+    assert data.features.shape == (100, 23)
+    assert torch.equal(data.features[:, :20], few.features)
+    assert torch.equal(truth_of(data).revenue, truth_of(few).revenue)
+    assert data.feature_names == more.feature_names == tuple(f"x{k}" for k in range(23))
+    assert more.encoder.feature_names == more.feature_names
+    assert abs(float(draw(20_000, idle_features=1).features[:, 20].mean())) < 0.03
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"hidden_kind": "odd"}, "hidden_kind must be one of 'multiplicative', 'additive'"),
         ({"hidden_region": 0.0}, r"hidden_region must be in \(0, 1\], got 0"),
         ({"hidden_region": float("nan")}, r"hidden_region must be in \(0, 1\], got nan"),
+        ({"handling": -1.0}, "handling must be >= 0, got -1"),
+        ({"basket_spread": 0.0}, "basket_spread must be > 0, got 0"),
+        ({"idle_features": -1}, "idle_features must be >= 0, got -1"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:

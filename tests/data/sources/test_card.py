@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfl.data import DATASETS, AbstractPublished, Arm, DataCard, Lazada
+from dfl.data import DATASETS, AbstractPackaged, AbstractPublished, Arm, DataCard, Lazada
 from dfl.errors import DataError
 from dfl.frames import Frame
 
@@ -33,7 +33,7 @@ TABLE = pd.DataFrame({"sale": [0.0, 1.0, 1.0, 3.0]})
 CARDS = [
     kind.card
     for name in DATASETS.names()
-    if issubclass(kind := DATASETS.load(name), AbstractPublished)
+    if issubclass(kind := DATASETS.load(name), AbstractPublished | AbstractPackaged)
 ]
 
 

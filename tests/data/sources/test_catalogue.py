@@ -32,7 +32,10 @@ def test_every_name_is_a_data_source() -> None:
         "lazada",
         "mt-lift",
         "penn-bonus",
+        "rand-hie",
+        "simulated-experiment",
         "starbucks",
+        "thornton-hiv",
     )
     assert all(issubclass(DATASETS.load(name), AbstractDataSource) for name in DATASETS.names())
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dfl.errors import ShapeError
+from dfl.errors import ShapeError, UnsupportedProblemError
+from dfl.layers import AtPrice
 from dfl.layers.pricing.problems import (
     budget_of_each,
     charge_of,
@@ -53,3 +54,8 @@ def test_problems_are_taken_apart_in_order() -> None:
     found = list(problems_of(revenue, revenue, budgets, (None, None, None)))
     assert [float(each.budgets[0]) for each in found] == [100, 200]
     assert_close(found[1].revenue, revenue[1, 0])
+
+
+def test_a_price_is_no_amount_of_money() -> None:
+    with pytest.raises(UnsupportedProblemError, match="needs an amount of money, got AtPrice"):
+        budget_of_each(AtPrice(torch.ones(())), torch.ones(4, 2))

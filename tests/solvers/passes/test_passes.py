@@ -147,6 +147,30 @@ def test_a_sift_finds_who_is_settled(
         assert total == pytest.approx(float(kept), rel=1e-12)
 
 
+@pytest.mark.parametrize(("backend", "treatments"), [("torch", 3), *CASES])
+@pytest.mark.parametrize("odd", ["a whale", "twins", "huge"])
+def test_a_sift_looks_again_where_scores_are_nearly_equal(
+    backend: Backend, treatments: int, dtype: torch.dtype, odd: str
+) -> None:
+    many = problem(3, rows=3_001, treatments=treatments)
+    revenue, cost = many.revenue.to(dtype), many.cost.to(dtype)
+    if odd == "a whale":
+        revenue[70, treatments // 2] = 1e12
+    elif odd == "twins":
+        revenue[:, -1], cost[:, -1] = revenue[:, 0], cost[:, 0]
+    else:
+        revenue[5] = torch.finfo(dtype).max / 2
+    low, high = 0.701, 0.7305
+    found = passes_for(backend, CPU).sift(revenue, cost, low, high)
+    assert found is not None
+    scores = [revenue.double() - end * cost.double() for end in (low, high)]
+    picked = scores[1].gather(1, found.choice[:, None])[:, 0]
+    settled = torch.ones_like(found.choice, dtype=torch.bool).index_fill_(0, found.others, False)
+    assert picked[settled].equal(scores[1].amax(1)[settled])
+    at_low = scores[0].gather(1, found.choice[:, None])[:, 0]
+    assert settled.equal(at_low >= scores[0].amax(1)) or odd == "huge"
+
+
 @pytest.mark.parametrize(("backend", "treatments"), [("torch", 3), ("numba", 3), COMPILED])
 def test_a_sift_that_leaves_most_people_over_gives_up(backend: Backend, treatments: int) -> None:
     many = problem(2, rows=1_000, treatments=treatments)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dfl.solvers.passes import cached
+from dfl.scale import cached
 
 PROGRAM = """
 import torch

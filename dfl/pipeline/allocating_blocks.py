@@ -1,0 +1,342 @@
+"""A budget is spent on every row of a data set that need not fit in memory."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+import dfl
+from dfl.budget import Budget
+from dfl.config import read_solver
+from dfl.errors import ConfigError, DataError, DflError, InvalidValueError, RunFolderError
+from dfl.io import UNFINISHED, write_json, write_whole
+from dfl.pipeline.allocating import CustomerAllocation, held_out_at
+from dfl.pipeline.customers import check_kept, given_columns, schema_of
+from dfl.pipeline.dataset import DataBlock, DataSet
+from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.lock import locked, make_folder
+from dfl.pipeline.scoring import AbstractScores, ColumnScores, ModelScores
+from dfl.pipeline.served import MODEL, Served
+from dfl.problem import AllocationProblem
+from dfl.scale import gathered, rank_of
+from dfl.solvers import GreedyDual
+from dfl.solvers.blockwise import AbstractBlocks, BlockwiseAllocation, solve_blocks
+from dfl.solvers.blockwise.blocks import Arrays
+
+__all__ = ["ScoredBlocks", "allocate_columns", "allocate_dataset", "allocate_scored", "work_of"]
+
+_FORMAT = 1  # of the files between two starts
+_CODED = ["treatment", "treatment_name"]  # the columns that a dictionary makes smaller
+
+
+def allocate_dataset(
+    folder: RunFolder,
+    customers: Path,
+    output: Path,
+    budget: Budget,
+    *,
+    solver: str | None = None,
+    keep: Sequence[str] = (),
+    overwrite: bool = False,
+) -> CustomerAllocation:
+    """Give every row of a data set a treatment, by a run's predictions; see `allocate_scored`.
+
+    Args:
+        folder: of a run with a model.
+        customers: Parquet file, folder or pattern, see `DataSet.of`.
+        output: folder to write.
+        budget: money; a share is taken of predicted costs.
+        solver: None or ``greedy-dual``.
+        keep: columns to carry over, such as an id.
+        overwrite: whether ``output`` may replace a folder.
+
+    Raises:
+        DflError: as `allocate_scored`, and what a run folder without a model raises.
+        ConfigError: if another solver is asked for, or it is unknown.
+    """
+    chosen = read_solver(folder.config["solver"] if solver is None else solver)
+    if not isinstance(chosen, GreedyDual):
+        raise ConfigError(
+            "a data set is allocated block by block, which greedy-dual alone does; say --solver "
+            "greedy-dual, or name a file as the output."
+        )
+    served = Served.of(folder)
+    checksum = hashlib.sha256(folder.checked(MODEL).read_bytes()).hexdigest()
+    scores = ModelScores(served, checksum)
+    found, people = allocate_scored(
+        scores, customers, output, budget, keep=keep, overwrite=overwrite
+    )
+    held_out = held_out_at(folder, found.budget / max(found.people, 1))
+    return CustomerAllocation(found, found.budget, people, held_out)
+
+
+def allocate_columns(
+    customers: Path,
+    output: Path,
+    budget: Budget,
+    *,
+    revenue: Sequence[str],
+    cost: Sequence[str],
+    keep: Sequence[str] = (),
+    overwrite: bool = False,
+) -> CustomerAllocation:
+    """Give every row of a data set a treatment, by columns of revenue and cost.
+
+    Args:
+        customers: as `allocate_dataset`.
+        output: folder to write.
+        budget: money.
+        revenue: column of each treatment's revenue, in currency; its name is the treatment's.
+        cost: column of each one's cost, in the same order.
+        keep: columns to carry over.
+        overwrite: whether ``output`` may replace a folder.
+
+    Raises:
+        DflError: as `allocate_scored`.
+        ConfigError: if the columns are not as many, or none.
+    """
+    scores = ColumnScores(tuple(revenue), tuple(cost))
+    found, people = allocate_scored(
+        scores, customers, output, budget, keep=keep, overwrite=overwrite
+    )
+    return CustomerAllocation(found, found.budget, people, None)
+
+
+def allocate_scored(
+    scores: AbstractScores,
+    customers: Path,
+    output: Path,
+    budget: Budget,
+    *,
+    keep: Sequence[str] = (),
+    overwrite: bool = False,
+) -> tuple[BlockwiseAllocation, dict[str, int]]:
+    """Give every row of a data set a treatment, in passes over blocks of a million rows.
+
+    Memory holds one block at a time, whatever the number of rows; see `solve_blocks`. What each
+    pass makes of a block is kept in a folder beside the output, ``.NAME.part``, so the same call
+    after a kill goes on at the block where it stopped and ends in the same bytes. The output
+    appears whole, at the end, by one rename: ``part-00000.parquet`` and so on, one per block, in
+    the order of the rows, and ``_allocation.json`` with the totals.
+
+    Under torchrun each process works on its share of the blocks; the folder must be one that
+    all of them see.
+
+    Args:
+        scores: of each row.
+        customers: Parquet file, folder or pattern, see `DataSet.of`.
+        output: folder to write. Columns as of `allocate_file`.
+        budget: money; a share is taken of the scores' costs.
+        keep: columns to carry over.
+        overwrite: whether ``output`` may replace a folder.
+
+    Returns:
+        What the budget buys, and people under each treatment by its name.
+
+    Raises:
+        DataNotFoundError: if there is no such file.
+        DataError: if a file cannot be read, or a score is not a finite number; says where.
+        InvalidValueError: if ``output`` exists, lies in no folder or holds customers, or a kept
+            column is named as one that is written.
+        RunFolderError: if an unfinished allocation of other data, scores or budget lies beside
+            the output, or another process works on it.
+        InfeasibleBudgetError: if the budget is below the cheapest treatment for everyone.
+        WriteError: if something could not be written.
+    """
+    keep = tuple(dict.fromkeys(keep))
+    check_kept(keep)
+    data = DataSet.of(customers, scores.columns, keep)
+    _check_output(output, data, overwrite=overwrite)
+    asked = {
+        "format": _FORMAT,
+        "dfl": dfl.__version__,
+        "files": data.fingerprint(),
+        "scores": scores.about(),
+        "budget": str(budget),
+        "keep": list(keep),
+    }
+    work = work_of(output)
+    first = rank_of()[0] == 0
+    if not first:  # the first process opens the folder and holds it until all have written
+        gathered(None)
+        found, counts = _allocate(ScoredBlocks(data, scores, work), budget, keep)
+        gathered(None)
+        return found, _people(scores, counts)
+    with locked(work):
+        _open_work(work, asked)
+        gathered(None)
+        found, counts = _allocate(ScoredBlocks(data, scores, work), budget, keep)
+        people = _people(scores, counts)
+        rows = work / "rows"
+        content = {"people": people, "rows": found.people, "budget": found.budget}
+        amounts = ("multiplier", "revenue", "cost", "upper_bound")
+        content |= {name: getattr(found, name) for name in amounts}
+        write_json(rows / "_allocation.json", content)
+        gathered(None)
+        if output.exists():
+            shutil.rmtree(output)
+        rows.replace(output)
+    shutil.rmtree(work, ignore_errors=True)
+    return found, people
+
+
+def work_of(output: Path) -> Path:
+    """Return the folder that holds an unfinished allocation."""
+    return output.with_name(f".{output.name}.part")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ScoredBlocks(AbstractBlocks):
+    """Blocks of a data set with their scores; what is made of them is kept on disk.
+
+    Args:
+        data: the rows.
+        score: gives scores.
+        work: folder for what is kept.
+    """
+
+    data: DataSet
+    score: AbstractScores
+    work: Path
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Rows of each block."""
+        return [block.rows for block in self.data.blocks]
+
+    def scores(self, block: int) -> tuple[Tensor, Tensor]:
+        """Return the scores, from disk where they were dear and are there.
+
+        Raises:
+            DataError: if a score is not a finite number, or a cost is negative; says where.
+        """
+        if not self.score.kept:
+            return self._scored(self.data.blocks[block])
+        path = self.work / "scores" / f"{block:06d}.npy"
+        if not path.exists():
+            found = np.stack([one.numpy() for one in self._scored(self.data.blocks[block])])
+            _save(path, lambda file: np.save(file, found))
+        both = torch.from_numpy(np.load(path, allow_pickle=False))
+        return both[0], both[1]
+
+    def once(self, name: str, block: int, make: Callable[[], Arrays]) -> Arrays:
+        """Return what was made of a block, by this start or one before."""
+        path = self.work / "passes" / name / f"{block:06d}.npz"
+        if not path.exists():
+            made: dict[str, Any] = dict(make())
+            _save(path, lambda file: np.savez(file, **made))
+        with np.load(path, allow_pickle=False) as found:
+            return {key: found[key] for key in found.files}
+
+    def _scored(self, block: DataBlock) -> tuple[Tensor, Tensor]:
+        table = self.data.read(block, self.score.columns)
+        try:
+            revenue, cost = self.score.of(table)
+            AllocationProblem(revenue, cost, float(np.finfo(np.float64).max))  # checks them
+        except DflError as error:
+            raise DataError(f"{self.data.where(block)}: {error}") from error
+        return revenue, cost
+
+
+def _allocate(
+    blocks: ScoredBlocks, budget: Budget, keep: Sequence[str]
+) -> tuple[BlockwiseAllocation, list[Arrays]]:
+    """Solve and write; return what was found and the people under each treatment by block."""
+    found = solve_blocks(blocks, budget)
+
+    def make(number: int) -> Arrays:
+        block = blocks.data.blocks[number]
+        revenue, cost = blocks.scores(number)
+        choice = found.choice(number, revenue, cost)
+        given = given_columns(block.start, choice, revenue, cost, blocks.score.names)
+        schema = schema_of(given, [blocks.data.schema.field(name) for name in keep])
+        own = blocks.data.read(block, keep)
+        columns = {**given, **{name: own.column(name) for name in keep}}
+        table = pa.table(columns).select(schema.names)
+        path = blocks.work / "rows" / f"part-{number:05d}.parquet"
+        coded = [*_CODED, *keep]
+        _save(path, lambda file: pq.write_table(table, file, use_dictionary=coded))
+        return {"people": np.bincount(choice.numpy(), minlength=revenue.shape[1])}
+
+    rank, world = rank_of()
+    make_folder(blocks.work / "rows")
+    mine = [
+        blocks.once("written", number, partial(make, number))
+        for number in range(rank, len(blocks.sizes), world)
+    ]
+    return found, [one for every in gathered(mine) for one in every]
+
+
+def _save(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file, whole or not at all; its folder is made where it is missing."""
+    make_folder(path.parent)
+
+    def written(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # numpy appends to a name, not to a file
+            write(file)  # type: ignore[arg-type]  # whoever writes takes either
+
+    write_whole(path, written)
+
+
+def _people(scores: AbstractScores, counts: Sequence[Arrays]) -> dict[str, int]:
+    none = np.zeros(len(scores.names), np.int64)
+    total = sum((one["people"] for one in counts), none)
+    return dict(zip(scores.names, total.tolist(), strict=True))
+
+
+def _open_work(work: Path, asked: Mapping[str, Any]) -> None:
+    """Go on with what an earlier start of the same allocation left, or begin.
+
+    Raises:
+        RunFolderError: if what is left is of another allocation.
+    """
+    for file in work.rglob("*"):
+        if UNFINISHED.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+    plan, written = work / "plan.json", work / "passes" / "written"
+    known = None
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        known = json.loads(plan.read_text(encoding="utf-8"))
+    if written.exists() and not (work / "rows").exists():  # it had finished, and was put into place
+        shutil.rmtree(written)
+        known = None if known != asked else known
+    if known is None:
+        shutil.rmtree(work / "passes", ignore_errors=True)
+        shutil.rmtree(work / "scores", ignore_errors=True)
+        write_json(plan, asked)
+    elif known != asked:
+        raise RunFolderError(
+            f"{work} holds an unfinished allocation of other files, scores, budget or columns; "
+            "finish it by the command that began it, or delete that folder."
+        )
+
+
+def _check_output(output: Path, data: DataSet, *, overwrite: bool) -> None:
+    """Refuse a folder that could not be written, before anything that takes long."""
+    if not output.absolute().parent.is_dir():
+        raise InvalidValueError(f"output must lie in a folder that exists, got {output}.")
+    if output.exists() and not overwrite:
+        raise InvalidValueError(
+            f"output {output} exists already; choose another folder, or overwrite it by "
+            "--overwrite."
+        )
+    if output.exists() and not (output / "_allocation.json").is_file():
+        raise InvalidValueError(
+            f"output {output} is no folder that an allocation wrote; it is left alone. Choose "
+            "another one."
+        )
+    inside = output.resolve()
+    if any(inside in file.resolve().parents for file in data.files):
+        raise InvalidValueError(f"output must not hold the customers' files, got {output}.")

@@ -1,0 +1,145 @@
+"""Where predicted revenue and cost of customers come from: a run's model, or columns."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from dfl.errors import ConfigError
+from dfl.frames import Frame
+from dfl.pipeline.served import Served
+
+__all__ = ["AbstractScores", "ColumnScores", "ModelScores"]
+
+
+class AbstractScores(ABC):
+    """Turns rows of a table into revenue and cost of every treatment."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Columns that are read."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """One for each treatment."""
+
+    @property
+    @abstractmethod
+    def kept(self) -> bool:
+        """Whether scores are dear enough to be kept on disk between passes."""
+
+    @abstractmethod
+    def of(self, table: pa.Table) -> tuple[Tensor, Tensor]:
+        """Return revenue and cost of the rows, each ``(n, M)``.
+
+        Raises:
+            DflError: if the columns do not hold what is needed.
+        """
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """Return what tells these scores from others, as plain data."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ModelScores(AbstractScores):
+    """Predictions of a run's model.
+
+    Args:
+        served: model, encoder and names of the treatments.
+        checksum: of the model's file.
+    """
+
+    served: Served
+    checksum: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The features of the training data."""
+        return tuple(dict.fromkeys(column.name for column in self.served.encoder.columns))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the training data."""
+        return self.served.treatment_names
+
+    @property
+    def kept(self) -> bool:
+        """Predicting costs more than reading what was predicted."""
+        return True
+
+    def of(self, table: pa.Table) -> tuple[Tensor, Tensor]:
+        """Encode and predict."""
+        predicted = self.served.model.predict(self.served.encoder.encode(table))
+        return predicted.revenue, predicted.cost
+
+    def about(self) -> dict[str, Any]:
+        """The model's checksum."""
+        return {"model": self.checksum}
+
+
+@final
+@dataclass(frozen=True)
+class ColumnScores(AbstractScores):
+    """Columns that hold revenue and cost already, one pair for each treatment.
+
+    Args:
+        revenue: column of each treatment's revenue, in currency.
+        cost: column of its cost, in currency, in the same order.
+
+    Raises:
+        ConfigError: if they are not as many, or none.
+    """
+
+    revenue: tuple[str, ...]
+    cost: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check the numbers of columns."""
+        if not self.revenue or len(self.revenue) != len(self.cost):
+            raise ConfigError(
+                "columns of scores must be one of revenue and one of cost for each treatment, got "
+                f"{len(self.revenue)} and {len(self.cost)}."
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(dict.fromkeys((*self.revenue, *self.cost)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns of revenue."""
+        return self.revenue
+
+    @property
+    def kept(self) -> bool:
+        """They are there already."""
+        return False
+
+    def of(self, table: pa.Table) -> tuple[Tensor, Tensor]:
+        """Lay the columns side by side, in float32."""
+        frame = Frame.of(table)
+        return _side_by_side(frame, self.revenue), _side_by_side(frame, self.cost)
+
+    def about(self) -> dict[str, Any]:
+        """The columns."""
+        return {"revenue": list(self.revenue), "cost": list(self.cost)}
+
+
+def _side_by_side(frame: Frame, names: Sequence[str]) -> Tensor:
+    found = np.empty((len(frame), len(names)), np.float32)
+    with np.errstate(over="ignore"):  # what overflows is refused with the other scores
+        for place, name in enumerate(names):
+            column = frame.column(name)
+            quick = column.values.type == pa.float32() and not column.values.null_count
+            found[:, place] = column.values.to_numpy() if quick else column.numbers()
+    return torch.from_numpy(found)

@@ -1,0 +1,102 @@
+"""`SuiteNumbers`: the rows of a suite by data set, method and seed, and their means."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from dfl.stats import across
+
+__all__ = ["LEVEL", "TRAINED", "SuiteNumbers"]
+
+LEVEL = 0.95
+TRAINED = "trained"  # stands for the budget that a row was trained for
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SuiteNumbers:
+    """What tables and plots of a suite are made from.
+
+    Args:
+        config: of the suite, plain data.
+        rows: one per data set, method and seed.
+    """
+
+    config: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def data(self) -> list[str]:
+        """Labels of the data sets that have rows, in the suite's order."""
+        return self._in_order("data")
+
+    @property
+    def methods(self) -> list[str]:
+        """Labels of the methods that have rows, in the suite's order."""
+        return self._in_order("method")
+
+    @property
+    def reference(self) -> str:
+        """Label of the method that differences are taken to."""
+        return str(self.config.get("reference") or next(iter(self.config["methods"])))
+
+    def of(self, data: str, method: str | None = None) -> list[Mapping[str, Any]]:
+        """Return the rows of a data set, or of one method on it."""
+        return [row for row in self.rows if row["data"] == data and method in (None, row["method"])]
+
+    def values(self, metric: str, data: str, method: str) -> dict[int, float]:
+        """Return seed to value of a metric, where it is defined.
+
+        Args:
+            metric: name in the rows; ``eom@trained`` is ``eom`` at the budget trained for.
+            data: label.
+            method: label.
+        """
+        found = {}
+        for row in self.of(data, method):
+            value = row.get(metric.replace(f"@{TRAINED}", f"@{row['trained_for']}"))
+            if value is not None:
+                found[row["seed"]] = float(value)
+        return found
+
+    def mean(self, metric: str, data: str, method: str) -> dict[str, float] | None:
+        """Return mean, and over several seeds standard error and interval; None: no value."""
+        found = [*self.values(metric, data, method).values()]
+        return across(found, LEVEL) | {"seeds": len(found)} if found else None
+
+    def against(
+        self, metric: str, data: str, method: str, *, ratio: bool = False
+    ) -> dict[str, float] | None:
+        """Return the paired difference to the reference, or ratio; None where there is none."""
+        own, other = (self.values(metric, data, one) for one in (method, self.reference))
+        both = sorted(own.keys() & other.keys())
+        if method == self.reference or not both:
+            return None
+        pairs = [(own[seed], other[seed]) for seed in both]
+        return across([a / b if ratio else a - b for a, b in pairs], LEVEL) | {"seeds": len(both)}
+
+    def score(self, data: str) -> str:
+        """Return the metric by which methods are ranked on a data set.
+
+        True AUCC with two treatments, else the share of the oracle's gain; where the truth
+        is not known, the estimated value.
+        """
+        for metric in ("true_aucc", f"share_of_gain@{TRAINED}"):
+            if any(self.values(metric, data, method) for method in self.methods):
+                return metric
+        return f"eom@{TRAINED}"
+
+    def same_but_for_size(self) -> list[list[str]]:
+        """Return the groups of data sets that differ in their numbers of rows alone."""
+        groups: dict[str, list[str]] = {}
+        for data in self.data:
+            spec = json.loads(self.of(data)[0]["config"])["data"]
+            key = json.dumps({k: v for k, v in spec.items() if k not in ("sizes", "rows")})
+            groups.setdefault(key, []).append(data)
+        return [group for group in groups.values() if len(group) > 1]
+
+    def _in_order(self, key: str) -> list[str]:
+        there = {row[key] for row in self.rows}
+        listed = self.config["data" if key == "data" else "methods"]
+        return [label for label in listed if label in there]

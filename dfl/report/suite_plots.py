@@ -1,0 +1,165 @@
+"""Plots of a suite: value against budget, RCT size and time; critical differences."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
+
+from dfl.report.plots import Plot, legend, name_of
+from dfl.report.suite_numbers import LEVEL, SuiteNumbers
+from dfl.stats import ranks
+
+__all__ = ["suite_plots"]
+
+_MARKERS = "osv^Dx*"
+_WORDS = {
+    "true_aucc": "area under the cost curve (truth)",
+    "share_of_gain": "share of the oracle's gain (truth)",
+    "eom": "revenue per head (from logs)",
+}
+
+
+def suite_plots(numbers: SuiteNumbers) -> dict[str, Plot]:
+    """Return caption to plot; those for which there is something to draw."""
+    plots: dict[str, Plot] = {}
+    for data in numbers.data:
+        if len(_budgets(numbers, data)) > 1:
+            plots[f"{data}, value against budget"] = partial(_against_budget, numbers, data)
+        if len(numbers.methods) > 1:
+            plots[f"{data}, value against time"] = partial(_against_time, numbers, data)
+        if (found := _by_seed(numbers, data)) is not None:
+            words = f"{data}, {found[1].shape[0]} seeds"
+            plots[f"{data}, critical differences"] = partial(_ranked, found, words)
+    for group in numbers.same_but_for_size():
+        plots[f"{group[0]} and other sizes, value against RCT rows"] = partial(
+            _against_rows, numbers, group
+        )
+    if (found := _by_data(numbers)) is not None:
+        words = f"{found[1].shape[0]} data sets"
+        plots["all data sets, critical differences"] = partial(_ranked, found, words)
+    return plots
+
+
+def _style(numbers: SuiteNumbers, method: str) -> dict[str, Any]:
+    place = numbers.methods.index(method)
+    return {
+        "color": f"C{place % 10}",
+        "marker": _MARKERS[place // 10 % len(_MARKERS)],
+        "label": name_of(method),
+    }
+
+
+def _against_budget(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str, Any]) -> None:
+    """Draw every method's mean at every budget."""
+    score = numbers.score(data).partition("@")[0]
+    score = "share_of_gain" if score == "true_aucc" else score
+    budgets = _budgets(numbers, data)
+    for method in numbers.methods:
+        found = {at: numbers.mean(f"{score}@{name}", data, method) for at, name in budgets.items()}
+        known = {at: one["value"] for at, one in sorted(found.items()) if one}
+        axes.plot([*known], [*known.values()], **_style(numbers, method))
+    kind = str(numbers.of(data)[0]["trained_for"]).partition("=")[0]
+    axes.set(xlabel=f"budget, {kind} ({data})", ylabel=_WORDS[score])
+    legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _against_time(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str, Any]) -> None:
+    """Draw every method's mean score against its mean processor time."""
+    score = numbers.score(data)
+    for method in numbers.methods:
+        time, value = (numbers.mean(one, data, method) for one in ("cpu_seconds", score))
+        if time and value:
+            error = value.get("standard_error", 0.0)
+            axes.errorbar(
+                time["value"], value["value"], error, linestyle="", **_style(numbers, method)
+            )
+    _log(axes)
+    axes.set(xlabel=f"processor seconds of training ({data})", ylabel=_word(score))
+    legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _against_rows(
+    numbers: SuiteNumbers, group: Sequence[str], axes: Axes, _: Mapping[str, Any]
+) -> None:
+    """Draw every method's mean score against the number of randomised training rows."""
+    score = numbers.score(group[0])
+    for method in numbers.methods:
+        points = []
+        for data in group:
+            value = numbers.mean(score, data, method)
+            rows = [row["rct_rows"] for row in numbers.of(data, method)]
+            if value:
+                points.append((sum(rows) / len(rows), value["value"]))
+        points.sort()
+        axes.plot([x for x, _ in points], [y for _, y in points], **_style(numbers, method))
+    _log(axes)
+    axes.set(xlabel="randomised training rows", ylabel=_word(score))
+    legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _ranked(
+    found: tuple[list[str], np.ndarray[Any, Any]], words: str, axes: Axes, _: Mapping[str, Any]
+) -> None:
+    """Draw mean ranks; bars that do not meet belong to methods that differ."""
+    methods, scores = found
+    ranked = ranks(scores, level=LEVEL)
+    order = sorted(range(len(methods)), key=lambda index: -ranked.mean[index])
+    for height, index in enumerate(order):
+        half = ranked.critical_difference / 2
+        axes.errorbar(ranked.mean[index], height, xerr=half, fmt="o", color="C0", capsize=2)
+    axes.set_yticks(range(len(order)), [name_of(methods[index]) for index in order], fontsize=7)
+    axes.set(
+        xlim=(0.5, len(order) + 0.5),
+        xlabel=f"mean rank, 1 the best ({words}; Friedman p = {ranked.p_value:.2g}).\nMethods "
+        f"whose bars do not meet differ (Nemenyi, {LEVEL:.0%}).",
+    )
+
+
+def _by_seed(numbers: SuiteNumbers, data: str) -> tuple[list[str], np.ndarray[Any, Any]] | None:
+    """Return methods, and their scores in the seeds that all of them have ``(seeds, methods)``."""
+    score = numbers.score(data)
+    found = {method: numbers.values(score, data, method) for method in numbers.methods}
+    found = {method: values for method, values in found.items() if values}
+    seeds = sorted(set.intersection(*(set(one) for one in found.values()))) if found else []
+    if len(seeds) < 2 or len(found) < 3:
+        return None
+    return [*found], np.array([[found[one][seed] for one in found] for seed in seeds])
+
+
+def _by_data(numbers: SuiteNumbers) -> tuple[list[str], np.ndarray[Any, Any]] | None:
+    """Return methods, and their mean scores on every data set ``(data sets, methods)``."""
+    rows, columns = numbers.data, numbers.methods
+    means = {
+        (data, method): numbers.mean(numbers.score(data), data, method)
+        for data in rows
+        for method in columns
+    }
+    rows = [data for data in rows if any(means[data, method] for method in columns)]
+    methods = [method for method in columns if all(means[data, method] for data in rows)]
+    if len(rows) < 3 or len(methods) < 3:
+        return None
+    table = [[(means[data, one] or {})["value"] for one in methods] for data in rows]
+    return methods, np.array(table)
+
+
+def _budgets(numbers: SuiteNumbers, data: str) -> dict[float, str]:
+    """Return budget to its name, of those of one kind with the budget trained for."""
+    rows = numbers.of(data)
+    kind = str(rows[0]["trained_for"]).partition("=")[0]
+    names = {name.removeprefix("eom@") for row in rows for name in row if name.startswith("eom@")}
+    given = {name for name in names if any(row.get(f"eom@{name}") is not None for row in rows)}
+    return {float(one.partition("=")[2]): one for one in given if one.partition("=")[0] == kind}
+
+
+def _log(axes: Axes) -> None:
+    """Make the horizontal axis logarithmic, its labels plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _word(score: str) -> str:
+    return _WORDS[score.partition("@")[0]]

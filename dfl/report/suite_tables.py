@@ -1,0 +1,169 @@
+"""Tables of a suite: method by data set, with errors and paired differences."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from dfl.report.suite_numbers import LEVEL, TRAINED, SuiteNumbers
+from dfl.report.tables import Table
+
+__all__ = ["further_tables", "main_tables", "to_csv", "to_markdown"]
+
+
+@final
+@dataclass(frozen=True)
+class _Metric:
+    """A metric of the rows.
+
+    Args:
+        name: in the rows, without a budget.
+        title: of its table.
+        form: format of a mean.
+        budget: whether it is measured at every budget.
+        ratio: whether methods are compared by their ratio.
+    """
+
+    name: str
+    title: str
+    form: str = ".3f"
+    budget: bool = True
+    ratio: bool = False
+
+
+_MAIN = (
+    _Metric("share_of_gain", "Share of the oracle's gain over the best constant mix (truth)"),
+    _Metric("true_aucc", "Area under the cost curve (truth)", budget=False),
+    _Metric("eom", "Revenue per head (doubly robust, from logs)", ".4g"),
+    _Metric("cpu_seconds", "Processor seconds of training", ".3g", budget=False, ratio=True),
+)
+_FURTHER = (
+    _Metric("true_value", "Revenue per head (truth)", ".4g"),
+    _Metric("regret", "Revenue per head below the oracle (truth)", ".3g"),
+    _Metric("over_mix", "Revenue per head over the best constant mix (from logs)", ".3g"),
+    _Metric("mixed", "Share of people moved to the cheapest treatment", ".3g"),
+    _Metric("aucc", "Area under the cost curve (doubly robust, from logs)", budget=False),
+    _Metric("aucc_raw", "Area under the cost curve (published form, from logs)", budget=False),
+    _Metric("qini", "Qini coefficient (doubly robust, from logs)", ".3g", budget=False),
+)
+_CSV = (
+    "metric",
+    "data",
+    "method",
+    "seeds",
+    "mean",
+    "standard_error",
+    "difference",
+    "difference_low",
+    "difference_high",
+)
+
+
+def main_tables(numbers: SuiteNumbers) -> list[Table]:
+    """Return the tables to look at first; values at budgets at the one trained for."""
+    tables = [_table(numbers, one, TRAINED if one.budget else None) for one in _MAIN]
+    return [*(table for table in tables if table.rows), *_failures(numbers)]
+
+
+def further_tables(numbers: SuiteNumbers) -> list[Table]:
+    """Return the tables of further metrics, and of all metrics at every budget."""
+    tables = [_table(numbers, one, None) for one in _FURTHER if not one.budget]
+    for budget in _budgets(numbers):
+        tables += [_table(numbers, one, budget) for one in (*_MAIN, *_FURTHER) if one.budget]
+    return [table for table in tables if table.rows]
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    """Return tables as Markdown."""
+    parts = []
+    for table in tables:
+        rows = [table.columns, ["---"] * len(table.columns), *table.rows]
+        lines = [f"| {' | '.join(one.replace('|', '/') for one in row)} |" for row in rows]
+        parts.append("\n".join([f"## {table.title}", "", table.note, "", *lines, ""]))
+    return "\n".join(parts)
+
+
+def to_csv(numbers: SuiteNumbers) -> str:
+    """Return every mean as a line of a CSV table, with error and difference as numbers."""
+    target = io.StringIO()
+    lines = csv.writer(target, lineterminator="\n")
+    lines.writerow(_CSV)
+    for one in (*_MAIN, *_FURTHER):
+        for name in [f"{one.name}@{at}" for at in _budgets(numbers)] if one.budget else [one.name]:
+            for data in numbers.data:
+                for method in numbers.methods:
+                    if found := numbers.mean(name, data, method):
+                        pair = numbers.against(name, data, method) or {}
+                        mean = [found["seeds"], found["value"], found.get("standard_error")]
+                        ends = [pair.get(key) for key in ("value", "low", "high")]
+                        lines.writerow([name, data, method, *mean, *ends])
+    return target.getvalue()
+
+
+def _table(numbers: SuiteNumbers, metric: _Metric, budget: str | None) -> Table:
+    """Return the table of one metric; without rows where it has no value."""
+    name = metric.name if budget is None else f"{metric.name}@{budget}"
+    found = {
+        (data, method): mean
+        for data in numbers.data
+        for method in numbers.methods
+        if (mean := numbers.mean(name, data, method))
+    }
+    data = [one for one in numbers.data if any(one == label for label, _ in found)]
+    published = numbers.config.get("paper", {}) if metric in _MAIN else {}
+    paper: Mapping[str, Mapping[str, str]] = published
+    columns = ["method"]
+    for one in data:
+        columns += [one, f"{one}: {'over' if metric.ratio else 'minus'} {numbers.reference}"]
+    columns += [f"paper: {heading}" for heading in paper]
+    rows = []
+    for method in (one for one in numbers.methods if any(one == label for _, label in found)):
+        row = [method]
+        for one in data:
+            pair = numbers.against(name, one, method, ratio=metric.ratio)
+            row += [_mean(found.get((one, method)), metric.form)]
+            row += [_interval(pair, metric.form if metric.ratio else f"+{metric.form}")]
+        rows.append([*row, *(one.get(method, "") for one in paper.values())])
+    where = {None: "", TRAINED: " at the budget trained for"}.get(budget, f" at {budget}")
+    most = max((one["seeds"] for one in found.values()), default=0)
+    kind = "Ratios" if metric.ratio else "Differences"
+    note = (
+        f"Mean over seeds ± its standard error, of {most:.0f} seeds if not said otherwise. {kind} "
+        f"are paired, with {LEVEL:.0%} intervals by Student's t."
+    )
+    return Table(f"{metric.title}{where}", columns, rows, note)
+
+
+def _mean(found: Mapping[str, float] | None, form: str) -> str:
+    if found is None:
+        return ""
+    if "standard_error" not in found:
+        return f"{found['value']:{form}}"
+    return f"{found['value']:{form}} ± {found['standard_error']:{form}}"
+
+
+def _interval(found: Mapping[str, float] | None, form: str) -> str:
+    if found is None:
+        return ""
+    if "low" not in found:
+        return f"{found['value']:{form}}"
+    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
+
+
+def _budgets(numbers: SuiteNumbers) -> list[str]:
+    names = {name: None for row in numbers.rows for name in row if name.startswith("eom@")}
+    return [name.removeprefix("eom@") for name in names]
+
+
+def _failures(numbers: SuiteNumbers) -> list[Table]:
+    """Return the table of what could not be trained or measured, if there is any."""
+    rows = []
+    for data in numbers.data:
+        for method in numbers.methods:
+            failed = [row for row in numbers.of(data, method) if row["failed"] is not None]
+            if failed:
+                of = len(numbers.of(data, method))
+                rows.append([method, data, f"{len(failed)} of {of}", failed[0]["failed"]])
+    columns = ("method", "data", "seeds", "the first reason")
+    return [Table("What failed", columns, rows, words=2)] if rows else []

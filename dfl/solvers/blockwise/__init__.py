@@ -1,0 +1,6 @@
+"""The exact solver for more people than memory holds: passes over blocks of them."""
+
+from dfl.solvers.blockwise.blocks import AbstractBlocks, TensorBlocks
+from dfl.solvers.blockwise.solve import BlockwiseAllocation, solve_blocks
+
+__all__ = ["AbstractBlocks", "BlockwiseAllocation", "TensorBlocks", "solve_blocks"]

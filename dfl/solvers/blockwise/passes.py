@@ -1,0 +1,124 @@
+"""What is made of one block of people in one pass: a sketch, who stays open, who is on a tie."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.budget_path import HullSteps
+from dfl.scale import Bracket, Chunks, Sketch
+from dfl.solvers.passes import AbstractPasses
+
+__all__ = ["Opened", "Ties", "choice_at", "opened", "sketched", "ties_of"]
+
+_HULLS = Chunks(1 << 18)  # numbers whose steps are held at once
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A block at both ends of a bracket.
+
+    Args:
+        choice: best treatment at the upper end. int64, ``(n,)``.
+        others: people whose best treatment is another at the lower end, or all where most are.
+            int64, ``(D,)``.
+        revenue: their rows of the revenue. Shape ``(D, M)``.
+        cost: their rows of the cost. Shape ``(D, M)``.
+        kept_cost: total cost of ``choice`` of all but these.
+        kept_revenue: its total revenue.
+    """
+
+    choice: Tensor
+    others: Tensor
+    revenue: Tensor
+    cost: Tensor
+    kept_cost: float
+    kept_revenue: float
+
+
+@final
+@dataclass(frozen=True)
+class Ties:
+    """A block at one multiplier: everything above it is taken, and what lies just on it.
+
+    Args:
+        cost: total cost with all steps above the multiplier.
+        revenue: total revenue there.
+        tied_cost: what the steps exactly at the multiplier add.
+        tied_revenue: likewise.
+    """
+
+    cost: float
+    revenue: float
+    tied_cost: float
+    tied_revenue: float
+
+
+def opened(
+    revenue: Tensor, cost: Tensor, low: float, high: float, passes: AbstractPasses
+) -> Opened:
+    """Tell who is settled between two multipliers; see `AbstractPasses.sift`."""
+    sifted = passes.sift(revenue, cost, low, high)
+    if sifted is not None:
+        rows = sifted.others_revenue, sifted.others_cost
+        return Opened(sifted.choice, sifted.others, *rows, sifted.cost, sifted.revenue)
+    everyone = torch.arange(revenue.shape[0])
+    return Opened(torch.zeros_like(everyone), everyone, revenue, cost, 0.0, 0.0)
+
+
+def sketched(
+    revenue: Tensor, cost: Tensor, digits: int, within: Bracket | None, passes: AbstractPasses
+) -> Sketch:
+    """Sketch the steps of a block, or those within a bracket."""
+    parts = []
+    for part in _HULLS.of(*revenue.shape):
+        steps = passes.hull(revenue[part], cost[part])
+        spent, earned = (_total(one[part], steps.base) for one in (cost, revenue))
+        taken = torch.ones_like(steps.row, dtype=torch.bool)
+        if within is not None:
+            above = steps.multiplier > within.high
+            spent += float(steps.added_cost[above].sum())
+            earned += float(steps.added_revenue[above].sum())
+            taken = ~above & (steps.multiplier >= within.low)
+        columns = (steps.multiplier, steps.added_cost, steps.added_revenue)
+        sketch = Sketch.of(
+            *(column[taken].numpy() for column in columns),
+            digits=digits,
+            rows=steps.base.shape[0],
+            spent=spent,
+            earned=earned,
+            dearest=float(cost[part].amax(dim=1).sum(dtype=torch.float64)),
+        )
+        parts.append(sketch)
+    return Sketch.merged(parts)
+
+
+def ties_of(revenue: Tensor, cost: Tensor, multiplier: float, passes: AbstractPasses) -> Ties:
+    """Add up a block at a multiplier on which many steps lie."""
+    sums = torch.zeros(4, dtype=torch.float64)
+    for part in _HULLS.of(*revenue.shape):
+        steps = passes.hull(revenue[part], cost[part])
+        above, on = steps.multiplier > multiplier, steps.multiplier == multiplier
+        sums[0] += _total(cost[part], steps.base) + steps.added_cost[above].sum()
+        sums[1] += _total(revenue[part], steps.base) + steps.added_revenue[above].sum()
+        sums[2] += steps.added_cost[on].sum()
+        sums[3] += steps.added_revenue[on].sum()
+    return Ties(*sums.tolist())
+
+
+def choice_at(
+    revenue: Tensor, cost: Tensor, multiplier: float, passes: AbstractPasses, *, tied: bool
+) -> Tensor:
+    """Return everyone's treatment at a multiplier, with the steps exactly at it or without."""
+    found = [torch.empty(0, dtype=torch.int64)]
+    for part in _HULLS.of(*revenue.shape):
+        steps: HullSteps = passes.hull(revenue[part], cost[part])
+        taken = steps.multiplier >= multiplier if tied else steps.multiplier > multiplier
+        found.append(steps.choice_after(taken))
+    return torch.cat(found)
+
+
+def _total(amount: Tensor, choice: Tensor) -> float:
+    return float(amount.gather(1, choice[:, None]).sum(dtype=torch.float64))

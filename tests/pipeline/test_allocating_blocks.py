@@ -1,0 +1,247 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from dfl.budget import Budget
+from dfl.errors import (
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    InfeasibleBudgetError,
+    InvalidValueError,
+    RunFolderError,
+)
+from dfl.pipeline import (
+    CustomerAllocation,
+    RunFolder,
+    Silent,
+    allocate_columns,
+    allocate_dataset,
+    allocate_file,
+    allocating_blocks,
+    dataset,
+    run,
+)
+from dfl.pipeline.allocating_blocks import work_of
+from dfl.pipeline.dataset import DataSet
+from dfl.problem import AllocationProblem
+from dfl.solvers import GreedyDual
+from tests.pipeline.test_allocating import write_customers
+from tests.pipeline.tiny import tiny_study, write_shop
+
+REVENUE, COST = ("r0", "r1", "r2"), ("c0", "c1", "c2")
+BUDGET = Budget(per_head=0.4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    path = tmp_path_factory.mktemp("run")
+    return run(tiny_study(data=write_shop(path / "shop.parquet")), path / "run", Silent())
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "_ROWS", 150)
+
+
+@pytest.fixture
+def scores(tmp_path: Path, small_blocks: None) -> Path:
+    """Three files of scores, eight blocks; one file has no rows."""
+    draw = np.random.default_rng(0)
+    for number, rows in enumerate((500, 0, 407)):
+        cost = draw.random((3, rows), dtype=np.float32)
+        cost[0] = 0
+        revenue = draw.random((3, rows), dtype=np.float32).cumsum(0)
+        columns = {"id": [f"{number}-{row}" for row in range(rows)]}
+        columns |= dict(zip(REVENUE, revenue, strict=True))
+        columns |= dict(zip(COST, cost.cumsum(0), strict=True))
+        file = tmp_path / "scores" / f"day-{number}" / "people.parquet"
+        file.parent.mkdir(parents=True)
+        table = pa.table(
+            columns,
+            pa.schema([("id", pa.string()), *((c, pa.float32()) for c in (*REVENUE, *COST))]),
+        )
+        pq.write_table(table, file, row_group_size=70)
+    (tmp_path / "scores" / "_ignored.parquet").write_text("no Parquet file")
+    return tmp_path / "scores"
+
+
+def allocate(
+    path: Path, output: Path, budget: Budget = BUDGET, **options: Any
+) -> CustomerAllocation:
+    columns = {"revenue": REVENUE, "cost": COST, **options}
+    return allocate_columns(path, output, budget, **columns)
+
+
+def test_columns_of_scores_are_allocated_as_in_memory(scores: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    done = allocate(scores, output, keep=("id",))
+    table = pq.read_table(output).to_pandas()
+    given = pd.concat(pd.read_parquet(file) for file in sorted(scores.rglob("people.parquet")))
+    assert list(table.columns) == [
+        *("row", "id", "treatment", "treatment_name", "predicted_revenue", "predicted_cost"),
+    ]
+    assert table["row"].tolist() == list(range(907))
+    assert table["id"].tolist() == given["id"].tolist()
+    revenue, cost = (
+        torch.from_numpy(given[list(one)].to_numpy(copy=True)) for one in (REVENUE, COST)
+    )
+    whole = GreedyDual().solve(AllocationProblem(revenue, cost, 0.4 * 907))
+    assert table["treatment"].tolist() == whole.choice.tolist()
+    names = np.array(REVENUE)[table["treatment"]]
+    assert (names == table["treatment_name"].astype(str)).all()
+    picked = cost.gather(1, whole.choice[:, None])[:, 0]
+    assert table["predicted_cost"].tolist() == picked.tolist()
+    totals = json.loads((output / "_allocation.json").read_text())
+    assert totals["rows"] == sum(totals["people"].values()) == 907
+    assert totals["upper_bound"] == pytest.approx(float(whole.upper_bound), rel=1e-9)
+    assert totals["people"] == done.people
+    assert len(list(output.glob("part-*.parquet"))) == 8
+    assert not work_of(output).exists()
+
+
+@pytest.mark.parametrize("pattern", ["day-*/*.parquet", "**/people.parquet"])
+def test_a_pattern_names_files(scores: Path, tmp_path: Path, pattern: str) -> None:
+    allocate(scores / pattern, tmp_path / "out")
+    allocate(scores, tmp_path / "again")
+    assert pq.read_table(tmp_path / "out").equals(pq.read_table(tmp_path / "again"))
+
+
+def test_a_model_scores_what_one_file_gets(
+    folder: RunFolder, tmp_path: Path, small_blocks: None
+) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    pq.write_table(pq.read_table(path), path, row_group_size=90)
+    budget = Budget(share=0.25)
+    one = allocate_file(folder, path, tmp_path / "one.parquet", budget, keep=("id", "age"))
+    many = allocate_dataset(folder, path, tmp_path / "many", budget, keep=("id", "age"))
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "one.parquet"), pd.read_parquet(tmp_path / "many")
+    )
+    assert one.people == many.people
+    assert one.held_out == many.held_out
+    assert many.budget == pytest.approx(one.budget)
+    with pytest.raises(ConfigError, match="block by block, which greedy-dual alone does"):
+        allocate_dataset(folder, path, tmp_path / "x", budget, solver="dual-bisection")
+
+
+class Stopped(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 4, 8, 10, 15, 18, 20, 21])
+def test_a_start_after_a_kill_goes_on_and_ends_in_the_same_bytes(
+    scores: Path, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allocate(scores, tmp_path / "whole", keep=("id",))
+    write: Callable[..., None] = allocating_blocks.write_whole
+    written: list[Path] = []
+
+    def counting(path: Path, make: Callable[[Path], object]) -> None:
+        if len(written) == after:
+            path.with_name(f".{path.name}.{'0' * 32}.part").write_text("half")
+            raise Stopped
+        written.append(path)
+        write(path, make)
+
+    monkeypatch.setattr(allocating_blocks, "write_whole", counting)
+    with pytest.raises(Stopped):
+        allocate(scores, tmp_path / "out", keep=("id",))
+    assert not (tmp_path / "out").exists()
+    first, written[:] = set(written), []
+    monkeypatch.setattr(
+        allocating_blocks, "write_whole", lambda p, m: (written.append(p), write(p, m))
+    )
+    allocate(scores, tmp_path / "out", keep=("id",))
+    assert len(first & set(written)) <= 1  # rows whose count was not yet written
+    names = sorted(file.name for file in (tmp_path / "whole").iterdir())
+    assert names == sorted(file.name for file in (tmp_path / "out").iterdir())
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+
+
+def test_what_is_left_of_another_allocation_is_not_gone_on_with(
+    scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    work_of(output).mkdir()
+    (work_of(output) / "plan.json").write_text("{}")
+    with pytest.raises(
+        RunFolderError, match="unfinished allocation of other files, scores, budget"
+    ):
+        allocate(scores, output)
+    monkeypatch.setattr(allocating_blocks.shutil, "rmtree", lambda *_, **__: None)
+    (work_of(output) / "plan.json").unlink()
+    allocate(scores, output)  # put into place, and killed before its folder was removed
+    monkeypatch.undo()
+    with pytest.raises(InvalidValueError, match="exists already; choose another folder"):
+        allocate(scores, output)
+    done = allocate(scores, output, Budget(per_head=0.5), overwrite=True)
+    assert done.budget == pytest.approx(0.5 * 907)
+    assert len(pq.read_table(output)) == 907
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"revenue": ("r0",)}, ConfigError, "one of revenue and one of cost for each treatment"),
+        ({"cost": ("c0", "c1", "x")}, DataError, r"must have the columns \['x'\]"),
+        ({"cost": ("c0", "c1", "id")}, DataError, r"row groups 0 to 1: column 'id' must hold num"),
+        ({"keep": ("row",)}, InvalidValueError, "keep must not name a column that is written"),
+        (
+            {"budget": Budget(total=-0.0)},
+            InfeasibleBudgetError,
+            "at least the cost of the cheapest",
+        ),
+    ],
+)
+def test_mistakes_are_refused(
+    scores: Path, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    if "budget" in options:
+        options["revenue"], options["cost"] = ("r1", "r2"), ("c1", "c2")
+    with pytest.raises(error, match=message):
+        allocate(scores, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_places_are_refused(scores: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match=r"no Parquet file at .*nothing; looked for"):
+        allocate(tmp_path / "nothing", tmp_path / "out")
+    with pytest.raises(InvalidValueError, match="must lie in a folder that exists"):
+        allocate(scores, tmp_path / "no" / "out")
+    with pytest.raises(InvalidValueError, match="is no folder that an allocation wrote"):
+        allocate(scores, scores, overwrite=True)
+    (scores / "_allocation.json").write_text("{}")
+    with pytest.raises(InvalidValueError, match="must not hold the customers' files"):
+        allocate(scores, scores, overwrite=True)
+
+
+def test_damaged_and_uneven_files_are_refused(scores: Path, tmp_path: Path) -> None:
+    first, *_, last = sorted(scores.rglob("people.parquet"))
+    table = pq.read_table(last)
+    bad = table.column("r1").to_numpy().copy()
+    bad[300] = np.nan
+    pq.write_table(table.set_column(2, "r1", pa.array(bad)), last, row_group_size=70)
+    with pytest.raises(
+        DataError, match=r"day-2/people.parquet, row groups 4 to 5: revenue must be"
+    ):
+        allocate(scores, tmp_path / "out")
+    pq.write_table(table.set_column(0, "id", pa.array(range(len(table)))), last)
+    with pytest.raises(DataError, match="column 'id' must have one type in all files, got string"):
+        allocate(scores, tmp_path / "out", keep=("id",))
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(DataError, match="is not a readable Parquet file"):
+        allocate(scores, tmp_path / "out")
+    data = DataSet.of(first, REVENUE, ())
+    first.write_bytes(first.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"row groups 0 to 1 cannot be read"):
+        data.read(data.blocks[0], REVENUE)

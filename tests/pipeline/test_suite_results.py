@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from dfl.errors import DataError, RunFolderError, WriteError
+from dfl.pipeline.suite_results import RESULTS, SuiteResults
+
+
+def row(seed: int = 0, **more: object) -> dict[str, object]:
+    config = json.dumps({"training": {"epochs": 3}, "method": "m"})
+    return {"data": "d", "method": "m", "seed": seed, "config": config, **more}
+
+
+def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
+    results = SuiteResults(tmp_path / RESULTS, {"name": "ö 'odd' | \n name", "methods": {"m": {}}})
+    results = results.with_rows([row(1, a=0.5), row(0, a=None, b="x"), row(1, a=0.25)]).write()
+    again = SuiteResults.read(tmp_path / RESULTS)
+    assert again.config == results.config
+    assert [one["seed"] for one in again.rows] == [0, 1]
+    assert (again.rows[0]["a"], again.rows[0]["b"]) == (None, "x")
+    assert (again.rows[1]["a"], again.rows[1]["b"]) == (0.25, None)
+    assert "odd" in again.config_text
+
+
+def test_a_suite_without_rows_is_one(tmp_path: Path) -> None:
+    SuiteResults(tmp_path / RESULTS, {"name": "x"}).write()
+    assert SuiteResults.read(tmp_path / RESULTS).rows == []
+
+
+def test_what_is_missing(tmp_path: Path) -> None:
+    results = SuiteResults(tmp_path / RESULTS, {}).with_rows([row(1)])
+    assert results.missing("d", "m", range(3)) == [0, 2]
+    assert results.missing("d", "other", range(2)) == [0, 1]
+
+
+def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
+    results = SuiteResults(tmp_path / RESULTS, {}).with_rows([row(1)])
+    same = {"training": {"epochs": 3}, "method": "m"}
+    results.check_made_by({("d", "m"): same, ("d", "new"): {}})
+    results.check_made_by({})  # a method that is left out today keeps its rows
+    for changed, said in (
+        ({**same, "training": {"epochs": 4}}, "training.epochs was 3, is now 4"),
+        ({**same, "layer": {"name": "softmax"}}, "layer was None, is now"),
+    ):
+        with pytest.raises(RunFolderError, match=f"holds m on d with other settings \\({said}"):
+            results.check_made_by({("d", "m"): changed})
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / RESULTS
+    with pytest.raises(RunFolderError, match="holds no suite: it has no"):
+        SuiteResults.read(path)
+    SuiteResults(path, {"name": "x"}).with_rows(row(k, a=k / 7) for k in range(50)).write()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="is unreadable, or no suite's"):
+        SuiteResults.read(path)
+    path.write_bytes(whole[:200] + bytes([whole[200] ^ 255]) + whole[201:])
+    with pytest.raises(DataError, match="is unreadable, or no suite's"):
+        SuiteResults.read(path)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / RESULTS
+    pq.write_table(pa.table({"a": [1]}), path)
+    with pytest.raises(DataError, match="is unreadable, or no suite's"):
+        SuiteResults.read(path)
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({"dfl.suite": "{}"}), path)
+    with pytest.raises(DataError, match="is unreadable, or no suite's"):
+        SuiteResults.read(path)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = SuiteResults(tmp_path / RESULTS, {"name": "x"}).with_rows([row()]).write()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dfl.pipeline.suite_results.pq.write_table", full)
+    with pytest.raises(WriteError, match="No space left on device"):
+        results.with_rows([row(1)]).write()
+    assert len(SuiteResults.read(tmp_path / RESULTS).rows) == 1
