@@ -136,8 +136,8 @@ def methods() -> dict[str, AbstractMethod]:
         "raw features": hrc(representation="features"),
         "predictions": hrc(representation="predictions"),
         "random segments": hrc(representation="random"),
-        "tree, depth 2": PolicyTree(base=half, held_out=0.5, budgets=BUDGETS),
-        "tree, depth 3": PolicyTree(base=half, held_out=0.5, budgets=BUDGETS, depth=3),
+        "tree, depth 2": PolicyTree(base=half, held_out=0.5, budget=BUDGETS[0]),
+        "tree, depth 3": PolicyTree(base=half, held_out=0.5, budget=BUDGETS[0], depth=3),
         "HRC, grounded inside": hrc(base=Grounded(base=base)),
     }
     found |= {f"HRC, K = {count}": hrc(counts=(count,), cell=0) for count in (2, 10, 50)}

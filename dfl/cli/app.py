@@ -239,7 +239,9 @@ def segment(
     nested: Annotated[
         bool, typer.Option("--nested", help="No cheaper treatment at a larger budget.")
     ] = False,
-    customers: Annotated[Path | None, typer.Option(help="Parquet or CSV file to serve.")] = None,
+    customers: Annotated[
+        Path | None, typer.Option(help="Parquet file, folder or pattern to serve.")
+    ] = None,
     assign: Annotated[Path | None, typer.Option(help="File to write for --customers.")] = None,
     keep: Annotated[
         list[str] | None, typer.Option(help="Column to carry over, such as an id; repeatable.")

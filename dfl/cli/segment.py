@@ -25,7 +25,7 @@ class Customers:
     """A file to serve.
 
     Args:
-        path: Parquet or CSV file.
+        path: Parquet file, folder or pattern.
         output: file to write.
         keep: columns to carry over.
         overwrite: whether ``output`` may replace a file.

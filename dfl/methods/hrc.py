@@ -12,6 +12,7 @@ from dfl.models import AbstractModel
 from dfl.segments.making import Tabulation, chosen_segments
 from dfl.segments.model import SegmentModel
 from dfl.segments.representation import KINDS, Kind
+from dfl.training.decision_level import BUDGETS
 from dfl.training.monitor import Monitor
 from dfl.training.settings import Part, TrainingSet, hold_out
 
@@ -58,7 +59,7 @@ class Hrc(AbstractMethod):
     cell: int = 50
     held_out: float = 0.5
     folds: int = 5
-    budgets: tuple[Budget, ...] = (Budget(share=0.3),)
+    budgets: tuple[Budget, ...] = BUDGETS
     tabulation: Tabulation = field(default_factory=Tabulation)
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ class PolicyTree(AbstractMethod):
 
     The base method learns on one part of the randomised rows; the tree is grown on doubly robust
     scores of the second, see `dfl.segments.tree.grow`; the third gives the leaves' tables. The
-    tree is the best one for the first budget, its leaves serve every budget.
+    tree is the best one for one budget.
 
     Args:
         base: its predictions make the scores steadier.
@@ -35,11 +35,11 @@ class PolicyTree(AbstractMethod):
         thresholds: candidate thresholds per feature, >= 1.
         least: people in every leaf of the growing sample, >= 1; a tenth of the sample at most.
         held_out: share of the randomised rows for the tree and the tables, half each, in (0, 1).
-        budgets: the first is the one the tree is grown for.
+        budget: that the tree is grown for; its leaves serve every budget.
         tabulation: how tables are estimated.
 
     Raises:
-        InvalidValueError: if an option is out of range, or there is no budget.
+        InvalidValueError: if an option is out of range.
 
     Source:
         Athey and Wager (2021), arXiv:1702.02896; the budget by a price of money is ours.
@@ -50,7 +50,7 @@ class PolicyTree(AbstractMethod):
     thresholds: int = 16
     least: int = 100
     held_out: float = 0.6
-    budgets: tuple[Budget, ...] = (Budget(share=0.3),)
+    budget: Budget = Budget(share=0.3)
     tabulation: Tabulation = field(default_factory=Tabulation)
 
     def __post_init__(self) -> None:
@@ -61,7 +61,6 @@ class PolicyTree(AbstractMethod):
         check_count("thresholds", self.thresholds, at_least=1)
         check_count("least", self.least, at_least=1)
         check_number("held_out", self.held_out, above=0, below=1)
-        check_count("number of budgets", len(self.budgets), at_least=1)
 
     @property
     def uses(self) -> tuple[Part, ...]:
@@ -100,7 +99,7 @@ class PolicyTree(AbstractMethod):
             growing, tabled = parts[0].rct, parts[1].rct
         scores = Scores.of(growing, model.predict(growing.features))
         arms = scores.arm_costs
-        amount = self.budgets[0].total_for(1, float(arms.min()), float(arms.max()))
+        amount = self.budget.total_for(1, float(arms.min()), float(arms.max()))
         tree = grow(
             TreeScores(growing.features, scores.revenue, scores.cost),
             max(amount, float(arms.min())),

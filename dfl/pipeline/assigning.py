@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+import numpy as np
 import pyarrow as pa
 import torch
 
-from dfl.data.sources.reading import find_file
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.io import write_whole
-from dfl.pipeline.customers import CustomerFile, check_output, writer
+from dfl.pipeline.customers import check_output, writer
+from dfl.pipeline.dataset import DataSet
+from dfl.scale import STREAMED
 from dfl.segments.serving import ServedSegments
 
 __all__ = ["Assignment", "assign_file"]
@@ -44,14 +46,15 @@ def assign_file(
     keep: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Assignment:
-    """Write the segment and the treatment of every row of a file.
+    """Write the segment and the treatment of every row of Parquet files.
 
-    One pass: each block of rows is read, looked up and written, so memory does not grow with the
-    number of rows of a Parquet file; a CSV file is read whole.
+    One pass over blocks of row groups, see `DataSet`: each is read, looked up and written, so memory
+    does not grow with the number of rows.
 
     Args:
         served: with the encoder of its features.
-        customers: Parquet or CSV file with the feature columns of the training data.
+        customers: Parquet file, folder or pattern, see `DataSet.of`, with the feature columns of the
+            training data.
         output: Parquet or CSV file to write, whole or not at all: ``row`` (from 0), the kept
             columns, ``segment`` (from 1), ``treatment`` and ``treatment_name``.
         budget: in currency per head; the plan's largest that is no larger is served.
@@ -62,7 +65,7 @@ def assign_file(
         InvalidValueError: if the segments were made without a table's columns, the budget is
             below all of the plan's, or ``output`` cannot be written.
         DataNotFoundError: if there is no such file.
-        DataError: if the file is unreadable, lacks a column, or holds values that cannot be
+        DataError: if a file is unreadable, lacks a column, or holds values that cannot be
             encoded; says in which rows.
         WriteError: if the output could not be written; nothing is left of it then.
     """
@@ -72,9 +75,7 @@ def assign_file(
             "these segments have no encoder: their data came without the columns of a table, so no "
             "file fits them; use ServedSegments.treatment."
         )
-    customers, keep = find_file(customers), tuple(dict.fromkeys(keep))
-    if output.resolve() == customers.resolve():
-        raise InvalidValueError(f"output must be another file than the customers, got {output}.")
+    keep = tuple(dict.fromkeys(keep))
     taken = sorted(set(keep) & set(_OURS))
     if taken:
         raise InvalidValueError(f"keep must not name a column that is written, got {taken}.")
@@ -82,36 +83,42 @@ def assign_file(
     level = served.plan.level(budget)
     choice = served.plan.choice[level]
     features = tuple(dict.fromkeys(column.name for column in encoder.columns))
-    wanted = tuple(dict.fromkeys((*features, *keep)))
+    data = DataSet.of(customers, features, keep)
+    if output.resolve() in {file.resolve() for file in data.files}:
+        raise InvalidValueError(f"output must be another file than the customers, got {output}.")
     people = torch.zeros(len(choice), dtype=torch.int64)
     names = pa.array(served.treatment_names)
+    kept = [(name, data.schema.field(name).type) for name in keep]
+    labels = pa.dictionary(pa.int32(), pa.string())
+    ours = [("segment", pa.int32()), ("treatment", pa.int64()), ("treatment_name", labels)]
+    schema = pa.schema([("row", pa.int64()), *kept, *ours])
 
-    def write(path: Path, file: CustomerFile) -> None:
-        kept = [(name, file.field(name).type) for name in keep]
-        labels = pa.dictionary(pa.int32(), pa.string())
-        ours = [("segment", pa.int32()), ("treatment", pa.int64()), ("treatment_name", labels)]
-        schema = pa.schema([("row", pa.int64()), *kept, *ours])
+    def looked_up(table: pa.Table, start: int) -> pa.Table:
+        try:
+            segment = served.segment(encoder.encode(table.select(features)))
+        except DflError as error:
+            where = f"{customers}, rows {start} to {start + len(table) - 1}"
+            raise DataError(f"{where}: {error}") from error
+        people.add_(torch.bincount(segment, minlength=len(choice)))
+        own = choice[segment].numpy()
+        columns = {
+            "row": pa.array(np.arange(start, start + len(table))),
+            **{name: table.column(name) for name in keep},
+            "segment": pa.array((segment + 1).numpy().astype("int32")),
+            "treatment": pa.array(own),
+            "treatment_name": pa.DictionaryArray.from_arrays(pa.array(own.astype("int32")), names),
+        }
+        return pa.table(columns, schema=schema)
+
+    def write(path: Path) -> None:
         with writer(output, path, schema) as written:
-            for part, table in file.chunks(wanted):
-                try:
-                    segment = served.segment(encoder.encode(table.select(features)))
-                except DflError as error:
-                    where = f"{file.path}, rows {part.start} to {part.stop - 1}"
-                    raise DataError(f"{where}: {error}") from error
-                people.add_(torch.bincount(segment, minlength=len(choice)))
-                own = choice[segment].numpy()
-                codes = pa.array(own.astype("int32"))
-                columns = {
-                    "row": pa.array(range(part.start, part.stop), type=pa.int64()),
-                    **{name: table.column(name) for name in keep},
-                    "segment": pa.array((segment + 1).numpy().astype("int32")),
-                    "treatment": pa.array(own),
-                    "treatment_name": pa.DictionaryArray.from_arrays(codes, names),
-                }
-                written.write_table(pa.table(columns, schema=schema))
+            for block in data.blocks:
+                table = data.read(block, tuple(dict.fromkeys((*features, *keep))))
+                for rows in STREAMED.of(block.rows):
+                    part = table.slice(rows.start, rows.stop - rows.start)
+                    written.write_table(looked_up(part, block.start + rows.start))
 
-    with CustomerFile.opened(customers, features, keep) as file:
-        write_whole(output, lambda path: write(path, file))
+    write_whole(output, write)
     counts = torch.zeros(len(served.treatment_names), dtype=torch.int64).index_add_(
         0, choice, people
     )
