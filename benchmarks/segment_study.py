@@ -136,8 +136,8 @@ def methods() -> dict[str, AbstractMethod]:
         "raw features": hrc(representation="features"),
         "predictions": hrc(representation="predictions"),
         "random segments": hrc(representation="random"),
-        "tree, depth 2": PolicyTree(base=half, held_out=0.5, budget=BUDGETS[0]),
-        "tree, depth 3": PolicyTree(base=half, held_out=0.5, budget=BUDGETS[0], depth=3),
+        "tree, depth 2": PolicyTree(base=half, held_out=0.5, share=0.1),
+        "tree, depth 3": PolicyTree(base=half, held_out=0.5, share=0.1, depth=3),
         "HRC, grounded inside": hrc(base=Grounded(base=base)),
     }
     found |= {f"HRC, K = {count}": hrc(counts=(count,), cell=0) for count in (2, 10, 50)}
@@ -190,7 +190,7 @@ def violation(
     real = shocks.draw(true, people, budget, 10_000, stream(seed, "real"))
     found = {}
     for name, (formulation, _) in FORMULATIONS.items():
-        solver = Stochastic(formulation=formulation, relative_gap=1e-4, time_limit=20)
+        solver = Stochastic(formulation=formulation, relative_gap=1e-3, time_limit=10)
         choice = solver.solve_scenarios(chosen_by).choice
         cost = {key: one.totals(choice)[1] for key, one in (("fresh", fresh), ("true", real))}
         found[name] = {

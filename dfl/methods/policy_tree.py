@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from dfl.budget import Budget
 from dfl.checks import check_count, check_number
 from dfl.errors import InvalidValueError
 from dfl.methods.base import AbstractMethod
@@ -35,7 +34,8 @@ class PolicyTree(AbstractMethod):
         thresholds: candidate thresholds per feature, >= 1.
         least: people in every leaf of the growing sample, >= 1; a tenth of the sample at most.
         held_out: share of the randomised rows for the tree and the tables, half each, in (0, 1).
-        budget: that the tree is grown for; its leaves serve every budget.
+        share: of the way from the cheapest treatment for everyone (0) to the dearest (1), the
+            budget that the tree is grown for, in [0, 1]; its leaves serve every budget.
         tabulation: how tables are estimated.
 
     Raises:
@@ -50,7 +50,7 @@ class PolicyTree(AbstractMethod):
     thresholds: int = 16
     least: int = 100
     held_out: float = 0.6
-    budget: Budget = Budget(share=0.3)
+    share: float = 0.3
     tabulation: Tabulation = field(default_factory=Tabulation)
 
     def __post_init__(self) -> None:
@@ -61,6 +61,7 @@ class PolicyTree(AbstractMethod):
         check_count("thresholds", self.thresholds, at_least=1)
         check_count("least", self.least, at_least=1)
         check_number("held_out", self.held_out, above=0, below=1)
+        check_number("share", self.share, at_least=0, at_most=1)
 
     @property
     def uses(self) -> tuple[Part, ...]:
@@ -99,10 +100,10 @@ class PolicyTree(AbstractMethod):
             growing, tabled = parts[0].rct, parts[1].rct
         scores = Scores.of(growing, model.predict(growing.features))
         arms = scores.arm_costs
-        amount = self.budget.total_for(1, float(arms.min()), float(arms.max()))
+        low, high = float(arms.min()), float(arms.max())
         tree = grow(
             TreeScores(growing.features, scores.revenue, scores.cost),
-            max(amount, float(arms.min())),
+            low + self.share * (high - low),
             depth=self.depth,
             thresholds=self.thresholds,
             least=min(self.least, max(len(growing) // 10, 1)),

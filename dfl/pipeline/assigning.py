@@ -48,13 +48,13 @@ def assign_file(
 ) -> Assignment:
     """Write the segment and the treatment of every row of Parquet files.
 
-    One pass over blocks of row groups, see `DataSet`: each is read, looked up and written, so memory
-    does not grow with the number of rows.
+    One pass over blocks of row groups, see `DataSet`: each is read, looked up and written, so
+    memory does not grow with the number of rows.
 
     Args:
         served: with the encoder of its features.
-        customers: Parquet file, folder or pattern, see `DataSet.of`, with the feature columns of the
-            training data.
+        customers: Parquet file, folder or pattern, see `DataSet.of`, with the feature columns of
+            the training data.
         output: Parquet or CSV file to write, whole or not at all: ``row`` (from 0), the kept
             columns, ``segment`` (from 1), ``treatment`` and ``treatment_name``.
         budget: in currency per head; the plan's largest that is no larger is served.

@@ -31,7 +31,8 @@ __all__ = ["SERVED", "describe_segments"]
 SERVED = "segments.safetensors"
 
 _LEVEL = 0.95
-_DISTILLED_FROM = 200_000  # people at most
+_DISTILLED_FROM = 50_000  # people at most
+_GROWN_FROM = 10_000  # people at most
 
 
 def describe_segments(
@@ -163,9 +164,10 @@ def _ends(rows: UpliftData) -> tuple[float, float]:
 def _tree(
     model: SegmentModel, data: HybridData, scores: Scores, budget: float, solver: Stochastic
 ) -> dict[str, Any] | None:
-    """Grow a tree on one half of the validation rows, tabulate it on the other, and judge it."""
+    """Grow a tree on half of the validation rows, or fewer, tabulate it on the others, judge it."""
     try:
-        growing, tabled = split(data.validation, (0.5, 0.5), seed=0)
+        share = min(0.5, _GROWN_FROM / len(data.validation))
+        growing, tabled = split(data.validation, (share, 1 - share), seed=0)
     except DflError:  # too few rows of a treatment to halve
         return None
     guide, test = _guide(model), data.test

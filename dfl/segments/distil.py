@@ -197,7 +197,7 @@ def _layers(
     from sklearn.neural_network import MLPClassifier
 
     network = MLPClassifier(
-        _HIDDEN, random_state=seed, max_iter=60, early_stopping=len(rows) > 1000
+        _HIDDEN, random_state=seed, max_iter=40, early_stopping=len(rows) > 1000
     )
     network.fit(rows, label)
     return list(zip(network.coefs_, network.intercepts_, strict=True))

@@ -34,6 +34,7 @@ def test_segments_are_the_leaves_of_a_tree(depth: int) -> None:
         ({"thresholds": 0}, "thresholds must be >= 1"),
         ({"least": 0}, "least must be >= 1"),
         ({"held_out": 0.0}, "held_out must be in"),
+        ({"share": 1.5}, "share must be in"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], match: str) -> None:
