@@ -3,7 +3,7 @@
 from dfl.segments.base import AbstractSegmenter
 from dfl.segments.clusters import Clusters
 from dfl.segments.hidden import HiddenSegments
-from dfl.segments.model import SEGMENTERS, SegmentModel
+from dfl.segments.model import SegmentModel
 from dfl.segments.representation import Representation
 from dfl.segments.scores import Scores
 from dfl.segments.shrinkage import shrink
@@ -11,7 +11,6 @@ from dfl.segments.table import SegmentTable
 from dfl.segments.tree import Tree, TreeScores, grow
 
 __all__ = [
-    "SEGMENTERS",
     "AbstractSegmenter",
     "Clusters",
     "HiddenSegments",

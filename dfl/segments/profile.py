@@ -14,6 +14,7 @@ __all__ = ["Profile", "profiles", "tree_in_words"]
 
 _MOST = 3  # features named
 _APART = 0.25  # standard deviations from which a feature sets a segment apart
+_SAME = 0.95  # correlation from which two features tell the same
 
 
 @final
@@ -40,7 +41,7 @@ def profiles(
     """Describe each segment by the features whose mean is farthest from everyone's.
 
     Features count whose mean differs by a quarter of their standard deviation or more, three at
-    most. A feature of 0 and 1 is told as a share of people, any other as a mean.
+    most, and one of those that tell the same (such as two categories of a column). A feature of 0 and 1 is told as a share of people, any other as a mean.
 
     Args:
         features: of people, not standardised. Shape ``(N, F)``.
@@ -59,11 +60,20 @@ def profiles(
     mean = sums / people.clamp(min=1)[:, None]
     overall, spread = rows.mean(dim=0), rows.std(dim=0, correction=0)
     apart = (mean - overall) / torch.where(spread > 0, spread, torch.inf)
+    scaled = (rows - overall) / torch.where(spread > 0, spread, torch.inf)
+    same = (scaled.mT @ scaled / max(len(rows), 1)).abs() > _SAME
     binary = ((rows == 0) | (rows == 1)).all(dim=0)
     found = []
     for k in range(segments):
         order = apart[k].abs().argsort(descending=True, stable=True).tolist()
-        told = [j for j in order if abs(float(apart[k, j])) >= _APART][:_MOST] if people[k] else []
+        told: list[int] = []
+        for j in order if people[k] else []:
+            if (
+                abs(float(apart[k, j])) >= _APART
+                and len(told) < _MOST
+                and not bool(same[j, told].any())
+            ):
+                told.append(j)
         traits = tuple(
             _trait(names[j], float(mean[k, j]), float(overall[j]), share=bool(binary[j]))
             for j in told
@@ -76,7 +86,7 @@ def _trait(name: str, mean: float, overall: float, *, share: bool) -> str:
     if share:
         return f"{mean:.0%} with {name} (all: {overall:.0%})"
     return (
-        f"{'high' if mean > overall else 'low'} {name}: {mean:.3g} on average (all: {overall:.3g})"
+        f"{'high' if mean > overall else 'low'} {name}: {mean:.4g} on average (all: {overall:.4g})"
     )
 
 

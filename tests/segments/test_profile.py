@@ -13,11 +13,12 @@ def test_what_sets_a_segment_apart_is_told() -> None:
     age = 40 + 10 * torch.randn(1_000, generator=generator) + 15 * label
     city = (torch.rand(1_000, generator=generator) < 0.2 + 0.6 * label).float()
     noise = torch.randn(1_000, generator=generator)
-    x = torch.stack([noise, age, city, torch.ones(1_000)], dim=1)
-    low, high = profiles(x, label, 2, ("noise", "age", "city=north", "constant"))
+    x = torch.stack([noise, age, city, 1 - city, torch.ones(1_000)], dim=1)
+    names = ("noise", "age", "city=north", "city=south", "constant")
+    low, high = profiles(x, label, 2, names)
     assert low.people == high.people == 0.5
     assert len(high.traits) == 2
-    assert f"high age: {float(age[label == 1].mean()):.3g} on average (all: " in str(high)
+    assert f"high age: {float(age[label == 1].mean()):.4g} on average (all: " in str(high)
     assert f"{float(city[label == 1].mean()):.0%} with city=north (all: " in str(high)
     assert "low age: " in str(low)
 
