@@ -41,7 +41,8 @@ def profiles(
     """Describe each segment by the features whose mean is farthest from everyone's.
 
     Features count whose mean differs by a quarter of their standard deviation or more, three at
-    most, and one of those that tell the same (such as two categories of a column). A feature of 0 and 1 is told as a share of people, any other as a mean.
+    most, and one of those that tell the same (such as two categories of a column). A feature of 0
+    and 1 is told as a share of people, any other as a mean.
 
     Args:
         features: of people, not standardised. Shape ``(N, F)``.
