@@ -51,6 +51,10 @@ from dfl.training.settings import hold_out
 
 RESULTS = Path(__file__).parent / "results" / "segment_study.json"
 BUDGETS = (Budget(share=0.1), Budget(share=0.3), Budget(share=0.5))
+# Constant steps and last weights, as when the study was begun.
+TRAINING = Training(
+    members=2, weight_decay=(0.3,), learning_rate=1e-3, schedule="constant", averaging=0
+)
 COUNTS = (2, 5, 10, 20)
 
 
@@ -120,7 +124,7 @@ class Halved(AbstractMethod):
 
 def methods() -> dict[str, AbstractMethod]:
     """Return every method, made anew so that kept models do not pile up."""
-    base = TsmSl(rows="rct", training=Training(members=2, weight_decay=(0.3,)))
+    base = TsmSl(rows="rct", training=TRAINING)
     half = Kept(base)
 
     def hrc(**options: Any) -> Hrc:
@@ -190,7 +194,7 @@ def violation(
     real = shocks.draw(true, people, budget, 10_000, stream(seed, "real"))
     found = {}
     for name, (formulation, _) in FORMULATIONS.items():
-        solver = Stochastic(formulation=formulation, relative_gap=1e-3, time_limit=10)
+        solver = Stochastic(formulation=formulation, relative_gap=1e-4, time_limit=20)
         choice = solver.solve_scenarios(chosen_by).choice
         cost = {key: one.totals(choice)[1] for key, one in (("fresh", fresh), ("true", real))}
         found[name] = {

@@ -40,7 +40,7 @@ def test_every_row_gets_its_segment_and_treatment(tmp_path: Path) -> None:
     output = tmp_path / "out.parquet"
     done = assign_file(SERVED, tmp_path / "people.parquet", output, 0.1, keep=["id"])
     found = pd.read_parquet(output)
-    features = torch.from_numpy(table[["age", "visits"]].to_numpy())
+    features = torch.tensor(table[["age", "visits"]].to_numpy().copy())
     assert found.row.tolist() == list(range(1_000))
     assert found.id.tolist() == table.id.tolist()
     assert found.segment.tolist() == (SERVED.segment(features) + 1).tolist()
