@@ -115,7 +115,7 @@ def _hidden(model: NetworkEnsemble, features: Tensor, layers: int) -> Tensor:
     """Return the output of the first layers of every member, side by side."""
 
     def first() -> nn.Module:
-        body = model.network.build(model.features, model.treatments).body
+        body = model.network.build(model.scaling.width, model.treatments).body
         return body[: 2 * layers]  # a linear map and its ReLU are two
 
     with torch.device("meta"):  # the names alone are wanted, and no random numbers drawn

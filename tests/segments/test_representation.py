@@ -1,5 +1,7 @@
 """Representations: whose layers, which axes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -36,6 +38,12 @@ def test_hidden_is_the_output_of_the_first_two_layers_of_every_member(
     assert _raw(model, features, "hidden", 1).shape == (50, 16)
     last = 4 if isinstance(network, MLP) else 6
     assert _raw(model, features, "hidden", 9).shape == (50, 2 * last)
+
+
+def test_networks_that_are_given_ranks_have_hidden_layers_too() -> None:
+    training = replace(TRAINING, ranks=True)
+    model = TsmSl(network=MLP((5, 4)), training=training, rows="rct").fit(rct=logs(300, seed=1))
+    assert _raw(model, logs(9, seed=2).features, "hidden", 2).shape == (9, 8)
 
 
 def test_all_layers_count_where_there_are_fewer() -> None:
