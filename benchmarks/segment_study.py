@@ -140,7 +140,7 @@ def methods() -> dict[str, AbstractMethod]:
         "raw features": hrc(representation="features"),
         "predictions": hrc(representation="predictions"),
         "random segments": hrc(representation="random"),
-        "tree, depth 2": PolicyTree(base=half, held_out=0.5, share=0.1),
+        "tree, depth 2": PolicyTree(base=half, held_out=0.5, share=0.1, depth=2),
         "tree, depth 3": PolicyTree(base=half, held_out=0.5, share=0.1, depth=3),
         "HRC, grounded inside": hrc(base=Grounded(base=base)),
     }

@@ -46,7 +46,7 @@ class PolicyTree(AbstractMethod):
     """
 
     base: AbstractMethod = field(default_factory=TsmSl)
-    depth: int = 2
+    depth: int = 3
     thresholds: int = 16
     least: int = 100
     held_out: float = 0.6
