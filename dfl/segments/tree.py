@@ -14,7 +14,8 @@ from dfl.segments.base import AbstractSegmenter
 __all__ = ["MOST_DEPTH", "Tree", "TreeScores", "grow"]
 
 MOST_DEPTH = 3
-_STEPS = 40  # halvings of the interval that holds the price of money
+_STEPS = 25  # halvings of the interval that holds the price of money, and doublings before
+_ROUNDING = 1e-9  # of the mean size of revenue: a split that earns no more is none
 _WORK = 4e7  # numbers that the exact search may hold at once
 
 
@@ -239,6 +240,7 @@ class _Sums:
         least: people in every leaf.
         pairs: sums over those beyond both of two splits, ``(C, C, 2 M + 1)``, where they fit.
         triples: sums beyond three, ``(C, C, C, 2 M + 1)``, where they fit.
+        slack: what sums of the same people in another order may differ by.
     """
 
     cuts: _Cuts
@@ -248,6 +250,7 @@ class _Sums:
     least: int
     pairs: Tensor | None
     triples: Tensor | None
+    slack: float
 
     @staticmethod
     def of(scores: TreeScores, cuts: _Cuts, depth: int, least: int) -> "_Sums":
@@ -255,6 +258,7 @@ class _Sums:
         ones = torch.ones(len(beyond), 1, dtype=torch.float64)
         columns = torch.cat([scores.revenue.double(), scores.cost.double(), ones], dim=1)
         columns = columns / len(beyond)
+        slack = _ROUNDING * float(scores.revenue.double().abs().mean(dim=0).max())
         count, width = len(cuts.feature), columns.shape[1]
         pairs = triples = None
         if depth >= 2 and 0 < count**2 * width <= _WORK:
@@ -263,7 +267,7 @@ class _Sums:
             triples = torch.stack(
                 [_products(beyond, beyond[:, [k]] * columns) for k in range(count)]
             )
-        return _Sums(cuts, beyond, columns, len(beyond), least, pairs, triples)
+        return _Sums(cuts, beyond, columns, len(beyond), least, pairs, triples, slack)
 
     def best(self, price: float, depth: int) -> _Found:
         """Return the best tree at a price of money."""
@@ -282,6 +286,12 @@ class _Sums:
         small = sums[..., -1] * self.rows < self.least - 0.5
         return value.masked_fill(small, -torch.inf), cost.gather(-1, choice[..., None])[..., 0]
 
+    def _first_best(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first value that none is above beyond rounding, and its place, ``(...)``."""
+        near = value >= value.amax(dim=-1, keepdim=True) - self.slack
+        place = near.to(torch.int8).argmax(dim=-1)
+        return value.gather(-1, place[..., None])[..., 0], place
+
     def _unsplit(self, price: float, total: Tensor, depth: int) -> _Found:
         value, cost = self._leaf(price, total)
         return _Found(float(value), float(cost), (-1,) * (2**depth - 1))
@@ -295,10 +305,10 @@ class _Sums:
             total: shape ``(..., W)``.
         """
         above, below = (self._leaf(price, one) for one in (right, total[..., None, :] - right))
-        value, split = (above[0] + below[0]).max(dim=-1)
+        value, split = self._first_best(above[0] + below[0])
         cost = (above[1] + below[1]).gather(-1, split[..., None])[..., 0]
         alone = self._leaf(price, total)
-        keep = alone[0] >= value
+        keep = alone[0] >= value - self.slack
         return (
             torch.where(keep, alone[0], value),
             torch.where(keep, alone[1], cost),
@@ -310,15 +320,15 @@ class _Sums:
         one = pairs.diagonal(dim1=0, dim2=1).mT  # (C, W): beyond each split
         right = self._first(price, pairs, one)
         left = self._first(price, one[None] - pairs, total - one)
-        value = right[0] + left[0]
-        root = int(value.argmax())
+        value, place = self._first_best(right[0] + left[0])
+        root = int(place)
         best = _Found(
-            float(value[root]),
+            float(value),
             float(right[1][root] + left[1][root]),
             (root, int(left[2][root]), int(right[2][root])),
         )
         alone = self._unsplit(price, total, 2)
-        return best if best.value > alone.value else alone
+        return best if best.value > alone.value + self.slack else alone
 
     def _third(self, price: float, total: Tensor) -> _Found:
         assert self.triples is not None  # the caller has looked
@@ -328,7 +338,7 @@ class _Sums:
             beyond = self.pairs[root, root]
             right = self._second(price, self.triples[root], beyond)
             left = self._second(price, self.pairs - self.triples[root], total - beyond)
-            if right.value + left.value > best.value:
+            if right.value + left.value > best.value + self.slack:
                 best = _joined(root, left, right)
         return best
 
