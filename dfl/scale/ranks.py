@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, distributed
@@ -52,16 +52,14 @@ def over_ranks(value: Tensor) -> Tensor:
 
     Spend at a price, gradients, and products of curvature with a vector are sums over rows,
     so rows can be spread over processes as soon as these sums are. In one process the sum is
-    the value itself, and nothing is copied. Where gradients are recorded, that of the sum is
-    handed to each process's own value.
+    the value itself, and nothing is copied.
+
+    What is differentiated is a process's own part of a sum over all of them, so a gradient
+    that comes back through this sum is added up over the processes, too.
     """
     if rank_of()[1] == 1:
         return value
-    if value.requires_grad and torch.is_grad_enabled():
-        total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]  # torch's own
-        return total
-    total = value.detach().clone(memory_format=torch.contiguous_format)
-    distributed.all_reduce(total)
+    total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]  # torch's own
     return total
 
 
@@ -79,6 +77,7 @@ def gathered(value: Any) -> list[Any]:
     return found
 
 
+@final
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, value: Tensor) -> Tensor:
@@ -88,4 +87,4 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(_: Any, slope: Tensor) -> Tensor:
-        return slope
+        return over_ranks(slope)
