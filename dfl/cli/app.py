@@ -226,7 +226,7 @@ def allocate(
 @app.command()
 def segment(
     config: Annotated[
-        str, typer.Argument(help="A configuration of hrc or policy-tree, or a run's folder.")
+        str, typer.Argument(help="Of hrc or policy-tree, or a run's folder.")
     ] = "hrc",
     data: Data = None,
     solver: Solver = None,
@@ -234,9 +234,6 @@ def segment(
     budget_per_head: PerHead = None,
     budget_share: Share = None,
     seed: Seed = None,
-    members: Members = None,
-    epochs: Epochs = None,
-    device: Device = None,
     levels: Annotated[int, typer.Option(min=2, help="Budgets of the plan.")] = 10,
     student: Annotated[
         str, typer.Option(help="Classifier that serves: logistic, network or boosting.")
@@ -244,37 +241,25 @@ def segment(
     nested: Annotated[
         bool, typer.Option("--nested", help="No cheaper treatment at a larger budget.")
     ] = False,
-    customers: Annotated[
-        Path | None, typer.Option(help="Parquet file, folder or pattern to serve.")
-    ] = None,
+    customers: Annotated[Path | None, typer.Option(help="Parquet files to serve.")] = None,
     assign: Annotated[Path | None, typer.Option(help="File to write for --customers.")] = None,
-    keep: Annotated[
-        list[str] | None, typer.Option(help="Column to carry over, such as an id; repeatable.")
-    ] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Column to carry over.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --assign.")] = False,
     output: Output = None,
 ) -> None:
     """Find a few kinds of customers, what works on each, and what each gets at every budget."""
     from dfl.cli.changes import Changes
     from dfl.cli.segment import Customers, segment_command
-    from dfl.errors import ConfigError
 
-    if (customers is None) != (assign is None):
-        raise ConfigError("--customers and --assign go together: the file to serve, and to write.")
     changes = Changes(
         data=data,
         solver=solver,
         per_head=tuple(budget_per_head or ()),
         share=tuple(budget_share or ()),
         seed=seed,
-        device=device,
-        members=members,
-        epochs=epochs,
         settings=tuple(set_ or ()),
     )
-    served = None
-    if customers is not None and assign is not None:
-        served = Customers(customers, assign, tuple(keep or ()), overwrite)
+    served = Customers.of(customers, assign, keep or (), overwrite=overwrite)
     segment_command(config, changes, output, levels, student, nested=nested, customers=served)
 
 

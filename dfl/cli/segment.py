@@ -36,6 +36,23 @@ class Customers:
     keep: Sequence[str]
     overwrite: bool
 
+    @staticmethod
+    def of(
+        path: Path | None, output: Path | None, keep: Sequence[str], *, overwrite: bool
+    ) -> "Customers | None":
+        """Put the options together; None where no file is to be served.
+
+        Raises:
+            ConfigError: if only one of the two files is given.
+        """
+        if path is None and output is None:
+            return None
+        if path is None or output is None:
+            raise ConfigError(
+                "--customers and --assign go together: the files to serve, and the one to write."
+            )
+        return Customers(path, output, keep, overwrite)
+
 
 def segment_command(
     source: str,
