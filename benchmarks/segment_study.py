@@ -51,9 +51,16 @@ from dfl.training.settings import hold_out
 
 RESULTS = Path(__file__).parent / "results" / "segment_study.json"
 BUDGETS = (Budget(share=0.1), Budget(share=0.3), Budget(share=0.5))
-# Constant steps and last weights, as when the study was begun.
+# As when the study was begun, whatever the defaults are.
 TRAINING = Training(
-    members=2, weight_decay=(0.3,), learning_rate=1e-3, schedule="constant", averaging=0
+    epochs=10,
+    batch_size=1024,
+    min_steps=500,
+    learning_rate=1e-3,
+    schedule="constant",
+    averaging=0,
+    weight_decay=(0.3,),
+    members=2,
 )
 COUNTS = (2, 5, 10, 20)
 
