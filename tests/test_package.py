@@ -46,6 +46,7 @@ ORDER = (
     "models",
     "metrics",
     "training",
+    "segments",
     "methods",
     "config",
     "report",

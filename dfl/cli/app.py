@@ -224,6 +224,46 @@ def allocate(
 
 
 @app.command()
+def segment(
+    config: Annotated[
+        str, typer.Argument(help="Of hrc or policy-tree, or a run's folder.")
+    ] = "hrc",
+    data: Data = None,
+    solver: Solver = None,
+    set_: Sets = None,
+    budget_per_head: PerHead = None,
+    budget_share: Share = None,
+    seed: Seed = None,
+    levels: Annotated[int, typer.Option(min=2, help="Budgets of the plan.")] = 10,
+    student: Annotated[
+        str, typer.Option(help="Classifier that serves: logistic, network or boosting.")
+    ] = "network",
+    nested: Annotated[
+        bool, typer.Option("--nested", help="No cheaper treatment at a larger budget.")
+    ] = False,
+    customers: Annotated[Path | None, typer.Option(help="Parquet files to serve.")] = None,
+    assign: Annotated[Path | None, typer.Option(help="File to write for --customers.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Column to carry over.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --assign.")] = False,
+    output: Output = None,
+) -> None:
+    """Find a few kinds of customers, what works on each, and what each gets at every budget."""
+    from dfl.cli.changes import Changes
+    from dfl.cli.segment import Customers, segment_command
+
+    changes = Changes(
+        data=data,
+        solver=solver,
+        per_head=tuple(budget_per_head or ()),
+        share=tuple(budget_share or ()),
+        seed=seed,
+        settings=tuple(set_ or ()),
+    )
+    served = Customers.of(customers, assign, keep or (), overwrite=overwrite)
+    segment_command(config, changes, output, levels, student, nested=nested, customers=served)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.")],
