@@ -196,6 +196,10 @@ def allocate(
         float | None, typer.Option(help="Between the cheapest (0) and dearest (1) allocation.")
     ] = None,
     solver: Annotated[str | None, typer.Option(help="Another solver than the run's.")] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Confidence, such as 0.95, that the true spend is within the budget."),
+    ] = None,
     keep: Annotated[
         list[str] | None, typer.Option(help="Column to carry over, such as an id; repeatable.")
     ] = None,
@@ -213,8 +217,9 @@ def allocate(
 
     given = {"per_head": budget_per_head, "total": budget_total, "share": budget_share}
     columns = (tuple(revenue or ()), tuple(cost or ()))
+    kept = tuple(keep or ())
     allocate_command(
-        run, customers, output, given, solver, tuple(keep or ()), columns, overwrite=overwrite
+        run, customers, output, given, solver, margin, kept, columns, overwrite=overwrite
     )
 
 

@@ -36,7 +36,12 @@ class LoggedBatch:
 
     @property
     def observed_cost(self) -> ObservedCost:
-        """The logged costs, as solvers and layers take them."""
+        """The logged costs, as solvers and layers take them; weights are self-normalised."""
+        return self.plain_cost.self_normalised()
+
+    @property
+    def plain_cost(self) -> ObservedCost:
+        """The logged costs with inverse propensities as they are, for Horvitz-Thompson's spend."""
         return ObservedCost(self.treatment, self.cost, self.weight)
 
 

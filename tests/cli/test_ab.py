@@ -199,6 +199,23 @@ def test_a_plot_that_fails_leaves_the_read_out(
     assert not (tmp_path / "out" / "forest.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--aa", -1), "splits must be >= 2, got -1"),
+        (("--aa", 1), "splits must be >= 2, got 1"),
+        (("--aa", 5, "--seed", -1), "seed must be >= 0, got -1"),
+        (("--seed", -1), "seed must be >= 0, got -1"),
+    ],
+)
+def test_splits_and_seeds_out_of_range_cost_no_reading(
+    dfl: Dfl, file: Path, tmp_path: Path, options: tuple[object, ...], message: str
+) -> None:
+    done = dfl("ab", file, *COLUMNS, *options, "-o", tmp_path / "out")
+    assert (done.code, message in done.text) == (2, True), done.text
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_is_read_block_by_block(dfl: Dfl, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     arm = draw.integers(0, 2, 24_000)
