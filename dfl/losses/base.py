@@ -1,7 +1,7 @@
 """Interface of the decision losses, and the logged rows they read."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import final
 
 from torch import Tensor
@@ -33,6 +33,16 @@ class LoggedBatch:
     weight: Tensor
     baseline_revenue: Tensor | None = None
     baseline_cost: Tensor | None = None
+
+    def repeated(self, times: int) -> "LoggedBatch":
+        """Return the same rows along a new leading axis, ``times`` of them in one's memory."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        return LoggedBatch(
+            **{
+                name: None if column is None else column.expand(times, *column.shape)
+                for name, column in columns.items()
+            }
+        )
 
     @property
     def observed_cost(self) -> ObservedCost:
