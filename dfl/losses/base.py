@@ -1,7 +1,7 @@
 """Interface of the decision losses, and the logged rows they read."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import final
 
 from torch import Tensor
@@ -36,13 +36,9 @@ class LoggedBatch:
 
     def repeated(self, times: int) -> "LoggedBatch":
         """Return the same rows along a new leading axis, ``times`` of them in one's memory."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self)}
-        return LoggedBatch(
-            **{
-                name: None if column is None else column.expand(times, *column.shape)
-                for name, column in columns.items()
-            }
-        )
+        columns: dict[str, Tensor | None] = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {name: one for name, one in columns.items() if one is not None}
+        return replace(self, **{name: one.expand(times, *one.shape) for name, one in given.items()})
 
     @property
     def observed_cost(self) -> ObservedCost:
