@@ -32,6 +32,7 @@ _FAMILIES = (
     "metrics",
     "models",
     "pipeline",
+    "segments",
     "solvers",
     "stats",
     "training",

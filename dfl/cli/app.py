@@ -1,12 +1,12 @@
 """The commands and their options; each imports what it needs when it runs."""
 
 # Imports stand inside the commands so that `dfl list` and `--help` start quickly.
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated
 
 import typer
 
+from dfl.cli.families import Family
 from dfl.cli.guard import GuardedGroup
 from dfl.cli.plan_options import plan
 
@@ -49,20 +49,6 @@ Output = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")]
 Device = Annotated[str | None, typer.Option(help="Where training runs: cpu, cuda, cuda:1.")]
-
-
-@final
-class Family(StrEnum):
-    """What can be listed."""
-
-    solvers = "solvers"
-    layers = "layers"
-    hypergrad = "hypergrad"
-    losses = "losses"
-    methods = "methods"
-    data = "data"
-    abtest = "abtest"
-    suites = "suites"
 
 
 def _version(wanted: bool) -> None:
@@ -225,6 +211,46 @@ def allocate(
 
 
 app.command()(plan)
+
+
+@app.command()
+def segment(
+    config: Annotated[
+        str, typer.Argument(help="Of hrc or policy-tree, or a run's folder.")
+    ] = "hrc",
+    data: Data = None,
+    solver: Solver = None,
+    set_: Sets = None,
+    budget_per_head: PerHead = None,
+    budget_share: Share = None,
+    seed: Seed = None,
+    levels: Annotated[int, typer.Option(min=2, help="Budgets of the plan.")] = 10,
+    student: Annotated[
+        str, typer.Option(help="Classifier that serves: logistic, network or boosting.")
+    ] = "network",
+    nested: Annotated[
+        bool, typer.Option("--nested", help="No cheaper treatment at a larger budget.")
+    ] = False,
+    customers: Annotated[Path | None, typer.Option(help="Parquet files to serve.")] = None,
+    assign: Annotated[Path | None, typer.Option(help="File to write for --customers.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Column to carry over.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --assign.")] = False,
+    output: Output = None,
+) -> None:
+    """Find a few kinds of customers, what works on each, and what each gets at every budget."""
+    from dfl.cli.changes import Changes
+    from dfl.cli.segment import Customers, segment_command
+
+    changes = Changes(
+        data=data,
+        solver=solver,
+        per_head=tuple(budget_per_head or ()),
+        share=tuple(budget_share or ()),
+        seed=seed,
+        settings=tuple(set_ or ()),
+    )
+    served = Customers.of(customers, assign, keep or (), overwrite=overwrite)
+    segment_command(config, changes, output, levels, student, nested=nested, customers=served)
 
 
 @app.command()

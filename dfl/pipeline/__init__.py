@@ -2,12 +2,14 @@
 
 from dfl.pipeline.allocating import CustomerAllocation, allocate_file
 from dfl.pipeline.allocating_blocks import allocate_columns, allocate_dataset
+from dfl.pipeline.assigning import Assignment, assign_file
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked
 from dfl.pipeline.plan_table import Asked
 from dfl.pipeline.planning import Planned, PlanRow, plan_file
 from dfl.pipeline.run import report_of, resume, run
+from dfl.pipeline.segmenting import describe_segments
 from dfl.pipeline.suite import resume_suite, run_suite
 from dfl.pipeline.suite_report import holds_suite, suite_report_of, write_suite_report
 from dfl.pipeline.suite_results import SuiteResults
@@ -16,6 +18,7 @@ from dfl.pipeline.wishes import Limit, Plan, Used, Wishes
 
 __all__ = [
     "Asked",
+    "Assignment",
     "CustomerAllocation",
     "Limit",
     "Plan",
@@ -30,8 +33,10 @@ __all__ = [
     "allocate_columns",
     "allocate_dataset",
     "allocate_file",
+    "assign_file",
     "compare",
     "comparison_report_of",
+    "describe_segments",
     "holds_suite",
     "locked",
     "plan_file",

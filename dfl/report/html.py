@@ -10,7 +10,7 @@ from jinja2 import Environment
 
 from dfl.report.tables import Table
 
-__all__ = ["Section", "page"]
+__all__ = ["Section", "page", "plain_sections"]
 
 _FILES = files("dfl.report") / "page"
 
@@ -48,6 +48,20 @@ class Section:
     widget: Literal["", "slider", "groups"] = ""
     text: str = ""
     folded: bool = False
+
+
+def plain_sections(tables: Sequence[Table], plots: Sequence[str], config: str) -> list[Section]:
+    """Return tables, then plots, then the configuration, folded.
+
+    Args:
+        tables: shown in this order.
+        plots: captions.
+        config: the resolved configuration as YAML.
+    """
+    return [
+        Section("", tables=tables, plots=plots),
+        Section("Configuration", text=config, folded=True),
+    ]
 
 
 def page(

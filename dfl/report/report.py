@@ -6,7 +6,7 @@ from typing import Any, final
 
 from dfl.errors import DataError
 from dfl.report.headline import comparison_headline, run_headline
-from dfl.report.html import Section, page
+from dfl.report.html import Section, page, plain_sections
 from dfl.report.plots import COMPARISON_PLOTS, Plot, draw, run_plots
 from dfl.report.sections import numbers_of, run_sections
 from dfl.report.suite_numbers import SuiteNumbers
@@ -59,7 +59,8 @@ class Report:
                 images[name] = draw(plot, self.results)
             except Exception as error:  # a picture must never cost the numbers
                 failed.append((name, f"{type(error).__name__}: {error}"))
-        sections = [*(self.sections or self._plain())]
+        tables = [*self.tables, *self.further]
+        sections = [*(self.sections or plain_sections(tables, [*self.plots], self.config))]
         if failed:
             table = Table("Plots that could not be drawn", ("plot", "reason"), failed, words=2)
             sections.insert(-1, Section("", tables=[table]))
@@ -68,14 +69,6 @@ class Report:
         whole = page(self.title, sections, images, lead=self.lead, numbers=self.numbers)
         files["report.html"] = whole.encode()
         return files
-
-    def _plain(self) -> list[Section]:
-        """Return tables and plots, and the configuration folded."""
-        tables = [*self.tables, *self.further]
-        return [
-            Section("", tables=tables, plots=[*self.plots]),
-            Section("Configuration", text=self.config, folded=True),
-        ]
 
 
 def run_report(metrics: Mapping[str, Any], history: Mapping[str, Any], config: str) -> Report:

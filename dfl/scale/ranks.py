@@ -1,14 +1,16 @@
 """Processes that share the rows: the one place where they speak to each other."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
 
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["alone", "gathered", "joined", "over_ranks", "rank_of"]
+from dfl.errors import UnsupportedProblemError
+
+__all__ = ["alone", "check_bare", "gathered", "joined", "over_ranks", "rank_of"]
 
 _apart: list[bool] = []
 
@@ -75,6 +77,25 @@ def gathered(value: Any) -> list[Any]:
     found: list[Any] = [None] * world
     distributed.all_gather_object(found, value)
     return found
+
+
+def check_bare(name: str, parameters: Mapping[str, Tensor]) -> None:
+    """Refuse parameters of a wrapped module: the wrappers know no second derivatives.
+
+    Raises:
+        UnsupportedProblemError: if they are those of FSDP, or, where several processes share
+            the rows, of DDP.
+    """
+    sharded = any(
+        type(value).__name__ in ("DTensor", "FlatParameter") for value in parameters.values()
+    )
+    prefixed = all(key.startswith("module.") for key in parameters) and rank_of()[1] > 1
+    if sharded or prefixed:
+        raise UnsupportedProblemError(
+            f"{name} holds parameters of a module wrapped in {'FSDP' if sharded else 'DDP'}, whose "
+            "second derivatives are wrong without a word or fail: give those of the bare module; "
+            "gradients and products of curvature are added up over the processes here."
+        )
 
 
 @final

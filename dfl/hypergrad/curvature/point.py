@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.hypergrad.base import Loss, Parameters
-from dfl.hypergrad.curvature.bare import check_bare
+from dfl.scale import check_bare
 
 __all__ = [
     "Point",
