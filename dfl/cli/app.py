@@ -1,13 +1,14 @@
 """The commands and their options; each imports what it needs when it runs."""
 
 # Imports stand inside the commands so that `dfl list` and `--help` start quickly.
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated
 
 import typer
 
+from dfl.cli.families import Family
 from dfl.cli.guard import GuardedGroup
+from dfl.cli.plan_options import plan
 
 __all__ = ["app", "main"]
 
@@ -48,20 +49,6 @@ Output = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")]
 Device = Annotated[str | None, typer.Option(help="Where training runs: cpu, cuda, cuda:1.")]
-
-
-@final
-class Family(StrEnum):
-    """What can be listed."""
-
-    solvers = "solvers"
-    layers = "layers"
-    hypergrad = "hypergrad"
-    losses = "losses"
-    methods = "methods"
-    data = "data"
-    abtest = "abtest"
-    suites = "suites"
 
 
 def _version(wanted: bool) -> None:
@@ -221,6 +208,9 @@ def allocate(
     allocate_command(
         run, customers, output, given, solver, margin, kept, columns, overwrite=overwrite
     )
+
+
+app.command()(plan)
 
 
 @app.command()

@@ -39,6 +39,8 @@ def report_command(run: Path, reference: str | None = None) -> None:
         report = comparison_report_of(folder) if folder.kind == "compare" else report_of(folder)
         with locked(run):
             folder.write_report(report)
+    if report.lead:
+        say(" ".join(report.lead))
     for table in report.tables:
         show(table)
     say(f"Page: {run / 'report.html'}")
