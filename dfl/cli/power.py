@@ -12,9 +12,9 @@ from dfl.stats.needed import rows_needed
 __all__ = ["power_command"]
 
 _NOTE = (
-    "Randomised test rows with which such a difference is told from chance, two-sided, in the share"
-    " of all samples that --power says. A difference that was seen is itself uncertain: ask for one "
-    "that would matter by --gain."
+    "Randomised test rows with which such a difference is told from chance, two-sided, in the "
+    "share of samples that --power says. A difference that was seen is itself uncertain: ask for "
+    "one that would matter by --gain."
 )
 
 

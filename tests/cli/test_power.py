@@ -31,6 +31,8 @@ def test_what_has_no_difference_is_refused(dfl: Dfl, shop: Path, tmp_path: Path)
 def test_a_folder_without_differences_is_refused(dfl: Dfl, tmp_path: Path) -> None:
     old = RunFolder.create(tmp_path / "old", tiny_study().config)
     old.write_json("metrics.json", {"rows": {"test": 10}})
+    old.seal("metrics.json")
+    (old.path / "report.html").write_text("")
     done = dfl("power", tmp_path / "old")
     assert (done.code, "no difference to the best constant mix" in " ".join(done.text.split())) == (
         2,
