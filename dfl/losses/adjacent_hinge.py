@@ -7,23 +7,20 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_choice
-from dfl.layers.base import BudgetLike
-from dfl.layers.pricing.options import Price, Softness, check_values
-from dfl.layers.pricing.priced import check_decided, scores
-from dfl.layers.pricing.problems import upcast
-from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
+from dfl.layers.pricing.options import Softness, check_values
+from dfl.losses.base import LoggedBatch
 from dfl.losses.estimators.policy_value import (
     PseudoOutcome,
-    check_every_treatment_seen,
     pseudo_scores,
 )
+from dfl.losses.estimators.priced import AbstractPricedLoss
 
 __all__ = ["AdjacentHinge"]
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class AdjacentHinge(AbstractDecisionLoss):
+class AdjacentHinge(AbstractPricedLoss):
     """A hinge on every edge between two decisions that differ in one person's treatment.
 
     A decision is optimal if it is no worse than its neighbours. At a price of money the feasible
@@ -57,30 +54,18 @@ class AdjacentHinge(AbstractDecisionLoss):
 
     margin: Softness = field(default_factory=lambda: Softness(1.0))
     pseudo_outcome: PseudoOutcome = "doubly-robust"
-    price: Price = field(default_factory=Price)
 
     def __post_init__(self) -> None:
         """Check the options."""
+        super().__post_init__()
         check_values(softness=self.margin)
         check_choice("pseudo_outcome", self.pseudo_outcome, get_args(PseudoOutcome))
-        check_decided(self.price)
 
-    @property
-    def decides_at_price(self) -> bool:
-        """Whether the price is found rather than fixed."""
-        return self.price.found
-
-    def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
-    ) -> Tensor:
-        """Return the loss per leading axis, in currency per head; see the interface."""
-        revenue, cost = upcast(revenue), upcast(cost)
-        treatments = revenue.shape[-1]
-        check_every_treatment_seen(batch, treatments, revenue.shape[:-1])
-        multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
-        predicted = scores(revenue, cost, multiplier)
+    def of_scores(self, predicted: Tensor, multiplier: Tensor, batch: LoggedBatch) -> Tensor:
+        """Return the loss of predicted scores; see the class."""
+        treatments = predicted.shape[-1]
         truth = pseudo_scores(predicted.detach(), batch, multiplier, self.pseudo_outcome)
-        first, second = torch.triu_indices(treatments, treatments, 1, device=revenue.device)
+        first, second = torch.triu_indices(treatments, treatments, 1, device=predicted.device)
         gain = truth[..., first] - truth[..., second]
         lead = (predicted[..., first] - predicted[..., second]) / self.margin.of(predicted)
         asked = gain.abs() * (1 - gain.sign() * lead).clamp(min=0)

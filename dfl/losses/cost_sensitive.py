@@ -7,19 +7,18 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_number
-from dfl.layers.base import BudgetLike, of_received
-from dfl.layers.pricing.options import Price, Softness, check_values
-from dfl.layers.pricing.priced import check_decided, scores
-from dfl.layers.pricing.problems import upcast
-from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.estimators.policy_value import check_every_treatment_seen
+from dfl.layers.base import of_received
+from dfl.layers.pricing.options import Softness, check_values
+from dfl.layers.pricing.priced import scores
+from dfl.losses.base import LoggedBatch
+from dfl.losses.estimators.priced import AbstractPricedLoss
 
 __all__ = ["CostSensitive"]
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CostSensitive(AbstractDecisionLoss):
+class CostSensitive(AbstractPricedLoss):
     """Regression of the score at the treatment received, weighed by what an error would cost.
 
     With predicted scores ``a = revenue - multiplier * cost``, the logged one ``y_i``, its error
@@ -56,27 +55,15 @@ class CostSensitive(AbstractDecisionLoss):
 
     width: Softness = field(default_factory=lambda: Softness(1.0))
     asymmetry: float = 0.2
-    price: Price = field(default_factory=Price)
 
     def __post_init__(self) -> None:
         """Check the options."""
+        super().__post_init__()
         check_values(softness=self.width)
         check_number("asymmetry", self.asymmetry, at_least=0, below=1)
-        check_decided(self.price)
 
-    @property
-    def decides_at_price(self) -> bool:
-        """Whether the price is found rather than fixed."""
-        return self.price.found
-
-    def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
-    ) -> Tensor:
-        """Return the loss per leading axis, in currency per head; see the interface."""
-        revenue, cost = upcast(revenue), upcast(cost)
-        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
-        multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
-        predicted = scores(revenue, cost, multiplier)
+    def of_scores(self, predicted: Tensor, multiplier: Tensor, batch: LoggedBatch) -> Tensor:
+        """Return the loss of predicted scores; see the class."""
         logged = batch.revenue - multiplier[..., None] * batch.cost
         error = of_received(predicted, batch.treatment) - logged
         lead = _lead(_reference(predicted, batch, multiplier), batch.treatment)

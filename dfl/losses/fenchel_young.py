@@ -9,14 +9,12 @@ from torch import Tensor
 
 from dfl.checks import check_choice
 from dfl.errors import ShapeError
-from dfl.layers.base import BudgetLike, of_received
+from dfl.layers.base import of_received
 from dfl.layers.perturbed.expected_choice import expected_maximum
 from dfl.layers.perturbed.noise import SmoothNoise
-from dfl.layers.pricing.options import Price, Softness, check_values, far_below
-from dfl.layers.pricing.priced import check_decided, scores
-from dfl.layers.pricing.problems import upcast
-from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.estimators.policy_value import check_every_treatment_seen
+from dfl.layers.pricing.options import Softness, check_values, far_below
+from dfl.losses.base import LoggedBatch
+from dfl.losses.estimators.priced import AbstractPricedLoss
 
 __all__ = ["FenchelYoung", "fenchel_young"]
 
@@ -59,7 +57,7 @@ def fenchel_young(
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FenchelYoung(AbstractDecisionLoss):
+class FenchelYoung(AbstractPricedLoss):
     """Fenchel-Young losses against logged treatments, weighted by what those earned.
 
     Nobody knows a logged person's best treatment, so the received one stands as the target, and
@@ -95,36 +93,24 @@ class FenchelYoung(AbstractDecisionLoss):
 
     noise: SmoothNoise = "gumbel"
     softness: Softness = field(default_factory=lambda: Softness(0.3))
-    price: Price = field(default_factory=Price)
 
     def __post_init__(self) -> None:
         """Check the options."""
+        super().__post_init__()
         check_values(softness=self.softness)
         check_choice("noise", self.noise, ("gumbel", "normal"))
-        check_decided(self.price)
 
-    @property
-    def decides_at_price(self) -> bool:
-        """Whether the price is found rather than fixed."""
-        return self.price.found
-
-    def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
-    ) -> Tensor:
+    def of_scores(self, predicted: Tensor, multiplier: Tensor, batch: LoggedBatch) -> Tensor:
         """Return the weighted mean loss per leading axis, in currency per head."""
-        revenue, cost = upcast(revenue), upcast(cost)
-        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
-        multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
-        values = scores(revenue, cost, multiplier)
-        tau = self.softness.of(values)
-        smooth = tau * expected_maximum(values / tau, self.noise).unsqueeze(-1)
-        losses = smooth - values  # of every treatment as the target
+        tau = self.softness.of(predicted)
+        smooth = tau * expected_maximum(predicted / tau, self.noise).unsqueeze(-1)
+        losses = smooth - predicted  # of every treatment as the target
         outcome = batch.revenue - multiplier[..., None] * batch.cost
-        far = far_below(values)  # masks by a large number would drown the others' residuals
-        mean = values.detach().masked_fill(far, 0).sum(dim=-1) / (~far).sum(dim=-1)
+        far = far_below(predicted)  # masks by a large number would drown the others' residuals
+        mean = predicted.detach().masked_fill(far, 0).sum(dim=-1) / (~far).sum(dim=-1)
         residual = outcome - mean
         received = of_received(losses, batch.treatment)
         judged = torch.where(residual > 0, received, losses.sum(dim=-1) - received)
         weight = batch.weight * residual.abs()
-        total = weight.sum(dim=-1).clamp_min(torch.finfo(values.dtype).tiny)
+        total = weight.sum(dim=-1).clamp_min(torch.finfo(predicted.dtype).tiny)
         return (weight * judged).sum(dim=-1) / total

@@ -1,23 +1,16 @@
 """`SpoPlus` and `spo_plus`: a convex bound of the regret that predicted values cause."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import final, get_args
 
 from torch import Tensor
 
 from dfl.checks import check_choice
 from dfl.errors import ShapeError
-from dfl.layers.base import BudgetLike
 from dfl.layers.perturbed.argmax import Argmax, check_values, hard_decision, one_hot_argmax
-from dfl.layers.pricing.options import Price
-from dfl.layers.pricing.priced import check_decided, scores
-from dfl.layers.pricing.problems import upcast
-from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.estimators.policy_value import (
-    PseudoOutcome,
-    check_every_treatment_seen,
-    pseudo_scores,
-)
+from dfl.losses.base import LoggedBatch
+from dfl.losses.estimators.policy_value import PseudoOutcome, pseudo_scores
+from dfl.losses.estimators.priced import AbstractPricedLoss
 
 __all__ = ["SpoPlus", "regret", "spo_plus"]
 
@@ -86,7 +79,7 @@ def regret(values: Tensor, truth: Tensor, argmax: Argmax) -> Tensor:  # (..., D)
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SpoPlus(AbstractDecisionLoss):
+class SpoPlus(AbstractPricedLoss):
     """SPO+ against pseudo-outcomes, on the Lagrangian of the budget.
 
     The loss needs every treatment's true score, and logs show one outcome per person. In its
@@ -117,26 +110,14 @@ class SpoPlus(AbstractDecisionLoss):
     """
 
     pseudo_outcome: PseudoOutcome = "doubly-robust"
-    price: Price = field(default_factory=Price)
 
     def __post_init__(self) -> None:
         """Check the options."""
+        super().__post_init__()
         check_choice("pseudo_outcome", self.pseudo_outcome, get_args(PseudoOutcome))
-        check_decided(self.price)
 
-    @property
-    def decides_at_price(self) -> bool:
-        """Whether the price is found rather than fixed."""
-        return self.price.found
-
-    def __call__(
-        self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
-    ) -> Tensor:
+    def of_scores(self, predicted: Tensor, multiplier: Tensor, batch: LoggedBatch) -> Tensor:
         """Return a bound of the regret per leading axis, in currency per head."""
-        revenue, cost = upcast(revenue), upcast(cost)
-        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
-        multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
-        predicted = scores(revenue, cost, multiplier)
         truth = pseudo_scores(predicted.detach(), batch, multiplier, self.pseudo_outcome)
         return spo_plus(predicted, truth, one_hot_argmax).mean(dim=-1)
 
