@@ -49,7 +49,9 @@ ORDER = (
     "methods",
     "config",
     "report",
+    "lab",
     "pipeline",
+    "sklearn",
     "cli",
     "__main__",
 )
