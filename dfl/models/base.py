@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self, TypeAlias, final
@@ -102,6 +102,19 @@ class AbstractModel(ABC):
     @abstractmethod
     def state(self) -> State:
         """Return all that the model is."""
+
+    def account(
+        self, feature_names: Sequence[str], treatment_names: Sequence[str]
+    ) -> dict[str, object]:
+        """Return what the model says of itself, as plain data for reports; nothing by default.
+
+        ``words`` holds sentences; other entries are the member's own.
+
+        Args:
+            feature_names: one per feature, or empty.
+            treatment_names: one per treatment, or empty.
+        """
+        return {}
 
     @classmethod
     @abstractmethod

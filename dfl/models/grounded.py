@@ -1,6 +1,6 @@
 """`GroundedModel`: predictions of models, their revenue corrected by what an experiment says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self, final
 
@@ -11,9 +11,12 @@ from dfl.checks import check_number
 from dfl.models.base import AbstractModel, Logs, Prediction, State
 from dfl.models.grounding.basis import Basis
 from dfl.models.grounding.correction import Correction
+from dfl.models.grounding.words import effects, in_words, labels
 from dfl.models.saved import model_of
 
 __all__ = ["GroundedModel"]
+
+_TOLD = 6  # features in an account
 
 
 @final
@@ -60,6 +63,28 @@ class GroundedModel(AbstractModel):
         rows = features.to(revenue.device)
         corrected = [correction(revenue, rows) for correction in self.corrections]
         return Prediction(torch.stack(corrected).mean(dim=0), cost, revenue_spread, cost_spread)
+
+    def account(
+        self, feature_names: Sequence[str], treatment_names: Sequence[str]
+    ) -> dict[str, object]:
+        """Return the corrections `in_words`, and as numbers for the features that matter most.
+
+        ``correction``: share of the average revenue per standard deviation of a feature, with
+        ``features`` (at most six, the largest first), ``treatments`` and ``shares`` (features by
+        treatments).
+        """
+        names = {"feature_names": feature_names, "treatment_names": treatment_names}
+        effect = effects(self.corrections)[:, 1:]
+        most = effect.abs().amax(dim=0).argsort(descending=True, stable=True)[:_TOLD]
+        features, arms = labels(effect, feature_names, treatment_names)
+        return {
+            "words": in_words(self.corrections, **names),
+            "correction": {
+                "features": [features[place] for place in most.tolist()],
+                "treatments": list(arms),
+                "shares": effect[:, most].T.tolist(),
+            },
+        }
 
     def state(self) -> State:
         """Return the states of the members, the corrections and the history."""

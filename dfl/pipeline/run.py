@@ -137,10 +137,14 @@ def finish(
         folder.seal(*kept)
     folder.drop_checkpoints()
     watcher.say(f"Evaluating {study.name}")
-    predicted = predict(load_model(folder), data.test)
+    model = load_model(folder)
+    predicted = predict(model, data.test)
     evaluation = yardstick.measure(predicted, study.solver)
     if not folder.finished:
-        metrics = _metrics(study, data, evaluation) | {"spend": _spend(study, data, predicted)}
+        metrics = _metrics(study, data, evaluation) | {
+            "spend": _spend(study, data, predicted),
+            "model": model.account(data.test.feature_names, treatment_names(data.test)),
+        }
         folder.write_json("metrics.json", metrics)
         folder.seal("metrics.json")
         folder.write_report(report_of(folder))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["COMPARISON_PLOTS", "RUN_PLOTS", "Plot", "draw", "legend", "name_of"]
+__all__ = ["COMPARISON_PLOTS", "CORRECTION_PLOTS", "RUN_PLOTS", "Plot", "draw", "legend", "name_of"]
 
 Plot: TypeAlias = Callable[[Axes, Mapping[str, Any]], None]
 
@@ -129,6 +129,22 @@ def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
     legend(axes, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
+def corrections(axes: Axes, results: Mapping[str, Any]) -> None:
+    """Draw how far predictions were corrected along the features that matter, by treatment."""
+    found = results["metrics"]["model"]["correction"]
+    features, treatments = found["features"], found["treatments"]
+    height = 0.8 / len(treatments)
+    for index, treatment in enumerate(treatments):
+        places = [row + height * (index + 0.5) - 0.4 for row in range(len(features))]
+        shares = [100 * row[index] for row in found["shares"]]
+        axes.barh(places, shares, height, label=name_of(treatment))
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(features)), [name_of(feature) for feature in features])
+    axes.invert_yaxis()
+    axes.set(xlabel="correction per standard deviation (% of the average revenue)")
+    legend(axes, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+
+
 def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
     """Draw every method's value at every budget, with its interval."""
     comparison = results["comparison"]
@@ -151,6 +167,7 @@ RUN_PLOTS: Mapping[str, Plot] = {
     "mix against budget": mix_against_budget,
     "training": training_curves,
 }
+CORRECTION_PLOTS: Mapping[str, Plot] = {"what the experiment corrected": corrections}
 COMPARISON_PLOTS: Mapping[str, Plot] = {"methods": methods_beside_each_other}
 
 

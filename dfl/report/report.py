@@ -6,7 +6,7 @@ from typing import Any, final
 
 from dfl.errors import DataError
 from dfl.report.html import page
-from dfl.report.plots import COMPARISON_PLOTS, RUN_PLOTS, Plot, draw
+from dfl.report.plots import COMPARISON_PLOTS, CORRECTION_PLOTS, RUN_PLOTS, Plot, draw
 from dfl.report.suite_numbers import SuiteNumbers
 from dfl.report.suite_plots import suite_plots
 from dfl.report.suite_tables import further_tables, main_tables, to_csv, to_markdown
@@ -74,7 +74,9 @@ def run_report(metrics: Mapping[str, Any], history: Mapping[str, Any], config: s
     results = {"metrics": metrics, "history": history}
     try:
         title = f"{metrics['name']} on {metrics['data']}"
-        return Report(title, run_tables(metrics), RUN_PLOTS, results, config)
+        corrected = "correction" in (metrics.get("model") or {})
+        plots = {**RUN_PLOTS, **(CORRECTION_PLOTS if corrected else {})}
+        return Report(title, run_tables(metrics), plots, results, config)
     except _MISSHAPEN as error:
         raise DataError(f"metrics.json does not hold the metrics of a run ({error!r}).") from error
 

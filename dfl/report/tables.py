@@ -33,6 +33,12 @@ _ROWS = (
 )
 
 
+_CORRECTED = (
+    "Shares of the average revenue, for a person whose prediction is average. The sentences on "
+    "evidence are to be read; nothing is switched on by them."
+)
+
+
 def run_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """Return the tables of one run.
 
@@ -43,6 +49,10 @@ def run_tables(metrics: Mapping[str, Any]) -> list[Table]:
     if "rows" in metrics:
         counts = [(part, f"{rows:,}") for part, rows in metrics["rows"].items()]
         tables.insert(1, Table("Rows", ("part", "rows"), counts, _ROWS))
+    words = (metrics.get("model") or {}).get("words")
+    if words:
+        told = [(sentence,) for sentence in words]
+        tables.append(Table("What the experiment corrected", ("in words",), told, _CORRECTED))
     area = metrics.get("aucc")
     if area is not None:
         cell = area["undefined"] if "undefined" in area else _interval(area)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from dfl.methods import TsmSl
 from dfl.models import MLP, GroundedModel, NetworkEnsemble, load_model
 from dfl.models.grounding.correction import Correction, CorrectionForm
 from dfl.models.grounding.evidence import Evidence
+from dfl.models.grounding.words import effects, in_words
 from dfl.scale import Chunks
 from tests.methods.toy import SMALL, logs
 
@@ -95,3 +97,21 @@ def test_a_model_inside_a_model_is_saved_and_read_back(
 def test_nothing_to_average_is_refused(model: GroundedModel, missing: str) -> None:
     with pytest.raises(InvalidValueError, match=f"number of {missing} must be >= 1, got 0"):
         replace(model, **{missing: ()})  # type: ignore[arg-type]
+
+
+def test_a_model_gives_an_account_of_its_corrections(model: GroundedModel) -> None:
+    names = ("a", "b", "c", "$d_1"), ("none", "5%", "10%")
+    found: Any = model.account(*names)
+    assert found["words"] == in_words(
+        model.corrections, feature_names=names[0], treatment_names=names[1]
+    )
+    told = found["correction"]
+    assert sorted(told["features"]) == sorted(names[0])
+    assert told["treatments"] == list(names[1])
+    expected = effects(model.corrections)
+    for feature, row in zip(told["features"], told["shares"], strict=True):
+        assert row == expected[:, 1 + names[0].index(feature)].tolist()
+    sizes = [max(map(abs, row)) for row in told["shares"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert model.account((), ())["words"] == in_words(model.corrections)
+    assert model.members[0].account(*names) == {}

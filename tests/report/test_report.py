@@ -46,3 +46,18 @@ def test_results_of_the_wrong_shape(broken: dict[str, Any]) -> None:
         run_report(broken, history(), "")
     with pytest.raises(DataError, match=r"comparison\.json does not hold a comparison"):
         comparison_report({"data": "x", **broken}, "")
+
+
+def test_what_a_model_says_of_itself_is_told_and_drawn() -> None:
+    said = {
+        "words": ["10%: the predictions overrate it for customers with high <b>age</b>."],
+        "correction": {"features": ["$x_1", "b"], "treatments": ["10%"], "shares": [[-0.2], [0.0]]},
+    }
+    report = run_report(metrics() | {"model": said}, history(), "method: grounded")
+    files = report.files()
+    assert "plots/what-the-experiment-corrected.png" in files
+    page = files["report.html"].decode()
+    assert "high &lt;b&gt;age&lt;/b&gt;" in page
+    assert "could not be drawn" not in page
+    plain = run_report(metrics() | {"model": {}}, history(), "method: tsm-sl")
+    assert len(plain.files()) == 4

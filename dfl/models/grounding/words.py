@@ -1,4 +1,4 @@
-"""`in_words`: what corrections say, in plain sentences."""
+"""What corrections say: `in_words` in plain sentences, `effects` as numbers."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from dfl.errors import ShapeError
 from dfl.models.grounding.correction import Correction
 
-__all__ = ["in_words"]
+__all__ = ["effects", "in_words", "labels"]
 
 _LEAST = 0.01  # of the average revenue: smaller corrections are not told
 _MOST = 4  # reasons told for each treatment
@@ -39,9 +39,8 @@ def in_words(
     Raises:
         ShapeError: if the names are not as many as features or treatments.
     """
-    effect = torch.stack([_effect(one) for one in corrections]).mean(dim=0)
-    arms = _names("treatment", treatment_names, effect.shape[0])
-    features = _names("feature", feature_names, effect.shape[1] - 1)
+    effect = effects(corrections)
+    features, arms = labels(effect[:, 1:], feature_names, treatment_names)
     told = [
         f"{arm}: {line}."
         for arm, row in zip(arms, effect, strict=True)
@@ -58,11 +57,32 @@ def in_words(
     ]
 
 
-def _effect(correction: Correction) -> Tensor:
-    """Return the correction at an average prediction: per treatment, of everyone and per feature.
+def effects(corrections: Sequence[Correction]) -> Tensor:
+    """Return the mean correction at an average prediction, as shares of the average revenue.
 
-    Shape ``(M, 1 + F)``, as shares of the average revenue.
+    Per treatment: of everyone, then per standard deviation of each feature. Shape ``(M, 1 + F)``.
     """
+    return torch.stack([_effect(one) for one in corrections]).mean(dim=0)
+
+
+def labels(
+    effect: Tensor, feature_names: Sequence[str], treatment_names: Sequence[str]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the names of features and treatments, numbered where there are none.
+
+    Args:
+        effect: shape ``(M, F)``.
+        feature_names: F, or empty.
+        treatment_names: M, or empty.
+
+    Raises:
+        ShapeError: if the names are not as many.
+    """
+    arms = _names("treatment", treatment_names, effect.shape[0])
+    return _names("feature", feature_names, effect.shape[1]), arms
+
+
+def _effect(correction: Correction) -> Tensor:
     basis = correction.basis
     kept = basis.doses @ (correction.multiply + correction.addition)
     effect = kept.new_zeros(kept.shape[0], 1 + len(basis.mean))
