@@ -19,6 +19,7 @@ from dfl.abtest.reading.forest import forest_plot
 from dfl.cli.ab_columns import AbColumns, experiments_of
 from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show
+from dfl.cli.document import publish
 from dfl.data.sources.reading import column_names, find_file, read_frame
 from dfl.errors import WriteError
 from dfl.io import write_bytes, write_json
@@ -93,6 +94,7 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     folder = free_folder(f"ab-{file.name.partition('.')[0]}") if output is None else output
     written = _write(folder, found, {"file": file.name, **asdict(columns), **asdict(options)})
     say(f"Written: {', '.join(str(path) for path in written)}")
+    publish({"folder": str(folder), **found.content()})
 
 
 def _show(found: ReadOut) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, final
 
 import typer
 
+from dfl.cli.document import begin
 from dfl.cli.guard import GuardedGroup
 
 __all__ = ["app", "main"]
@@ -14,7 +15,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     cls=GuardedGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Decision-focused learning for budgeted marketing: from logs to who gets what.",
 )
@@ -47,6 +47,22 @@ Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Run folder; a new one in runs/ if not given.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")]
+
+
+def _json(context: typer.Context, wanted: bool) -> None:
+    if wanted and context.info_name is not None:
+        begin(context.info_name)
+
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        callback=_json,
+        is_eager=True,
+        help="Print the results as JSON on stdout, and everything else on stderr.",
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="Where training runs: cpu, cuda, cuda:1.")]
 
 
@@ -101,6 +117,7 @@ def run(
     device: Device = None,
     output: Output = None,
     resume: Resume = False,
+    json: Json = False,
 ) -> None:
     """Train a method, evaluate it on held-out randomised rows, and write a run folder."""
     from dfl.cli.changes import Changes
@@ -156,6 +173,7 @@ def compare(
     device: Device = None,
     output: Output = None,
     resume: Resume = False,
+    json: Json = False,
 ) -> None:
     """Train several methods on the same rows and compare them in pairs."""
     from dfl.cli.changes import Changes
@@ -207,6 +225,7 @@ def allocate(
         list[str] | None, typer.Option(metavar="A,B,...", help="Columns of cost by treatment.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    json: Json = False,
 ) -> None:
     """Give every row of a Parquet or CSV file, or of many, a treatment within a budget."""
     from dfl.cli.allocate import allocate_command
@@ -249,6 +268,7 @@ def ab(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder; a new one in runs/ if not given.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Read an A/B test: effects with errors and verdicts, after checking the assignment."""
     from dfl.cli.ab import AbOptions, ab_command
@@ -277,6 +297,7 @@ def ab(
 @app.command("list")
 def list_(
     family: Annotated[Family | None, typer.Argument(help="What to list; all if left out.")] = None,
+    json: Json = False,
 ) -> None:
     """List the names that configurations and options take."""
     from dfl.cli.listing import list_command
@@ -329,11 +350,55 @@ def report(
     reference: Annotated[
         str | None, typer.Option(help="Of a suite: subtract this method instead of its own.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Print the results of a run again, and draw its plots and page anew."""
     from dfl.cli.report import report_command
 
     report_command(run, reference)
+
+
+@app.command()
+def lab(
+    data: Data = None,
+    set_: Sets = None,
+    budget_per_head: Annotated[
+        float | None, typer.Option(help="Money per head; else a share of 0.3.")
+    ] = None,
+    budget_share: Annotated[
+        float | None, typer.Option(help="Between the cheapest (0) and dearest (1) treatment.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=20, help="Most rows that are used.")] = 2000,
+    draws: Annotated[int, typer.Option(min=2, help="Redraws behind every variance.")] = 8,
+    patience: Annotated[
+        float, typer.Option(help="Seconds per part; slower ones are not redrawn.")
+    ] = 5.0,
+    seed: Seed = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder for lab.json, lab.csv and lab.png."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure every layer and hypergradient side by side on a batch, and say which to take."""
+    from dfl.budget import Budget
+    from dfl.cli.changes import Changes
+    from dfl.cli.lab import lab_command
+    from dfl.lab import Lab
+
+    changes = Changes(data=data, seed=seed, settings=tuple(set_ or ()))
+    given = {"per_head": budget_per_head, "share": budget_share}
+    budget = Budget(share=0.3) if set(given.values()) == {None} else Budget(**given)
+    bench = Lab(budget=budget, rows=rows, draws=draws, patience=patience, seed=seed or 0)
+    lab_command(changes, bench, output)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what this installation has: versions, extras, threads, accelerators, data, disk."""
+    from dfl.cli.doctor import doctor_command
+
+    doctor_command()
 
 
 def main() -> None:

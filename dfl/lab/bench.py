@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 from dfl.budget import Budget
 from dfl.data import UpliftData
 from dfl.hypergrad import ComposedLoss, Parameters
-from dfl.layers import AbstractLayer, AtPrice, Softmax
+from dfl.layers import AbstractLayer, AtPrice, Softmax, Softness
 from dfl.layers.base import of_received
 from dfl.losses.estimators.policy_value import received_value
 from dfl.problem import AllocationProblem
@@ -21,6 +21,8 @@ __all__ = ["Bench"]
 
 _MOST_FEATURES = 16  # more are replaced by their principal components
 _PENALTY = 1e-2  # of the ridge, on features of spread 1, in squared units of revenue's spread
+
+_TEMPERATURE = 0.2  # of the outer loss, in spreads of the scores
 
 
 @final
@@ -37,7 +39,7 @@ class Bench:
     which is what decision losses do, in few parameters: its differences can be taken one by one.
 
     Args:
-        design: features of spread 1 and a constant. float64, shape ``(N, D)``.
+        design: features of spread 1, or their components, and a constant. float64, shape ``(N, D)``.
         data: the rows.
         cost: mean cost of every treatment, in currency. Shape ``(M,)``.
         money: budget of these rows, in currency.
@@ -147,8 +149,9 @@ class Bench:
         return ComposedLoss(outputs, criterion)
 
     def outer_loss(self, inner: Parameters, outer: Parameters) -> Tensor:
-        """Return the loss with a softmax layer."""
-        return self.loss_of(Softmax())(inner["weight"])
+        """Return the loss with a softmax layer, of a temperature that weights do not move."""
+        soft = Softmax(softness=Softness(_TEMPERATURE * self.scale, "absolute"))
+        return self.loss_of(soft)(inner["weight"])
 
     def _loss(self, received: Tensor) -> Tensor:
         outcome = self.data.revenue - self.price * self.data.cost
@@ -156,12 +159,11 @@ class Bench:
 
 
 def _design(features: Tensor) -> Tensor:
-    """Return features of spread 1, at most sixteen of them or of their components, and a 1."""
+    """Return features of spread 1, or their sixteen largest components if there are more, and a 1."""
     spread = features.std(dim=0)
     kept = features[:, spread > 0]
     scaled = (kept - kept.mean(dim=0)) / kept.std(dim=0)
     if scaled.shape[1] > _MOST_FEATURES:
         left, size, _ = torch.linalg.svd(scaled, full_matrices=False)
         scaled = (left * size)[:, :_MOST_FEATURES]
-        scaled = scaled / scaled.std(dim=0)
     return torch.cat([scaled, torch.ones_like(features[:, :1])], dim=1)

@@ -54,7 +54,7 @@ class Lab:
     rows: int = 2000
     draws: int = 8
     step: float = 0.2
-    patience: float = 10.0
+    patience: float = 5.0
     seed: int = 0
 
     def __post_init__(self) -> None:
