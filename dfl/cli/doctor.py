@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ import torch
 import dfl
 from dfl.cli.console import say, show
 from dfl.cli.document import publish
-from dfl.data import DATASETS, AbstractPackaged, AbstractPublished, AbstractSimulator
+from dfl.data import (
+    DATASETS,
+    AbstractDataSource,
+    AbstractPackaged,
+    AbstractPublished,
+    AbstractSimulator,
+)
 from dfl.data.sources.reading import find_file
 from dfl.errors import DataNotFoundError, DflError
 from dfl.report import Table
@@ -74,7 +81,8 @@ def _machine() -> dict[str, str]:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processors": f"{usable}",
-        "threads of torch": f"{torch.get_num_threads()} (OMP_NUM_THREADS={_variable('OMP_NUM_THREADS')})",
+        "threads of torch": f"{torch.get_num_threads()}",
+        "OMP_NUM_THREADS": _variable("OMP_NUM_THREADS"),
         "accelerators": ", ".join(gpus) or "none; nothing needs one",
         "free disk here": f"{free:.1f} GB",
         "DFL_DATA": _variable("DFL_DATA"),
@@ -83,22 +91,29 @@ def _machine() -> dict[str, str]:
 
 def _data() -> dict[str, str]:
     """Return where each data set stands; files are looked for and not read."""
-    found = {}
-    for name in DATASETS:
-        source = DATASETS.load(name)
-        try:
-            if issubclass(source, AbstractPackaged):
-                source().installed()
-                found[name] = "in a package"
-            elif issubclass(source, AbstractPublished):
-                found[name] = str(find_file(None, source.card.files))
-            elif issubclass(source, AbstractSimulator):
-                found[name] = "built in"
-        except DataNotFoundError:
-            found[name] = f"not found; looked for {' or '.join(source.card.files)}"
-        except DflError as error:
-            found[name] = f"not found: {error}"
-    return found
+    sources = {name: DATASETS.load(name) for name in DATASETS}
+    places = {name: _place(source) for name, source in sources.items()}
+    return {name: place for name, place in places.items() if place}
+
+
+def _place(source: type[AbstractDataSource]) -> str:
+    """Say where one stands; nothing of what needs options to be made."""
+    try:
+        if issubclass(source, AbstractPackaged):
+            source().installed()
+            return "in a package"
+        if issubclass(source, AbstractPublished):
+            return _found(source.card.files)
+    except DflError as error:
+        return f"not found: {error}"
+    return "built in" if issubclass(source, AbstractSimulator) else ""
+
+
+def _found(files: Sequence[str]) -> str:
+    try:
+        return str(find_file(None, files))
+    except DataNotFoundError:
+        return f"not found; looked for {' or '.join(files)}"
 
 
 def _advice(found: dict[str, Any]) -> str:

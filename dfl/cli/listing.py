@@ -45,9 +45,9 @@ def list_command(family: str | None) -> None:
         listed = {family: [(name, summary(registry, name)) for name in registry]}
     if family == "methods":
         listed["configurations"] = _configurations()
-    for title, rows in listed.items():
-        show(Table(title, columns, rows, words=2))
-        publish({title: dict(rows)})
+    for title, names in listed.items():
+        show(Table(title, columns, names, words=2))
+        publish({title: dict(names)})
 
 
 def _table(family: str) -> Registry[Any]:

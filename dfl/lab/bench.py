@@ -17,10 +17,10 @@ from dfl.losses.estimators.policy_value import received_value
 from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual
 
-__all__ = ["Bench"]
+__all__ = ["PENALTY", "Bench"]
 
 _MOST_FEATURES = 16  # more are replaced by their principal components
-_PENALTY = 1e-2  # of the ridge, on features of spread 1, in squared units of revenue's spread
+PENALTY = 1e-2  # of the ridge, on features of spread 1
 
 _TEMPERATURE = 0.2  # of the outer loss, in spreads of the scores
 
@@ -39,7 +39,7 @@ class Bench:
     which is what decision losses do, in few parameters: its differences can be taken one by one.
 
     Args:
-        design: features of spread 1, or their components, and a constant. float64, shape ``(N, D)``.
+        design: features of spread 1 or their components, and a constant. float64, ``(N, D)``.
         data: the rows.
         cost: mean cost of every treatment, in currency. Shape ``(M,)``.
         money: budget of these rows, in currency.
@@ -70,7 +70,7 @@ class Bench:
         received = one_hot(rows.treatment, rows.treatments).to(design)
         cost = received.T @ rows.cost / received.sum(dim=0)
         unfitted = cls(design, rows, cost, 0.0, cost.new_zeros(()), design.new_zeros(0), 1.0)
-        flat = torch.full((design.shape[1], rows.treatments), _PENALTY).to(design)
+        flat = torch.full((design.shape[1], rows.treatments), PENALTY).to(design)
         weight = unfitted.fitted(flat.log())
         revenue, costs = design @ weight, cost.expand(len(rows), -1)
         money = budget.total_of(costs)
@@ -132,7 +132,8 @@ class Bench:
         gram = torch.einsum("nd,nm,ne->mde", self.design, received, self.design) / share
         right = torch.einsum("nd,nm,n->md", self.design, received, self.data.revenue) / share
         penalty = torch.diag_embed(log_penalty.exp().T)
-        return torch.linalg.solve(gram + penalty, right.unsqueeze(2)).squeeze(2).T
+        weight: Tensor = torch.linalg.solve(gram + penalty, right.unsqueeze(2)).squeeze(2).T
+        return weight
 
     @property
     def inner_loss(self) -> ComposedLoss:
@@ -159,7 +160,7 @@ class Bench:
 
 
 def _design(features: Tensor) -> Tensor:
-    """Return features of spread 1, or their sixteen largest components if there are more, and a 1."""
+    """Return features of spread 1, or their sixteen largest components, and a 1."""
     spread = features.std(dim=0)
     kept = features[:, spread > 0]
     scaled = (kept - kept.mean(dim=0)) / kept.std(dim=0)

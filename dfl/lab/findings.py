@@ -85,9 +85,13 @@ class Findings:
         """Return a table per family, best first."""
         where = f"{self.rows:,} rows, a linear model of {self.weights} weights."
         layers = f"cosine: to differences of the hard decision's loss ({where} "
-        layers += f"These differences agree between two halves of the rows: {_shown(self.repeatability, '.2f')}.) "
+        layers += (
+            f"On two halves of the rows these differences agree by {self.repeatability:.2f}.) "
+        )
         layers += "own cosine: to differences of the layer's own loss; flat: that loss has none."
-        hypergradients = f"cosine: to the exact hypergradient of ridge penalties, one per weight ({where})"
+        hypergradients = (
+            f"cosine: to the exact hypergradient of ridge penalties, one per weight ({where})"
+        )
         return [
             Table("Layers", _HEADINGS, [_row(one) for one in _best_first(self.layers)], layers),
             Table(

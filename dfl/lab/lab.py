@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, final
 
 import torch
@@ -13,7 +14,7 @@ from dfl.checks import check_count, check_number
 from dfl.data import CouponSimulator, PartSizes, UpliftData, split
 from dfl.errors import InvalidValueError
 from dfl.hypergrad import HYPERGRADIENTS, AbstractHypergradient, Exact
-from dfl.lab.bench import Bench
+from dfl.lab.bench import PENALTY, Bench
 from dfl.lab.findings import Finding, Findings
 from dfl.lab.price_tag import PriceTag
 from dfl.layers import LAYERS, AbstractLayer
@@ -132,21 +133,18 @@ class Lab:
             draw = torch.randn(_DIRECTIONS, found.numel(), generator=stream(self.seed, "along"))
             along = (draw / draw.norm(dim=1, keepdim=True)).to(found)
             with torch.no_grad():
-                moved = _differences(
-                    bench.loss_of(layer), bench.weight, along, _TINY * bench.scale
-                )
+                moved = _differences(bench.loss_of(layer), bench.weight, along, _TINY * bench.scale)
             return _cosine(along @ found, moved) if bool(moved.abs().max() > 0) else None
 
-        return self._measured("layers", name, make, bench, gradient, reference, own_cosine)
+        return self._measured(
+            _Subject("layers", name, make, gradient, own_cosine), bench, reference
+        )
 
     def _hypergradient(
-        self,
-        name: str,
-        make: Callable[[], AbstractHypergradient],
-        halves: tuple[Bench, Bench],
+        self, name: str, make: Callable[[], AbstractHypergradient], halves: tuple[Bench, Bench]
     ) -> Finding:
         lower, upper = halves
-        outer = {"log_penalty": torch.full_like(lower.weight, 1e-2).log()}
+        outer = {"log_penalty": torch.full_like(lower.weight, PENALTY).log()}
 
         def gradient(on: Bench, hypergrad: AbstractHypergradient) -> tuple[Tensor, Tensor]:
             inner = {"weight": lower.fitted(outer["log_penalty"])}
@@ -154,63 +152,64 @@ class Lab:
             return -found.outer_value, found.outer_grad["log_penalty"].flatten()
 
         exact = gradient(upper, Exact(max_size=lower.weight.numel()))[1]
-        return self._measured("hypergrad", name, make, upper, gradient, exact, lambda *_: None)
+        return self._measured(_Subject("hypergrad", name, make, gradient), upper, exact)
 
-    def _measured(
-        self,
-        family: Literal["layers", "hypergrad"],
-        name: str,
-        make: Callable[[], Any],
-        bench: Bench,
-        gradient: Callable[[Bench, Any], tuple[Tensor, Tensor]],
-        reference: Tensor,
-        own_cosine: Callable[[Any, Tensor], float | None],
-    ) -> Finding:
+    def _measured(self, subject: "_Subject", bench: Bench, reference: Tensor) -> Finding:
         """Measure one part; whatever it raises becomes the note of its row."""
-        device = bench.design.device
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                part = make()
-                gradient(bench, part)  # the first call also loads and compiles
-                (value, found), took = PriceTag.timed(lambda: gradient(bench, part), device)
-                seen: dict[str, float | None] = {
-                    "value": float(value),
-                    "cosine": _cosine(found, reference),
-                    "milliseconds": 1e3 * took,
-                }
-                if took * (self.draws + 2 * _DIRECTIONS + 2) > self.patience:
-                    note = f"not redrawn: one gradient takes {took:.2g} s, patience={self.patience:g}"
-                    return Finding(family=family, name=name, note=note, **seen)
-                seen["megabytes"] = PriceTag.memory(lambda: gradient(bench, part))
-                seen["own_cosine"] = own_cosine(part, found)
-                drawn, times = [], [took]
-                for draw in range(self.draws):
-                    again = bench.redrawn(stream(self.seed, "draw", draw))
-                    (_, one), took = PriceTag.timed(lambda on=again: gradient(on, part), device)  # type: ignore[misc]
-                    drawn.append(one)
-                    times.append(took)
+                seen = self._seen(subject, bench, reference)
         except Exception as error:  # a part of a third party may fail in any way
-            return Finding(family=family, name=name, note=f"{type(error).__name__}: {error}")
+            seen = {"note": f"{type(error).__name__}: {error}"}
+        return Finding(family=subject.family, name=subject.name, **seen)
+
+    def _seen(self, subject: "_Subject", bench: Bench, reference: Tensor) -> dict[str, Any]:
+        part, device = subject.make(), bench.design.device
+        subject.gradient(bench, part)  # the first call also loads and compiles
+        (value, found), took = PriceTag.timed(lambda: subject.gradient(bench, part), device)
+        if not bool(found.isfinite().all() and found.norm() > 0):
+            return {"value": float(value), "note": "its gradient is 0 or not finite on this batch"}
+        seen: dict[str, Any] = {"value": float(value), "cosine": _cosine(found, reference)}
+        if took * (self.draws + 2 * _DIRECTIONS + 2) > self.patience:
+            note = f"not redrawn: one gradient takes {took:.2g} s, patience={self.patience:g}"
+            return {**seen, "milliseconds": 1e3 * took, "note": note}
+        seen["megabytes"] = PriceTag.memory(lambda: subject.gradient(bench, part))
+        seen["own_cosine"] = subject.own_cosine(part, found)
+        drawn, times = [], [took]
+        for draw in range(self.draws):
+            again = partial(subject.gradient, bench.redrawn(stream(self.seed, "draw", draw)), part)
+            (_, one), took = PriceTag.timed(again, device)
+            drawn.append(one)
+            times.append(took)
         gradients = torch.stack(drawn)
-        mean = gradients.mean(dim=0)
+        size = gradients.mean(dim=0).square().sum()
         cosines = torch.tensor([_cosine(one, reference) for one in gradients])
-        seen["noise"] = float(gradients.var(dim=0).sum() / mean.square().sum())
+        seen["noise"] = float(gradients.var(dim=0).sum() / size) if bool(size > 0) else None
         seen["cosine_error"] = float(cosines.std())
         seen["milliseconds"] = 1e3 * float(torch.tensor(times).median())
-        return Finding(family=family, name=name, **seen)
+        return seen
+
+
+@final
+@dataclass(frozen=True)
+class _Subject:
+    """A part that is measured, and how its gradient is taken on a bench."""
+
+    family: Literal["layers", "hypergrad"]
+    name: str
+    make: Callable[[], Any]
+    gradient: Callable[[Bench, Any], tuple[Tensor, Tensor]]  # value and gradient
+    own_cosine: Callable[[Any, Tensor], float | None] = lambda *_: None
 
 
 def _parts(registry: Registry[Any], given: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
     """Return what makes each part: registered ones by their defaults, given ones as they are."""
 
     def made(name: str) -> Callable[[], Any]:
-        return lambda: registry.make(name)
+        return lambda: given[name] if name in given else registry.make(name)
 
-    return {
-        **{name: made(name) for name in registry},
-        **{name: (lambda part=part: part) for name, part in given.items()},
-    }
+    return {name: made(name) for name in dict.fromkeys((*registry, *given))}
 
 
 def _differences(

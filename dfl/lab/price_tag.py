@@ -42,18 +42,19 @@ class PriceTag:
 
     @staticmethod
     def memory(call: Callable[[], object]) -> float:
-        """Return a call's peak of memory, in megabytes; what libraries other than torch hold is unseen."""
+        """Return a call's peak of memory in megabytes; what other libraries hold is unseen."""
         with _Alive() as alive:
             call()
-        return alive.peak / 1e6
+        peak: float = alive.peak / 1e6
+        return peak
 
 
 @final
-class _Alive(TorchDispatchMode):
+class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type it
     """Adds up the bytes of all storages that operations made and nobody has let go."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # likewise
         self.now = self.peak = 0
         self._known: set[int] = set()
 

@@ -1,7 +1,7 @@
-"""`BudgetedPolicy`: logs in, a treatment for everyone within a budget out, as scikit-learn does it."""
+"""`BudgetedPolicy`: from logs to a treatment for everyone within a budget, for scikit-learn."""
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, Self, final
 
 import torch
@@ -265,7 +265,7 @@ class BudgetedPolicy(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships
                 )
             return self.method
         cls = METHODS.load(self.method)
-        known = [one.name for one in fields(cls)] if is_dataclass(cls) else []
+        known = [*inspect.signature(cls).parameters]
         given = dict(self.options or {})
         if self.training is not None or "training" in known:
             given.setdefault("training", _QUICK if self.training is None else self.training)

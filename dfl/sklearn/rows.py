@@ -65,7 +65,8 @@ def features_of(policy: Any, X: Any, *, fit: bool) -> Tensor:  # noqa: N803  # s
     if fit:
         policy.encoder_ = FeatureEncoder.fit(X, _names(X)) if framed else None
     if policy.encoder_ is not None:
-        return policy.encoder_.encode(X)
+        encoder: FeatureEncoder = policy.encoder_
+        return encoder.encode(X)
     if framed:
         X = check_array(X, dtype=np.float32)  # noqa: N806  # scikit-learn's name
     return torch.tensor(X)
@@ -182,14 +183,14 @@ def _one_per_row(name: str, values: Any, rows: int) -> NDArray[Any]:
     return found
 
 
-def _part(policy: Any, name: str, columns: dict[str, Tensor]) -> UpliftData:
+def _part(policy: Any, name: str, columns: dict[str, Any]) -> UpliftData:
     arms = len(policy.treatments_)
     absent = np.bincount(columns["treatment"].numpy(), minlength=arms) == 0
     if absent.any():
         raise InvalidValueError(
             f"every treatment must occur among the {name} rows, got no row with "
             f"{policy.treatments_[absent].tolist()}; in cross-validation take fewer folds, or folds "
-            "that keep the shares of the treatments: cv=list(StratifiedKFold(5).split(X, treatment))."
+            "that keep the shares: cv=list(StratifiedKFold(5).split(X, treatment))."
         )
     return UpliftData(
         **columns,

@@ -19,7 +19,7 @@ def policy_scorer(budget: Budget) -> "PolicyScorer":
     """Return a scoring for searches and cross-validation: money per head at a budget.
 
     `BudgetedPolicy.score` at a budget of the scorer's own, so that one search can look at several:
-    ``scoring={"tight": policy_scorer(Budget(share=0.1)), "wide": policy_scorer(Budget(share=0.5))}``.
+    ``scoring={"tight": policy_scorer(Budget(share=0.1)), "wide": policy_scorer(Budget(share=1))}``.
 
     Args:
         budget: money.

@@ -50,7 +50,14 @@ def test_a_comparison_prints_the_comparison(tmp_path: Path) -> None:
 def test_an_allocation_prints_its_sums(shop: Path, tmp_path: Path) -> None:
     target = tmp_path / "who.parquet"
     done = printed(
-        "allocate", shop / "run", shop / "shop.parquet", "-o", target, "--budget-share", "0.5", "--json"
+        "allocate",
+        shop / "run",
+        shop / "shop.parquet",
+        "-o",
+        target,
+        "--budget-share",
+        "0.5",
+        "--json",
     )
     counts = pd.read_parquet(target)["treatment"].value_counts()
     assert sorted(done["results"]["people"].values()) == sorted(counts)

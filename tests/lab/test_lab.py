@@ -31,8 +31,8 @@ def test_every_registered_name_has_a_row_that_says_what_was_seen_or_why_not(
 
 def test_gradients_that_are_exact_are_seen_to_be(found: Findings) -> None:
     layers = {one.name: one for one in found.layers}
-    for name in ("softmax", "perturbed-argmax", "quadratic"):
-        assert (layers[name].own_cosine or 0) > 0.97, layers[name]
+    for name in ("softmax", "perturbed-argmax", "quadratic"):  # but for a scale held constant
+        assert (layers[name].own_cosine or 0) > 0.8, layers[name]
     for name in ("finite-difference", "interpolation", "straight-through"):
         assert layers[name].own_cosine is None
         assert layers[name].noise is not None
@@ -50,12 +50,15 @@ def test_the_same_seed_finds_the_same(found: Findings, batch: UpliftData) -> Non
 
 
 def test_parts_of_ones_own_stand_beside_the_registered_or_in_their_place(batch: UpliftData) -> None:
+    fixed = Softmax(softness=Softness(0.3, "absolute"))
     found = LAB.run(
         batch,
-        layers={"soft": Softmax(softness=Softness(2.0)), "softmax": Softmax()},
+        layers={"fixed": fixed, "softmax": Softmax()},
         hypergradients={"neumann": Neumann(terms=1)},
     )
-    assert {one.name for one in found.layers} == {*LAYERS, "soft"}
+    rows = {one.name: one for one in found.layers}
+    assert rows.keys() == {*LAYERS, "fixed"}
+    assert rows["fixed"].own_cosine == pytest.approx(1, abs=1e-6)
     assert len(found.hypergradients) == len(HYPERGRADIENTS)
 
 

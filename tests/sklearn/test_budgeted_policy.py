@@ -179,7 +179,11 @@ def test_options_that_are_refused_before_training(
             InvalidValueError,
             "treatment must hold labels of one kind, none of them missing",
         ),
-        ({"source": "RCT"}, InvalidValueError, r"source must hold 'rct' .* or 'obs', got \['RCT'\]"),
+        (
+            {"source": "RCT"},
+            InvalidValueError,
+            r"source must hold 'rct' .* or 'obs', got \['RCT'\]",
+        ),
     ],
 )
 def test_metadata_that_is_refused(
@@ -198,7 +202,9 @@ def test_rows_to_score_that_are_refused(shop: pd.DataFrame, fitted: BudgetedPoli
     one = shop[shop["offer"] != "5%"]
     with pytest.raises(InvalidValueError, match=r"no row with \['5%'\]; in cross-validation take"):
         fitted.score(one[["age", "city"]], one["revenue"], **given(one))
-    with pytest.raises(DataError, match=r"frame with the columns \['age', 'city'\], as in fit, got"):
+    with pytest.raises(
+        DataError, match=r"frame with the columns \['age', 'city'\], as in fit, got"
+    ):
         fitted.predict(np.zeros((3, 2)))
     with pytest.raises(NotFittedError):
         policy().predict(features)

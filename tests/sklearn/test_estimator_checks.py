@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pytest
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from dfl.sklearn import BudgetedPolicy
