@@ -368,7 +368,7 @@ def lab(
     budget_share: Annotated[
         float | None, typer.Option(help="Between the cheapest (0) and dearest (1) treatment.")
     ] = None,
-    rows: Annotated[int, typer.Option(min=20, help="Most rows that are used.")] = 2000,
+    rows: Annotated[int, typer.Option(min=20, help="Most rows that are used.")] = 20_000,
     draws: Annotated[int, typer.Option(min=2, help="Redraws behind every variance.")] = 8,
     patience: Annotated[
         float, typer.Option(help="Seconds per part; slower ones are not redrawn.")

@@ -10,31 +10,22 @@ from dfl.report.plots import draw, legend, name_of
 
 __all__ = ["picture"]
 
-_MARKERS = {"layers": "o", "hypergradients": "s"}
-
 
 def picture(found: Findings) -> bytes:
-    """Return cosine against time of every part that has both, as PNG."""
-    return draw(_cosine_against_time, found.content())
+    """Return the cosine of every part that has one, with its error and its time, as PNG."""
+    return draw(_cosines, found.content())
 
 
-def _cosine_against_time(axes: Axes, results: Mapping[str, Any]) -> None:
-    for family, marker in _MARKERS.items():
+def _cosines(axes: Axes, results: Mapping[str, Any]) -> None:
+    names: list[str] = []
+    for family in ("hypergradients", "layers"):
         seen = [one for one in results[family] if one["cosine"] is not None]
-        axes.errorbar(
-            [one["milliseconds"] for one in seen],
-            [one["cosine"] for one in seen],
-            yerr=[one["cosine_error"] or 0.0 for one in seen],
-            fmt=marker,
-            capsize=2,
-            label=name_of(family),
-        )
-        for one in seen:
-            at = (one["milliseconds"], one["cosine"])
-            axes.annotate(
-                name_of(one["name"]), at, xytext=(4, 4), textcoords="offset points", fontsize=7
-            )
-    axes.set_xscale("log")
-    axes.set_xlabel("milliseconds per gradient")
-    axes.set_ylabel("cosine to the reference gradient")
+        seen.sort(key=lambda one: one["cosine"])
+        places = range(len(names), len(names) + len(seen))
+        errors = [one["cosine_error"] or 0.0 for one in seen]
+        axes.barh(places, [one["cosine"] for one in seen], xerr=errors, label=name_of(family))
+        names += [f"{name_of(one['name'])}, {one['milliseconds']:.2g} ms" for one in seen]
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1.05)
+    axes.set_xlabel("cosine to the reference gradient")
     legend(axes, loc="lower right")

@@ -189,8 +189,8 @@ def _part(policy: Any, name: str, columns: dict[str, Any]) -> UpliftData:
     if absent.any():
         raise InvalidValueError(
             f"every treatment must occur among the {name} rows, got no row with "
-            f"{policy.treatments_[absent].tolist()}; in cross-validation take fewer folds, or folds "
-            "that keep the shares: cv=list(StratifiedKFold(5).split(X, treatment))."
+            f"{policy.treatments_[absent].tolist()}; in cross-validation take fewer folds, or "
+            "folds that keep the shares: cv=list(StratifiedKFold(5).split(X, treatment))."
         )
     return UpliftData(
         **columns,
