@@ -33,6 +33,7 @@ _FAMILIES = (
     "metrics",
     "models",
     "pipeline",
+    "segments",
     "sklearn",
     "solvers",
     "stats",

@@ -405,6 +405,29 @@ def test_one_bad_number_among_many_is_found(place: int, value: float, treatments
         AllocationProblem(good, bad, 1e6)
 
 
+@pytest.mark.parametrize("axes", [(), (3,)])
+def test_self_normalised_logs_spend_constant_costs_as_constants(axes: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    treatment = torch.randint(3, (*axes, 50), generator=generator)
+    price = torch.tensor([0.0, 2.0, 5.0])
+    weight = torch.rand(*axes, 50, generator=generator) + 1
+    logs = ObservedCost(treatment, price[treatment], weight)
+    found = logs.self_normalised()
+    for arm in range(3):
+        spent = (found.weight * found.cost * (treatment == arm)).sum(dim=-1)
+        torch.testing.assert_close(spent, torch.full(axes, 50 * float(price[arm])))
+    torch.testing.assert_close(found.self_normalised().weight, found.weight)
+    assert logs.weight is weight
+    assert found.cost is logs.cost
+
+
+def test_weights_of_zero_stay() -> None:
+    logs = ObservedCost(torch.tensor([0, 1]), torch.ones(2), torch.tensor([0.0, 2.0]))
+    assert logs.self_normalised().weight.tolist() == [0.0, 2.0]
+    none = ObservedCost(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0))
+    assert none.self_normalised() is none
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_many_amounts_are_checked_like_few(dtype: torch.dtype) -> None:
     cost = torch.arange(7, dtype=dtype).expand(160_001, 7).contiguous()

@@ -14,7 +14,7 @@ from dfl.stats.arrays import Matrix, Vector
 from dfl.stats.intervals import interval_factor
 from dfl.stats.small_samples import Spread
 
-__all__ = ["AbstractEstimator", "Effect", "Fit"]
+__all__ = ["AbstractEstimator", "Effect", "Fit", "effect_of"]
 
 _HANDFUL = 10  # degrees of freedom
 
@@ -163,25 +163,63 @@ class AbstractEstimator(ABC):
         spread = contrast.spread(
             fit.standard_error, fit.influence, bessel=fit.bessel, design=fit.design
         )
-        low, high = spread.interval(fit.estimate, factor, level)
-        p_value = spread.p_value(fit.estimate)
-        said = [_say(fit.estimate, low, high, p_value, level), fit.caveat, _few(spread)]
-        return Effect(
-            arm=str(arm),
-            control=str(experiment.control_arm),
-            estimate=fit.estimate,
-            standard_error=spread.error,
-            low=low,
-            high=high,
-            p_value=p_value,
-            level=level,
-            control_value=experiment.value_of(experiment.control_arm),
-            treated_rows=contrast.treated_rows,
-            control_rows=contrast.rows - contrast.treated_rows,
-            degrees=spread.degrees if math.isfinite(spread.degrees) else None,
-            diagnostics=dict(fit.diagnostics),
-            verdict=" ".join(filter(None, said)),
+        return effect_of(
+            (str(arm), str(experiment.control_arm)),
+            fit.estimate,
+            spread,
+            factor,
+            level,
+            value=experiment.value_of(experiment.control_arm),
+            rows=(contrast.treated_rows, contrast.rows - contrast.treated_rows),
+            diagnostics=fit.diagnostics,
+            caveat=fit.caveat,
         )
+
+
+def effect_of(
+    labels: tuple[str, str],
+    estimate: float,
+    spread: Spread,
+    factor: float,
+    level: float,
+    *,
+    value: float,
+    rows: tuple[int, int],
+    diagnostics: Mapping[str, float],
+    caveat: str = "",
+) -> Effect:
+    """Put an estimate, its error and its law into words and numbers.
+
+    Args:
+        labels: of the arm and the control.
+        estimate: of the effect, in units of the metric.
+        spread: its error and law.
+        factor: quantile of the normal law.
+        level: confidence level.
+        value: of the metric in the control.
+        rows: of the arm and the control.
+        diagnostics: numbers that say how the estimate came about.
+        caveat: what the reader must know, or empty.
+    """
+    low, high = spread.interval(estimate, factor, level)
+    p_value = spread.p_value(estimate)
+    said = [_say(estimate, low, high, p_value, level), caveat, _few(spread)]
+    return Effect(
+        arm=labels[0],
+        control=labels[1],
+        estimate=estimate,
+        standard_error=spread.error,
+        low=low,
+        high=high,
+        p_value=p_value,
+        level=level,
+        control_value=value,
+        treated_rows=rows[0],
+        control_rows=rows[1],
+        degrees=spread.degrees if math.isfinite(spread.degrees) else None,
+        diagnostics=dict(diagnostics),
+        verdict=" ".join(filter(None, said)),
+    )
 
 
 def _say(estimate: float, low: float, high: float, p_value: float, level: float) -> str:

@@ -92,6 +92,7 @@ class State(AbstractEstimator):
         check_nu(self.nu)
         check_choice("errors", self.errors, ("sandwich", "fisher", "bootstrap"))
         check_count("draws", self.draws, at_least=2)
+        check_count("seed", self.seed, at_least=0)
 
     def fit(self, contrast: Contrast) -> Fit:
         """Return the coefficient of the treatment, the check and the verdict.

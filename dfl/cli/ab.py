@@ -1,5 +1,6 @@
 """``dfl ab``."""
 
+import glob
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,13 +17,16 @@ from dfl.abtest import (
     read_out,
 )
 from dfl.abtest.reading.forest import forest_plot
-from dfl.cli.ab_columns import AbColumns, experiments_of
+from dfl.abtest.streamed import STREAMED_ESTIMATORS, read_blocks
+from dfl.cli.ab_columns import AbColumns, block_of, experiments_of, text_shares
 from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show
 from dfl.cli.document import publish
 from dfl.data.sources.reading import column_names, find_file, read_frame
-from dfl.errors import WriteError
+from dfl.errors import ConfigError, WriteError
+from dfl.frames import Frame
 from dfl.io import write_bytes, write_json
+from dfl.pipeline.dataset import DataSet
 from dfl.report import Table
 from dfl.stats.multiple_testing import Correction
 
@@ -61,7 +65,7 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     """Read an experiment, print it, and write ``readout.json`` and ``forest.png``.
 
     Args:
-        file: Parquet or CSV file.
+        file: Parquet or CSV file; or a folder or pattern of Parquet files, read block by block.
         columns: which column is what.
         options: how it is read.
         output: folder, or None for a new one.
@@ -69,6 +73,9 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     Raises:
         DflError: whatever reading and estimating raise.
     """
+    if file.is_dir() or glob.has_magic(str(file)):
+        _finish(_read_data_set(file, columns, options), file, columns, options, output)
+        return
     file = find_file(file)
     columns = columns.resolved(column_names(file))
     experiments, refused = experiments_of(
@@ -87,10 +94,44 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
             splits=options.splits,
             seed=options.seed,
         )
-    found = replace(found, refusals=(*refused, *found.refusals))
-    _show(found)
     for one in warned:
         errors().print(literal(f"warning: {one.message}"))
+    found = replace(found, refusals=(*refused, *found.refusals))
+    _finish(found, file, columns, options, output)
+
+
+def _read_data_set(file: Path, columns: AbColumns, options: AbOptions) -> ReadOut:
+    """Read a folder or pattern of Parquet files by sums, block by block.
+
+    Raises:
+        ConfigError: if what is asked for needs all rows at once.
+    """
+    wanted = {"--clusters": columns.clusters, "--segment": columns.segments, "--aa": options.splits}
+    whole = [option for option, value in wanted.items() if value]
+    if whole:
+        raise ConfigError(
+            f"{', '.join(whole)} needs all rows in memory, a folder or pattern is read block by "
+            "block; name one file."
+        )
+    asked = [one.strip() for text in columns.covariates for one in text.split(",")]
+    columns = replace(columns, covariates=tuple(asked))
+    data = DataSet.of(file, columns.all(), ())
+    usual = (*STREAMED_ESTIMATORS,) if columns.covariates else STREAMED_ESTIMATORS[:1]
+    return read_blocks(
+        (block_of(Frame.of(data.read(one, columns.all())), columns) for one in data.blocks),
+        options.estimators or usual,
+        control=options.control,
+        shares=text_shares(options.shares),
+        level=options.level,
+        correction=cast(Correction, options.correction),
+    )
+
+
+def _finish(
+    found: ReadOut, file: Path, columns: AbColumns, options: AbOptions, output: Path | None
+) -> None:
+    """Print what was read, and write it."""
+    _show(found)
     folder = free_folder(f"ab-{file.name.partition('.')[0]}") if output is None else output
     written = _write(folder, found, {"file": file.name, **asdict(columns), **asdict(options)})
     say(f"Written: {', '.join(str(path) for path in written)}")

@@ -7,10 +7,11 @@ from typing import Any, final
 import numpy as np
 
 from dfl.abtest import Experiment, Refusal
+from dfl.abtest.streamed import Block
 from dfl.errors import ConfigError, DataError, DflError
 from dfl.frames import Frame
 
-__all__ = ["AbColumns", "experiments_of"]
+__all__ = ["AbColumns", "block_of", "experiments_of", "text_shares"]
 
 
 @final
@@ -113,6 +114,39 @@ def experiments_of(
         first_failure = failures[0][1]
         raise first_failure
     return experiments, tuple(Refusal(metric=name, reason=str(error)) for name, error in failures)
+
+
+def block_of(table: Frame, columns: AbColumns) -> Block:
+    """Return some rows of an experiment, to be read by sums.
+
+    Args:
+        table: the rows.
+        columns: which column is what.
+
+    Raises:
+        ConfigError: if denominators do not go with the metrics.
+        DataError: if a column holds no numbers where it must, or misses some.
+    """
+    factor = table.column(columns.treatment).known_factor()
+    metrics = {
+        metric if below is None else f"{metric}/{below}": (
+            _numbers(table, [metric])[:, 0],
+            None if below is None else _numbers(table, [below])[:, 0],
+        )
+        for metric, below in columns.pairs()
+    }
+    none = np.empty((len(table), 0))
+    covariates = _numbers(table, columns.covariates) if columns.covariates else none
+    return Block(factor.labels, factor.codes, metrics, covariates)
+
+
+def text_shares(given: Sequence[str]) -> dict[str, float] | None:
+    """Return the planned share of each arm by its label as text.
+
+    Raises:
+        ConfigError: if a share is no number.
+    """
+    return _shares(given, {})
 
 
 def _numbers(table: Frame, names: Sequence[str]) -> Any:

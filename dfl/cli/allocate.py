@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ from dfl.cli.console import errors, say, show
 from dfl.cli.document import publish
 from dfl.data import DataWarning
 from dfl.errors import ConfigError
-from dfl.pipeline import RunFolder, allocate_columns, allocate_dataset, allocate_file
+from dfl.pipeline import (
+    CustomerAllocation,
+    RunFolder,
+    allocate_columns,
+    allocate_dataset,
+    allocate_file,
+)
 from dfl.report import Table
 from dfl.scale import joined, rank_of
 
@@ -23,6 +30,7 @@ def allocate_command(
     output: Path,
     given: Mapping[str, float | None],
     solver: str | None,
+    margin: float | None,
     keep: Sequence[str],
     columns: tuple[Sequence[str], Sequence[str]],
     *,
@@ -37,6 +45,7 @@ def allocate_command(
             written block by block.
         given: unit of the budget to its amount, or None where it was not given.
         solver: name of a solver, or None for the run's own.
+        margin: confidence that the true spend is within the budget, or None.
         keep: columns to carry over.
         columns: those of revenue and those of cost, with commas or one by one; empty: the run's
             model predicts.
@@ -47,7 +56,7 @@ def allocate_command(
     """
     budget = Budget(**given)
     revenue, cost = ([one for text in names for one in text.split(",")] for names in columns)
-    _check(run, output, scored=bool(revenue or cost))
+    _check(run, output, scored=bool(revenue or cost), margin=margin)
     options: dict[str, Any] = {"keep": keep, "overwrite": overwrite}
     with warnings.catch_warnings(record=True) as caught, joined():
         warnings.simplefilter("always", DataWarning)
@@ -55,9 +64,18 @@ def allocate_command(
             done = allocate_columns(
                 customers, output, budget, revenue=revenue, cost=cost, **options
             )
+        elif output.suffix:
+            done = allocate_file(
+                RunFolder.open(run),
+                customers,
+                output,
+                budget,
+                solver=solver,
+                margin=margin,
+                **options,
+            )
         else:
-            allocate = allocate_file if output.suffix else allocate_dataset
-            done = allocate(
+            done = allocate_dataset(
                 RunFolder.open(run), customers, output, budget, solver=solver, **options
             )
         if rank_of()[0]:
@@ -78,7 +96,7 @@ def allocate_command(
         f"Budget {done.budget:.6g}, predicted cost {float(found.cost):.6g}, predicted revenue "
         f"{float(found.revenue):.6g}; for the predictions at most {found.gap:.2e} below the best "
         f"possible.\nPredicted per head: budget {done.budget / rows:.4g}, revenue "
-        f"{float(found.revenue) / rows:.4g}. {earned}\nWritten: {output}"
+        f"{float(found.revenue) / rows:.4g}. {earned}\n{_said(done)}Written: {output}"
     )
     publish(
         {
@@ -89,6 +107,7 @@ def allocate_command(
             "revenue": float(found.revenue),
             "gap": float(found.gap),
             "multiplier": float(found.multiplier),
+            "margin": None if done.margin is None else asdict(done.margin),
             "held_out": None
             if held is None
             else {
@@ -101,8 +120,27 @@ def allocate_command(
     )
 
 
-def _check(run: Path, output: Path, *, scored: bool) -> None:
+def _said(done: CustomerAllocation) -> str:
+    """Say what the margin did."""
+    cut = done.margin
+    if cut is None:
+        return ""
+    return (
+        f"Margin: at {cut.measured_at:.4g} per head the run's held-out rows cost {cut.value:.4g} "
+        f"times what was predicted (standard error {cut.standard_error:.2g}), with confidence "
+        f"{cut.level:g} at most {cut.high:.4g} times; so {cut.share:.1%} of the budget, "
+        f"{cut.share * done.budget:.6g}, was allocated by predicted costs. That holds for the "
+        "expected spend of customers like those rows.\n"
+    )
+
+
+def _check(run: Path, output: Path, *, scored: bool, margin: float | None) -> None:
     """Refuse a run beside columns of scores, neither of them, or columns and one file."""
+    if margin is not None and not output.suffix:
+        raise ConfigError(
+            "--margin is for one output file; for a folder, lower the budget by the share that the "
+            f"report of the run says, got -o {output}."
+        )
     if scored != (str(run) == "-"):
         raise ConfigError(
             "scores come from a run, or from columns: name a run's folder, or '-' together with "

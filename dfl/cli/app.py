@@ -1,14 +1,31 @@
 """The commands and their options; each imports what it needs when it runs."""
 
 # Imports stand inside the commands so that `dfl list` and `--help` start quickly.
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated
 
 import typer
 
-from dfl.cli.document import begin
 from dfl.cli.guard import GuardedGroup
+from dfl.cli.looking import doctor, lab
+from dfl.cli.options import (
+    Data,
+    Device,
+    Epochs,
+    Family,
+    Hypergrad,
+    Json,
+    Layer,
+    Loss,
+    Members,
+    Output,
+    PerHead,
+    Resume,
+    Seed,
+    Sets,
+    Share,
+    Solver,
+)
 
 __all__ = ["app", "main"]
 
@@ -18,66 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Decision-focused learning for budgeted marketing: from logs to who gets what.",
 )
-
-Data = Annotated[
-    str | None, typer.Option(help="A data set or simulator by name, or a Parquet or CSV file.")
-]
-Solver = Annotated[str | None, typer.Option(help="Solver that allocates.")]
-Layer = Annotated[str | None, typer.Option(help="Layer of the decision loss.")]
-Loss = Annotated[str | None, typer.Option(help="Decision loss.")]
-Hypergrad = Annotated[str | None, typer.Option(help="Hypergradient.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="Set one option; repeatable."),
-]
-PerHead = Annotated[
-    list[float] | None,
-    typer.Option("--budget-per-head", help="Money per head; repeatable."),
-]
-Share = Annotated[
-    list[float] | None,
-    typer.Option(
-        "--budget-share", help="Between the cheapest (0) and dearest (1) treatment; repeatable."
-    ),
-]
-Seed = Annotated[int | None, typer.Option(help="Starting point of all randomness.")]
-Members = Annotated[int | None, typer.Option(help="Networks per ensemble.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training rows.")]
-Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Run folder; a new one in runs/ if not given.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")]
-
-
-def _json(context: typer.Context, wanted: bool) -> None:
-    if wanted and context.info_name is not None:
-        begin(context.info_name)
-
-
-Json = Annotated[
-    bool,
-    typer.Option(
-        "--json",
-        callback=_json,
-        is_eager=True,
-        help="Print the results as JSON on stdout, and everything else on stderr.",
-    ),
-]
-Device = Annotated[str | None, typer.Option(help="Where training runs: cpu, cuda, cuda:1.")]
-
-
-@final
-class Family(StrEnum):
-    """What can be listed."""
-
-    solvers = "solvers"
-    layers = "layers"
-    hypergrad = "hypergrad"
-    losses = "losses"
-    methods = "methods"
-    data = "data"
-    abtest = "abtest"
-    suites = "suites"
 
 
 def _version(wanted: bool) -> None:
@@ -214,6 +171,10 @@ def allocate(
         float | None, typer.Option(help="Between the cheapest (0) and dearest (1) allocation.")
     ] = None,
     solver: Annotated[str | None, typer.Option(help="Another solver than the run's.")] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Confidence, such as 0.95, that the true spend is within the budget."),
+    ] = None,
     keep: Annotated[
         list[str] | None, typer.Option(help="Column to carry over, such as an id; repeatable.")
     ] = None,
@@ -232,9 +193,64 @@ def allocate(
 
     given = {"per_head": budget_per_head, "total": budget_total, "share": budget_share}
     columns = (tuple(revenue or ()), tuple(cost or ()))
+    kept = tuple(keep or ())
     allocate_command(
-        run, customers, output, given, solver, tuple(keep or ()), columns, overwrite=overwrite
+        run, customers, output, given, solver, margin, kept, columns, overwrite=overwrite
     )
+
+
+@app.command()
+def segment(
+    config: Annotated[
+        str, typer.Argument(help="Of hrc or policy-tree, or a run's folder.")
+    ] = "hrc",
+    data: Data = None,
+    solver: Solver = None,
+    set_: Sets = None,
+    budget_per_head: PerHead = None,
+    budget_share: Share = None,
+    seed: Seed = None,
+    levels: Annotated[int, typer.Option(min=2, help="Budgets of the plan.")] = 10,
+    student: Annotated[
+        str, typer.Option(help="Classifier that serves: logistic, network or boosting.")
+    ] = "network",
+    nested: Annotated[
+        bool, typer.Option("--nested", help="No cheaper treatment at a larger budget.")
+    ] = False,
+    customers: Annotated[Path | None, typer.Option(help="Parquet files to serve.")] = None,
+    assign: Annotated[Path | None, typer.Option(help="File to write for --customers.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Column to carry over.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --assign.")] = False,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Find a few kinds of customers, what works on each, and what each gets at every budget."""
+    from dfl.cli.changes import Changes
+    from dfl.cli.segment import Customers, segment_command
+
+    changes = Changes(
+        data=data,
+        solver=solver,
+        per_head=tuple(budget_per_head or ()),
+        share=tuple(budget_share or ()),
+        seed=seed,
+        settings=tuple(set_ or ()),
+    )
+    served = Customers.of(customers, assign, keep or (), overwrite=overwrite)
+    segment_command(config, changes, output, levels, student, nested=nested, customers=served)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    json: Json = False,
+) -> None:
+    """Write a run's model and its decision at a price as one ONNX file, to be served anywhere."""
+    from dfl.cli.export import export_command
+
+    export_command(run, output, overwrite=overwrite)
 
 
 @app.command()
@@ -358,47 +374,8 @@ def report(
     report_command(run, reference)
 
 
-@app.command()
-def lab(
-    data: Data = None,
-    set_: Sets = None,
-    budget_per_head: Annotated[
-        float | None, typer.Option(help="Money per head; else a share of 0.3.")
-    ] = None,
-    budget_share: Annotated[
-        float | None, typer.Option(help="Between the cheapest (0) and dearest (1) treatment.")
-    ] = None,
-    rows: Annotated[int, typer.Option(min=20, help="Most rows that are used.")] = 20_000,
-    draws: Annotated[int, typer.Option(min=2, help="Redraws behind every variance.")] = 8,
-    patience: Annotated[
-        float, typer.Option(help="Seconds per part; slower ones are not redrawn.")
-    ] = 5.0,
-    seed: Seed = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Folder for lab.json, lab.csv and lab.png."),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Measure every layer and hypergradient side by side on a batch, and say which to take."""
-    from dfl.budget import Budget
-    from dfl.cli.changes import Changes
-    from dfl.cli.lab import lab_command
-    from dfl.lab import Lab
-
-    changes = Changes(data=data, seed=seed, settings=tuple(set_ or ()))
-    given = {"per_head": budget_per_head, "share": budget_share}
-    budget = Budget(share=0.3) if set(given.values()) == {None} else Budget(**given)
-    bench = Lab(budget=budget, rows=rows, draws=draws, patience=patience, seed=seed or 0)
-    lab_command(changes, bench, output)
-
-
-@app.command()
-def doctor(json: Json = False) -> None:
-    """Say what this installation has: versions, extras, threads, accelerators, data, disk."""
-    from dfl.cli.doctor import doctor_command
-
-    doctor_command()
+app.command()(lab)
+app.command()(doctor)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from dfl.cli.console import literal, results
 from dfl.config import Study, read_study
 from dfl.config.assembly import describe
 from dfl.config.options import METHOD
-from dfl.methods import AbstractNetworkMethod
+from dfl.methods import AbstractNetworkMethod, Grounded
 
 __all__ = ["explain_command"]
 
@@ -52,6 +52,10 @@ def _needs(study: Study) -> str:
     parts = {"rct": "randomised", "obs": "observational"}
     needs = " and ".join(parts[part] for part in study.method.uses) + " training rows"
     method = study.method
+    if isinstance(method, Grounded):
+        if "rct" not in method.uses:
+            needs += "; randomised training or validation rows, to correct by"
+        method = method.base
     if isinstance(method, AbstractNetworkMethod) and len(method.training.weight_decay) > 1:
         needs += "; randomised validation rows, to choose among weight_decay values and epochs"
     return needs + "; randomised test rows"

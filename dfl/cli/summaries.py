@@ -30,8 +30,26 @@ def summary(registry: Registry[Any], name: str) -> str:
     except Exception as error:  # a third party's part may fail in any way
         return f"(cannot be loaded: {type(error).__name__}: {error})"
     options = registry.entry(name).options
-    preset = f" With {', '.join(f'{key}={one}' for key, one in options.items())}."
+    preset = f" With {', '.join(f'{key}={_short(one)}' for key, one in options.items())}."
     return (text or _NOTHING).partition("\n\n")[0].replace("\n", " ") + preset * bool(options)
+
+
+def _short(value: object) -> str:
+    """Return a part with those options that differ from its defaults, else its representation."""
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        return str(value)
+    names = inspect.signature(kind).parameters
+    try:
+        usual = kind()
+    except TypeError:  # an option has no default
+        usual = None
+    shown = [
+        f"{name}={_short(getattr(value, name))}"
+        for name in names
+        if usual is None or repr(getattr(value, name)) != repr(getattr(usual, name))
+    ]
+    return f"{kind.__name__}({', '.join(shown)})"
 
 
 def _written(target: str) -> ast.ClassDef | None:

@@ -21,6 +21,7 @@ from dfl.methods import METHODS, AbstractMethod, Training
 from dfl.models import ARCHITECTURES, AbstractArchitecture
 from dfl.registry import Registry
 from dfl.solvers import SOLVERS, AbstractSolver
+from dfl.solvers.scenarios import FORMULATIONS, AbstractFormulation
 
 __all__ = ["DATA", "METHOD", "SOLVER", "Option", "PartType", "Section", "options_of", "plain"]
 
@@ -123,6 +124,7 @@ _KINDS: tuple[PartType, ...] = (
     METHOD,
     DATA,
     SOLVER,  # the section `solver` allocates; a solver inside a layer is given there
+    PartType(AbstractFormulation, FORMULATIONS),
     PartType(AbstractLayer, LAYERS, "layer"),
     PartType(AbstractDecisionLoss, LOSSES, "loss"),
     PartType(AbstractHypergradient, HYPERGRADIENTS, "hypergrad"),

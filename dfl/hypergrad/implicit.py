@@ -132,7 +132,7 @@ class AbstractImplicit(AbstractHypergradient):
             layout.per_member(solution.curvature),
             layout.per_member(curvature.inner_gradient.norm(dim=1)),
         )
-        return Hypergradient(outer_grad, value.detach().clone(), diagnostics)
+        return Hypergradient(outer_grad, over_ranks(value.detach()).clone(), diagnostics)
 
     def _require(self, solution: LinearSolution) -> None:
         exact = self.curvature == "hessian"

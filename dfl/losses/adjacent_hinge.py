@@ -40,7 +40,8 @@ class AdjacentHinge(AbstractDecisionLoss):
     Args:
         margin: ``e``, by which the better treatment should score more.
         pseudo_outcome: as in `SpoPlus`.
-        price: of money; a fixed one costs no solve at all, else it is found on the logs.
+        price: of money; a fixed one costs no solve at all, else it is found on the logs, in `dfcl`
+            once per epoch.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -64,13 +65,18 @@ class AdjacentHinge(AbstractDecisionLoss):
         check_choice("pseudo_outcome", self.pseudo_outcome, get_args(PseudoOutcome))
         check_decided(self.price)
 
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the price is found rather than fixed."""
+        return self.price.found
+
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
         revenue, cost = upcast(revenue), upcast(cost)
         treatments = revenue.shape[-1]
-        check_every_treatment_seen(batch.treatment, treatments, revenue.shape[:-1])
+        check_every_treatment_seen(batch, treatments, revenue.shape[:-1])
         multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         predicted = scores(revenue, cost, multiplier)
         truth = pseudo_scores(predicted.detach(), batch, multiplier, self.pseudo_outcome)

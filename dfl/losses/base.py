@@ -1,7 +1,7 @@
 """Interface of the decision losses, and the logged rows they read."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import final
 
 from torch import Tensor
@@ -34,9 +34,20 @@ class LoggedBatch:
     baseline_revenue: Tensor | None = None
     baseline_cost: Tensor | None = None
 
+    def repeated(self, times: int) -> "LoggedBatch":
+        """Return the same rows along a new leading axis, ``times`` of them in one's memory."""
+        columns: dict[str, Tensor | None] = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {name: one for name, one in columns.items() if one is not None}
+        return replace(self, **{name: one.expand(times, *one.shape) for name, one in given.items()})
+
     @property
     def observed_cost(self) -> ObservedCost:
-        """The logged costs, as solvers and layers take them."""
+        """The logged costs, as solvers and layers take them; weights are self-normalised."""
+        return self.plain_cost.self_normalised()
+
+    @property
+    def plain_cost(self) -> ObservedCost:
+        """The logged costs with inverse propensities as they are, for Horvitz-Thompson's spend."""
         return ObservedCost(self.treatment, self.cost, self.weight)
 
 

@@ -41,7 +41,8 @@ class CostSensitive(AbstractDecisionLoss):
     Args:
         width: of the weights ``k``.
         asymmetry: in [0, 1).
-        price: of money; a fixed one costs no solve at all, else it is found on the logs.
+        price: of money; a fixed one costs no solve at all, else it is found on the logs, in `dfcl`
+            once per epoch.
 
     Raises:
         InvalidValueError: if an option is out of range.
@@ -63,12 +64,17 @@ class CostSensitive(AbstractDecisionLoss):
         check_number("asymmetry", self.asymmetry, at_least=0, below=1)
         check_decided(self.price)
 
+    @property
+    def decides_at_price(self) -> bool:
+        """Whether the price is found rather than fixed."""
+        return self.price.found
+
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
         revenue, cost = upcast(revenue), upcast(cost)
-        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         predicted = scores(revenue, cost, multiplier)
         logged = batch.revenue - multiplier[..., None] * batch.cost

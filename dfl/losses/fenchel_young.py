@@ -113,7 +113,7 @@ class FenchelYoung(AbstractDecisionLoss):
     ) -> Tensor:
         """Return the weighted mean loss per leading axis, in currency per head."""
         revenue, cost = upcast(revenue), upcast(cost)
-        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         values = scores(revenue, cost, multiplier)
         tau = self.softness.of(values)

@@ -76,7 +76,7 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
         revenue, cost = upcast(revenue), upcast(cost)
-        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         values = [self._value(price, revenue, cost, batch) for price in self.multipliers]
         return -torch.stack(values).mean(dim=0)
 

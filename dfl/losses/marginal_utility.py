@@ -85,7 +85,7 @@ class MarginalUtility(AbstractDecisionLoss):
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
         revenue, cost = upcast(revenue), upcast(cost)
-        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         steps = revenue.diff(dim=-1), cost.diff(dim=-1)
         utility = increment_score(*steps, width_of(batch, self.softness)).sigmoid() / 2
         gain, total = shifted(batch)

@@ -36,7 +36,11 @@ class PrimalPolicy(AbstractDecisionLoss):
 
     Args:
         layer: makes the soft allocation and tells its multiplier.
-        estimator: of the policy value, see `policy_value`.
+        estimator: of the policy value, see `policy_value`. With horvitz-thompson the spend that
+            meets the budget is estimated so too, else self-normalised arm by arm
+            (`ObservedCost.self_normalised`). Horvitz-Thompson is unsafe where batches are small
+            or revenue and cost have a large constant part: both then move with the number of
+            rows that each treatment happens to have in the batch.
         objective: the outcome that is valued.
 
     Raises:
@@ -73,11 +77,13 @@ class PrimalPolicy(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
-        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
+        plain = self.estimator == "horvitz-thompson"
+        observed = batch.plain_cost if plain else batch.observed_cost
         if self.estimator == "doubly-robust":
-            shares, multiplier = self.layer(revenue, cost, budget, batch.observed_cost)
+            shares, multiplier = self.layer(revenue, cost, budget, observed)
             return -policy_value(shares, batch, self._price(multiplier), self.estimator)
-        received, multiplier = self.layer.received(revenue, cost, budget, batch.observed_cost)
+        received, multiplier = self.layer.received(revenue, cost, budget, observed)
         outcome = batch.revenue
         if self.objective == "revenue-minus-cost":
             outcome = outcome - self._price(multiplier)[..., None] * batch.cost

@@ -82,7 +82,7 @@ class Roi(AbstractDecisionLoss):
         """Return the loss per leading axis, in currency per head; see the interface."""
         revenue, cost = upcast(revenue), upcast(cost)
         treatments = revenue.shape[-1]
-        check_every_treatment_seen(batch.treatment, treatments, revenue.shape[:-1])
+        check_every_treatment_seen(batch, treatments, revenue.shape[:-1])
         score = increment_score(
             revenue[..., 1:] - revenue[..., :1],
             cost[..., 1:] - cost[..., :1],

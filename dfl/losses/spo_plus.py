@@ -134,7 +134,7 @@ class SpoPlus(AbstractDecisionLoss):
     ) -> Tensor:
         """Return a bound of the regret per leading axis, in currency per head."""
         revenue, cost = upcast(revenue), upcast(cost)
-        check_every_treatment_seen(batch.treatment, revenue.shape[-1], revenue.shape[:-1])
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         predicted = scores(revenue, cost, multiplier)
         truth = pseudo_scores(predicted.detach(), batch, multiplier, self.pseudo_outcome)

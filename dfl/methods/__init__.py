@@ -23,11 +23,13 @@ from dfl.methods.dhcl import Dhcl
 from dfl.methods.dr_jt import DrJt
 from dfl.methods.dragonnet import DragonNet
 from dfl.methods.grounded import Grounded
+from dfl.methods.hrc import Hrc
 from dfl.methods.ips import Ips
 from dfl.methods.kd_feature import KdFeature
 from dfl.methods.kd_label import KdLabel
 from dfl.methods.ltd_dr import LtdDr
 from dfl.methods.ltd_ips import LtdIps
+from dfl.methods.policy_tree import PolicyTree
 from dfl.methods.tsm_cf import TsmCf
 from dfl.methods.tsm_sl import TsmSl
 from dfl.models import AbstractModel, Prediction
@@ -51,12 +53,14 @@ __all__ = [
     "DrJt",
     "DragonNet",
     "Grounded",
+    "Hrc",
     "Ips",
     "KdFeature",
     "KdLabel",
     "LtdDr",
     "LtdIps",
     "Monitor",
+    "PolicyTree",
     "Prediction",
     "Progress",
     "Training",
@@ -82,6 +86,8 @@ METHODS: Registry[AbstractMethod] = Registry(
         "dfcl": "dfl.methods.dfcl:Dfcl",
         "dragonnet": "dfl.methods.dragonnet:DragonNet",
         "grounded": "dfl.methods.grounded:Grounded",
+        "hrc": "dfl.methods.hrc:Hrc",
+        "policy-tree": "dfl.methods.policy_tree:PolicyTree",
         "ips": "dfl.methods.ips:Ips",
         "kd-label": "dfl.methods.kd_label:KdLabel",
         "ltd-dr": "dfl.methods.ltd_dr:LtdDr",

@@ -21,6 +21,13 @@ from dfl.training.settings import Part, Training, TrainingSet
 __all__ = ["AbstractMethod", "AbstractNetworkMethod"]
 
 
+_REMEDY = {
+    "rct": "Give an experiment, or choose a method that trains on obs rows alone: tsm-sl-obs.",
+    "obs": "Give some (data: obs), have the experiment cut up to make some (recipe: make_obs), or "
+    "choose a method that trains on rct rows alone: tsm-sl-rct.",
+}
+
+
 class AbstractMethod(ABC):
     """Learns revenue and cost per person and treatment from logs; a frozen dataclass."""
 
@@ -73,6 +80,15 @@ class AbstractMethod(ABC):
         one = TrainingSet(rct=rct, obs=obs, validation=validation, seed=seed)
         return self.fit_many([one], monitor=monitor)[0]
 
+    def check(self, one: TrainingSet) -> None:
+        """Refuse rows that `fit_many` would refuse, before anything is trained.
+
+        Raises:
+            DataError: as `fit_many`.
+            InvalidValueError: as `fit_many`.
+        """
+        self.needed(one)
+
     def needed(self, one: TrainingSet) -> TrainingSet:
         """Keep the parts of a set that the method uses.
 
@@ -83,7 +99,7 @@ class AbstractMethod(ABC):
             if getattr(one, part) is None:
                 raise DataError(
                     f"{type(self).__name__} trains on {' and '.join(self.uses)} rows, "
-                    f"got no {part} rows."
+                    f"got no {part} rows. {_REMEDY[part]}"
                 )
         kept = {part: getattr(one, part) for part in self.uses}
         return TrainingSet(**kept, validation=one.validation, seed=one.seed)
@@ -137,6 +153,17 @@ class AbstractNetworkMethod(AbstractMethod):
         sets = [self.needed(one) for one in sets]
         return self.fit_decided(sets, self.choose_decays(sets, monitor), monitor)
 
+    def check(self, one: TrainingSet) -> None:
+        """Refuse missing parts, and outcomes that no network can be scaled to; see the interface.
+
+        Raises:
+            DataError: as `fit_many`.
+            InvalidValueError: as `fit_many`.
+        """
+        kept = self.needed(one)
+        self._check_validation([kept])
+        Scaling.fit(*kept.rows("both"))
+
     def fit_decided(
         self, sets: Sequence[TrainingSet], decays: Sequence[float], monitor: Monitor
     ) -> list[AbstractModel]:
@@ -183,11 +210,7 @@ class AbstractNetworkMethod(AbstractMethod):
         candidates = self.training.weight_decay
         if len(candidates) == 1:
             return [candidates[0]] * len(sets)
-        if any(one.validation is None for one in sets):
-            raise DataError(
-                "choosing among several weight_decay values needs validation rows, got none; "
-                "pass validation=..., or a single weight_decay."
-            )
+        self._check_validation(sets)
         scalings = [Scaling.fit(*one.rows("both"), ranks=self.training.ranks) for one in sets]
         plan = NetworkPlan.of(sets, 1, [candidates] * len(sets))
         networks = Networks(sets, scalings, plan, self.network, "tuning-")
@@ -195,3 +218,11 @@ class AbstractNetworkMethod(AbstractMethod):
         assert error is not None  # every set has validation rows
         best = error.reshape(len(sets), len(candidates)).argmin(dim=1)
         return [candidates[index] for index in best.tolist()]
+
+    def _check_validation(self, sets: Sequence[TrainingSet]) -> None:
+        several = len(self.training.weight_decay) > 1
+        if several and any(one.validation is None for one in sets):
+            raise DataError(
+                "choosing among several weight_decay values needs validation rows, got none; "
+                "pass validation=..., or a single weight_decay."
+            )

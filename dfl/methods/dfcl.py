@@ -45,8 +45,9 @@ class Dfcl(AbstractNetworkMethod):
         price: of money in the decision loss: found once per epoch on all of its ``"rows"``, or on
             each ``"batch"`` as published, which follows noise.
         prediction_weight: alpha of the papers, >= 0.
-        decision_epochs: epochs of the second stage, >= 1. Kept is the epoch with the
-            smallest loss on validation rows, be it the start; the last one without such rows.
+        decision_epochs: epochs of the second stage, >= 1; None: as many as of the first. Kept is
+            the epoch with the smallest loss on validation rows, be it the start; the last one
+            without such rows.
         network: architecture of each network.
         training: settings of training.
 
@@ -63,14 +64,15 @@ class Dfcl(AbstractNetworkMethod):
     budgets: tuple[Budget, ...] = BUDGETS
     price: PriceFrom = "rows"
     prediction_weight: float = 1.0
-    decision_epochs: int = 10
+    decision_epochs: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("prediction_weight", self.prediction_weight, at_least=0)
         check_choice("price", self.price, ("rows", "batch"))
-        check_count("decision_epochs", self.decision_epochs, at_least=1)
+        if self.decision_epochs is not None:
+            check_count("decision_epochs", self.decision_epochs, at_least=1)
 
     @property
     def uses(self) -> tuple[Part, ...]:
@@ -100,10 +102,11 @@ class Dfcl(AbstractNetworkMethod):
         def criterion(parameters: Parameters) -> Tensor | None:
             return None if held is None else weighed(level.within, parameters, held)
 
-        share = self.decision_epochs / self.training.epochs
+        epochs = self.decision_epochs or self.training.epochs
+        share = epochs / self.training.epochs
         training = replace(
             self.training,
-            epochs=self.decision_epochs,
+            epochs=epochs,
             min_steps=max(round(self.training.min_steps * share), 1),
         )
         stage = Stage(

@@ -70,6 +70,19 @@ class Grounded(AbstractMethod):
         """The parts that the base method learns from; the others serve as evidence alone."""
         return self.base.uses
 
+    def check(self, one: TrainingSet) -> None:
+        """Refuse what the base method refuses, and a set without randomised rows.
+
+        Raises:
+            DataError: as `fit_many`.
+            InvalidValueError: as `fit_many`.
+        """
+        self.base.check(one)
+        if one.rct is None and one.validation is None:
+            raise DataError(
+                "Grounded corrects by randomised rows: give rct or validation rows, got neither."
+            )
+
     def fit_many(
         self, sets: Sequence[TrainingSet], *, monitor: Monitor | None = None
     ) -> list[AbstractModel]:
@@ -87,11 +100,9 @@ class Grounded(AbstractMethod):
             NotConvergedError: as there.
         """
         monitor = Monitor() if monitor is None else monitor
+        for one in sets:
+            self.check(one)
         learned = [self.base.needed(one) for one in sets]
-        if any(one.rct is None and one.validation is None for one in sets):
-            raise DataError(
-                "Grounded corrects by randomised rows: give rct or validation rows, got neither."
-            )
         count = self.base.training.members
         decays = self.base.choose_decays(learned, monitor)
         folds = [Folds.of(one, count) for one in learned]

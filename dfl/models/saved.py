@@ -15,6 +15,7 @@ MODELS: Registry[AbstractModel] = Registry(
         "causal-forest": "dfl.models.forest:CausalForestModel",
         "ensemble": "dfl.models.ensemble:NetworkEnsemble",
         "grounded": "dfl.models.grounded:GroundedModel",
+        "segments": "dfl.segments.model:SegmentModel",
     },
 )
 

@@ -2,16 +2,19 @@
 
 from dfl.pipeline.allocating import CustomerAllocation, allocate_file
 from dfl.pipeline.allocating_blocks import allocate_columns, allocate_dataset
+from dfl.pipeline.assigning import Assignment, assign_file
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked
 from dfl.pipeline.run import report_of, resume, run
+from dfl.pipeline.segmenting import describe_segments
 from dfl.pipeline.suite import resume_suite, run_suite
 from dfl.pipeline.suite_report import holds_suite, suite_report_of, write_suite_report
 from dfl.pipeline.suite_results import SuiteResults
 from dfl.pipeline.watcher import Silent, Watcher
 
 __all__ = [
+    "Assignment",
     "CustomerAllocation",
     "RunFolder",
     "Silent",
@@ -20,8 +23,10 @@ __all__ = [
     "allocate_columns",
     "allocate_dataset",
     "allocate_file",
+    "assign_file",
     "compare",
     "comparison_report_of",
+    "describe_segments",
     "holds_suite",
     "locked",
     "report_of",

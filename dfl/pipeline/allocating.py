@@ -1,7 +1,8 @@
 """A finished run's model spends a budget on every row of a file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -13,7 +14,7 @@ from dfl.budget import Budget
 from dfl.config import read_solver
 from dfl.data import FeatureEncoder
 from dfl.data.sources.reading import find_file
-from dfl.errors import DataError, DflError, InvalidValueError
+from dfl.errors import DataError, DflError, InfeasibleBudgetError, InvalidValueError
 from dfl.io import write_whole
 from dfl.models import AbstractModel
 from dfl.pipeline.customers import (
@@ -26,6 +27,7 @@ from dfl.pipeline.customers import (
 )
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.served import Served
+from dfl.pipeline.spend import Margin, margin_of
 from dfl.problem import Allocation, AllocationProblem
 from dfl.solvers.blockwise import BlockwiseAllocation
 
@@ -60,12 +62,14 @@ class CustomerAllocation:
         budget: money for all of them, in currency.
         people: people under each treatment, by its name.
         held_out: what the run measured at the nearest budget, or None.
+        margin: by which the money was cut that predicted costs may add up to, or None.
     """
 
     allocation: Allocation | BlockwiseAllocation
     budget: float
     people: dict[str, int]
     held_out: HeldOut | None
+    margin: Margin | None = None
 
 
 def allocate_file(
@@ -75,6 +79,7 @@ def allocate_file(
     budget: Budget,
     *,
     solver: str | None = None,
+    margin: float | None = None,
     keep: Sequence[str] = (),
     overwrite: bool = False,
 ) -> CustomerAllocation:
@@ -89,9 +94,13 @@ def allocate_file(
             stands or inside the folder that ``DFL_DATA`` names.
         output: Parquet or CSV file to write, whole or not at all: columns ``row`` (from 0),
             the kept ones, ``treatment``, ``treatment_name``, ``predicted_revenue`` and
-            ``predicted_cost`` in currency.
+            ``predicted_cost`` in currency. A Parquet file says budget and margin in its
+            metadata, as JSON under ``dfl``.
         budget: money; a share is taken of predicted costs.
         solver: name of a solver, or None for the run's own.
+        margin: confidence, in [0.5, 1), that the expected true spend is within the budget:
+            predicted costs may then add up to ``share * budget`` only, `Margin.share` by what
+            the run measured on its test rows. None: to all of it.
         keep: columns to carry over, such as an id.
         overwrite: whether ``output`` may replace a file.
 
@@ -101,8 +110,9 @@ def allocate_file(
         DataError: if the file is unreadable or truncated, lacks a column, or holds values
             that cannot be encoded or kept; says in which rows.
         InvalidValueError: if ``output`` is ``customers``, cannot be written or exists, or a
-            kept column is named as one that is written.
-        InfeasibleBudgetError: if the budget is below the cheapest treatment for everyone.
+            kept column is named as one that is written; if there is no margin to be had.
+        InfeasibleBudgetError: if the budget, cut by the margin, is below the cheapest
+            treatment for everyone.
         ConfigError: if the solver is unknown.
         WriteError: if the output could not be written; nothing is left of it then.
 
@@ -118,13 +128,29 @@ def allocate_file(
     with CustomerFile.opened(customers, features, keep) as file:
         revenue, cost = _predict(model, encoder, file, features)
         total = budget.total_of(cost)
-        held_out = held_out_at(folder, total / max(len(cost), 1))  # may find the run damaged
-        found = chosen.solve(AllocationProblem(revenue, cost, total))
-        columns = _Columns(found.choice, revenue, cost, names)
+        per_head = total / max(len(cost), 1)
+        held_out = held_out_at(folder, per_head)  # may find the run damaged
+        cut = None if margin is None else margin_of(_metrics(folder), per_head, margin)
+        money = total if cut is None else _within(cost, total, cut)
+        found = chosen.solve(AllocationProblem(revenue, cost, money))
+        said = {"budget": total, "margin": None if cut is None else asdict(cut)}
+        columns = _Columns(found.choice, revenue, cost, names, said)
         write_whole(output, lambda path: _write(output, path, file, columns, keep))
     counts = torch.bincount(found.choice, minlength=len(names)).tolist()
     people = dict(zip(names, counts, strict=True))
-    return CustomerAllocation(found, total, people, held_out)
+    return CustomerAllocation(found, total, people, held_out, cut)
+
+
+def _within(cost: Tensor, total: float, margin: Margin) -> float:
+    """Return the money that is left by the margin, which must reach for everyone."""
+    money, least = total * margin.share, float(cost.amin(dim=1).sum(dtype=torch.float64))
+    if money < least <= total:
+        raise InfeasibleBudgetError(
+            f"budget {total:.6g} leaves {money:.6g} by the margin, less than the cheapest "
+            f"treatment for everyone is predicted to cost, {least:.6g}; raise the budget to "
+            f"{least / margin.share:.6g} or lower the margin's confidence."
+        )
+    return money
 
 
 def _predict(
@@ -152,6 +178,7 @@ class _Columns:
     revenue: Tensor
     cost: Tensor
     names: Sequence[str]
+    said: Mapping[str, Any]
 
     def rows(self, part: slice) -> dict[str, Any]:
         """Return these columns for some rows, as Arrow arrays."""
@@ -164,6 +191,7 @@ def _write(
 ) -> None:
     """Write all rows in chunks; kept columns are read once more, chunk by chunk."""
     schema = schema_of(columns.rows(slice(0, 0)), [file.field(name) for name in keep])
+    schema = schema.with_metadata({"dfl": json.dumps(columns.said)})
     try:
         with writer(output, path, schema) as written:
             for part, own in file.chunks(keep):
@@ -173,17 +201,23 @@ def _write(
         raise DataError(f"the kept columns {list(keep)} cannot be written ({error}).") from error
 
 
+def _metrics(folder: RunFolder) -> Mapping[str, Any]:
+    """Return what the run measured, which may find it damaged; nothing if it was stopped before."""
+    if not (folder.path / "metrics.json").exists():
+        return {}
+    found: Mapping[str, Any] = folder.read_json("metrics.json")
+    return found
+
+
 def held_out_at(folder: RunFolder, per_head: float) -> HeldOut | None:
     """Return what the run measured at the budget nearest to this one."""
-    if not (folder.path / "metrics.json").exists():
-        return None
-    metrics = folder.read_json("metrics.json")
+    metrics = _metrics(folder)
     points = [HeldOut(**{key: point[key] for key in _POINT}) for point in metrics.get("curve", [])]
     points += [
         HeldOut(one["per_head"], *(one["eom"][key] for key in ("value", "low", "high")))
-        for one in metrics["budgets"]
+        for one in metrics.get("budgets", [])
     ]
-    return min(points, key=lambda point: abs(point.budget - per_head))
+    return min(points, key=lambda point: abs(point.budget - per_head), default=None)
 
 
 _POINT = ("budget", "value", "low", "high")

@@ -10,7 +10,7 @@ from dfl.errors import RunFolderError
 from dfl.pipeline.differences import summary
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked, release
-from dfl.pipeline.run import finish, fit, in_parts, on_device, predict, read_again
+from dfl.pipeline.run import finish, fit, in_parts, on_device, predict, read_again, training_set
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick
 from dfl.report.report import Report, comparison_report
@@ -80,6 +80,9 @@ def _prepare(comparison: Comparison, watcher: Watcher) -> tuple[list[HybridData]
     source = first.data.load() if isinstance(first.data, AbstractTable) else first.data
     data = [source.hybrid(first.seed + seed) for seed in seeds]
     watcher.say(f"Rows: {in_parts(data[0])}{', in each seed' if len(data) > 1 else ''}")
+    for study in comparison.studies:
+        for part in data:
+            study.method.check(training_set(part, study.seed))
     one = comparison.seeds == 1
     yardsticks = [
         Yardstick.of(part.test, first.budgets, first.evaluation, curve=one) for part in data

@@ -9,7 +9,7 @@ import torch
 
 from dfl.data import UpliftData
 from dfl.errors import DflError
-from dfl.methods import AbstractMethod, Training, TrainingSet
+from dfl.methods import AbstractMethod, Grounded, Training, TrainingSet
 from dfl.seeds import stream
 
 __all__ = ["expected_seconds", "in_words"]
@@ -31,12 +31,15 @@ def expected_seconds(method: AbstractMethod, sets: Sequence[TrainingSet]) -> flo
     Returns:
         Seconds; None for a training that is short, or that cannot be tried on few rows.
     """
-    training: Any = getattr(method, "training", None)
+    # What trains; a dataclass, as all that have settings of training are.
+    inner: Any = method.base if isinstance(method, Grounded) else method
+    training: Any = getattr(inner, "training", None)
     rows = max(sum(len(part) for part in one.rows("both")) for one in sets)
     if not isinstance(training, Training) or rows < _LONG * training.batch_size:
         return None
-    quick: Any = method  # a dataclass, as all that have settings of training are
-    trial = replace(quick, training=replace(training, min_steps=1))
+    trial: Any = replace(inner, training=replace(training, min_steps=1))
+    if isinstance(method, Grounded):
+        trial = replace(method, base=trial)
     shares = [batches * training.batch_size / rows for batches in (_SMALL, _SMALL, _LARGE)]
     try:
         _, small, large = (_seconds(trial, sets, share) for share in shares)  # the first warms up

@@ -17,7 +17,7 @@ from dfl.pipeline.expected_time import expected_seconds, in_words
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked, release
 from dfl.pipeline.served import ENCODER, MODEL, load_model
-from dfl.pipeline.spend import spend_ratio
+from dfl.pipeline.spend import arm_cost_ratios, spend_ratio
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
 from dfl.report.report import Report, run_report
@@ -32,6 +32,7 @@ __all__ = [
     "report_of",
     "resume",
     "run",
+    "training_set",
 ]
 
 T = TypeVar("T")
@@ -101,10 +102,11 @@ def read_again(read: Callable[[Mapping[str, Any]], T], folder: RunFolder) -> T:
 
 
 def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
-    """Load the rows, and prepare what a model is measured by on them."""
+    """Load the rows, check them, and prepare what a model is measured by on them."""
     watcher.say(f"Loading data: {study.data_name}")
     data = study.data.hybrid(study.seed)
     watcher.say(f"Rows: {in_parts(data)}")
+    study.method.check(training_set(data, study.seed))
     return data, Yardstick.of(data.test, study.budgets, study.evaluation)
 
 
@@ -142,7 +144,7 @@ def finish(
     evaluation = yardstick.measure(predicted, study.solver)
     if not folder.finished:
         metrics = _metrics(study, data, evaluation) | {
-            "spend": _spend(study, data, predicted),
+            **_spend(study, data, predicted),
             "model": model.account(data.test.feature_names, treatment_names(data.test)),
         }
         folder.write_json("metrics.json", metrics)
@@ -166,6 +168,11 @@ def predict(model: AbstractModel, rows: UpliftData) -> Prediction:
     """Return a model's predictions for logged rows, on the CPU."""
     found = model.predict(rows.features.cpu())
     return Prediction(found.revenue.cpu(), found.cost.cpu())
+
+
+def training_set(data: HybridData, seed: int) -> TrainingSet:
+    """Return the training rows where they lie."""
+    return TrainingSet(rct=data.rct, obs=data.obs, validation=data.validation, seed=seed)
 
 
 def on_device(study: Study, data: HybridData, seed: int) -> TrainingSet:
@@ -206,12 +213,14 @@ def readable(history: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spend(study: Study, data: HybridData, predicted: Prediction) -> dict[str, object]:
-    """Return budget to what an allocation by predicted costs really spends of it."""
-    level = study.evaluation.level
-    return {
+    """Return what predicted costs are worth: of allocations by budget, and by treatment."""
+    level, names = study.evaluation.level, treatment_names(data.test)
+    spend = {
         str(budget): spend_ratio(data.test, predicted, study.solver, budget, level)
         for budget in study.budgets
     }
+    arms = arm_cost_ratios(data.test, predicted, level)
+    return {"spend": spend, "arm_costs": dict(zip(names, arms, strict=True))}
 
 
 def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str, object]:

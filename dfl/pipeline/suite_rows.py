@@ -58,7 +58,7 @@ def row_of(
         "suite": suite,
         **dict(zip(("data", "method", "seed"), cell, strict=True)),
         "failed": None,
-        "trained_for": str(study.budgets[0]),
+        "first_budget": str(study.budgets[0]),
         **{
             f"{part}_rows": len(getattr(data, part) or ())
             for part in ("rct", "obs", "validation", "test")

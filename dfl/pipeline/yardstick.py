@@ -208,7 +208,11 @@ class Yardstick:
         if self.test.treatments != 2:
             return None, None
         try:
-            return aucc(self.test, roi_score(revenue, cost), bootstrap=self.bootstrap), None
+            score = roi_score(revenue, cost)
+            area = aucc(
+                self.test, score, estimator="doubly-robust", bootstrap=self.bootstrap
+            )  # raw sums, as published, move with a constant part of revenue
+            return area, None
         except (InvalidValueError, UnsupportedProblemError) as error:
             return None, str(error)  # effects too close to 0 in some draw; several propensities
 

@@ -1,6 +1,6 @@
 """`ObservedCost`: what logged people really cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -18,7 +18,9 @@ class ObservedCost:
     """What logged people really cost, for budgets met on randomised logs.
 
     The spend of a choice ``z`` is then estimated by inverse propensity weighting,
-    ``sum_i weight_i * cost_i * 1[treatment_i = z_i]``, instead of by predicted costs.
+    ``sum_i weight_i * cost_i * 1[treatment_i = z_i]``, instead of by predicted costs. With
+    weights as they are that is Horvitz-Thompson's estimate, which moves with the number of rows
+    that happened to receive each treatment; `self_normalised` takes that out.
 
     Args:
         treatment: treatment received, int64 in ``0 .. M-1``. Shape ``(N,)``; layers also
@@ -49,3 +51,19 @@ class ObservedCost:
             raise DTypeError(f"observed treatment must be int64, got {self.treatment.dtype}.")
         check_amounts("observed cost", self.cost)
         check_amounts("observed weight", self.weight)
+
+    def self_normalised(self) -> "ObservedCost":
+        """Return the same logs, with weights that add up to N in each treatment's rows.
+
+        ``w_i N / sum_{k: t_k = t_i} w_k``: the spend of one treatment for everyone is then N
+        times its mean cost, and exactly N times a cost that is constant, however many rows
+        happened to receive it. That is how `dfl.metrics` estimates spend.
+        """
+        rows = self.treatment.shape[-1]
+        if not rows:
+            return self
+        arms = int(self.treatment.max()) + 1
+        total = self.weight.new_zeros(*self.weight.shape[:-1], arms)
+        total = total.scatter_add(-1, self.treatment, self.weight).gather(-1, self.treatment)
+        weight = torch.where(total > 0, self.weight * rows / total, self.weight)
+        return replace(self, weight=weight)

@@ -7,10 +7,10 @@ from typing import Any, final
 
 from dfl.stats import across
 
-__all__ = ["LEVEL", "TRAINED", "SuiteNumbers"]
+__all__ = ["FIRST", "LEVEL", "SuiteNumbers"]
 
 LEVEL = 0.95
-TRAINED = "trained"  # stands for the budget that a row was trained for
+FIRST = "first"  # stands for the first budget that a row was measured at
 
 
 @final
@@ -49,13 +49,13 @@ class SuiteNumbers:
         """Return seed to value of a metric, where it is defined.
 
         Args:
-            metric: name in the rows; ``eom@trained`` is ``eom`` at the budget trained for.
+            metric: name in the rows; ``eom@first`` is ``eom`` at the row's first budget.
             data: label.
             method: label.
         """
         found = {}
         for row in self.of(data, method):
-            value = row.get(metric.replace(f"@{TRAINED}", f"@{row['trained_for']}"))
+            value = row.get(metric.replace(f"@{FIRST}", f"@{row['first_budget']}"))
             if value is not None:
                 found[row["seed"]] = float(value)
         return found
@@ -82,10 +82,10 @@ class SuiteNumbers:
         True AUCC with two treatments, else the share of the oracle's gain; where the truth
         is not known, the estimated value.
         """
-        for metric in ("true_aucc", f"share_of_gain@{TRAINED}"):
+        for metric in ("true_aucc", f"share_of_gain@{FIRST}"):
             if any(self.values(metric, data, method) for method in self.methods):
                 return metric
-        return f"eom@{TRAINED}"
+        return f"eom@{FIRST}"
 
     def same_but_for_size(self) -> list[list[str]]:
         """Return the groups of data sets that differ in their numbers of rows alone."""

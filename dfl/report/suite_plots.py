@@ -61,7 +61,7 @@ def _against_budget(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str
         found = {at: numbers.mean(f"{score}@{name}", data, method) for at, name in budgets.items()}
         known = {at: one["value"] for at, one in sorted(found.items()) if one}
         axes.plot([*known], [*known.values()], **_style(numbers, method))
-    kind = str(numbers.of(data)[0]["trained_for"]).partition("=")[0]
+    kind = str(numbers.of(data)[0]["first_budget"]).partition("=")[0]
     axes.set(xlabel=f"budget, {kind} ({data})", ylabel=_WORDS[score])
     legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
 
@@ -146,9 +146,9 @@ def _by_data(numbers: SuiteNumbers) -> tuple[list[str], np.ndarray[Any, Any]] | 
 
 
 def _budgets(numbers: SuiteNumbers, data: str) -> dict[float, str]:
-    """Return budget to its name, of those of one kind with the budget trained for."""
+    """Return budget to its name, of those of one kind with the first one."""
     rows = numbers.of(data)
-    kind = str(rows[0]["trained_for"]).partition("=")[0]
+    kind = str(rows[0]["first_budget"]).partition("=")[0]
     names = {name.removeprefix("eom@") for row in rows for name in row if name.startswith("eom@")}
     given = {name for name in names if any(row.get(f"eom@{name}") is not None for row in rows)}
     return {float(one.partition("=")[2]): one for one in given if one.partition("=")[0] == kind}

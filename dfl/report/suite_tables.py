@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dfl.report.suite_numbers import LEVEL, TRAINED, SuiteNumbers
+from dfl.report.suite_numbers import FIRST, LEVEL, SuiteNumbers
 from dfl.report.tables import Table
 
 __all__ = ["further_tables", "main_tables", "to_csv", "to_markdown"]
@@ -61,8 +61,8 @@ _CSV = (
 
 
 def main_tables(numbers: SuiteNumbers) -> list[Table]:
-    """Return the tables to look at first; values at budgets at the one trained for."""
-    tables = [_table(numbers, one, TRAINED if one.budget else None) for one in _MAIN]
+    """Return the tables to look at first; values at the first budget."""
+    tables = [_table(numbers, one, FIRST if one.budget else None) for one in _MAIN]
     return [*(table for table in tables if table.rows), *_failures(numbers)]
 
 
@@ -125,7 +125,7 @@ def _table(numbers: SuiteNumbers, metric: _Metric, budget: str | None) -> Table:
             row += [_mean(found.get((one, method)), metric.form)]
             row += [_interval(pair, metric.form if metric.ratio else f"+{metric.form}")]
         rows.append([*row, *(one.get(method, "") for one in paper.values())])
-    where = {None: "", TRAINED: " at the budget trained for"}.get(budget, f" at {budget}")
+    where = {None: "", FIRST: " at the first budget"}.get(budget, f" at {budget}")
     most = max((one["seeds"] for one in found.values()), default=0)
     kind = "Ratios" if metric.ratio else "Differences"
     note = (

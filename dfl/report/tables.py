@@ -62,11 +62,15 @@ def run_tables(metrics: Mapping[str, Any]) -> list[Table]:
 
 def arms_table(metrics: Mapping[str, Any]) -> Table:
     """Return mean revenue and cost of every treatment on the test rows."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, f"{arm['rows']:,}", _number(arm["revenue"]), _number(arm["cost"]))
         for name, arm in metrics["arms"].items()
     ]
-    columns = ("treatment", "rows", "revenue", "cost")
+    columns = ["treatment", "rows", "revenue", "cost"]
+    ratios = metrics.get("arm_costs")
+    if ratios is not None:
+        columns.append("true cost / predicted")
+        rows = [(*row, _interval(ratios.get(row[0]), "", ".3f")) for row in rows]
     return Table("Treatments on the test rows", columns, rows, metrics.get("source") or "")
 
 
@@ -134,7 +138,7 @@ def _overspent(spend: Mapping[str, Mapping[str, float] | None]) -> str:
     share = min(1 / one["high"] for one in over.values())
     return (
         f" An allocation by predicted costs really costs more than predicted ({shown}): to stay "
-        f"within money that is fixed, allocate {share:.1%} of it."
+        f"within money that is fixed, allocate {share:.1%} of it (dfl allocate --margin)."
     )
 
 

@@ -2,7 +2,7 @@
 
 from dfl.scale.chunks import CACHED, STREAMED, Chunks
 from dfl.scale.powers import power_of_two
-from dfl.scale.ranks import alone, gathered, joined, over_ranks, rank_of
+from dfl.scale.ranks import alone, check_bare, gathered, joined, over_ranks, rank_of
 from dfl.scale.sketch import Bracket, Sketch
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Chunks",
     "Sketch",
     "alone",
+    "check_bare",
     "gathered",
     "joined",
     "over_ranks",

@@ -1,14 +1,16 @@
 """Processes that share the rows: the one place where they speak to each other."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["alone", "gathered", "joined", "over_ranks", "rank_of"]
+from dfl.errors import UnsupportedProblemError
+
+__all__ = ["alone", "check_bare", "gathered", "joined", "over_ranks", "rank_of"]
 
 _apart: list[bool] = []
 
@@ -52,16 +54,14 @@ def over_ranks(value: Tensor) -> Tensor:
 
     Spend at a price, gradients, and products of curvature with a vector are sums over rows,
     so rows can be spread over processes as soon as these sums are. In one process the sum is
-    the value itself, and nothing is copied. Where gradients are recorded, that of the sum is
-    handed to each process's own value.
+    the value itself, and nothing is copied.
+
+    What is differentiated is a process's own part of a sum over all of them, so a gradient
+    that comes back through this sum is added up over the processes, too.
     """
     if rank_of()[1] == 1:
         return value
-    if value.requires_grad and torch.is_grad_enabled():
-        total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]  # torch's own
-        return total
-    total = value.detach().clone(memory_format=torch.contiguous_format)
-    distributed.all_reduce(total)
+    total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]  # torch's own
     return total
 
 
@@ -79,6 +79,26 @@ def gathered(value: Any) -> list[Any]:
     return found
 
 
+def check_bare(name: str, parameters: Mapping[str, Tensor]) -> None:
+    """Refuse parameters of a wrapped module: the wrappers know no second derivatives.
+
+    Raises:
+        UnsupportedProblemError: if they are those of FSDP, or, where several processes share
+            the rows, of DDP.
+    """
+    sharded = any(
+        type(value).__name__ in ("DTensor", "FlatParameter") for value in parameters.values()
+    )
+    prefixed = all(key.startswith("module.") for key in parameters) and rank_of()[1] > 1
+    if sharded or prefixed:
+        raise UnsupportedProblemError(
+            f"{name} holds parameters of a module wrapped in {'FSDP' if sharded else 'DDP'}, whose "
+            "second derivatives are wrong without a word or fail: give those of the bare module; "
+            "gradients and products of curvature are added up over the processes here."
+        )
+
+
+@final
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, value: Tensor) -> Tensor:
@@ -88,4 +108,4 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(_: Any, slope: Tensor) -> Tensor:
-        return slope
+        return over_ranks(slope)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dfl.solvers.linear_program import LinearProgram
     from dfl.solvers.mixed_integer import MixedInteger
     from dfl.solvers.prices.dual_prices import DualPrices, PricedAllocation
+    from dfl.solvers.stochastic import ScenarioAllocation, Stochastic
 
 __all__ = [
     "SOLVERS",
@@ -35,6 +36,8 @@ __all__ = [
     "LinearProgram",
     "MixedInteger",
     "PricedAllocation",
+    "ScenarioAllocation",
+    "Stochastic",
     "cheapest",
     "decide",
     "hull_steps",
@@ -50,6 +53,7 @@ SOLVERS: Registry[AbstractSolver] = Registry(
         "greedy-dual": "dfl.solvers.greedy_dual:GreedyDual",
         "linear-program": "dfl.solvers.linear_program:LinearProgram",
         "mixed-integer": "dfl.solvers.mixed_integer:MixedInteger",
+        "stochastic": "dfl.solvers.stochastic:Stochastic",
         "dual-ascent": "dfl.solvers.cutting_planes:CuttingPlanes",  # what it was called before
     },
 )
@@ -64,5 +68,7 @@ __getattr__ = lazy(
         "LinearProgram": "linear_program",
         "MixedInteger": "mixed_integer",
         "PricedAllocation": "prices.dual_prices",
+        "ScenarioAllocation": "stochastic",
+        "Stochastic": "stochastic",
     },
 )

@@ -89,6 +89,7 @@ class Bootstrap:
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_count("draws", self.draws, at_least=2)
+        check_count("seed", self.seed, at_least=0)
         interval_factor(self.level)
 
     def counts(

@@ -16,6 +16,7 @@ _NORMAL = 200.0  # degrees of freedom from which t and normal quantiles differ b
 _SKEWED = 0.1  # skewness of a difference, from which its two tails are measured
 _FEW = 100  # units of the smaller arm, below which they always are
 _DRAWS = 1000  # assignments that are drawn to measure them
+_MORE_DRAWS = 20_000  # of few units, whose heavy tails take many
 _SCARCE = 10  # units of the smaller arm, below which measured tails are not trusted all the way
 _TRUST = 0.8  # so far, where arms are uneven; by half where they are not
 _EVEN = 0.4  # share of the smaller arm
@@ -202,6 +203,9 @@ def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tup
 def _deals(many: int, few: int) -> Integers:
     """Draw the units of the smaller arm again and again. Shape ``(draws, few)``."""
     generator = np.random.default_rng(0)
+    if few < _SCARCE < many / 2:
+        drawn = np.sort(generator.integers(many, size=(_MORE_DRAWS, few)), axis=1)
+        return drawn[(np.diff(drawn, axis=1) > 0).all(axis=1)]
     if many <= 2 * _DRAWS:
         order = generator.random((_DRAWS, many))
         return np.argpartition(order, few, axis=1)[:, :few]

@@ -90,10 +90,12 @@ class DecisionLevel:
         """
         if self._multipliers is None:
             return self.within(outcomes, batch)
-        revenue, cost = self._scaling.currency(outcomes)
-        prices = [AtPrice(price) for price in self._multipliers.unbind(dim=1)]
-        losses = [self._loss(revenue, cost, batch.logged, price) for price in prices]
-        return torch.stack(losses).mean(dim=0) / self._scaling.revenue_scale
+        prices = self._multipliers.T  # (L, K): one call for all budgets costs less than several
+        revenue, cost = (
+            one.expand(len(prices), *one.shape) for one in self._scaling.currency(outcomes)
+        )
+        losses = self._loss(revenue, cost, batch.logged.repeated(len(prices)), AtPrice(prices))
+        return losses.mean(dim=0) / self._scaling.revenue_scale
 
     def within(self, outcomes: Tensor, batch: Batch) -> Tensor:
         """Return the same where the batch itself meets the budgets; for batches that are large.
@@ -130,6 +132,7 @@ class DecisionLevel:
         rows = slice(chunks[0].start, chunks[-1].stop)
         assert pool.weight is not None  # rows of the level are randomised
         observed = ObservedCost(pool.treatment[rows], pool.cost[rows], pool.weight[rows])
+        observed = observed.self_normalised()
         solver, prices, unmet = DualBisection(on_infeasible="least-spend"), [], []
         for budget in (self._budgets[network] * len(cost)).tolist():
             found = solver.solve(AllocationProblem(revenue, cost, budget, observed=observed))
@@ -140,9 +143,9 @@ class DecisionLevel:
 
 def _least_spend(cost: Tensor, batch: Batch) -> Tensor:
     """Return the estimated spend of everyone's cheapest treatment. Shape ``(K,)``."""
-    logged = batch.logged
-    matched = cost.argmin(dim=-1) == logged.treatment
-    return (logged.weight * logged.cost * matched).sum(dim=-1)
+    observed = batch.logged.observed_cost
+    matched = cost.argmin(dim=-1) == observed.treatment
+    return (observed.weight * observed.cost * matched).sum(dim=-1)
 
 
 def budget_per_head(budget: Budget, rct: UpliftData) -> float:

@@ -46,7 +46,7 @@ class Training:
 
     epochs: int = 10
     batch_size: int = 1024
-    min_steps: int = 500
+    min_steps: int = 200
     learning_rate: float = 4e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     averaging: float = 0.1

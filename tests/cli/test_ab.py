@@ -197,3 +197,47 @@ def test_a_plot_that_fails_leaves_the_read_out(
     assert "no plot was drawn (RuntimeError: no font)" in done.text
     assert (tmp_path / "out" / "readout.json").exists()
     assert not (tmp_path / "out" / "forest.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--aa", -1), "splits must be >= 2, got -1"),
+        (("--aa", 1), "splits must be >= 2, got 1"),
+        (("--aa", 5, "--seed", -1), "seed must be >= 0, got -1"),
+        (("--seed", -1), "seed must be >= 0, got -1"),
+    ],
+)
+def test_splits_and_seeds_out_of_range_cost_no_reading(
+    dfl: Dfl, file: Path, tmp_path: Path, options: tuple[object, ...], message: str
+) -> None:
+    done = dfl("ab", file, *COLUMNS, *options, "-o", tmp_path / "out")
+    assert (done.code, message in done.text) == (2, True), done.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_read_block_by_block(dfl: Dfl, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    arm = draw.integers(0, 2, 24_000)
+    past = draw.gamma(2.0, size=24_000)
+    table = pd.DataFrame({"arm": arm, "spend": past + 0.1 * arm + draw.normal(size=24_000)})
+    table["past"] = past
+    (tmp_path / "days").mkdir()
+    for day in range(3):
+        table[day::3].to_parquet(tmp_path / "days" / f"{day}.parquet")
+    table.to_parquet(tmp_path / "whole.parquet")
+    asked = ("--treatment", "arm", "--metric", "spend", "--covariates", "past")
+    names = ("--estimator", "difference-in-means", "--estimator", "cuped")
+    whole = dfl("ab", tmp_path / "whole.parquet", *asked, *names, "-o", tmp_path / "one")
+    parts = dfl("ab", tmp_path / "days", *asked, *names, "-o", tmp_path / "many")
+    assert (whole.code, parts.code) == (0, 0), parts.text
+    one, many = (
+        json.loads((tmp_path / name / "readout.json").read_text())["readings"]
+        for name in ("one", "many")
+    )
+    for first, second in zip(one, many, strict=True):
+        assert first["effect"]["low"] == pytest.approx(second["effect"]["low"], rel=1e-9)
+    usual = dfl("ab", tmp_path / "*" / "?.parquet", *asked, "--estimator", "state", *names)
+    assert "state: not read, it needs all rows in memory" in " ".join(usual.text.split())
+    wrong = dfl("ab", tmp_path / "days", *asked, "--aa", 10)
+    assert (wrong.code, "--aa needs all rows in memory" in wrong.text) == (2, True), wrong.text

@@ -73,6 +73,20 @@ def test_it_says_what_is_predicted_and_what_was_measured(
     assert "On the run's held-out rows an allocation at 1.25 per head earned " in text
 
 
+def test_a_margin_is_said(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
+    output = tmp_path / "allocation.parquet"
+    arguments = ("allocate", shop / "run", shop / "shop.parquet", "-o", output)
+    done = dfl(*arguments, "--budget-per-head", 1.25, "--margin", 0.95)
+    assert done.code == 0, done.text
+    assert "cost 1 times what was predicted (standard error 0), with confidence 0.95" in done.text
+    assert "so 100.0% of the budget, 1000, was allocated" in done.text
+    wrong = dfl(*arguments, "--budget-per-head", 1.25, "--margin", 95, "--overwrite")
+    assert (wrong.code, "margin must be in [0.5, 1), got 95" in wrong.text) == (2, True)
+    folder = ("allocate", shop / "run", shop / "shop.parquet", "-o", tmp_path / "blocks")
+    refused = dfl(*folder, "--budget-per-head", 1.25, "--margin", 0.95)
+    assert (refused.code, "--margin is for one output file" in refused.text) == (2, True)
+
+
 def test_warnings_are_said_once_and_names_are_text(
     dfl: Dfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

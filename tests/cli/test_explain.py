@@ -26,6 +26,13 @@ def test_needs_are_those_of_the_method(dfl: Dfl) -> None:
     assert "needs: randomised training rows; randomised test rows" in done.text
 
 
+def test_a_method_inside_another_is_looked_into(dfl: Dfl) -> None:
+    done = dfl("explain", "grounded")
+    assert "needs: randomised and observational training rows; randomised validation" in done.text
+    one = dfl("explain", "grounded", "--set", "training.weight_decay=[0.1]")
+    assert "training rows; randomised test rows" in one.text
+
+
 def test_parts_that_do_not_fit_are_said_and_exit_with_2(
     dfl: Dfl, monkeypatch: pytest.MonkeyPatch
 ) -> None:

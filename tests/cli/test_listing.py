@@ -99,3 +99,9 @@ def test_listing_imports_no_member_for_its_description() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "dual-ascent" in done.stdout
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_presets_are_shown_by_what_differs_from_defaults(dfl: Dfl) -> None:
+    text = " ".join(dfl("list", "losses").text.replace("│", " ").split())
+    assert "With layer=FiniteDifference(price=Price(multiplier=0.0))." in text
+    assert "met_by" not in text

@@ -39,9 +39,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 RATES = {"dhcl-dpm": 1e-2, "dhcl-drp": 1e-2}
 
 
+WRAPPERS = {"grounded", "hrc", "policy-tree"}
+
+
 def make(name: str, training: Training = TRAINING) -> AbstractMethod:
     network = NETWORKS.get(name, MLP((8,)))
-    if name == "grounded":  # whose networks are those of the method inside
+    if name in WRAPPERS:  # which have no networks but those of the method inside
         return METHODS.make(name, base=TsmSl(network=network, training=training))
     if name.startswith("tsm-cf"):
         return METHODS.make(name, trees=8, min_leaf=10)

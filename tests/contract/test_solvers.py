@@ -42,14 +42,15 @@ TAKES = {
     "greedy-dual": ONE_BUDGET,
     "linear-program": EVERYTHING,
     "mixed-integer": EVERYTHING,
+    "stochastic": EVERYTHING,
 }
 ALIASES = {"dual-ascent": "cutting-planes"}  # other names of solvers that are tried below
 NAMES = [name for name in SOLVERS.names() if name not in ALIASES]
 GENERAL = [name for name in NAMES if TAKES.get(name, set()) >= EVERYTHING]
 OBSERVING = [name for name in NAMES if "observed" in TAKES.get(name, set())]
-EXACT = {"mixed-integer"}
+EXACT = {"mixed-integer", "stochastic"}
 # To prove the last digit of a sum that anyone can fill up takes time without end.
-NEAR_ENOUGH: dict[str, dict[str, Any]] = {"mixed-integer": {"relative_gap": 1e-6}}
+NEAR_ENOUGH: dict[str, dict[str, Any]] = {name: {"relative_gap": 1e-6} for name in EXACT}
 
 
 @pytest.fixture(params=NAMES)

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.errors import InvalidValueError, ShapeError
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.layers import Price, Softmax, Softness
-from dfl.losses import LoggedBatch, PrimalPolicy
+from dfl.losses import LOSSES, LoggedBatch, PrimalPolicy
 
 REVENUE = [[0.30, 0.50], [0.20, 0.60], [0.40, 0.45], [0.50, 0.35]]
 COST = [[0.10, 0.20], [0.10, 0.40], [0.10, 0.50], [0.20, 0.30]]
@@ -124,3 +124,27 @@ def test_a_batch_of_another_size_is_refused() -> None:
     revenue, cost, batch = toy(weight=2)
     with pytest.raises(ShapeError, match=r"batch.treatment must be \(3,\), got \(4,\)"):
         PrimalPolicy()(revenue[:3], cost[:3], batch, 1.0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_logs_that_no_policy_can_be_valued_on(name: str) -> None:
+    loss, rows = LOSSES.load(name)(**LOSSES.entry(name).options), 30
+    generator = torch.Generator().manual_seed(0)
+    revenue, cost, outcome = (torch.rand(rows, 3, generator=generator) for _ in range(3))
+    arm, weight = torch.arange(rows) % 3, torch.full((rows,), 3.0)
+
+    def value(treatment: Tensor = arm, weight: Tensor = weight) -> Tensor:
+        batch = LoggedBatch(treatment, outcome[:, 0], outcome[:, 1], weight)
+        return loss(revenue, cost, batch, 10.0)
+
+    assert bool(value().isfinite())
+    for wrong in (-1, 3):
+        with pytest.raises(InvalidValueError, match=rf"must be 0 to 2, .* got {wrong}"):
+            value(torch.where(arm == 2, wrong, arm))
+    for bad in (float("nan"), -1.0):
+        with pytest.raises(InvalidValueError, match="weight, the inverse propensity, must be"):
+            value(weight=torch.where(arm == 1, bad, weight))
+    with pytest.raises(InvalidValueError, match=r"weight above 0, .* without treatment 1"):
+        value(weight=torch.where(arm == 1, 0.0, weight))
+    with pytest.raises(DTypeError, match=r"treatment must be int64, got torch\.int32"):
+        value(arm.int())

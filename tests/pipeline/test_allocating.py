@@ -1,3 +1,6 @@
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +323,49 @@ def test_a_run_that_is_not_finished(tmp_path: Path) -> None:
         RunFolderError, match=r"model.safetensors is missing: the run did not finish"
     ):
         allocate(started, write_customers(tmp_path / "c.parquet"), Budget(per_head=1.3))
+
+
+def with_spend(folder: RunFolder, path: Path, **spend: Any) -> RunFolder:
+    """Copy a run, and let it have measured this at all budgets."""
+    shutil.copytree(folder.path, path)
+    copy = RunFolder.open(path)
+    metrics = copy.read_json("metrics.json")
+    metrics["spend"] = {one["given"]: dict(spend) or None for one in metrics["budgets"]}
+    copy.write_json("metrics.json", metrics)
+    copy.seal("metrics.json")
+    return copy
+
+
+def test_a_margin_leaves_a_part_of_the_budget(folder: RunFolder, tmp_path: Path) -> None:
+    run = with_spend(folder, tmp_path / "run", value=1.05, standard_error=0.02)
+    path = write_customers(tmp_path / "c.parquet")
+    budget = Budget(total=700)
+    done, _ = allocate(run, path, budget, margin=0.95)
+    assert done.margin is not None
+    assert done.budget == 700
+    assert done.margin.share == pytest.approx(1 / (1.05 + 1.6448536 * 0.02))
+    assert float(done.allocation.cost) <= done.margin.share * 700
+    assert float(done.allocation.cost) > done.margin.share * 700 - 2
+    said = json.loads(pq.read_schema(tmp_path / "allocation.parquet").metadata[b"dfl"])
+    assert said == {"budget": 700.0, "margin": dataclasses.asdict(done.margin)}
+    whole, _ = allocate(run, path, budget)
+    assert whole.margin is None
+    assert float(whole.allocation.cost) > float(done.allocation.cost)
+    allocate(run, path, budget, tmp_path / "o.parquet", margin=0.5)
+
+
+def test_a_margin_that_leaves_too_little(folder: RunFolder, tmp_path: Path) -> None:
+    run = with_spend(folder, tmp_path / "run", value=1.5, standard_error=0.0)
+    path = write_customers(tmp_path / "c.parquet")
+    with pytest.raises(InfeasibleBudgetError, match=r"600 leaves 400 by the margin.*to 750 or"):
+        allocate(run, path, Budget(total=600), margin=0.95)
+    with pytest.raises(InfeasibleBudgetError, match="at least the cost of the cheapest choice"):
+        allocate(run, path, Budget(total=400), margin=0.95)
+
+
+def test_a_margin_of_a_run_that_measured_none(folder: RunFolder, tmp_path: Path) -> None:
+    run = with_spend(folder, tmp_path / "run")
+    path = write_customers(tmp_path / "c.parquet")
+    with pytest.raises(InvalidValueError, match="which this run has not measured"):
+        allocate(run, path, Budget(total=700), margin=0.95)
+    assert not (tmp_path / "allocation.parquet").exists()

@@ -1,7 +1,7 @@
 import pytest
 
 from dfl.data import CouponSimulator, PartSizes
-from dfl.methods import Dfcl, Training, TrainingSet, TsmSl
+from dfl.methods import Dfcl, Grounded, Training, TrainingSet, TsmSl
 from dfl.pipeline import expected_time as module
 from dfl.pipeline.expected_time import expected_seconds, in_words
 
@@ -13,6 +13,7 @@ def training_set() -> TrainingSet:
 
 
 QUICK = Training(epochs=2, batch_size=128, members=1, weight_decay=(0.1,))
+PAIR = Training(epochs=2, batch_size=128, members=2, weight_decay=(0.1,))
 
 
 def test_a_short_training_is_not_announced() -> None:
@@ -20,9 +21,16 @@ def test_a_short_training_is_not_announced() -> None:
     assert expected_seconds(TsmSl(training=long), [training_set()]) is None
 
 
-@pytest.mark.parametrize("method", [TsmSl(training=QUICK), Dfcl(training=QUICK, decision_epochs=1)])
+@pytest.mark.parametrize(
+    "method",
+    [
+        TsmSl(training=QUICK),
+        Dfcl(training=QUICK, decision_epochs=1),
+        Grounded(base=TsmSl(training=PAIR)),
+    ],
+)
 def test_two_short_trainings_announce_a_long_one(
-    method: TsmSl | Dfcl, monkeypatch: pytest.MonkeyPatch
+    method: TsmSl | Dfcl | Grounded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 

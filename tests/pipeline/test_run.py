@@ -6,7 +6,14 @@ from typing import Any, final
 import pytest
 import torch
 
-from dfl.errors import ConfigError, InfeasibleBudgetError, RunFolderError, WriteError
+from dfl.errors import (
+    ConfigError,
+    DataError,
+    InfeasibleBudgetError,
+    InvalidValueError,
+    RunFolderError,
+    WriteError,
+)
 from dfl.models import load_model
 from dfl.pipeline import RunFolder, Silent, report_of, resume, run
 from dfl.pipeline.run import predict
@@ -201,3 +208,22 @@ def test_a_configuration_of_an_earlier_version_says_who_made_it(tmp_path: Path) 
     RunFolder.create(tmp_path / "run", config)
     with pytest.raises(ConfigError, match=r"'sovler' is not .* was made by dfl 0\..*CHANGELOG\.md"):
         resume(tmp_path / "run", Silent())
+
+
+@pytest.mark.parametrize("method", ["tsm-sl", "grounded"])
+def test_a_part_that_is_missing_is_refused_before_there_is_a_folder(
+    tmp_path: Path, method: str
+) -> None:
+    data = write_shop(tmp_path / "shop.parquet")
+    data["recipe"]["make_obs"] = False
+    with pytest.raises(DataError, match=r"got no obs rows. Give some .*: tsm-sl-rct"):
+        run(tiny_study(method, data=data), tmp_path / "run", Silent())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["tsm-sl", "bi-dfcl", "grounded"])
+def test_costs_of_zero_are_refused_before_there_is_a_folder(tmp_path: Path, method: str) -> None:
+    data = write_shop(tmp_path / "shop.parquet") | {"cost": {"mail": 0.0, "letter": 0.0}}
+    with pytest.raises(InvalidValueError, match="cost must be positive somewhere, got 0 in every"):
+        run(tiny_study(method, data=data), tmp_path / "run", Silent())
+    assert not (tmp_path / "run").exists()

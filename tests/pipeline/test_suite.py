@@ -44,7 +44,7 @@ def test_a_row_has_every_metric(unbroken: SuiteResults) -> None:
     for row in unbroken.rows:
         assert row["suite"] == "tiny"
         assert row["failed"] is None
-        assert (row["trained_for"], row["epochs"], row["members"]) == ("share=0.3", 1, 1)
+        assert (row["first_budget"], row["epochs"], row["members"]) == ("share=0.3", 1, 1)
         assert row["seeds_at_once"] == (1 if row["seed"] == 2 else 2)
         assert row["cpu_seconds"] > 0
         assert json.loads(row["last_epoch"])["target"][0]["loss"] > 0

@@ -90,7 +90,8 @@ def test_two_treatments_have_an_area_under_the_cost_curve() -> None:
     yardstick = Yardstick.of(data, (Budget(share=0.5),), BOOTSTRAP, curve=False)
     found = yardstick.measure(truth(data), GreedyDual())
     assert found.aucc is not None
-    direct = aucc(data, roi_score(*columns(data)), bootstrap=BOOTSTRAP)
+    score = roi_score(*columns(data))
+    direct = aucc(data, score, estimator="doubly-robust", bootstrap=BOOTSTRAP)
     assert found.aucc.value == direct.value
     area = json.loads(json.dumps(found.metrics))["aucc"]
     assert area["value"] == direct.value
@@ -198,3 +199,15 @@ def test_a_treatment_of_few_rows_is_measured_and_said() -> None:
     )
     (note,) = found.metrics["notes"]  # type: ignore[misc]
     assert "Treatment '20%' has 3 test rows, fewer than 30: intervals" in note
+
+
+def test_a_constant_on_all_revenue_does_not_touch_the_reported_area() -> None:
+    data = binary(4000)
+    areas = []
+    for constant in (0.0, 1000.0):
+        moved = replace(data, revenue=data.revenue + constant)
+        yardstick = Yardstick.of(moved, (Budget(share=0.5),), BOOTSTRAP, curve=False)
+        found = yardstick.measure(truth(data), GreedyDual())
+        assert found.aucc is not None
+        areas.append(found.aucc.value)
+    assert areas[1] == pytest.approx(areas[0], abs=0.01)

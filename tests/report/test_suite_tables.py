@@ -28,7 +28,7 @@ def row(data: str, method: str, seed: int, **more: Any) -> dict[str, Any]:
         "method": method,
         "seed": seed,
         "failed": None,
-        "trained_for": "share=0.3",
+        "first_budget": "share=0.3",
         "cpu_seconds": {"a": 2.0, "b": 1.0, "c": 4.0}[method] + seed / 10,
         "rct_rows": spec["sizes"]["rct"],  # type: ignore[index]  # as written above
         "config": json.dumps({"data": spec}),
@@ -70,8 +70,8 @@ def test_times_are_compared_by_their_ratio() -> None:
     assert times.rows[0][2].startswith("1.91 [")
 
 
-def test_values_at_the_budget_that_each_data_set_was_trained_for() -> None:
-    other = [row("two|3", "a", 0, **{"eom@share=0.5": 7.0}) | {"trained_for": "share=0.5"}]
+def test_values_at_the_budget_that_each_data_set_was_first_budget() -> None:
+    other = [row("two|3", "a", 0, **{"eom@share=0.5": 7.0}) | {"first_budget": "share=0.5"}]
     eom = next(one for one in main_tables(numbers(*rows(), *other)) if "doubly" in one.title)
     assert eom.columns[:4] == ["method", "one", "one: minus b", "two|3"]
     assert eom.rows[0][3] == "7"
@@ -151,9 +151,9 @@ def test_ranks_over_data_sets_need_three_of_each() -> None:
 def test_two_treatments_are_ranked_by_the_true_area() -> None:
     found = numbers(*(one | {"true_aucc": 0.6} for one in rows()))
     assert found.score("one") == "true_aucc"
-    assert numbers(*rows()).score("one") == "share_of_gain@trained"
+    assert numbers(*rows()).score("one") == "share_of_gain@first"
     bare = [{k: v for k, v in one.items() if "share_of" not in k} for one in rows()]
-    assert numbers(*bare).score("one") == "eom@trained"
+    assert numbers(*bare).score("one") == "eom@first"
 
 
 def test_rows_of_something_else_are_refused() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from dfl.report import comparison_tables, run_tables
+from dfl.report.tables import arms_table
 from tests.report.sample import comparison, metrics
 
 
@@ -107,3 +108,13 @@ def test_a_comparison_tells_a_method_that_it_loses_to_the_best_mix() -> None:
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert f"which needs no model, for {first}: use the mix there" in table.note
     assert f"Not shown to earn more than the best constant mix for {second}." in table.note
+
+
+def test_the_true_cost_of_every_treatment() -> None:
+    assert "true cost / predicted" not in arms_table(metrics()).columns
+    names = list(metrics()["arms"])
+    ratio = {"value": 1.03, "standard_error": 0.01, "low": 1.01, "high": 1.05}
+    costs = dict.fromkeys(names) | {names[0]: ratio}
+    table = arms_table(metrics() | {"arm_costs": costs})
+    assert table.columns[-1] == "true cost / predicted"
+    assert [row[-1] for row in table.rows] == ["1.030 [1.010, 1.050]"] + [""] * (len(names) - 1)

@@ -1,11 +1,19 @@
+from pathlib import Path
+
+import pytest
 import torch
 
-from dfl.scale import over_ranks
+from dfl.hypergrad import HYPERGRADIENTS
+from dfl.scale import alone, gathered, joined, over_ranks, rank_of
+from tests.scale.in_processes import run_in_processes
 
 
 def test_one_process_has_the_sum_itself() -> None:
     value = torch.tensor([1.0, 2.0])
     assert over_ranks(value) is value
+    assert (rank_of(), gathered(3)) == ((0, 1), [3])
+    with joined(), alone():
+        assert rank_of() == (0, 1)
 
 
 def test_gradients_flow_through_the_sum() -> None:
@@ -13,3 +21,185 @@ def test_gradients_flow_through_the_sum() -> None:
     over_ranks(value * value).backward()
     assert value.grad is not None
     assert float(value.grad) == 6.0
+
+
+SUMS = """
+import json, torch
+from dfl.scale import alone, gathered, joined, over_ranks, rank_of
+with joined():
+    rank, world = rank_of()
+    value = torch.tensor([rank + 1.0, 10.0], requires_grad=True)
+    total = over_ranks(value)
+    (total[0] * (rank + 2) + total[1]).backward()  # each process's own part of the loss
+    kept = value.tolist()
+    with alone():
+        by_itself = over_ranks(torch.tensor(5.0)).item()
+    found = [rank, world, total.tolist(), value.grad.tolist(), kept, by_itself, gathered(rank)]
+print(json.dumps(found))
+"""
+
+
+def test_two_processes_share_sums_and_gradients() -> None:
+    first, second = run_in_processes(SUMS)
+    assert first == [0, 2, [3.0, 20.0], [5.0, 2.0], [1.0, 10.0], 5.0, [0, 1]]
+    assert second == [1, 2, [3.0, 20.0], [5.0, 2.0], [2.0, 10.0], 5.0, [0, 1]]
+
+
+OPTIONS = {
+    "conjugate-gradient": {"rtol": 1e-12},
+    "exact": {},
+    "gauss-newton": {"rtol": 1e-12},
+    "identity": {"scale": 0.5},
+    "neumann": {"terms": 30, "rtol": 1.0},
+    "nystrom": {"rank": 3, "damping": 0.1},
+    "truncated": {"steps": 6, "last": 4},
+    "unrolled": {"steps": 5},
+}
+
+HYPERGRADS = """
+import json, sys, torch
+from torch.func import functional_call
+from dfl.errors import UnsupportedProblemError
+from dfl.hypergrad import HYPERGRADIENTS, ComposedLoss, LookAhead
+from dfl.scale import joined, rank_of
+
+torch.set_default_dtype(torch.float64)
+options = json.loads(sys.argv[1])
+draw = torch.Generator().manual_seed(0)
+x, y = torch.randn(60, 4, generator=draw), torch.randn(60, 1, generator=draw)
+x2, y2 = torch.randn(30, 4, generator=draw), torch.randn(30, 1, generator=draw)
+torch.manual_seed(0)
+network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+inner = {name: value.detach() for name, value in network.named_parameters()}
+outer = {"weight": torch.linspace(-1, 1, 60)[:, None], "penalty": torch.tensor(-1.0)}
+found = {}
+with joined():
+    rank, world = rank_of()
+    cut = [slice(0, 23), slice(23, 60)][rank] if world == 2 else slice(0, 60)
+    cut2 = slice(rank, None, world)
+
+    def outputs(inner, outer):
+        flat = torch.cat([value.reshape(-1) for value in inner.values()])
+        return functional_call(network, inner, (x[cut],)), flat
+
+    def criterion(outputs, outer):  # this process's part of a sum over all rows
+        fit = (outer["weight"][cut].sigmoid() * (outputs[0] - y[cut]) ** 2).sum() / 60
+        return fit + outer["penalty"].exp() * outputs[1].square().sum() / world
+
+    def outer_loss(inner, outer):
+        return ((functional_call(network, inner, (x2[cut2],)) - y2[cut2]) ** 2).sum() / 30
+
+    loss = ComposedLoss(outputs, criterion)
+    inner = LookAhead(300, step_size=0.2)(loss, inner, outer)
+    found["optimum"] = torch.cat([value.reshape(-1) for value in inner.values()]).tolist()
+    for name, given in options.items():
+        method = HYPERGRADIENTS.make(name, **given, on_failure="return")
+        answer = method(loss, outer_loss, inner, outer)
+        grads = [value.reshape(-1) for value in answer.outer_grad.values()]
+        about = answer.diagnostics
+        norm = about.inner_gradient.item()
+        found[name] = [*torch.cat(grads).tolist(), answer.outer_value.item(), norm]
+    try:
+        wrapped = {f"module.{name}": value for name, value in inner.items()}
+        HYPERGRADIENTS.make("identity")(loss, outer_loss, wrapped, outer)
+    except UnsupportedProblemError as error:
+        found["refused"] = str(error)
+    except Exception as error:
+        found["refused"] = type(error).__name__
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def hypergradients() -> list[dict[str, list[float]]]:
+    """Of one process that has all rows, and of two that share them."""
+    import json
+
+    return [
+        one
+        for processes in (1, 2)
+        for one in run_in_processes(HYPERGRADS, json.dumps(OPTIONS), processes=processes)
+    ]
+
+
+@pytest.mark.parametrize("name", ["optimum", *HYPERGRADIENTS.names()])
+def test_two_processes_find_the_hypergradient_of_one(
+    name: str, hypergradients: list[dict[str, list[float]]]
+) -> None:
+    alone, *shared = (torch.tensor(one[name], dtype=torch.float64) for one in hypergradients)
+    assert shared[0].equal(shared[1])
+    torch.testing.assert_close(shared[0], alone, rtol=1e-10, atol=1e-10)
+
+
+def test_wrapped_modules_are_refused(hypergradients: list[dict[str, str]]) -> None:
+    single, *shared = (one["refused"] for one in hypergradients)
+    assert single == "KeyError" or "module" not in single
+    for said in shared:
+        assert "wrapped in DDP" in said
+        assert "bare module" in said
+
+
+BLOCKS = """
+import json, sys
+import torch
+from dfl.budget import Budget
+from dfl.scale import joined, rank_of
+from dfl.solvers.blockwise import TensorBlocks, solve, solve_blocks
+from tests.solvers.instances import problem
+found = []
+with joined():
+    for kind in ("continuous", "priced"):
+        for most in (1 << 22, 40, 0):
+            solve._MOST_STEPS = most
+            many = problem(5, rows=2_000, treatments=4, kind=kind)
+            blocks = TensorBlocks(many.revenue, many.cost, 301)
+            one = solve_blocks(blocks, Budget(total=float(many.budget)))
+            choice = [one.choice(k, *blocks.scores(k)) for k in range(len(blocks.sizes))]
+            found += [one.multiplier, one.revenue, one.cost, one.upper_bound]
+            found += torch.cat(choice).tolist()
+print(json.dumps(found))
+"""
+
+
+def test_two_processes_allocate_blocks_as_one() -> None:
+    single, *shared = (
+        one for processes in (1, 2) for one in run_in_processes(BLOCKS, processes=processes)
+    )
+    assert shared[0] == shared[1]
+    assert shared[0] == pytest.approx(single, rel=1e-12)
+
+
+ALLOCATE = """
+import json, sys
+from pathlib import Path
+from dfl.budget import Budget
+from dfl.pipeline import allocate_columns, dataset
+from dfl.scale import joined
+dataset._ROWS = 150
+source, output = map(Path, sys.argv[1:])
+columns = {"revenue": ("r0", "r1"), "cost": ("c0", "c1")}
+with joined():
+    done = allocate_columns(source, output, Budget(per_head=0.3), **columns)
+print(json.dumps(done.people))
+"""
+
+
+def test_two_processes_write_what_one_writes(tmp_path: Path) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    draw = np.random.default_rng(0)
+    columns = {name: draw.random(1_000, dtype=np.float32) for name in ("r0", "r1", "c1")}
+    columns["c0"] = np.zeros(1_000, np.float32)
+    pq.write_table(pa.table(columns), tmp_path / "scores.parquet", row_group_size=100)
+    said = [
+        run_in_processes(
+            ALLOCATE, str(tmp_path / "scores.parquet"), str(tmp_path / f"{k}"), processes=k
+        )
+        for k in (1, 2)
+    ]
+    assert said[0] * 2 == said[1]
+    one, two = (sorted((tmp_path / f"{k}").glob("part-*")) for k in (1, 2))
+    assert [file.name for file in one] == [file.name for file in two]
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))

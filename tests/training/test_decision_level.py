@@ -67,7 +67,7 @@ def test_the_price_of_an_epoch_is_that_of_all_rows_of_each_networks_set() -> Non
         assert one is not None
         own = {name: value[k : k + 1] for name, value in parameters.items()}
         revenue, cost = scaling.currency(networks.stacked(own, scaling.standardise(one.features)))
-        observed = ObservedCost(one.treatment, one.cost, one.weight)
+        observed = ObservedCost(one.treatment, one.cost, one.weight).self_normalised()
         ends = torch.stack([one.cost[one.treatment == arm].mean() for arm in range(3)])
         values = []
         for share in (0.3, 0.8):

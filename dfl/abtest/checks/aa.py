@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dfl.abtest.base import AbstractEstimator
 from dfl.abtest.rows.experiment import Experiment
@@ -62,17 +62,18 @@ def aa_test(
         seed: of the splits.
 
     Raises:
-        InvalidValueError: if ``runs`` or ``level`` is out of range, the control is too
+        InvalidValueError: if ``runs``, ``seed`` or ``level`` is out of range, the control is too
             small, or the estimator cannot read it.
         NotConvergedError: if an iteration does not reach its tolerance.
     """
     check_count("runs", runs, at_least=2)
+    check_count("seed", seed, at_least=0)
     generator = np.random.default_rng(seed)
     found = np.array(
         [_read(split, estimator, level) for split in _splits(experiment, runs, generator)]
     )
     alarms = int(found[:, 2].sum())
-    interval = stats.binomtest(alarms, runs).proportion_ci(0.95)
+    interval = scipy.stats.binomtest(alarms, runs).proportion_ci(0.95)
     ratio = float(found[:, 1].mean() / found[:, 0].std(ddof=1))
     return AaResult(
         runs=runs,

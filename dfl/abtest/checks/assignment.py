@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from dfl.abtest.rows.experiment import Experiment
-from dfl.errors import DflError
+from dfl.errors import DflError, InvalidValueError
 from dfl.stats.arrays import Integers, Vector
 from dfl.stats.randomisation import (
     counts_p_value,
@@ -26,7 +26,9 @@ __all__ = [
     "check_sample_ratio",
     "describe_leaks",
     "find_leaks",
+    "require_plan",
     "sample_ratio",
+    "sample_ratio_of",
     "warn_of_leaks",
 ]
 
@@ -66,8 +68,23 @@ def sample_ratio(experiment: Experiment) -> SampleRatio:
     Source:
         Fabijan et al. (2019), doi:10.1145/3292500.3330722.
     """
-    observed = experiment.unit_counts
-    shares = experiment.shares or dict.fromkeys(experiment.arms, 1.0)
+    return sample_ratio_of(experiment.unit_counts, experiment.shares)
+
+
+def sample_ratio_of(observed: Mapping[Any, int], shares: Mapping[Any, float] | None) -> SampleRatio:
+    """Test sizes of arms against planned shares; see `sample_ratio`.
+
+    Args:
+        observed: arm to its number of randomised units.
+        shares: planned share of each arm, any positive scale; None: equal shares.
+
+    Raises:
+        InvalidValueError: if an arm has no planned share, or one is not positive.
+    """
+    shares = shares or dict.fromkeys(observed, 1.0)
+    lacking = [arm for arm in observed if not shares.get(arm, 0) > 0]
+    if lacking:
+        raise InvalidValueError(f"shares must be > 0 for every arm, got none for {lacking}.")
     total, units = sum(shares.values()), sum(observed.values())
     expected = {arm: units * shares[arm] / total for arm in observed}
     counts, plan = np.array(list(observed.values())), np.array(list(expected.values()))
@@ -84,13 +101,25 @@ def check_sample_ratio(experiment: Experiment) -> SampleRatio:
     Raises:
         SampleRatioError: if the p-value is below 0.0005.
     """
-    found = sample_ratio(experiment)
+    return require_plan(sample_ratio(experiment), planned=bool(experiment.shares))
+
+
+def require_plan(found: SampleRatio, *, planned: bool) -> SampleRatio:
+    """Return sizes of arms, or fail where they cannot be chance.
+
+    Args:
+        found: sizes beside the plan.
+        planned: whether shares were given.
+
+    Raises:
+        SampleRatioError: if the p-value is below 0.0005.
+    """
     if found.p_value < _MISMATCH:
         sizes = ", ".join(
             f"{arm}: {count:,} for {found.expected[arm]:,.0f} planned"
             for arm, count in found.observed.items()
         )
-        plan = "by shares" if experiment.shares else "as equal shares were assumed"
+        plan = "by shares" if planned else "as equal shares were assumed"
         raise SampleRatioError(
             f"sample ratio mismatch (p = {found.p_value:.1e}), {sizes}, {plan}. Units were lost or "
             "assigned otherwise than planned, and no estimate can repair that: find out why "

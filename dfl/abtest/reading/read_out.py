@@ -10,10 +10,11 @@ from dfl.abtest.checks.aa import AaResult, aa_test
 from dfl.abtest.checks.assignment import Leak, SampleRatio, check_experiment
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.experiment import Experiment
+from dfl.checks import check_count
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.multiple_testing import Correction, adjust_p_values
 
-__all__ = ["ReadOut", "Reading", "Refusal", "read_out"]
+__all__ = ["ReadOut", "Reading", "Refusal", "adjusted", "read_out"]
 
 
 @final
@@ -129,7 +130,7 @@ def read_out(
         correction: see `adjust_p_values`; over all metrics, arms and segments that one
             estimator reads.
         cross_fit: makes the predictions; None: two folds of histogram gradient boosting.
-        splits: of the control, in an A/A test of each estimator on each metric; 0: none.
+        splits: of the control, in an A/A test of each estimator on each metric, >= 2; 0: none.
         seed: of the A/A tests.
 
     Raises:
@@ -141,6 +142,8 @@ def read_out(
     """
     if not experiments or not estimators:
         raise InvalidValueError("read_out needs at least one metric and one estimator.")
+    check_count("seed", seed, at_least=0)
+    check_count("splits", splits, at_least=0 if splits == 0 else 2)
     ratio, leaks = check_experiment(next(iter(experiments.values())))
     predicted = {metric: _predicted(one, cross_fit) for metric, one in experiments.items()}
     found: list[_Found] = []
@@ -170,7 +173,7 @@ def read_out(
     if not found and failure is not None:
         raise failure
     return ReadOut(
-        readings=_adjusted(found, tuple(estimators), correction),
+        readings=adjusted(found, tuple(estimators), correction),
         refusals=tuple(refusals),
         sample_ratio=ratio,
         leaks=leaks,
@@ -219,7 +222,7 @@ def _split(
         return str(error)
 
 
-def _adjusted(
+def adjusted(
     found: list[_Found], estimators: tuple[str, ...], correction: Correction
 ) -> tuple[Reading, ...]:
     """Adjust the p-values of each estimator; order is kept."""

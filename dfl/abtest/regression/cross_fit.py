@@ -53,8 +53,9 @@ class CrossFit:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the number of folds."""
+        """Check the number of folds, and the seed."""
         check_count("folds", self.folds, at_least=2)
+        check_count("seed", self.seed, at_least=0)
 
     def predict(
         self,

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
 import numpy as np
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from dfl.abtest.regression.linear import PARTS, LeastSquares, least_squares, solve
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
@@ -209,7 +210,7 @@ def solve_nu(mean_excess: float) -> float:
         return high
     if excess(low) >= 0:
         return low
-    return float(optimize.brentq(excess, low, high, xtol=1e-12))
+    return float(scipy.optimize.brentq(excess, low, high, xtol=1e-12))
 
 
 @final

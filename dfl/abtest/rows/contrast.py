@@ -25,6 +25,8 @@ __all__ = [
 
 Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
 
+_WIDEST = 1e70  # its fourth power and that of its inverse are still numbers
+_DIGITS = 1e-3  # share of the range by which float64 may round a metric
 _LARGE = 5_000  # independent units of each arm, above which nothing has to be corrected
 
 
@@ -46,7 +48,8 @@ class Contrast:
 
     Raises:
         ShapeError: if shapes do not agree.
-        InvalidValueError: if an arm has less than 2 units, or the outcome is constant.
+        InvalidValueError: if an arm has less than 2 units, or the outcome is constant, varies
+            by more or less than squares can hold, or by little beside its rounding errors.
     """
 
     treated: Booleans
@@ -71,6 +74,17 @@ class Contrast:
                 )
         if self._range == 0:
             raise unmoved(self.outcome)
+        rounds = float(np.spacing(np.abs(self.outcome).max()))
+        if rounds > _DIGITS * self._range:
+            raise InvalidValueError(
+                f"metric lies near {float(self.outcome[0]):.3g} and varies by {self._range:.3g}: "
+                f"float64 rounds it by {rounds:.2g}. Subtract a constant from every row."
+            )
+        if not 1 / _WIDEST < self._range < _WIDEST:
+            raise InvalidValueError(
+                f"metric must vary by {1 / _WIDEST:g} to {_WIDEST:g}, or its squares cannot be "
+                f"computed, got {self._range:g}; give it, or its denominator, in another unit."
+            )
 
     @property
     def rows(self) -> int:

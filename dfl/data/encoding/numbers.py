@@ -54,6 +54,10 @@ class NumberColumn(AbstractFeatureColumn):
 
     def encode(self, column: Column) -> NDArray[np.float32]:
         """Return the number, and whether it was missing."""
+        if str(column.values.type) == "float" and not column.values.null_count and not self.marks:
+            stored: NDArray[np.float32] = column.values.to_numpy()
+            if not self.days and np.isfinite(stored).all():  # as it is, which is the usual case
+                return stored[:, None]
         values = column.days() if self.days else column.numbers()
         missing = np.isnan(values)
         if self.fill is None:

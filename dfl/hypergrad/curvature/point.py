@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.hypergrad.base import Loss, Parameters
+from dfl.scale import check_bare
 
 __all__ = [
     "Point",
@@ -48,12 +49,12 @@ class Point:
         Raises:
             InvalidValueError: if ``inner`` or ``outer`` is no dict of tensors, or there is
                 nothing to differentiate in it.
-            DTypeError: if a tensor is not real floating point, or inner tensors differ in
-                dtype or device.
-            UnsupportedProblemError: if a tensor is sparse, or on the device "meta".
+            DTypeError: if a tensor is not real floating point, or inner ones differ in kind.
+            UnsupportedProblemError: if a tensor is sparse, on "meta", or of a wrapped module.
         """
         for name, parameters in (("inner", inner), ("outer", outer)):
             _check_parameters(name, parameters)
+            check_bare(name, parameters)
         kinds = {f"{value.dtype} on {value.device}" for value in inner.values()}
         if len(kinds) > 1:
             raise DTypeError(

@@ -113,14 +113,14 @@ class LookAhead:
         before = start.value(loss)
         members_of(before, start.inner)
         check_graph(before, "inner_loss", "inner")
-        before = before.detach()
+        before = over_ranks(before.detach())
         size = _checked_step(step_size, before)
         fixed = {name: value.detach() for name, value in start.outer.items()}
         halvings = torch.zeros_like(before, dtype=torch.int64)
         for _ in range(self._max_halvings + 1):
             stepped = self._descend(loss, start.inner, fixed, size / 2**halvings)
             with torch.no_grad():
-                after = evaluate(loss, stepped, fixed)
+                after = over_ranks(evaluate(loss, stepped, fixed))
             up = rose(before, after)
             if not bool(up.any()):
                 return stepped

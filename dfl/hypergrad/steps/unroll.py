@@ -131,7 +131,7 @@ class AbstractUnrolled(AbstractHypergradient):
             size = self._size(inner_loss, point, before)
             stepped = Point(self._descend(inner_loss, point, first, size), point.outer)
             if self.on_failure == "raise":
-                self._check_descent(inner_loss, stepped, before.detach(), size)
+                self._check_descent(inner_loss, stepped, over_ranks(before.detach()), size)
             value = stepped.outer_value(outer_loss, layout.members)
             found = gradient([value.sum()], list(point.outer.values()))
             # Copies, because autograd may give two names the same memory.
@@ -141,10 +141,10 @@ class AbstractUnrolled(AbstractHypergradient):
             check_depends(outer_grad.values(), losses, point, "outer")
         for name, slope in outer_grad.items():
             check_finite(slope, f"the hypergradient of outer[{name!r}]")
-        norm = layout.per_member(layout.flatten(first).detach().norm(dim=1))
+        norm = layout.per_member(over_ranks(layout.flatten(first).detach()).norm(dim=1))
         unknown = torch.full_like(norm, torch.nan)
         diagnostics = Diagnostics(self.steps, unknown, unknown, norm)
-        return Hypergradient(outer_grad, value.detach().clone(), diagnostics)
+        return Hypergradient(outer_grad, over_ranks(value.detach()).clone(), diagnostics)
 
     def _descend(
         self, inner_loss: Loss, point: Point, slopes: tuple[Tensor, ...], size: Tensor
@@ -176,7 +176,7 @@ class AbstractUnrolled(AbstractHypergradient):
         self, inner_loss: Loss, stepped: Point, before: Tensor, size: Tensor
     ) -> None:
         with torch.no_grad():
-            after = evaluate(inner_loss, stepped.inner, stepped.outer)
+            after = over_ranks(evaluate(inner_loss, stepped.inner, stepped.outer))
         if bool(rose(before, after).any()):
             raise NotConvergedError(
                 f"{describe_rise(before, after)} over {self.steps} steps of size "

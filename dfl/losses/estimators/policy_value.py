@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from dfl.errors import InvalidValueError, ShapeError
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.layers.base import of_received
 from dfl.layers.pricing.priced import scores
 from dfl.losses.base import LoggedBatch
@@ -96,30 +96,48 @@ def received_value(
     return total / outcome.shape[-1]
 
 
-def check_every_treatment_seen(treatment: Tensor, treatments: int, expected: torch.Size) -> None:
+def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: torch.Size) -> None:
     """Refuse a batch in which a treatment has no row: its value could not be estimated.
 
     Args:
-        treatment: treatment received. Shape ``(..., N)``.
+        batch: logged rows; treatments and weights ``(..., N)`` are looked at.
         treatments: number of treatments M.
-        expected: the shape that ``treatment`` should have.
+        expected: the shape that treatments should have.
 
     Raises:
         ShapeError: if the shape is another.
-        InvalidValueError: if a treatment does not occur in a batch.
+        DTypeError: if treatments are not int64.
+        InvalidValueError: if a treatment does not occur in a batch with a weight above 0 or is
+            none of the M, or a weight is negative or not finite.
     """
+    treatment, weight = batch.treatment, batch.weight
     if treatment.shape != expected:
         raise ShapeError(
             f"batch.treatment must be {tuple(expected)}, got {tuple(treatment.shape)}."
         )
-    seen = torch.zeros(*treatment.shape[:-1], treatments, dtype=torch.bool, device=treatment.device)
-    seen = seen.scatter(-1, treatment, True)
-    if not bool(seen.all()):
-        missing = int((~seen).reshape(-1, treatments).any(dim=0).nonzero()[0])
+    if treatment.dtype != torch.int64:
+        raise DTypeError(f"batch.treatment must be int64, got {treatment.dtype}.")
+    known = (treatment >= 0) & (treatment < treatments)
+    sound = (weight >= 0) & weight.isfinite()
+    total = weight.new_zeros(*treatment.shape[:-1], treatments)
+    total = total.scatter_add(-1, treatment.clamp(0, treatments - 1), weight.expand_as(treatment))
+    if bool(known.all() & sound.all() & (total > 0).all()):
+        return
+    if not bool(known.all()):
         raise InvalidValueError(
-            f"every treatment must occur in a batch, got {treatment.shape[-1]} rows without "
-            f"treatment {missing}; take larger batches, or leave the treatment out."
+            f"batch.treatment must be 0 to {treatments - 1}, as revenue has {treatments} columns, "
+            f"got {int(treatment[~known][0])}."
         )
+    if not bool(sound.all()):
+        raise InvalidValueError(
+            "batch.weight, the inverse propensity, must be finite and >= 0, got "
+            f"{float(weight[~sound][0]):g}."
+        )
+    missing = int((total <= 0).reshape(-1, treatments).any(dim=0).nonzero()[0])
+    raise InvalidValueError(
+        f"every treatment must occur in a batch with a weight above 0, got {treatment.shape[-1]} "
+        f"rows without treatment {missing}; take larger batches, or leave the treatment out."
+    )
 
 
 def _doubly_robust(allocation: Tensor, batch: LoggedBatch, multiplier: Tensor) -> Tensor:

@@ -18,7 +18,12 @@ class AbstractOutcomeNetwork(nn.Module, ABC):
     Shapes:
         features ``(N, F)`` -> outcomes ``(N, 2, M)``: ``[:, 0]`` revenue, ``[:, 1]`` cost, both
         in the units of `dfl.models.Scaling`; cost is never negative.
+
+    ``body`` holds the layers that everyone shares, each a linear map and its ReLU; its output is
+    the hidden representation.
     """
+
+    body: nn.Sequential
 
     @abstractmethod
     def details(self, features: Tensor) -> Details:

@@ -1,4 +1,4 @@
-"""What is made of one block of people in one pass: a sketch, who stays open, who is on a tie."""
+"""What is made of one block of people in one pass: who stays open, who is on a tie."""
 
 from dataclasses import dataclass
 from typing import final
@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
-from dfl.scale import Bracket, Chunks, Sketch
+from dfl.scale import Chunks
 from dfl.solvers.passes import AbstractPasses
 
-__all__ = ["Opened", "Ties", "choice_at", "opened", "sketched", "ties_of"]
+__all__ = ["Opened", "Ties", "choice_at", "opened", "ties_of"]
 
 _HULLS = Chunks(1 << 18)  # numbers whose steps are held at once
 
@@ -66,33 +66,6 @@ def opened(
         return Opened(sifted.choice, sifted.others, *rows, sifted.cost, sifted.revenue)
     everyone = torch.arange(revenue.shape[0])
     return Opened(torch.zeros_like(everyone), everyone, revenue, cost, 0.0, 0.0)
-
-
-def sketched(
-    revenue: Tensor, cost: Tensor, digits: int, within: Bracket | None, passes: AbstractPasses
-) -> Sketch:
-    """Sketch the steps of a block, or those within a bracket."""
-    parts = []
-    for part in _HULLS.of(*revenue.shape):
-        steps = passes.hull(revenue[part], cost[part])
-        spent, earned = (_total(one[part], steps.base) for one in (cost, revenue))
-        taken = torch.ones_like(steps.row, dtype=torch.bool)
-        if within is not None:
-            above = steps.multiplier > within.high
-            spent += float(steps.added_cost[above].sum())
-            earned += float(steps.added_revenue[above].sum())
-            taken = ~above & (steps.multiplier >= within.low)
-        columns = (steps.multiplier, steps.added_cost, steps.added_revenue)
-        sketch = Sketch.of(
-            *(column[taken].numpy() for column in columns),
-            digits=digits,
-            rows=steps.base.shape[0],
-            spent=spent,
-            earned=earned,
-            dearest=float(cost[part].amax(dim=1).sum(dtype=torch.float64)),
-        )
-        parts.append(sketch)
-    return Sketch.merged(parts)
 
 
 def ties_of(revenue: Tensor, cost: Tensor, multiplier: float, passes: AbstractPasses) -> Ties:

@@ -16,9 +16,10 @@ from dfl.errors import InfeasibleBudgetError, NotConvergedError
 from dfl.problem import Allocation, rounding
 from dfl.scale import Bracket, Sketch, alone, gathered, rank_of
 from dfl.solvers.blockwise.blocks import AbstractBlocks, Arrays
-from dfl.solvers.blockwise.passes import choice_at, opened, sketched, ties_of
+from dfl.solvers.blockwise.passes import choice_at, opened, ties_of
 from dfl.solvers.passes import AbstractPasses, Backend, passes_for
 from dfl.solvers.passes.narrowing import narrow
+from dfl.solvers.passes.sketching import hull_sketch
 
 __all__ = ["BlockwiseAllocation", "solve_blocks"]
 
@@ -152,8 +153,12 @@ def _sketch(
     blocks: AbstractBlocks, digits: int, within: Bracket | None, passes: AbstractPasses
 ) -> Sketch:
     def make(block: int) -> Arrays:
-        found = vars(sketched(*blocks.scores(block), digits, within, passes))
-        return {name: np.asarray(value) for name, value in found.items()}
+        scores = blocks.scores(block)
+        if within is None:
+            found = passes.sketch(*scores, digits)
+        else:
+            found = hull_sketch(passes, *scores, digits, within)
+        return {name: np.asarray(value) for name, value in vars(found).items()}
 
     own = None
     for block in _of_this_process(blocks):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
+from dfl.scale import Sketch
 
 __all__ = ["AbstractPasses", "Along", "Sifted", "most_others"]
 
@@ -70,6 +71,16 @@ class AbstractPasses(ABC):
     @abstractmethod
     def hull(self, revenue: Tensor, cost: Tensor) -> HullSteps:
         """Walk along everyone's hull, in float64, see `hull_steps`."""
+
+    @abstractmethod
+    def sketch(self, revenue: Tensor, cost: Tensor, digits: int) -> Sketch:
+        """Add up the steps of everyone's hull by multiplier.
+
+        Args:
+            revenue: on the CPU, N >= 1.
+            cost: likewise.
+            digits: of the sketch, at most 10.
+        """
 
     @abstractmethod
     def along(self, steps: HullSteps, cost: float, revenue: float) -> Along:

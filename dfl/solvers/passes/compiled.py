@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
+from dfl.scale import Sketch
 from dfl.solvers.passes.base import AbstractPasses, Along, Sifted
 from dfl.solvers.passes.eager import TorchPasses, sifted, tournament
+from dfl.solvers.passes.sketching import hull_sketch
 
 __all__ = ["CompiledPasses"]
 
@@ -41,6 +43,10 @@ class CompiledPasses(AbstractPasses):
         taken = valid.view(-1).nonzero()[:, 0]
         steps = (column.view(-1).index_select(0, taken) for column in columns)
         return HullSteps(base, torch.div(taken, valid.shape[1], rounding_mode="floor"), *steps)
+
+    def sketch(self, revenue: Tensor, cost: Tensor, digits: int) -> Sketch:
+        """Add up the steps of everyone's hull by multiplier."""
+        return hull_sketch(self, revenue, cost, digits)
 
     def along(self, steps: HullSteps, cost: float, revenue: float) -> Along:
         """Sort the steps by falling multiplier; add up."""

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
-from dfl.scale import Chunks
+from dfl.scale import Chunks, Sketch
 from dfl.solvers.passes.base import AbstractPasses, Along, Sifted, most_others
+from dfl.solvers.passes.sketching import hull_sketch
 
 __all__ = ["TorchPasses"]
 
@@ -38,6 +39,10 @@ class TorchPasses(AbstractPasses):
         rows = torch.arange(revenue.shape[0], device=revenue.device)
         parts = [_walk(revenue[one], cost[one], rows[one]) for one in chunks(revenue)]
         return HullSteps(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def sketch(self, revenue: Tensor, cost: Tensor, digits: int) -> Sketch:
+        """Add up the steps of everyone's hull by multiplier."""
+        return hull_sketch(self, revenue, cost, digits)
 
     def along(self, steps: HullSteps, cost: float, revenue: float) -> Along:
         """Sort the steps by falling multiplier; add up."""

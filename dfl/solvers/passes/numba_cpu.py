@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
+from dfl.scale import Sketch
 from dfl.scale.cached import cached_njit
 from dfl.solvers.passes.base import AbstractPasses, Along, Sifted, most_others
 from dfl.solvers.passes.numba_sift import sift
+from dfl.solvers.passes.numba_sketch import sketch
 from dfl.solvers.passes.numba_wide import decide_wide
 from dfl.solvers.passes.radix import falling_order
 
@@ -64,6 +66,11 @@ class NumbaPasses(AbstractPasses):
         found = _walk(*flat, revenue.shape[1], base, which, gains)
         columns = (*which[:found].T, *gains[:found].T)
         return HullSteps(torch.from_numpy(base), *(torch.from_numpy(one) for one in columns))
+
+    def sketch(self, revenue: Tensor, cost: Tensor, digits: int) -> Sketch:
+        """Add up the steps of everyone's hull by multiplier."""
+        flat, _ = _flat(revenue, cost)
+        return sketch(*flat, revenue.shape[1], digits)
 
     def along(self, steps: HullSteps, cost: float, revenue: float) -> Along:
         """Sort the steps by falling multiplier; add up."""

@@ -141,12 +141,12 @@ def _few(
         at_high = best_revenue - high * best_cost
         at_low = best_revenue - low * best_cost
         next_high = next_low = revenue.dtype.type(-np.inf)  # of all but the best at ``high``
-        size = abs(best_revenue) + high * best_cost
+        size = abs(best_revenue) + high * abs(best_cost)
         for j in range(1, m):
             this_revenue, this_cost = revenue[first + _U(j)], cost[first + _U(j)]
             this_at_high = this_revenue - high * this_cost
             this_at_low = this_revenue - low * this_cost
-            this_size = abs(this_revenue) + high * this_cost
+            this_size = abs(this_revenue) + high * abs(this_cost)
             size = this_size if this_size > size else size
             wins = this_at_high > at_high
             beaten_high = at_high if wins else this_at_high
@@ -214,7 +214,7 @@ def _meet(
             this_revenue, this_cost = revenue[first + _U(j)], cost[first + _U(j)]
             this_at_high = this_revenue - high * this_cost
             this_at_low = this_revenue - low * this_cost
-            this_size = abs(this_revenue) + high * this_cost
+            this_size = abs(this_revenue) + high * abs(this_cost)
             size = this_size if this_size > size else size
             wins = this_at_high > at_high
             beaten_high = at_high if wins else this_at_high

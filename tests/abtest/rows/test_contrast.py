@@ -44,3 +44,18 @@ def test_mistakes() -> None:
         replace(data, outcome=np.ones(400))
     with pytest.raises(InvalidValueError, match="its difference has a standard error of 0"):
         data.standard_error(np.zeros(400))
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_a_unit_whose_squares_are_no_numbers(unit: float) -> None:
+    outcome = unit * np.arange(8.0)
+    with pytest.raises(InvalidValueError, match=r"metric must vary by 1e-70 to 1e\+70"):
+        Contrast(treated=np.arange(8) % 2 == 1, outcome=outcome)
+
+
+def test_a_metric_that_float64_rounds_away() -> None:
+    outcome = np.random.default_rng(0).normal(size=40)
+    treated = np.arange(40) % 2 == 1
+    with pytest.raises(InvalidValueError, match=r"lies near 1e\+15 .* float64 rounds it by 0.12"):
+        Contrast(treated=treated, outcome=outcome + 1e15)
+    assert Contrast(treated=treated, outcome=outcome + 1e12).rows == 40

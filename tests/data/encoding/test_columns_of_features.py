@@ -38,6 +38,20 @@ def test_decimals_are_numbers_in_training_and_in_scoring() -> None:
             assert encoded(found, [value]) == [[1.75]]
 
 
+def test_single_precision_is_taken_as_it_is_and_checked() -> None:
+    single = np.array([1.5, -2.25, 1e30], np.float32)
+    found = encoder(single)
+    assert encoded(found, single) == encoded(found, single.astype(np.float64))
+    for wrong, message in (
+        (np.nan, "no missing value, got 1"),
+        (np.inf, "must be finite in float32"),
+    ):
+        single[1] = wrong
+        with pytest.raises(InvalidValueError, match=message):
+            encoded(found, single)
+    assert encoded(encoder(single[:1], **IMPUTE), single[:1]) == [[1.5]]
+
+
 @pytest.mark.parametrize(
     "values",
     [

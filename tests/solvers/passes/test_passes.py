@@ -1,5 +1,6 @@
 """Every back end gives what plain torch gives, bit for bit where it says so."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -176,6 +177,18 @@ def test_a_sift_that_leaves_most_people_over_gives_up(backend: Backend, treatmen
     many = problem(2, rows=1_000, treatments=treatments)
     assert passes_for(backend, CPU).sift(many.revenue, many.cost, 0.0, 1e9) is None
     assert most_others(1_000) == 250
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@each_case
+def test_sketches_are_the_same(
+    backend: Backend, treatments: int, dtype: torch.dtype, kind: str
+) -> None:
+    many = problem(4, rows=500, treatments=treatments, kind=kind)
+    inputs = many.revenue.to(dtype), many.cost.to(dtype), 10
+    expected, found = TORCH.sketch(*inputs), passes_for(backend, CPU).sketch(*inputs)
+    for name, value in vars(expected).items():
+        np.testing.assert_allclose(getattr(found, name), value, rtol=1e-12, atol=1e-12)
 
 
 @given(

@@ -1,0 +1,129 @@
+"""Served segments give every row of a file its segment and its treatment, a block at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dfl.errors import DataError, DflError, InvalidValueError
+from dfl.io import write_whole
+from dfl.pipeline.customers import check_output, writer
+from dfl.pipeline.dataset import DataSet
+from dfl.scale import STREAMED
+from dfl.segments.serving import ServedSegments
+
+__all__ = ["Assignment", "assign_file"]
+
+_OURS = ("row", "segment", "treatment", "treatment_name")
+
+
+@final
+@dataclass(frozen=True)
+class Assignment:
+    """What was written.
+
+    Args:
+        segments: people in each segment.
+        treatments: people under each treatment, by its name.
+        budget: of the plan that was served, in currency per head.
+    """
+
+    segments: tuple[int, ...]
+    treatments: dict[str, int]
+    budget: float
+
+
+def assign_file(
+    served: ServedSegments,
+    customers: Path,
+    output: Path,
+    budget: float,
+    *,
+    keep: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Assignment:
+    """Write the segment and the treatment of every row of Parquet files.
+
+    One pass over blocks of row groups, see `DataSet`: each is read, looked up and written, so
+    memory does not grow with the number of rows.
+
+    Args:
+        served: with the encoder of its features.
+        customers: Parquet file, folder or pattern, see `DataSet.of`, with the feature columns of
+            the training data.
+        output: Parquet or CSV file to write, whole or not at all: ``row`` (from 0), the kept
+            columns, ``segment`` (from 1), ``treatment`` and ``treatment_name``.
+        budget: in currency per head; the plan's largest that is no larger is served.
+        keep: columns to carry over, such as an id.
+        overwrite: whether ``output`` may replace a file.
+
+    Raises:
+        InvalidValueError: if the segments were made without a table's columns, the budget is
+            below all of the plan's, or ``output`` cannot be written.
+        DataNotFoundError: if there is no such file.
+        DataError: if a file is unreadable, lacks a column, or holds values that cannot be
+            encoded; says in which rows.
+        WriteError: if the output could not be written; nothing is left of it then.
+    """
+    encoder = served.encoder
+    if encoder is None:
+        raise InvalidValueError(
+            "these segments have no encoder: their data came without the columns of a table, so no "
+            "file fits them; use ServedSegments.treatment."
+        )
+    keep = tuple(dict.fromkeys(keep))
+    taken = sorted(set(keep) & set(_OURS))
+    if taken:
+        raise InvalidValueError(f"keep must not name a column that is written, got {taken}.")
+    check_output(output, overwrite=overwrite)
+    level = served.plan.level(budget)
+    choice = served.plan.choice[level]
+    features = tuple(dict.fromkeys(column.name for column in encoder.columns))
+    data = DataSet.of(customers, features, keep)
+    if output.resolve() in {file.resolve() for file in data.files}:
+        raise InvalidValueError(f"output must be another file than the customers, got {output}.")
+    people = torch.zeros(len(choice), dtype=torch.int64)
+    names = pa.array(served.treatment_names)
+    kept = [(name, data.schema.field(name).type) for name in keep]
+    labels = pa.dictionary(pa.int32(), pa.string())
+    ours = [("segment", pa.int32()), ("treatment", pa.int64()), ("treatment_name", labels)]
+    schema = pa.schema([("row", pa.int64()), *kept, *ours])
+
+    def looked_up(table: pa.Table, start: int) -> pa.Table:
+        try:
+            segment = served.segment(encoder.encode(table.select(features)))
+        except DflError as error:
+            where = f"{customers}, rows {start} to {start + len(table) - 1}"
+            raise DataError(f"{where}: {error}") from error
+        people.add_(torch.bincount(segment, minlength=len(choice)))
+        own = choice[segment].numpy()
+        columns = {
+            "row": pa.array(np.arange(start, start + len(table))),
+            **{name: table.column(name) for name in keep},
+            "segment": pa.array((segment + 1).numpy().astype("int32")),
+            "treatment": pa.array(own),
+            "treatment_name": pa.DictionaryArray.from_arrays(pa.array(own.astype("int32")), names),
+        }
+        return pa.table(columns, schema=schema)
+
+    def write(path: Path) -> None:
+        with writer(output, path, schema) as written:
+            for block in data.blocks:
+                table = data.read(block, tuple(dict.fromkeys((*features, *keep))))
+                for rows in STREAMED.of(block.rows):
+                    part = table.slice(rows.start, rows.stop - rows.start)
+                    written.write_table(looked_up(part, block.start + rows.start))
+
+    write_whole(output, write)
+    counts = torch.zeros(len(served.treatment_names), dtype=torch.int64).index_add_(
+        0, choice, people
+    )
+    return Assignment(
+        tuple(people.tolist()),
+        dict(zip(served.treatment_names, counts.tolist(), strict=True)),
+        float(served.plan.budgets[level]),
+    )

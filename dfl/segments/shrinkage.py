@@ -1,0 +1,76 @@
+"""Empirical-Bayes shrinkage of a table of means."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.errors import InvalidValueError
+
+__all__ = ["Shrunk", "shrink"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Shrunk:
+    """A table after shrinkage.
+
+    Args:
+        mean: shape ``(K, M)``.
+        error: posterior standard deviation, same unit. Shape ``(K, M)``.
+        between: variance of the true cells of each treatment, unit squared. Shape ``(M,)``.
+    """
+
+    mean: Tensor
+    error: Tensor
+    between: Tensor
+
+
+def shrink(mean: Tensor, error: Tensor) -> Shrunk:
+    """Move each cell towards its treatment's mean, the more the less it is known itself.
+
+    ``mean_kj <- prior_j + (1 - b_kj) (mean_kj - prior_j)``, ``b_kj = error_kj^2 / (error_kj^2 +
+    between_j)``: for cells of equal variance ``s^2`` within, that is ``(n_kj mean_kj + m prior_j) /
+    (n_kj + m)`` with ``m = s^2 / between_j``. ``between_j``, the variance of the treatment's true
+    cells, is estimated by moments from ``sum_k (mean_kj - fixed_j)^2 / error_kj^2``, where
+    ``fixed_j`` is the mean weighted by ``1 / error^2``, and is at least 0; ``prior_j`` is the mean
+    weighted by ``1 / (error^2 + between_j)``.
+
+    Args:
+        mean: float64. Shape ``(K, M)``.
+        error: standard errors, >= 0; infinity where nothing is known of a cell, which then takes
+            the prior; a cell of error 0 keeps its mean. Shape ``(K, M)``.
+
+    Raises:
+        InvalidValueError: if a treatment is known in no segment.
+
+    Source:
+        Morris (1983), doi:10.1080/01621459.1983.10477920; ``between`` by DerSimonian and Laird
+        (1986), doi:10.1016/0197-2456(86)90046-2.
+    """
+    known, variance = error.isfinite(), error.square()
+    if not bool(known.any(dim=0).all()):
+        raise InvalidValueError(
+            "every treatment must be known in a segment, got one without any row."
+        )
+    largest = torch.where(known, variance, 0).amax(dim=0)
+    least = torch.maximum(1e-6 * largest, torch.full_like(largest, torch.finfo(torch.float32).tiny))
+    floor = torch.maximum(variance, least)
+    cells = torch.where(known, mean, 0)
+    weight = 1 / floor
+    fixed = (weight * cells).sum(dim=0) / weight.sum(dim=0)
+    squares = (weight * torch.where(known, cells - fixed, 0).square()).sum(dim=0)
+    spread = weight.sum(dim=0) - weight.square().sum(dim=0) / weight.sum(dim=0)
+    excess = (squares - (known.sum(dim=0) - 1)).clamp(min=0)
+    between = torch.where(known.sum(dim=0) > 1, excess / spread, 0)
+    weight = 1 / (floor + between)
+    prior = (weight * cells).sum(dim=0) / weight.sum(dim=0)
+    trust = torch.where(known, between / (floor + between), 0)
+    trust = torch.where(variance == 0, 1, trust)
+    own = torch.where(known, trust * variance, between)
+    return Shrunk(
+        prior + trust * torch.where(known, cells - prior, 0),
+        (own + (1 - trust).square() / weight.sum(dim=0)).sqrt(),
+        between,
+    )

@@ -1,0 +1,374 @@
+"""`Tree`: segments as the leaves of a shallow tree that spends a budget best."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+import torch
+from torch import Tensor
+
+from dfl.checks import check_count
+from dfl.errors import InvalidValueError, ShapeError
+from dfl.segments.base import AbstractSegmenter
+
+__all__ = ["MOST_DEPTH", "Tree", "TreeScores", "grow"]
+
+MOST_DEPTH = 3
+_STEPS = 25  # halvings of the interval that holds the price of money, and doublings before
+_ROUNDING = 1e-9  # of the mean size of revenue: a split that earns no more is none
+_WORK = 4e7  # numbers that the exact search may hold at once
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Tree(AbstractSegmenter):
+    """A complete binary tree; a person goes right where a feature is above a threshold.
+
+    Node n has the children 2n + 1 and 2n + 2; a node that does not split sends everyone left.
+
+    Args:
+        feature: that each inner node looks at, int64. Shape ``(2^depth - 1,)``.
+        threshold: that it compares with, infinity where it does not split. Same shape.
+        leaf: segment of each leaf, int64. Shape ``(2^depth,)``.
+        width: number of features F.
+    """
+
+    feature: Tensor
+    threshold: Tensor
+    leaf: Tensor
+    width: int
+
+    @property
+    def features(self) -> int:
+        """Number of features F."""
+        return self.width
+
+    @property
+    def segments(self) -> int:
+        """Number of segments K: leaves that can be reached."""
+        return int(self.leaf.max()) + 1
+
+    @property
+    def depth(self) -> int:
+        """Splits from the root to a leaf."""
+        return (self.leaf.shape[0]).bit_length() - 1
+
+    def assign(self, features: Tensor) -> Tensor:
+        """Return the segment of people."""
+        node = torch.zeros(features.shape[0], dtype=torch.int64, device=features.device)
+        threshold = self.threshold.to(features)
+        for _ in range(self.depth):
+            value = features.gather(1, self.feature[node][:, None])[:, 0]
+            node = 2 * node + 1 + (value > threshold[node]).long()
+        return self.leaf[node - self.feature.shape[0]]
+
+    def state(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        """Return the nodes."""
+        own = {"feature": self.feature, "threshold": self.threshold, "leaf": self.leaf}
+        return own, {"width": self.width}
+
+    @classmethod
+    def of_state(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Self:
+        """Return the tree that `state` described."""
+        return cls(
+            **{k: tensors[k] for k in ("feature", "threshold", "leaf")}, width=about["width"]
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TreeScores:
+    """What a tree is grown from.
+
+    Args:
+        features: shape ``(N, F)``.
+        revenue: estimate, right on average, of what each person would bring under each
+            treatment, such as doubly robust scores; in currency. Shape ``(N, M)``.
+        cost: likewise, of cost. Shape ``(N, M)``.
+
+    Raises:
+        ShapeError: if they do not fit each other.
+    """
+
+    features: Tensor
+    revenue: Tensor
+    cost: Tensor
+
+    def __post_init__(self) -> None:
+        """Check the shapes."""
+        if self.revenue.shape != self.cost.shape or len(self.features) != len(self.revenue):
+            raise ShapeError(
+                "features, revenue and cost must have the same rows, and revenue and cost the same "
+                f"treatments, got {tuple(self.features.shape)}, {tuple(self.revenue.shape)} and "
+                f"{tuple(self.cost.shape)}."
+            )
+
+
+def grow(
+    scores: TreeScores, budget: float, *, depth: int = 2, thresholds: int = 16, least: int = 100
+) -> Tree:
+    """Grow the tree whose best leaf treatments earn most within a budget.
+
+    At a price of money the best tree has ``max sum_leaf max_j sum_{i in leaf} (revenue_ij - price
+    cost_ij)``; the price is the smallest at which the treatments so chosen cost no more than the
+    budget. Where the sums of all tuples of splits fit into memory, every tree over the candidate
+    thresholds is tried, so the tree is the best one; otherwise each node splits where that alone
+    earns most (exact on the last level).
+
+    Args:
+        scores: of a sample of people.
+        budget: in currency per head.
+        depth: of the tree, in 1 .. 3.
+        thresholds: candidates per feature, its quantiles, >= 1; all midpoints where a feature
+            has no more values than that.
+        least: people in every leaf, >= 1.
+
+    Raises:
+        InvalidValueError: if an option is out of range, or the budget is below the cheapest
+            treatment for everyone.
+
+    Source:
+        Athey and Wager (2021), arXiv:1702.02896, for policy trees on doubly robust scores. The
+        price of money, and sums over pairs of splits by matrix products, are ours.
+    """
+    check_count("depth", depth, at_least=1)
+    if depth > MOST_DEPTH:
+        raise InvalidValueError(f"depth must be in [1, {MOST_DEPTH}], got {depth}.")
+    check_count("thresholds", thresholds, at_least=1)
+    check_count("least people in a leaf", least, at_least=1)
+    cheapest = float(scores.cost.double().mean(dim=0).min())
+    if budget < cheapest - 1e-9 * abs(cheapest):
+        raise InvalidValueError(
+            f"budget must be at least the cheapest treatment for everyone, {cheapest:g} per head, "
+            f"got {budget:g}."
+        )
+    forest = _Sums.of(scores, _candidates(scores.features, thresholds), depth, least)
+    low, high, best = 0.0, 0.0, forest.best(0.0, depth)
+    if best.cost > budget:
+        high = _first_price(scores)
+        for _ in range(_STEPS):
+            if forest.best(high, depth).cost <= budget:
+                break
+            low, high = high, 2 * high
+        best = forest.best(high, depth)
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            found = forest.best(middle, depth)
+            if found.cost <= budget:
+                high, best = middle, found
+            else:
+                low = middle
+    return best.tree(scores.features.shape[1], depth, forest.cuts)
+
+
+def _first_price(scores: TreeScores) -> float:
+    revenue, cost = scores.revenue.double().mean(0), scores.cost.double().mean(0)
+    reach = float(revenue.max() - revenue.min())
+    return max(reach / max(float(cost.max() - cost.min()), 1e-12), 1e-6)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Cuts:
+    """Candidate splits: feature and threshold of each. Shape ``(C,)``."""
+
+    feature: Tensor
+    threshold: Tensor
+
+
+def _candidates(features: Tensor, thresholds: int) -> _Cuts:
+    feature: list[int] = []
+    threshold: list[Tensor] = []
+    steps = torch.arange(1, thresholds + 1, dtype=torch.float64) / (thresholds + 1)
+    for column in range(features.shape[1]):
+        values = torch.unique(features[:, column])
+        middle = values[:-1] + (values[1:] - values[:-1]) / 2
+        if len(middle) > thresholds:
+            place = (steps * len(features)).long()
+            quantile = features[:, column].sort().values[place]
+            nearest = torch.searchsorted(middle, quantile).clamp(max=len(middle) - 1)
+            middle = middle[torch.unique(nearest)]
+        feature += [column] * len(middle)
+        threshold.append(middle)
+    none = features.new_zeros(0)
+    return _Cuts(torch.tensor(feature, dtype=torch.int64), torch.cat([none, *threshold]))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A subtree: value, mean cost, and the splits in the order of the nodes; -1: no split."""
+
+    value: float
+    cost: float
+    splits: tuple[int, ...]
+
+    def tree(self, width: int, depth: int, cuts: _Cuts) -> Tree:
+        splits = torch.tensor(self.splits, dtype=torch.int64)
+        none = splits < 0
+        feature = torch.where(none, 0, cuts.feature[splits] if len(cuts.feature) else splits * 0)
+        inf = torch.full(splits.shape, torch.inf, dtype=cuts.threshold.dtype)
+        threshold = (
+            inf if not len(cuts.threshold) else torch.where(none, inf, cuts.threshold[splits])
+        )
+        reached = _reached(none, depth)
+        leaf = torch.where(reached, reached.cumsum(0) - 1, 0)
+        return Tree(feature, threshold, leaf, width)
+
+
+def _reached(none: Tensor, depth: int) -> Tensor:
+    """Say which leaves someone can reach: right children of nodes that do not split are not."""
+    reached = torch.ones(1, dtype=torch.bool)
+    start = 0
+    for level in range(depth):
+        splits = ~none[start : start + 2**level]
+        reached = torch.stack([reached, reached & splits], dim=1).flatten()
+        start += 2**level
+    return reached
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Sums of the scores over people beyond one, two or three splits, and the search over them.
+
+    Args:
+        cuts: candidate splits C.
+        beyond: whether each person is above each threshold, float64. Shape ``(N, C)``.
+        columns: revenue, cost and 1 of everyone, over N. Shape ``(N, 2 M + 1)``.
+        rows: number of people N.
+        least: people in every leaf.
+        pairs: sums over those beyond both of two splits, ``(C, C, 2 M + 1)``, where they fit.
+        triples: sums beyond three, ``(C, C, C, 2 M + 1)``, where they fit.
+        slack: what sums of the same people in another order may differ by.
+    """
+
+    cuts: _Cuts
+    beyond: Tensor
+    columns: Tensor
+    rows: int
+    least: int
+    pairs: Tensor | None
+    triples: Tensor | None
+    slack: float
+
+    @staticmethod
+    def of(scores: TreeScores, cuts: _Cuts, depth: int, least: int) -> "_Sums":
+        beyond = (scores.features[:, cuts.feature] > cuts.threshold).double()
+        ones = torch.ones(len(beyond), 1, dtype=torch.float64)
+        columns = torch.cat([scores.revenue.double(), scores.cost.double(), ones], dim=1)
+        columns = columns / len(beyond)
+        slack = _ROUNDING * float(scores.revenue.double().abs().mean(dim=0).max())
+        count, width = len(cuts.feature), columns.shape[1]
+        pairs = triples = None
+        if depth >= 2 and 0 < count**2 * width <= _WORK:
+            pairs = _products(beyond, columns)
+        if depth >= 3 and 0 < count**3 * width <= _WORK:
+            triples = torch.stack(
+                [_products(beyond, beyond[:, [k]] * columns) for k in range(count)]
+            )
+        return _Sums(cuts, beyond, columns, len(beyond), least, pairs, triples, slack)
+
+    def best(self, price: float, depth: int) -> _Found:
+        """Return the best tree at a price of money."""
+        total = self.columns.sum(dim=0)
+        if depth == 3 and self.triples is not None and self.pairs is not None:
+            return self._third(price, total)
+        if depth == 2 and self.pairs is not None:
+            return self._second(price, self.pairs, total)
+        return self._greedy(price, torch.ones(self.rows, 1, dtype=torch.float64), depth)
+
+    def _leaf(self, price: float, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Return value and cost of the best treatment of groups, ``(...)``; -inf if too small."""
+        arms = self.columns.shape[1] // 2
+        revenue, cost = sums[..., :arms], sums[..., arms:-1]
+        value, choice = (revenue - price * cost).max(dim=-1)
+        small = sums[..., -1] * self.rows < self.least - 0.5
+        return value.masked_fill(small, -torch.inf), cost.gather(-1, choice[..., None])[..., 0]
+
+    def _first_best(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first value that none is above beyond rounding, and its place, ``(...)``."""
+        near = value >= value.amax(dim=-1, keepdim=True) - self.slack
+        place = near.to(torch.int8).argmax(dim=-1)
+        return value.gather(-1, place[..., None])[..., 0], place
+
+    def _unsplit(self, price: float, total: Tensor, depth: int) -> _Found:
+        value, cost = self._leaf(price, total)
+        return _Found(float(value), float(cost), (-1,) * (2**depth - 1))
+
+    def _first(self, price: float, right: Tensor, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return value, cost and split (-1: none) of the best one-split trees of groups.
+
+        Args:
+            price: of money.
+            right: sums beyond each split. Shape ``(..., C, W)``.
+            total: shape ``(..., W)``.
+        """
+        above, below = (self._leaf(price, one) for one in (right, total[..., None, :] - right))
+        value, split = self._first_best(above[0] + below[0])
+        cost = (above[1] + below[1]).gather(-1, split[..., None])[..., 0]
+        alone = self._leaf(price, total)
+        keep = alone[0] >= value - self.slack
+        return (
+            torch.where(keep, alone[0], value),
+            torch.where(keep, alone[1], cost),
+            torch.where(keep, -1, split),
+        )
+
+    def _second(self, price: float, pairs: Tensor, total: Tensor) -> _Found:
+        """Return the best two-split-deep tree of one group from its sums over pairs of splits."""
+        one = pairs.diagonal(dim1=0, dim2=1).mT  # (C, W): beyond each split
+        right = self._first(price, pairs, one)
+        left = self._first(price, one[None] - pairs, total - one)
+        value, place = self._first_best(right[0] + left[0])
+        root = int(place)
+        best = _Found(
+            float(value),
+            float(right[1][root] + left[1][root]),
+            (root, int(left[2][root]), int(right[2][root])),
+        )
+        alone = self._unsplit(price, total, 2)
+        return best if best.value > alone.value + self.slack else alone
+
+    def _third(self, price: float, total: Tensor) -> _Found:
+        assert self.triples is not None  # the caller has looked
+        assert self.pairs is not None
+        best = self._unsplit(price, total, 3)
+        for root in range(len(self.cuts.feature)):
+            beyond = self.pairs[root, root]
+            right = self._second(price, self.triples[root], beyond)
+            left = self._second(price, self.pairs - self.triples[root], total - beyond)
+            if right.value + left.value > best.value + self.slack:
+                best = _joined(root, left, right)
+        return best
+
+    def _greedy(self, price: float, inside: Tensor, depth: int) -> _Found:
+        """Split where that alone earns most, and go on in both halves."""
+        own = inside * self.columns
+        total = own.sum(dim=0)
+        if not len(self.cuts.feature):
+            return self._unsplit(price, total, depth)
+        value, cost, split = self._first(price, self.beyond.mT @ own, total)
+        if int(split) < 0:
+            return self._unsplit(price, total, depth)
+        if depth == 1:
+            return _Found(float(value), float(cost), (int(split),))
+        right = inside * self.beyond[:, [int(split)]]
+        halves = (inside - right, right)
+        return _joined(int(split), *(self._greedy(price, half, depth - 1) for half in halves))
+
+
+def _joined(root: int, left: _Found, right: _Found) -> _Found:
+    """Put two subtrees under a split; nodes are numbered level by level."""
+    splits, start, size = [root], 0, 1
+    while start < len(left.splits):
+        splits += [*left.splits[start : start + size], *right.splits[start : start + size]]
+        start, size = start + size, 2 * size
+    return _Found(left.value + right.value, left.cost + right.cost, tuple(splits))
+
+
+def _products(beyond: Tensor, columns: Tensor) -> Tensor:
+    """Return sums of columns over people beyond both of two splits, ``(C, C, W)``."""
+    return torch.stack(
+        [beyond.mT @ (columns[:, [w]] * beyond) for w in range(columns.shape[1])], dim=-1
+    )

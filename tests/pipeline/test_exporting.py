@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dfl.errors import DataError, InvalidValueError, MissingExtraError, UnsupportedProblemError
+from dfl.pipeline import RunFolder, Silent, exporting, run
+from dfl.pipeline.exporting import export_rule
+from dfl.pipeline.served import Served
+from dfl.solvers import decide
+from tests.pipeline.tiny import tiny_study, write_shop
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    path = tmp_path_factory.mktemp("run")
+    return run(tiny_study(data=write_shop(path / "shop.parquet")), path / "run", Silent())
+
+
+def test_a_rule_decides_as_the_model(folder: RunFolder, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    done = export_rule(folder, tmp_path / "rule.onnx")
+    assert (done.rows, done.path.exists()) == (100_000, True)
+    assert done.differ < 10
+    session = onnxruntime.InferenceSession(str(done.path))
+    model = Served.of(folder).model
+    features = torch.randn(7, model.features, generator=torch.Generator().manual_seed(0))
+    given = {"features": features.numpy(), "price": np.array(0.7, np.float32)}
+    revenue, _, choice = session.run(None, given)
+    predicted = model.predict(features)
+    assert choice.tolist() == decide(predicted.revenue, predicted.cost, 0.7).tolist()
+    torch.testing.assert_close(torch.from_numpy(revenue), predicted.revenue)
+    about = session.get_modelmeta().custom_metadata_map
+    assert about["treatments"] == '["mail", "letter"]'
+    assert '"age"' in about["features"]
+    with pytest.raises(InvalidValueError, match="exists already; choose another file"):
+        export_rule(folder, done.path)
+
+
+def test_what_does_not_decide_as_the_model_is_not_written(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "rule.onnx"
+    with pytest.raises(InvalidValueError, match=r"output must end in \.onnx"):
+        export_rule(folder, tmp_path / "rule.pt")
+    right = exporting.tournament
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "tournament", lambda *given: 1 - right(*given))
+        with pytest.raises(DataError, match="choices at price 0 are not the model's"):
+            export_rule(folder, output, rows=100)
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "decide", lambda *_: 1 / 0)
+        patch.setattr(exporting._Rule, "forward", lambda self, x, p: (x.tolist(), p, x))
+        with pytest.raises(UnsupportedProblemError, match="kind 'ensemble' cannot be exported"):
+            export_rule(folder, output)
+    monkeypatch.setattr(exporting, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match="an export needs onnx, onnxscript, onnxruntime"):
+        export_rule(folder, output)
+    assert not output.exists()
