@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from dfl.cli import app
@@ -92,6 +93,12 @@ def test_a_list_prints_names(family: str | None) -> None:
     assert results.keys() >= set(given or ["solvers", "layers", "suites"])
     if family == "solvers":
         assert results["solvers"]["greedy-dual"].startswith("Takes the steps")
+
+
+def test_every_command_that_prints_results_takes_it() -> None:
+    group: Any = typer.main.get_command(app)
+    options = {name: {one.name for one in each.params} for name, each in group.commands.items()}
+    assert {name for name, given in options.items() if "json" not in given} == {"explain"}
 
 
 def test_an_error_leaves_stdout_empty() -> None:
