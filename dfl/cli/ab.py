@@ -115,6 +115,8 @@ def _read_data_set(file: Path, columns: AbColumns, options: AbOptions) -> ReadOu
         )
     asked = [one.strip() for text in columns.covariates for one in text.split(",")]
     columns = replace(columns, covariates=tuple(asked))
+    if columns.covariates:
+        say("Read block by block: covariates that the treatment moved are not searched for.")
     data = DataSet.of(file, columns.all(), ())
     usual = (*STREAMED_ESTIMATORS,) if columns.covariates else STREAMED_ESTIMATORS[:1]
     return read_blocks(

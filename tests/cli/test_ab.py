@@ -231,6 +231,8 @@ def test_a_folder_is_read_block_by_block(dfl: Dfl, tmp_path: Path) -> None:
     whole = dfl("ab", tmp_path / "whole.parquet", *asked, *names, "-o", tmp_path / "one")
     parts = dfl("ab", tmp_path / "days", *asked, *names, "-o", tmp_path / "many")
     assert (whole.code, parts.code) == (0, 0), parts.text
+    assert "covariates that the treatment moved are not searched for" in parts.text
+    assert "are not searched for" not in whole.text
     one, many = (
         json.loads((tmp_path / name / "readout.json").read_text())["readings"]
         for name in ("one", "many")

@@ -9,16 +9,29 @@ from dfl.pipeline import RunFolder, Silent, exporting, run
 from dfl.pipeline.exporting import export_rule
 from dfl.pipeline.served import Served
 from dfl.solvers import decide
-from tests.pipeline.tiny import tiny_study, write_shop
+from tests.pipeline.tiny import tiny_config, tiny_study, write_shop
+
+TRAINING = tiny_config()["training"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    path = tmp_path_factory.mktemp("run")
-    return run(tiny_study(data=write_shop(path / "shop.parquet")), path / "run", Silent())
+    return run_of(tmp_path_factory.mktemp("run"), "tsm-sl")
 
 
-def test_a_rule_decides_as_the_model(folder: RunFolder, tmp_path: Path) -> None:
+def run_of(path: Path, method: str, **training: object) -> RunFolder:
+    data = write_shop(path / "shop.parquet")
+    study = tiny_study(method, data=data, training=TRAINING | training)
+    return run(study, path / "run", Silent())
+
+
+@pytest.mark.parametrize(
+    ("method", "training"), [("tsm-sl", {}), ("tsm-sl", {"ranks": True}), ("grounded", {})]
+)
+def test_a_rule_decides_as_the_model(
+    method: str, training: dict[str, object], tmp_path: Path
+) -> None:
+    folder = run_of(tmp_path, method, **training)
     onnxruntime = pytest.importorskip("onnxruntime")
     done = export_rule(folder, tmp_path / "rule.onnx")
     assert (done.rows, done.path.exists()) == (100_000, True)
