@@ -18,10 +18,11 @@ from dfl.pipeline import (
     allocate_dataset,
     allocate_file,
 )
+from dfl.pipeline.spend import Margin
 from dfl.report import Table
 from dfl.scale import joined, rank_of
 
-__all__ = ["allocate_command"]
+__all__ = ["allocate_command", "margin_words"]
 
 
 def allocate_command(
@@ -125,12 +126,22 @@ def _said(done: CustomerAllocation) -> str:
     cut = done.margin
     if cut is None:
         return ""
+    return f"{margin_words(cut, f', {cut.share * done.budget:.6g}')}\n"
+
+
+def margin_words(cut: Margin, amount: str = "") -> str:
+    """Say what a margin did.
+
+    Args:
+        cut: the margin.
+        amount: that is left by it, behind a comma; or empty.
+    """
     return (
         f"Margin: at {cut.measured_at:.4g} per head the run's held-out rows cost {cut.value:.4g} "
         f"times what was predicted (standard error {cut.standard_error:.2g}), with confidence "
-        f"{cut.level:g} at most {cut.high:.4g} times; so {cut.share:.1%} of the budget, "
-        f"{cut.share * done.budget:.6g}, was allocated by predicted costs. That holds for the "
-        "expected spend of customers like those rows.\n"
+        f"{cut.level:g} at most {cut.high:.4g} times; so {cut.share:.1%} of the budget"
+        f"{amount}, was allocated by predicted costs. That holds for the "
+        "expected spend of customers like those rows."
     )
 
 

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
+from dfl.cli.families import Family
 from dfl.cli.guard import GuardedGroup
 from dfl.cli.looking import doctor, lab
 from dfl.cli.options import (
     Data,
     Device,
     Epochs,
-    Family,
     Hypergrad,
     Json,
     Layer,
@@ -26,6 +26,7 @@ from dfl.cli.options import (
     Share,
     Solver,
 )
+from dfl.cli.plan_options import plan
 
 __all__ = ["app", "main"]
 
@@ -199,6 +200,9 @@ def allocate(
     )
 
 
+app.command()(plan)
+
+
 @app.command()
 def segment(
     config: Annotated[
@@ -308,6 +312,23 @@ def ab(
         seed=seed or 0,
     )
     ab_command(experiment, columns, options, output)
+
+
+@app.command()
+def power(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    gain: Annotated[
+        float | None,
+        typer.Option(help="Money per head over the best constant mix that should be found."),
+    ] = None,
+    power: Annotated[float, typer.Option(help="Chance of finding it.")] = 0.8,
+    level: Annotated[float, typer.Option(help="Confidence that it is not chance.")] = 0.95,
+    json: Json = False,
+) -> None:
+    """Say how many randomised rows a decision needs, by the errors of a run."""
+    from dfl.cli.power import power_command
+
+    power_command(run, gain=gain, power=power, level=level)
 
 
 @app.command("list")

@@ -40,7 +40,9 @@ def compare_command(
         folder = _resume(sources, changes, output)
     else:
         folder = _start(sources, changes, seeds, baseline, output)
-    for table in comparison_report_of(folder).tables:
+    report = comparison_report_of(folder)
+    say(" ".join(report.lead))
+    for table in report.tables:
         show(table)
     say(_times(folder))
     say(f"Folder: {folder.path}")

@@ -1,8 +1,7 @@
 """Options and arguments that several commands share."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated
 
 import typer
 
@@ -12,7 +11,6 @@ __all__ = [
     "Data",
     "Device",
     "Epochs",
-    "Family",
     "Hypergrad",
     "Json",
     "Layer",
@@ -72,17 +70,3 @@ Json = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="Where training runs: cpu, cuda, cuda:1.")]
-
-
-@final
-class Family(StrEnum):
-    """What can be listed."""
-
-    solvers = "solvers"
-    layers = "layers"
-    hypergrad = "hypergrad"
-    losses = "losses"
-    methods = "methods"
-    data = "data"
-    abtest = "abtest"
-    suites = "suites"

@@ -41,6 +41,8 @@ def report_command(run: Path, reference: str | None = None) -> None:
         with locked(run):
             folder.write_report(report)
         publish(folder.read_json(f"{'comparison' if folder.kind == 'compare' else 'metrics'}.json"))
+    if report.lead:
+        say(" ".join(report.lead))
     for table in report.tables:
         show(table)
     say(f"Page: {run / 'report.html'}")

@@ -27,7 +27,9 @@ def run_command(source: str | None, changes: Changes, output: Path | None, again
         DflError: whatever the run raises.
     """
     folder = _resume(source, changes, output) if again else _start(source, changes, output)
-    for table in report_of(folder).tables:
+    report = report_of(folder)
+    say(" ".join(report.lead))
+    for table in report.tables:
         show(table)
     say(f"Run folder: {folder.path}")
     publish({"folder": str(folder.path), **folder.read_json("metrics.json")})

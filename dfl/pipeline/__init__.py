@@ -6,20 +6,30 @@ from dfl.pipeline.assigning import Assignment, assign_file
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked
+from dfl.pipeline.plan_table import Asked
+from dfl.pipeline.planning import Planned, PlanRow, plan_file
 from dfl.pipeline.run import report_of, resume, run
 from dfl.pipeline.segmenting import describe_segments
 from dfl.pipeline.suite import resume_suite, run_suite
 from dfl.pipeline.suite_report import holds_suite, suite_report_of, write_suite_report
 from dfl.pipeline.suite_results import SuiteResults
 from dfl.pipeline.watcher import Silent, Watcher
+from dfl.pipeline.wishes import Limit, Plan, Used, Wishes
 
 __all__ = [
+    "Asked",
     "Assignment",
     "CustomerAllocation",
+    "Limit",
+    "Plan",
+    "PlanRow",
+    "Planned",
     "RunFolder",
     "Silent",
     "SuiteResults",
+    "Used",
     "Watcher",
+    "Wishes",
     "allocate_columns",
     "allocate_dataset",
     "allocate_file",
@@ -29,6 +39,7 @@ __all__ = [
     "describe_segments",
     "holds_suite",
     "locked",
+    "plan_file",
     "report_of",
     "resume",
     "resume_comparison",

@@ -11,6 +11,7 @@ from dfl.pipeline.differences import summary
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked, release
 from dfl.pipeline.run import finish, fit, in_parts, on_device, predict, read_again, training_set
+from dfl.pipeline.today import Today
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick
 from dfl.report.report import Report, comparison_report
@@ -85,7 +86,14 @@ def _prepare(comparison: Comparison, watcher: Watcher) -> tuple[list[HybridData]
             study.method.check(training_set(part, study.seed))
     one = comparison.seeds == 1
     yardsticks = [
-        Yardstick.of(part.test, first.budgets, first.evaluation, curve=one) for part in data
+        Yardstick.of(
+            part.test,
+            first.budgets,
+            first.evaluation,
+            curve=one,
+            today=None if part.obs is None else Today.of(part.obs),
+        )
+        for part in data
     ]
     return data, yardsticks
 

@@ -10,16 +10,25 @@ from typing import Any, TypeVar
 import dfl
 from dfl.config import Study, read_study
 from dfl.data import HybridData, UpliftData
-from dfl.errors import ConfigError, DflError
+from dfl.errors import (
+    ConfigError,
+    DflError,
+    InfeasibleProblemError,
+    UnsupportedProblemError,
+)
 from dfl.methods import Monitor, TrainingSet
 from dfl.models import AbstractModel, Prediction
 from dfl.pipeline.expected_time import expected_seconds, in_words
 from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.health import health
 from dfl.pipeline.lock import locked, release
+from dfl.pipeline.people import feature_groups, who_gets_what
 from dfl.pipeline.served import ENCODER, MODEL, load_model
 from dfl.pipeline.spend import arm_cost_ratios, spend_ratio
+from dfl.pipeline.today import Today
 from dfl.pipeline.watcher import Watcher
 from dfl.pipeline.yardstick import Evaluation, Yardstick, treatment_names
+from dfl.problem import AllocationProblem
 from dfl.report.report import Report, run_report
 
 __all__ = [
@@ -107,7 +116,8 @@ def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
     data = study.data.hybrid(study.seed)
     watcher.say(f"Rows: {in_parts(data)}")
     study.method.check(training_set(data, study.seed))
-    return data, Yardstick.of(data.test, study.budgets, study.evaluation)
+    today = None if data.obs is None else Today.of(data.obs)
+    return data, Yardstick.of(data.test, study.budgets, study.evaluation, today=today)
 
 
 def in_parts(data: HybridData) -> str:
@@ -147,6 +157,7 @@ def finish(
             **_spend(study, data, predicted),
             "model": model.account(data.test.feature_names, treatment_names(data.test)),
         }
+        metrics |= _described(study, data, model, predicted)
         folder.write_json("metrics.json", metrics)
         folder.seal("metrics.json")
         folder.write_report(report_of(folder))
@@ -221,6 +232,34 @@ def _spend(study: Study, data: HybridData, predicted: Prediction) -> dict[str, o
     }
     arms = arm_cost_ratios(data.test, predicted, level)
     return {"spend": spend, "arm_costs": dict(zip(names, arms, strict=True))}
+
+
+def _described(
+    study: Study, data: HybridData, model: AbstractModel, predicted: Prediction
+) -> dict[str, object]:
+    """Return who gets what at the first budget that can be met, and the health of the run."""
+    test, level = data.test, study.evaluation.level
+    groups = feature_groups(test, data.encoder)
+    names = tuple(
+        name
+        for one in groups
+        for name in (
+            [f"{one.name}={label}" for label in one.categories]
+            or [one.name] * (one.at.stop - one.at.start)
+        )
+    )
+    for budget in study.budgets:
+        problem = (predicted.revenue, predicted.cost, budget.total_of(predicted.cost))
+        try:
+            found = study.solver.solve(AllocationProblem(*problem))
+        except (InfeasibleProblemError, UnsupportedProblemError):
+            continue  # by predicted costs; those observed meet it
+        who = who_gets_what(model, test, predicted, found, groups, treatment_names(test))
+        return {
+            "who": {"given": str(budget), **who},
+            "health": health(data, predicted, found.choice, level, names),
+        }
+    return {}
 
 
 def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str, object]:

@@ -25,13 +25,17 @@ from dfl.metrics import (
     random_allocation,
     roi_score,
 )
+from dfl.metrics.rows.randomised_rows import RandomisedRows, per_head_budgets
+from dfl.pipeline.today import Today
 from dfl.problem import AllocationProblem
 from dfl.solvers import AbstractSolver
+from dfl.stats import simultaneous_factor
 
 __all__ = ["Evaluation", "Yardstick"]
 
 _CURVE_POINTS = 21
 _FEW = 30  # rows of a treatment below which a bootstrap cannot know how much they vary
+_NEARBY = {"less": 0.9, "more": 1.1}  # of a budget
 _SAME = 1e-9  # relative; mean costs that differ by rounding are the same
 
 
@@ -69,6 +73,9 @@ class Yardstick:
         truth: what the oracle earns at every point, where the truth is known and every budget
             can be met in it.
         notes: what a reader of the numbers must know of these rows.
+        nearby: a tenth less and a tenth more of each evaluation budget, then what is spent today,
+            where that is known; empty without a curve.
+        today: what doing as today earns, or None.
     """
 
     test: UpliftData
@@ -79,10 +86,17 @@ class Yardstick:
     random: tuple[ReferenceOutcome, ...]
     truth: TrueScale | None
     notes: tuple[str, ...]
+    nearby: tuple[Budget, ...] = ()
+    today: Today | None = None
 
     @staticmethod
     def of(
-        test: UpliftData, budgets: Sequence[Budget], bootstrap: Bootstrap, *, curve: bool = True
+        test: UpliftData,
+        budgets: Sequence[Budget],
+        bootstrap: Bootstrap,
+        *,
+        curve: bool = True,
+        today: Today | None = None,
     ) -> "Yardstick":
         """Prepare the yardstick; needs no model, so that bad budgets fail before training.
 
@@ -90,7 +104,9 @@ class Yardstick:
             test: randomised rows.
             budgets: evaluation budgets.
             bootstrap: draws and level of the intervals.
-            curve: also measure at 21 budgets from the cheapest to the dearest treatment.
+            curve: also measure at 21 budgets from the cheapest to the dearest treatment, and near
+                the evaluation budgets.
+            today: what doing as today earns; compared with where there is a curve.
 
         Raises:
             InvalidValueError: if the rows cannot be evaluated on; see `best_constant_mix`.
@@ -111,6 +127,8 @@ class Yardstick:
             random_allocation(test, points, bootstrap=bootstrap),
             truth,
             (*_notes_on_costs(cost), *_notes_on_rows(test), *why_no_truth),
+            _nearby(test, budgets, today) if curve else (),
+            today if curve else None,
         )
 
     def measure(self, predicted: Prediction, solver: AbstractSolver) -> Evaluation:
@@ -125,7 +143,8 @@ class Yardstick:
             UnsupportedProblemError: if the solver cannot allocate one budget.
         """
         revenue, cost = predicted.revenue, predicted.cost
-        expected = expected_outcome(self.test, revenue, cost, self.points, bootstrap=self.bootstrap)
+        everywhere = (*self.points, *self.nearby)
+        expected = expected_outcome(self.test, revenue, cost, everywhere, bootstrap=self.bootstrap)
         true = None if self.truth is None else self.truth.measure(revenue, cost)
         number = len(self.budgets)
         area, why_no_area = self._aucc(revenue, cost)
@@ -137,14 +156,14 @@ class Yardstick:
             },
             "arms": self._arms(),
             "notes": list(self.notes),
+            "level": self.bootstrap.level,
         }
         if area is not None:
             metrics["aucc"] = estimate_to_dict(area)
         elif why_no_area is not None:
             metrics["aucc"] = {"undefined": why_no_area}
         if len(self.points) > number:
-            points = range(number, len(self.points))
-            metrics["curve"] = [self._point(k, expected[k], true) for k in points]
+            metrics |= self._curve(expected, true) | self._near(expected)
             metrics["mix"] = _mix(predicted, solver)
         return Evaluation(expected[:number], None if true is None else true[:number], area, metrics)
 
@@ -168,9 +187,45 @@ class Yardstick:
 
     def _against_mix(self, index: int, expected: ExpectedOutcome) -> dict[str, object]:
         """Return what the model earns more than the best constant mix, paired."""
-        mix = self.constant_mix[index].estimate
-        pair = paired_difference(expected.estimate, mix, level=self.bootstrap.level)
+        return self._paired(expected.estimate, self.constant_mix[index].estimate)
+
+    def _paired(self, one: Estimate, other: Estimate) -> dict[str, object]:
+        pair = paired_difference(one, other, level=self.bootstrap.level)
         return {**estimate_to_dict(pair.estimate), "p_value": pair.p_value}
+
+    def _curve(
+        self, expected: Sequence[ExpectedOutcome], true: tuple[TrueOutcome, ...] | None
+    ) -> dict[str, object]:
+        """Return the curve; the band of the difference to the best mix holds at all points."""
+        points = range(len(self.budgets), len(self.points))
+        more = [
+            paired_difference(expected[k].estimate, self.constant_mix[k].estimate).estimate
+            for k in points
+        ]
+        factor = simultaneous_factor(more, self.bootstrap.level)
+        curve = []
+        for k, one in zip(points, more, strict=True):
+            reach = factor * one.standard_error
+            band = {"value": one.value, "low": one.value - reach, "high": one.value + reach}
+            curve.append(self._point(k, expected[k], true) | {"against_mix": band})
+        return {"curve": curve}
+
+    def _near(self, expected: Sequence[ExpectedOutcome]) -> dict[str, object]:
+        """Return what each budget buys, what a tenth more or less changes, and as today."""
+        least = expected[len(self.budgets)]  # the curve begins at the cheapest treatment
+        found: dict[str, object] = {}
+        near = iter(expected[len(self.points) :])
+        for budget, ours in zip(self.budgets, expected, strict=False):
+            changes = {
+                word: {"budget": other.budget, **self._paired(other.estimate, ours.estimate)}
+                for word, other in zip(_NEARBY, near, strict=False)
+            }
+            buys = self._paired(ours.estimate, least.estimate)
+            found[str(budget)] = {"least": least.budget, "buys": buys, **changes}
+        if self.today is None:
+            return {"nearby": found}
+        ours, level = next(near), self.bootstrap.level
+        return {"nearby": found, "as_today": self.today.against(ours.budget, ours.estimate, level)}
 
     def _point(
         self, index: int, expected: ExpectedOutcome, true: tuple[TrueOutcome, ...] | None
@@ -181,6 +236,7 @@ class Yardstick:
             "value": expected.value,
             "low": expected.low,
             "high": expected.high,
+            "multiplier": expected.multiplier,
             "constant_mix": self.constant_mix[index].estimate.value,
             "random": self.random[index].estimate.value,
         }
@@ -238,6 +294,16 @@ def _true_scale(
         return TrueScale.of(test.truth, points), ()
     except InfeasibleBudgetError as error:  # in truth, while the logs say that it can be met
         return None, (f"No true values: {error}",)
+
+
+def _nearby(test: UpliftData, budgets: Sequence[Budget], today: Today | None) -> tuple[Budget, ...]:
+    """Return a tenth less and more of each budget, and today's; none below the cheapest."""
+    rows = RandomisedRows.of(test)
+    cost = rows.arm_means(rows.as_logged())[0]
+    amounts = per_head_budgets(budgets, len(test), cost)
+    amounts = [factor * amount for amount in amounts for factor in _NEARBY.values()]
+    amounts += [] if today is None else [today.cost]
+    return tuple(Budget(per_head=max(amount, float(cost.min()), 0.0)) for amount in amounts)
 
 
 def _notes_on_costs(cost: Sequence[float]) -> tuple[str, ...]:

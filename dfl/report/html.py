@@ -1,50 +1,100 @@
-"""One self-contained page per run: figures as tables, plots, and the configuration."""
+"""One self-contained page: sentences, tables, plots, and numbers that its script moves over."""
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal, final
 
 from jinja2 import Environment
 
 from dfl.report.tables import Table
 
-__all__ = ["page"]
+__all__ = ["Section", "page", "plain_sections"]
 
-_PAGE = Environment(autoescape=True, trim_blocks=True).from_string(
-    """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title><style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
-th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 0 0 1.5rem; }
-img { max-width: 100%; }
-pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; }
-</style></head><body><h1>{{ title }}</h1>
-{% macro row(tag, cells) %}
-<tr>{% for cell in cells %}<{{ tag }}>{{ cell }}</{{ tag }}>{% endfor %}</tr>
-{% endmacro %}
-{% for table in tables %}
-<h2>{{ table.title }}</h2>{% if table.note %}<p>{{ table.note }}</p>{% endif %}
-<table>{{ row("th", table.columns) }}{% for cells in table.rows %}{{ row("td", cells) }}{% endfor %}
-</table>
-{% endfor %}
-{% for caption, image in plots %}
-<figure><img alt="{{ caption }}" src="data:image/png;base64,{{ image }}">
-<figcaption>{{ caption }}</figcaption></figure>
-{% endfor %}
-<h2>Configuration</h2><pre>{{ config }}</pre></body></html>
-"""
-)
+_FILES = files("dfl.report") / "page"
 
 
-def page(title: str, tables: Sequence[Table], plots: Mapping[str, bytes], config: str) -> str:
-    """Return an HTML page that needs no other file.
+def _text(name: str) -> str:
+    return (_FILES / name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    found = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    found.policies["json.dumps_kwargs"] = {"allow_nan": False}  # and the order of names is kept
+    return found
+
+
+@final
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Args:
+        title: heading, or empty.
+        words: sentences that stand first.
+        tables: shown in this order.
+        plots: captions of the images that follow, where they could be drawn.
+        widget: what moves here, by the page's script: ``"slider"`` over the budget, ``"groups"``
+            by a column that is chosen.
+        text: shown as it is, such as a configuration.
+        folded: closed until it is opened.
+    """
+
+    title: str
+    words: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    plots: Sequence[str] = ()
+    widget: Literal["", "slider", "groups"] = ""
+    text: str = ""
+    folded: bool = False
+
+
+def plain_sections(tables: Sequence[Table], plots: Sequence[str], config: str) -> list[Section]:
+    """Return tables, then plots, then the configuration, folded.
+
+    Args:
+        tables: shown in this order.
+        plots: captions.
+        config: the resolved configuration as YAML.
+    """
+    return [
+        Section("", tables=tables, plots=plots),
+        Section("Configuration", text=config, folded=True),
+    ]
+
+
+def page(
+    title: str,
+    sections: Sequence[Section],
+    images: Mapping[str, bytes],
+    *,
+    lead: Sequence[str] = (),
+    numbers: Mapping[str, Any] | None = None,
+) -> str:
+    """Return an HTML page that needs no other file, nor a network.
+
+    Whatever a name holds is shown letter by letter, also inside the embedded numbers.
 
     Args:
         title: of the page.
-        tables: shown in this order.
-        plots: caption to PNG, shown in this order.
-        config: the resolved configuration as YAML.
+        sections: shown in this order.
+        images: caption to PNG.
+        lead: the first sentences.
+        numbers: what the script moves over: ``curve`` and ``mix`` as in ``metrics.json``,
+            ``treatments``, ``start`` (budget per head) and ``groups``. None: no script.
     """
-    images = [(caption, base64.b64encode(png).decode("ascii")) for caption, png in plots.items()]
-    return _PAGE.render(title=title, tables=tables, plots=images, config=config)
+    encoded = {name: base64.b64encode(png).decode("ascii") for name, png in images.items()}
+    return (
+        _environment()
+        .from_string(_text("report.html"))
+        .render(
+            title=title,
+            sections=sections,
+            images=encoded,
+            lead=lead,
+            numbers=numbers,
+            style=_text("report.css"),
+            script=_text("report.js"),
+        )
+    )

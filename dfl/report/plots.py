@@ -9,13 +9,16 @@ from typing import Any, TypeAlias
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["COMPARISON_PLOTS", "CORRECTION_PLOTS", "RUN_PLOTS", "Plot", "draw", "legend", "name_of"]
+__all__ = ["COMPARISON_PLOTS", "RUN_PLOTS", "Plot", "draw", "legend", "name_of", "run_plots"]
 
 Plot: TypeAlias = Callable[[Axes, Mapping[str, Any]], None]
 
 _SIZE = (7.0, 4.2)  # inches
+# Okabe and Ito's colours, which all kinds of colour vision tell apart.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _LONGEST = 40  # letters of a name
 
 
@@ -29,7 +32,13 @@ def draw(plot: Plot, results: Mapping[str, Any]) -> bytes:
     """
     target = BytesIO()
     # Names of treatments and columns are no formulas, whatever dollars they hold.
-    as_text = rc_context({"text.parse_math": False, "text.usetex": False})
+    as_text = rc_context(
+        {
+            "text.parse_math": False,
+            "text.usetex": False,
+            "axes.prop_cycle": cycler(color=_COLOURS),
+        }
+    )
     with as_text, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # letters without a glyph, crowded legends
         figure = Figure(figsize=_SIZE, layout="constrained")  # without pyplot: no global state
@@ -84,6 +93,43 @@ def value_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
             fontsize=8,
         )
     axes.set(xlabel="budget per head (currency)", ylabel="revenue per head (currency)")
+    legend(axes, fontsize=9)
+
+
+def difference_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
+    """Draw what the model earns more than the best constant mix, with its simultaneous band."""
+    curve = results["metrics"]["curve"]
+    budget = [point["budget"] for point in curve]
+    more = [point["against_mix"] for point in curve]
+    axes.fill_between(
+        budget, [p["low"] for p in more], [p["high"] for p in more], alpha=0.25, linewidth=0
+    )
+    axes.plot(budget, [p["value"] for p in more], label=name_of(results["metrics"]["name"]))
+    axes.axhline(0, color="black", linewidth=1, linestyle="-.", label=name_of("best constant mix"))
+    axes.set(xlabel="budget per head (currency)", ylabel="revenue above the best mix, per head")
+    legend(axes, fontsize=9)
+
+
+def calibration(axes: Axes, results: Mapping[str, Any]) -> None:
+    """Draw observed against predicted revenue and cost, in fifths of the test rows."""
+    found = results["metrics"]["health"]["calibration"]
+    ends = []
+    for what, marker in (("revenue", "o"), ("cost", "s")):
+        groups = found[what]["groups"]
+        seen = [group["observed"] for group in groups]
+        error = [[max(p["value"] - p["low"], 0.0) for p in seen]]
+        predicted = [group["predicted"] for group in groups]
+        axes.errorbar(
+            predicted,
+            [p["value"] for p in seen],
+            error * 2,
+            fmt=marker,
+            capsize=3,
+            label=name_of(what),
+        )
+        ends += predicted
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "-.", label=name_of("as predicted"))
+    axes.set(xlabel="predicted per head (currency)", ylabel="observed per head (currency)")
     legend(axes, fontsize=9)
 
 
@@ -164,11 +210,23 @@ def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
 
 RUN_PLOTS: Mapping[str, Plot] = {
     "value against budget": value_against_budget,
+    "difference against budget": difference_against_budget,
     "mix against budget": mix_against_budget,
+    "calibration": calibration,
+    "what the experiment corrected": corrections,
     "training": training_curves,
 }
-CORRECTION_PLOTS: Mapping[str, Plot] = {"what the experiment corrected": corrections}
 COMPARISON_PLOTS: Mapping[str, Plot] = {"methods": methods_beside_each_other}
+
+
+def run_plots(metrics: Mapping[str, Any]) -> Mapping[str, Plot]:
+    """Return the plots of a run; what was not measured, as by an earlier version, is left out."""
+    curve = metrics.get("curve") or [{}]
+    lacking = set() if "against_mix" in curve[0] else {"difference against budget"}
+    lacking |= set() if "health" in metrics else {"calibration"}
+    if "correction" not in (metrics.get("model") or {}):
+        lacking.add("what the experiment corrected")
+    return {name: plot for name, plot in RUN_PLOTS.items() if name not in lacking}
 
 
 def _finite(logs: Sequence[Mapping[str, float]], key: str) -> list[float]:

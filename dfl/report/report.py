@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from dfl.errors import DataError
-from dfl.report.html import page
-from dfl.report.plots import COMPARISON_PLOTS, CORRECTION_PLOTS, RUN_PLOTS, Plot, draw
+from dfl.report.headline import comparison_headline, run_headline
+from dfl.report.html import Section, page, plain_sections
+from dfl.report.plots import COMPARISON_PLOTS, Plot, draw, run_plots
+from dfl.report.sections import numbers_of, run_sections
 from dfl.report.suite_numbers import SuiteNumbers
 from dfl.report.suite_plots import suite_plots
 from dfl.report.suite_tables import further_tables, main_tables, to_csv, to_markdown
@@ -30,6 +32,9 @@ class Report:
         config: resolved configuration as YAML.
         further: tables that the page has and the terminal leaves out.
         texts: name to content of further files.
+        lead: the first sentences of the page.
+        sections: of the page; empty for tables, then plots, then the configuration.
+        numbers: what the page's script moves over, or None.
     """
 
     title: str
@@ -39,6 +44,9 @@ class Report:
     config: str
     further: Sequence[Table] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    lead: Sequence[str] = ()
+    sections: Sequence[Section] = ()
+    numbers: Mapping[str, Any] | None = None
 
     def files(self) -> dict[str, bytes]:
         """Draw the plots, and return path inside the run folder to content; the page is last.
@@ -52,11 +60,14 @@ class Report:
             except Exception as error:  # a picture must never cost the numbers
                 failed.append((name, f"{type(error).__name__}: {error}"))
         tables = [*self.tables, *self.further]
+        sections = [*(self.sections or plain_sections(tables, [*self.plots], self.config))]
         if failed:
-            tables.append(Table("Plots that could not be drawn", ("plot", "reason"), failed))
+            table = Table("Plots that could not be drawn", ("plot", "reason"), failed, words=2)
+            sections.insert(-1, Section("", tables=[table]))
         files = {name: text.encode() for name, text in self.texts.items()}
         files |= {f"plots/{name.replace(' ', '-')}.png": image for name, image in images.items()}
-        files["report.html"] = page(self.title, tables, images, self.config).encode()
+        whole = page(self.title, sections, images, lead=self.lead, numbers=self.numbers)
+        files["report.html"] = whole.encode()
         return files
 
 
@@ -74,9 +85,16 @@ def run_report(metrics: Mapping[str, Any], history: Mapping[str, Any], config: s
     results = {"metrics": metrics, "history": history}
     try:
         title = f"{metrics['name']} on {metrics['data']}"
-        corrected = "correction" in (metrics.get("model") or {})
-        plots = {**RUN_PLOTS, **(CORRECTION_PLOTS if corrected else {})}
-        return Report(title, run_tables(metrics), plots, results, config)
+        return Report(
+            title,
+            run_tables(metrics),
+            run_plots(metrics),
+            results,
+            config,
+            lead=run_headline(metrics),
+            sections=run_sections(metrics, config),
+            numbers=numbers_of(metrics),
+        )
     except _MISSHAPEN as error:
         raise DataError(f"metrics.json does not hold the metrics of a run ({error!r}).") from error
 
@@ -94,10 +112,10 @@ def comparison_report(comparison: Mapping[str, Any], config: str) -> Report:
     results = {"comparison": comparison}
     try:
         title = f"Comparison on {comparison['data']}"
-        tables = comparison_tables(comparison)
+        tables, lead = comparison_tables(comparison), comparison_headline(comparison)
     except _MISSHAPEN as error:
         raise DataError(f"comparison.json does not hold a comparison ({error!r}).") from error
-    return Report(title, tables, COMPARISON_PLOTS, results, config)
+    return Report(title, tables, COMPARISON_PLOTS, results, config, lead=lead)
 
 
 def suite_report(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dfl.report.html import page
+from dfl.report.html import page, plain_sections
 from dfl.report.plots import Plot, draw
 from dfl.report.tables import Table
 
@@ -37,7 +37,8 @@ def segment_files(found: Mapping[str, Any], config: str) -> dict[str, bytes]:
     images = {name: draw(plot, found) for name, plot in SEGMENT_PLOTS.items()}
     files = {f"plots/{name.replace(' ', '-')}.png": image for name, image in images.items()}
     title = f"Segments of {found['name']} on {found['data']}"
-    files["segments.html"] = page(title, segment_tables(found), images, config).encode()
+    sections = plain_sections(segment_tables(found), [*images], config)
+    files["segments.html"] = page(title, sections, images).encode()
     return files
 
 

@@ -51,7 +51,7 @@ def test_a_name_is_text_everywhere(names: tuple[str, str], tmp_path: Path) -> No
     done = invoke("run", tmp_path / "shop.yaml", "-o", tmp_path / "run")
     assert done.code == 0, done.text
     assert "\x1b[2J" not in done.text
-    assert len(list((tmp_path / "run" / "plots").iterdir())) == 3
+    assert len(list((tmp_path / "run" / "plots").iterdir())) == 5
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "could not be drawn" not in page
     assert "<script>" not in page
@@ -69,7 +69,7 @@ def test_a_name_is_text_everywhere(names: tuple[str, str], tmp_path: Path) -> No
 def test_a_plot_that_fails_costs_nothing_but_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dfl.report import report as module
+    from dfl.report import plots as module
 
     def broken(axes: object, results: object) -> None:
         raise RuntimeError("no <font>")
@@ -81,4 +81,4 @@ def test_a_plot_that_fails_costs_nothing_but_itself(
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Plots that could not be drawn" in page
     assert "RuntimeError: no &lt;font&gt;" in page
-    assert len(list((tmp_path / "run" / "plots").iterdir())) == 2
+    assert len(list((tmp_path / "run" / "plots").iterdir())) == 4

@@ -60,6 +60,8 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
         "versions.json",
     }
     assert {path.name for path in (folder.path / "plots").iterdir()} == {
+        "calibration.png",
+        "difference-against-budget.png",
         "mix-against-budget.png",
         "training.png",
         "value-against-budget.png",

@@ -10,8 +10,10 @@ from dfl.data import CouponSimulator, CriteoLikeSimulator, PotentialOutcomes, Up
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
 from dfl.methods import Prediction
 from dfl.metrics import Bootstrap, aucc, expected_outcome, paired_difference, roi_score
+from dfl.pipeline.today import Today
 from dfl.pipeline.yardstick import Yardstick, treatment_names
 from dfl.solvers import GreedyDual
+from dfl.stats import interval_factor
 
 BUDGETS = (Budget(share=0.3), Budget(per_head=0.5))
 BOOTSTRAP = Bootstrap(draws=5)
@@ -199,6 +201,62 @@ def test_a_treatment_of_few_rows_is_measured_and_said() -> None:
     )
     (note,) = found.metrics["notes"]  # type: ignore[misc]
     assert "Treatment '20%' has 3 test rows, fewer than 30: intervals" in note
+
+
+def test_the_band_of_the_difference_holds_at_all_points_together() -> None:
+    data = coupon(1000)
+    bootstrap = Bootstrap(draws=50)
+    yardstick = Yardstick.of(data, BUDGETS, bootstrap)
+    found = yardstick.measure(truth(data), GreedyDual())
+    ours = expected_outcome(data, *columns(data), yardstick.points, bootstrap=bootstrap)
+    single = interval_factor(bootstrap.level)
+    curve = json.loads(json.dumps(found.metrics))["curve"]
+    factors = []
+    for k, point in enumerate(curve, start=len(BUDGETS)):
+        pair = paired_difference(ours[k].estimate, yardstick.constant_mix[k].estimate).estimate
+        band = point["against_mix"]
+        assert band["value"] == pair.value
+        if pair.standard_error:
+            factors.append((band["high"] - band["value"]) / pair.standard_error)
+    assert factors == pytest.approx([factors[0]] * len(factors))
+    assert factors[0] > single
+
+
+def test_a_tenth_more_and_less_and_what_the_budget_buys() -> None:
+    data = coupon(1000)
+    found = Yardstick.of(data, BUDGETS, BOOTSTRAP).measure(truth(data), GreedyDual())
+    near = json.loads(json.dumps(found.metrics))["nearby"]
+    assert list(near) == ["share=0.3", "per_head=0.5"]
+    assert near["per_head=0.5"]["less"]["budget"] == pytest.approx(0.45)
+    assert near["per_head=0.5"]["more"]["budget"] == pytest.approx(0.55)
+    budgets = (Budget(per_head=0.55), Budget(per_head=0.5), Budget(share=0.0))
+    more, here, least = expected_outcome(data, *columns(data), budgets, bootstrap=BOOTSTRAP)
+    change = near["per_head=0.5"]["more"]
+    assert change["value"] == pytest.approx(more.value - here.value)
+    pair = paired_difference(here.estimate, least.estimate)
+    assert near["per_head=0.5"]["buys"]["value"] == pytest.approx(pair.estimate.value)
+    assert near["per_head=0.5"]["buys"]["low"] == pytest.approx(pair.estimate.low)
+
+
+def test_today_is_compared_at_what_it_costs() -> None:
+    data = coupon(1000)
+    today = Today(500, 0.4, 3.0, 0.2)
+    found = Yardstick.of(data, BUDGETS, BOOTSTRAP, today=today).measure(truth(data), GreedyDual())
+    told = json.loads(json.dumps(found.metrics))["as_today"]
+    (ours,) = expected_outcome(data, *columns(data), (Budget(per_head=0.4),), bootstrap=BOOTSTRAP)
+    assert told["budget"] == 0.4
+    assert told["difference"]["value"] == pytest.approx(ours.value - 3.0)
+    without = Yardstick.of(data, BUDGETS, BOOTSTRAP, curve=False, today=today)
+    assert "as_today" not in without.measure(truth(data), GreedyDual()).metrics
+
+
+def test_today_below_the_cheapest_treatment_is_met_at_it() -> None:
+    data = coupon(1000)
+    dearer = replace(data, cost=data.cost + 1, truth=None)
+    today = Today(500, 0.4, 3.0, 0.2)
+    yardstick = Yardstick.of(dearer, (Budget(share=0.3),), BOOTSTRAP, today=today)
+    found = yardstick.measure(truth(data), GreedyDual())
+    assert json.loads(json.dumps(found.metrics))["as_today"]["budget"] == pytest.approx(1.0)
 
 
 def test_a_constant_on_all_revenue_does_not_touch_the_reported_area() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["comparison", "history", "metrics"]
+__all__ = ["comparison", "full_metrics", "history", "metrics"]
 
 
 def estimate(value: float) -> dict[str, float]:
@@ -36,6 +36,52 @@ def metrics(*, truth: bool = True, mixed: float = 0.0) -> dict[str, Any]:
         },
         "curve": curve,
         "mix": [{"budget": b, "shares": [1 - b, b]} for b in (0.0, 0.5, 1.0)],
+    }
+
+
+def full_metrics(name: str = "age", **health: Any) -> dict[str, Any]:
+    """Return metrics with everything that a finished run measures."""
+    found = metrics()
+    for point in found["curve"]:
+        point |= {"multiplier": 8 - 6 * point["budget"]}
+        point |= {"against_mix": {"value": 0.5, "low": -0.5, "high": 1.5}}
+    pair = estimate(0.75) | {"low": 0.25, "high": 1.25, "p_value": 0.003}
+    unclear = estimate(-0.25) | {"p_value": 0.6}
+    less, more = {"budget": 0.225, **unclear}, {"budget": 0.275, **pair}
+    group = {"predicted": 2.0, "rows": 400, "observed": {"value": 2.1, "low": 1.9, "high": 2.3}}
+    one = {**group, "slope": 1.0, "slope_error": 0.05, "groups": [group] * 5}
+    sound = {
+        "calibration": {"revenue": one, "cost": one},
+        "matched": {"rows": 1000, "effective": 900.0},
+        "sample_ratio": {"counts": [1200, 800], "planned": [0.6, 0.4], "p_value": 0.9},
+        "balance": {"feature": name, "p_value": 0.5},
+        "overlap": [0.2, 0.3],
+        "drift": [{"feature": name, "shift": 0.05, "error": 0.03}],
+    }
+    part = {"group": "up to 30", "people": 0.5, "cost": 0.2, "shares": [0.8, 0.2]}
+    return found | {
+        "level": 0.9,
+        "against_best_mix": {"share=0.3": pair},
+        "nearby": {"share=0.3": {"least": 0.0, "buys": pair, "less": less, "more": more}},
+        "as_today": {
+            "rows": 5000,
+            "cost": 0.3,
+            "revenue": estimate(5.5),
+            "budget": 0.3,
+            "value": estimate(5.25),
+            "difference": unclear,
+        },
+        "who": {
+            "given": "share=0.3",
+            "rules": [
+                {"if": [f"{name} above 30"], "people": 0.25, "treatment": "10%", "share": 0.9},
+                {"if": [], "people": 0.75, "treatment": "none", "share": 1.0},
+            ],
+            "agreement": 0.95,
+            "importance": [{"column": name, "changed": 0.4}],
+            "groups": {name: [part, part | {"group": "above 30", "shares": [0.3, 0.7]}]},
+        },
+        "health": sound | health,
     }
 
 

@@ -11,12 +11,20 @@ from dfl.report.plots import (
     Plot,
     draw,
     mix_against_budget,
+    run_plots,
     training_curves,
     value_against_budget,
 )
-from tests.report.sample import comparison, history, metrics
+from tests.report.sample import comparison, full_metrics, history, metrics
 
-RESULTS = {"metrics": metrics(), "history": history(), "comparison": comparison()}
+CORRECTED: dict[str, Any] = {
+    "correction": {"features": ["$x_1", "b"], "treatments": ["10%"], "shares": [[-0.2], [0.0]]}
+}
+RESULTS = {
+    "metrics": full_metrics() | {"model": CORRECTED},
+    "history": history(),
+    "comparison": comparison(),
+}
 
 
 @pytest.mark.parametrize("name", [*RUN_PLOTS, *COMPARISON_PLOTS])
@@ -66,7 +74,8 @@ BAD = ("$5 off", "_hidden", "$\\undefined{x}$", "50%", "x" * 500, "日本", "a\n
 @pytest.mark.parametrize("name", BAD)
 def test_names_are_text(name: str) -> None:
     arm = {"rows": 1, "revenue": 1.0, "cost": 0.0}
-    found = metrics() | {"name": name, "arms": {name: arm, f"{name}2": arm}}
+    found = full_metrics(name) | {"name": name, "arms": {name: arm, f"{name}2": arm}}
+    found["model"] = {"correction": CORRECTED["correction"] | {"features": [name, "b"]}}
     assert labels(mix_against_budget, {"metrics": found})[0] == name[:39] + ("…" * (len(name) > 40))
     stages = {name: [{"loss": 1.0}]}
     for plot in RUN_PLOTS.values():
@@ -78,3 +87,10 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
         assert draw(mix_against_budget, RESULTS).startswith(b"\x89PNG")
         assert rcParams["text.usetex"]
         assert rcParams["text.parse_math"]
+
+
+def test_a_folder_of_an_earlier_version_has_the_plots_that_it_can() -> None:
+    assert list(run_plots(full_metrics() | {"model": CORRECTED})) == list(RUN_PLOTS)
+    assert "what the experiment corrected" not in run_plots(full_metrics())
+    assert list(run_plots(metrics())) == ["value against budget", "mix against budget", "training"]
+    assert "difference against budget" not in run_plots({})

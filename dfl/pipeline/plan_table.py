@@ -1,0 +1,273 @@
+"""`PlanTable`: the rows that are planned for, and what columns and options wish for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfl.budget import Budget
+from dfl.checks import check_number
+from dfl.data.sources.reading import column_names, find_file, read_frame
+from dfl.errors import ConfigError, DataError
+from dfl.frames import Frame
+from dfl.pipeline.customers import check_columns
+from dfl.pipeline.scoring import AbstractScores
+from dfl.pipeline.wishes import Limit, Wishes
+
+__all__ = ["Asked", "PlanTable"]
+
+_MONEY = "budget"  # the column of a table of limits that holds money
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of a plan, in names of columns and treatments.
+
+    Args:
+        budget: money for everyone, or None.
+        target_revenue: as `Wishes`, as the next four.
+        marginal_return: see there.
+        min_return: see there.
+        switching_cost: see there.
+        max_changes: see there.
+        by: column whose groups have limits of their own.
+        limits: table of them: a column named as ``by``, ``budget`` with money, and a column per
+            treatment with the most people on it; an empty cell is no limit.
+        shared: treatments to the money that they may cost together, such as a channel's.
+        capacity: treatment to the most people on it.
+        only_if: treatment to the column that says, by 1 or true, who may get it.
+        freeze: column of treatments that are decided; empty where they are not.
+        last: column of the treatments of last time; empty where there was none.
+    """
+
+    budget: Budget | None = None
+    target_revenue: float | None = None
+    marginal_return: float | None = None
+    min_return: float | None = None
+    switching_cost: float = 0.0
+    max_changes: int | None = None
+    by: str | None = None
+    limits: Path | None = None
+    shared: Sequence[str] = ()
+    capacity: Sequence[str] = ()
+    only_if: Sequence[str] = ()
+    freeze: str | None = None
+    last: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that column and table of limits come together."""
+        if (self.by is None) != (self.limits is None):
+            raise ConfigError(
+                "limits by group need a column and a table: give both --by and --limits."
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of words that are read."""
+        named = (self.by, self.freeze, self.last)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PlanTable:
+    """The rows, and what their columns say.
+
+    Args:
+        path: of the file.
+        frame: the columns.
+        names: of the treatments.
+        group: of each row, numbered as in ``groups``; None without ``by``.
+        groups: their labels.
+    """
+
+    path: Path
+    frame: Frame
+    names: tuple[str, ...]
+    group: Tensor | None
+    groups: tuple[str, ...]
+
+    @staticmethod
+    def read(path: Path, scores: AbstractScores, asked: Asked, keep: Sequence[str]) -> "PlanTable":
+        """Read the columns that are needed.
+
+        Args:
+            path: of the file.
+            scores: revenue and cost of each row.
+            asked: of the plan.
+            keep: columns to carry over.
+
+        Raises:
+            ConfigError: if an option names no treatment.
+            DataError: if the file is unreadable or lacks a column, or a row is in no group.
+        """
+        masks = [column for _, column in _masks(asked.only_if, scores.names)]
+        needed = tuple(dict.fromkeys((*scores.columns, *masks, *asked.columns, *keep)))
+        check_columns(path, column_names(path), needed, ())
+        text = [name for name in (*asked.columns, *keep) if name not in (*scores.columns, *masks)]
+        frame = read_frame(path, columns=needed, text=text)
+        if asked.by is None:
+            return PlanTable(path, frame, scores.names, None, ())
+        factor = frame.column(asked.by).factor()
+        if (factor.codes < 0).any():
+            raise DataError(
+                f"column {asked.by!r} must name a group in every row, got none in row "
+                f"{int((factor.codes < 0).argmax())}."
+            )
+        return PlanTable(path, frame, scores.names, torch.from_numpy(factor.codes), factor.labels)
+
+    def wishes(self, asked: Asked, cost: Tensor) -> Wishes:
+        """Turn names and columns into numbers.
+
+        Args:
+            asked: of the plan.
+            cost: of each row under each treatment.
+
+        Raises:
+            DflError: if names and amounts are not what they must be, see `plan_file`.
+        """
+        limits = [*self._limits_by_group(asked, cost), *self._shared(asked, cost)]
+        return Wishes(
+            budget=None if asked.budget is None else asked.budget.total_of(cost),
+            target_revenue=asked.target_revenue,
+            marginal_return=asked.marginal_return,
+            min_return=asked.min_return,
+            limits=tuple(limits),
+            capacity=self._capacity(asked),
+            allowed=self._allowed(asked),
+            pinned=self._treatments(asked.freeze),
+            last=self._treatments(asked.last),
+            switching_cost=asked.switching_cost,
+            max_changes=asked.max_changes,
+        )
+
+    def _treatments(self, column: str | None) -> Tensor | None:
+        """Return the treatments that a column names, -1 where it is empty."""
+        if column is None:
+            return None
+        factor = self.frame.column(column).factor()
+        labels = [label for label in factor.labels if label.strip()]
+        unknown = [label for label in labels if label not in self.names]
+        if unknown:
+            raise DataError(
+                f"column {column!r} must name treatments, {', '.join(self.names)}, or be empty; "
+                f"got {unknown[0]!r}."
+            )
+        return torch.from_numpy(factor.places_in(self.names))
+
+    def _allowed(self, asked: Asked) -> Tensor | None:
+        if not asked.only_if:
+            return None
+        allowed = torch.ones(len(self.frame), len(self.names), dtype=torch.bool)
+        for place, column in _masks(asked.only_if, self.names):
+            found = self.frame.column(column).numbers()
+            if not np.isin(found, (0, 1)).all():
+                raise DataError(
+                    f"column {column!r} must say by 0 and 1, or by false and true, who may get "
+                    f"{self.names[place]}, got {found[~np.isin(found, (0, 1))][0]:g}."
+                )
+            allowed[:, place] &= torch.from_numpy(found == 1)
+        return allowed
+
+    def _capacity(self, asked: Asked) -> Tensor | None:
+        if not asked.capacity:
+            return None
+        capacity = torch.full((len(self.names),), torch.inf, dtype=torch.float64)
+        for text in asked.capacity:
+            named, amount = _amount("capacity", text)
+            capacity[_place("capacity", named, self.names)] = amount
+        return capacity
+
+    def _shared(self, asked: Asked, cost: Tensor) -> list[Limit]:
+        """Return the money that several treatments may cost together."""
+        found = []
+        for text in asked.shared:
+            named, amount = _amount("budget-of", text)
+            whole = [named] if named in self.names else named.split("+")
+            places = [_place("budget-of", one, self.names) for one in whole]
+            use = torch.zeros_like(cost)
+            use[:, places] = cost[:, places]
+            found.append(Limit(f"money for {named}", use, amount, money=True))
+        return found
+
+    def _limits_by_group(self, asked: Asked, cost: Tensor) -> list[Limit]:
+        """Return the limits of a table; one that is empty is none."""
+        if asked.limits is None or asked.by is None or self.group is None:
+            return []
+        path = find_file(asked.limits)
+        table = read_frame(path, text=[asked.by])
+        table.require([asked.by])
+        known = (asked.by, _MONEY, *self.names)
+        unknown = [name for name in table.table.columns if name not in known]
+        if unknown:
+            raise DataError(
+                f"{path} must have the columns {asked.by}, {_MONEY} and names of treatments "
+                f"({', '.join(self.names)}), got {unknown[0]!r}."
+            )
+        labels = table.column(asked.by).factor()
+        if len(labels.labels) < len(table) or (labels.codes < 0).any():
+            raise DataError(f"{path} must name every group of {asked.by!r} once.")
+        place = labels.places_in(self.groups)
+        row = {int(group): k for k, group in enumerate(place) if group >= 0}
+        lacking = [label for group, label in enumerate(self.groups) if group not in row]
+        if lacking:
+            raise DataError(
+                f"{path} must have a row for every group of {asked.by!r}, it lacks {lacking[0]!r}."
+            )
+        found = []
+        for name in [one for one in (_MONEY, *self.names) if one in table.table.columns]:
+            amounts = table.column(name).numbers()
+            for group, label in enumerate(self.groups):
+                most = float(amounts[row[group]])
+                if most == most:  # an empty cell is no limit
+                    check_number(f"{name} of {label} in {path}", most, at_least=0, finite=False)
+                    found.append(self._limit(name, group, label, most, cost))
+        return found
+
+    def _limit(self, name: str, group: int, label: str, most: float, cost: Tensor) -> Limit:
+        assert self.group is not None
+        inside = (self.group == group)[:, None]
+        if name == _MONEY:
+            use = torch.where(inside, cost, 0)
+            return Limit(f"money of {label}", use, most, money=True, group=group)
+        use = torch.zeros_like(cost)
+        use[:, self.names.index(name)] = inside[:, 0].to(cost)
+        return Limit(f"{name} in {label}", use, most, group=group)
+
+
+def _masks(only_if: Sequence[str], names: Sequence[str]) -> list[tuple[int, str]]:
+    """Return treatment and column of ``TREATMENT=COLUMN``."""
+    found = []
+    for text in only_if:
+        fits = [name for name in names if text.startswith(f"{name}=")]
+        if not fits:
+            raise ConfigError(
+                f"only-if must be TREATMENT=COLUMN with one of {', '.join(names)}, got {text!r}."
+            )
+        name = max(fits, key=len)
+        found.append((names.index(name), text[len(name) + 1 :]))
+    return found
+
+
+def _amount(option: str, text: str) -> tuple[str, float]:
+    """Return name and amount of ``NAME=AMOUNT``."""
+    name, equals, amount = text.rpartition("=")
+    try:
+        found = float(amount)
+    except ValueError:
+        equals = ""
+    if not equals:
+        raise ConfigError(f"{option} must be NAME=AMOUNT, got {text!r}.")
+    check_number(f"{option} {name}", found, at_least=0)
+    return name, found
+
+
+def _place(option: str, name: str, names: Sequence[str]) -> int:
+    if name not in names:
+        raise ConfigError(f"{option} must name one of {', '.join(names)}, got {name!r}.")
+    return list(names).index(name)

@@ -1,0 +1,210 @@
+"""A plan for the rows of a table: what its columns and options wish for, solved and written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from dfl.checks import check_number
+from dfl.config import read_solver
+from dfl.data.sources.reading import find_file
+from dfl.errors import ConfigError, DataError, DflError, InvalidValueError
+from dfl.io import write_whole
+from dfl.pipeline.customers import (
+    check_kept,
+    check_output,
+    given_columns,
+    schema_of,
+    writer,
+)
+from dfl.pipeline.plan_table import Asked, PlanTable
+from dfl.pipeline.scoring import AbstractScores
+from dfl.pipeline.spend import Margin, margin_of
+from dfl.pipeline.wishes import Plan, Wishes
+from dfl.solvers import AbstractSolver
+
+__all__ = ["PlanRow", "Planned", "plan_file"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PlanRow:
+    """A line of the table of what another budget would do.
+
+    Args:
+        factor: of the budget, the target or the marginal return that was asked for.
+        plan: or None where there is none.
+        why: there is none.
+    """
+
+    factor: float
+    plan: Plan | None
+    why: str = ""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """What was written.
+
+    Args:
+        plan: the plan.
+        names: of the treatments.
+        table: what other amounts would do, by rising factor.
+        margin: by which all money was cut that predicted costs may add up to, or None.
+    """
+
+    plan: Plan
+    names: tuple[str, ...]
+    table: tuple[PlanRow, ...]
+    margin: Margin | None = None
+
+
+def plan_file(
+    scores: AbstractScores,
+    customers: Path,
+    output: Path,
+    asked: Asked,
+    *,
+    factors: Sequence[float] = (),
+    margin: float | None = None,
+    measured: Mapping[str, Any] | None = None,
+    solver: str | None = None,
+    keep: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Planned:
+    """Plan for the rows of a file, all in memory at once.
+
+    Groups of ``asked.by`` that nothing else holds together are planned one by one, each
+    exactly; else all limits are met together.
+
+    Args:
+        scores: revenue and cost of each row.
+        customers: Parquet or CSV file.
+        output: Parquet or CSV file to write, whole or not at all: columns as of
+            `allocate_file`, and ``changed`` where last time's treatments are known.
+        asked: of the plan.
+        factors: by which budget, target or marginal return are multiplied for a table, > 0.
+        margin: confidence, in [0.5, 1), that the expected true spend is within the money; see
+            `margin_of`. None: predicted costs are taken as they are.
+        measured: content of the run's ``metrics.json``, which a margin needs.
+        solver: name of a solver, or None.
+        keep: columns to carry over.
+        overwrite: whether ``output`` may replace a file.
+
+    Raises:
+        DataNotFoundError: if there is no such file.
+        DataError: if a file is unreadable, lacks a column, or names an unknown treatment or group.
+        ConfigError: if an option names no treatment or has no amount, or there is a margin and
+            no money, or no run.
+        InvalidValueError: if an amount is out of its range, or ``output`` cannot be written.
+        InfeasibleProblemError: if no plan does what is asked.
+        DflError: whatever scores and solver raise.
+    """
+    customers, keep = find_file(customers), tuple(dict.fromkeys(keep))
+    check_kept([one for one in keep if one != "changed"])
+    if "changed" in keep and asked.last is not None:
+        raise InvalidValueError("keep must not name a column that is written, got ['changed'].")
+    if output.resolve() == customers.resolve():
+        raise InvalidValueError(f"output must be another file than the customers, got {output}.")
+    check_output(output, overwrite=overwrite)
+    for factor in factors:
+        check_number("what-if", factor, above=0)
+    chosen = None if solver is None else read_solver(solver)
+    table = PlanTable.read(customers, scores, asked, keep)
+    revenue, cost = (amount.double() for amount in scores.of(table.frame.table.to_arrow()))
+    wishes = table.wishes(asked, cost)
+    cut = None if margin is None else _cut(wishes, margin, measured, len(cost))
+    wishes = wishes if cut is None else wishes.money_times(cut.share)
+    plan = _solved(wishes, revenue, cost, table, chosen)
+    rows = [_what_if(wishes, one, revenue, cost, table, chosen) for one in sorted(factors)]
+    write_whole(output, lambda path: _write(output, path, table, plan, revenue, cost, keep))
+    return Planned(plan, table.names, tuple(rows), cut)
+
+
+def _cut(wishes: Wishes, margin: float, measured: Mapping[str, Any] | None, people: int) -> Margin:
+    """Return the margin at the money that is asked for, a total or else that of all limits."""
+    if measured is None:
+        raise ConfigError("margin rests on what a run measured; name a run in place of columns.")
+    money = [one.at_most for one in wishes.limits if one.money]
+    total = sum(money) if wishes.budget is None else wishes.budget
+    if wishes.budget is None and not money:
+        raise ConfigError("margin cuts money; give a budget, or limits with money.")
+    return margin_of(measured, total / max(people, 1), margin)
+
+
+def _solved(
+    wishes: Wishes,
+    revenue: Tensor,
+    cost: Tensor,
+    table: PlanTable,
+    solver: AbstractSolver | None,
+) -> Plan:
+    """Solve groups one by one where nothing holds them together."""
+    shared = [one for one in wishes.limits if one.group is None]
+    if table.group is None or shared or not wishes.apart:
+        return wishes.solve(revenue, cost, solver)
+    parts = []
+    choice = torch.empty(len(revenue), dtype=torch.int64)
+    changed = None if wishes.last is None else torch.empty(len(revenue), dtype=torch.bool)
+    for group in range(len(table.groups)):
+        rows = (table.group == group).nonzero()[:, 0]
+        own = tuple(one for one in wishes.limits if one.group == group)
+        # A group without a limit spends as much as pays.
+        alone = replace(wishes, limits=own, marginal_return=wishes.marginal_return or 0.0)
+        found = alone.of(rows).solve(revenue[rows], cost[rows], solver)
+        choice[rows] = found.choice
+        if changed is not None and found.changed is not None:
+            changed[rows] = found.changed
+        parts.append(found)
+    return Plan(
+        choice,
+        sum(one.revenue for one in parts),
+        sum(one.cost for one in parts),
+        sum(one.goal for one in parts),
+        sum(one.bound for one in parts),
+        tuple(used for one in parts for used in one.used),
+        changed,
+    )
+
+
+def _what_if(
+    wishes: Wishes,
+    factor: float,
+    revenue: Tensor,
+    cost: Tensor,
+    table: PlanTable,
+    solver: AbstractSolver | None,
+) -> PlanRow:
+    """Solve again with other amounts of money, target or marginal return."""
+    try:
+        return PlanRow(factor, _solved(wishes.times(factor), revenue, cost, table, solver))
+    except DflError as error:
+        return PlanRow(factor, None, str(error))
+
+
+def _write(
+    output: Path,
+    path: Path,
+    table: PlanTable,
+    plan: Plan,
+    revenue: Tensor,
+    cost: Tensor,
+    keep: Sequence[str],
+) -> None:
+    """Write every row, in the file's order."""
+    given: dict[str, Any] = given_columns(0, plan.choice, revenue, cost, table.names)
+    kept = table.frame.select(keep).table.to_arrow() if keep else pa.table({})
+    if plan.changed is not None:
+        given["changed"] = pa.array(plan.changed.numpy())
+    schema = schema_of(given, [kept.schema.field(name) for name in keep])
+    columns = {**given, **{name: kept.column(name) for name in keep}}
+    try:
+        with writer(output, path, schema) as written:
+            written.write_table(pa.table(columns).select(schema.names).cast(schema))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise DataError(f"the kept columns {list(keep)} cannot be written ({error}).") from error

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.cli.outcome import Dfl
+
+
+def test_a_run_plans_for_customers(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
+    output, summary = tmp_path / "plan.parquet", tmp_path / "plan.json"
+    done = dfl(
+        *("plan", shop / "run", shop / "shop.parquet", "-o", output, "--budget-per-head", 1.25),
+        *("--last", "arm", "--switching-cost", 0.1, "--keep", "customer", "--summary", summary),
+        *("--what-if", 0.9, "--what-if", 0.1),
+    )
+    assert done.code == 0, done.text
+    assert "people get something else than last time" in done.text
+    assert "no plan within the limits is better by more than" in done.text
+    assert "money must be at least 800" in done.text  # a tenth of the money buys no mail for all
+    table, told = pd.read_parquet(output), json.loads(summary.read_text())
+    assert table["predicted_cost"].sum() == pytest.approx(told["cost"])
+    assert told["cost"] <= 1000
+    assert table["changed"].sum() == told["changes"]
+    assert told["people"] == table["treatment_name"].value_counts().to_dict()
+    assert told["gap"] == pytest.approx(max(told["bound"] - told["goal"], 0))
+    assert [one["factor"] for one in told["what_if"]] == [0.1, 0.9]
+    assert told["what_if"][0]["plan"] is None
+    assert told["limits"][0]["name"] == "money"
+
+
+def test_columns_and_a_target(dfl: Dfl, tmp_path: Path) -> None:
+    pd.DataFrame({"a": [0.0, 0.0], "b": [3.0, 2.0], "ca": [0.0, 0.0], "cb": [1.0, 1.0]}).to_csv(
+        tmp_path / "people.csv", index=False
+    )
+    done = dfl(
+        *("plan", "-", tmp_path / "people.csv", "-o", tmp_path / "plan.csv"),
+        *("--revenue", "a,b", "--cost", "ca,cb", "--target-revenue", 2.5, "--capacity", "b=1"),
+        *("--solver", "mixed-integer"),
+    )
+    assert done.code == 0, done.text
+    assert (
+        "no plan that reaches the revenue within the limits costs less than 1: at most 0 could"
+        in done.text
+    )
+    assert list(pd.read_csv(tmp_path / "plan.csv")["treatment_name"]) == ["b", "a"]
+
+
+def test_a_margin_cuts_the_money(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "plan.json"
+    plan = ("plan", shop / "run", shop / "shop.parquet", "-o", tmp_path / "plan.parquet")
+    done = dfl(*plan, "--budget-total", 1000, "--margin", 0.95, "--summary", summary)
+    assert done.code == 0, done.text
+    told = json.loads(summary.read_text())
+    assert "Margin: at " in done.text
+    assert told["limits"][0]["at_most"] == pytest.approx(1000 * told["margin"]["share"])
+    out = ("--overwrite", "--margin", 0.95)
+    refused = dfl(*plan, "--marginal-return", 1, *out)
+    assert (refused.code, "margin cuts money" in refused.text) == (2, True), refused.text
+    columns = ("--revenue", "age,bought", "--cost", "age,bought", "--budget-total", 9)
+    refused = dfl("plan", "-", *plan[2:], *columns, *out)
+    assert refused.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "a plan needs a budget, a target_revenue, a marginal_return or limits"),
+        (["--budget-total", "900", "--budget-share", "0.1"], "got total, share"),
+        (["--budget-total", "900", "--revenue", "age"], "scores come from a run, or from columns"),
+        (["--budget-total", "700"], "money must be at least 800"),
+        (["--budget-total", "900", "--target-revenue", "5"], "takes no budget"),
+        (["--budget-total", "900", "--solver", "x"], "solver: 'x' is not among the solvers"),
+        (["--budget-total", "900", "--capacity", "fax=1"], "capacity must name one of"),
+        (["--budget-total", "900", "--by", "city"], "give both --by and --limits"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    dfl: Dfl, shop: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    output = tmp_path / "plan.parquet"
+    done = dfl("plan", shop / "run", shop / "shop.parquet", "-o", output, *arguments)
+    assert done.code == 2, done.text
+    assert message in done.text
+    assert not output.exists()

@@ -1,0 +1,37 @@
+import math
+
+import pytest
+from scipy import stats
+
+from dfl.errors import InvalidValueError
+from dfl.stats.needed import rows_needed
+
+
+def test_with_so_many_rows_the_test_has_the_power_asked_for() -> None:
+    needed = rows_needed(0.1, 0.08, 1_000, level=0.9, power=0.7)
+    error = 0.08 * math.sqrt(1_000 / needed)
+    limit = stats.norm.ppf(0.95)
+    assert stats.norm.sf(limit - 0.1 / error) == pytest.approx(0.7, abs=1e-3)
+
+
+def test_the_usual_numbers() -> None:
+    # A difference of half a deviation between two halves: 126 rows by normal quantiles.
+    assert rows_needed(0.5, 2 / math.sqrt(100), 100) == 126
+    assert rows_needed(-0.5, 2 / math.sqrt(100), 100) == 126
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((0.0, 1.0, 10), "difference must not be 0: no number of rows"),
+        ((float("nan"), 1.0, 10), "difference must be >= 0, got nan"),
+        ((1.0, 0.0, 10), "standard_error must be > 0, got 0"),
+        ((1.0, 1.0, 1), "rows must be >= 2, got 1"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(given: tuple[float, float, int], message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        rows_needed(*given)
+    for name in ("level", "power"):
+        with pytest.raises(InvalidValueError, match=rf"{name} must be in \(0, 1\), got 1"):
+            rows_needed(1.0, 1.0, 10, **{name: 1.0})
