@@ -8,7 +8,7 @@ import typer
 
 from dfl.cli.families import Family
 from dfl.cli.guard import GuardedGroup
-from dfl.cli.looking import doctor, lab
+from dfl.cli.looking import doctor, lab, power
 from dfl.cli.options import (
     Data,
     Device,
@@ -314,23 +314,6 @@ def ab(
     ab_command(experiment, columns, options, output)
 
 
-@app.command()
-def power(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    gain: Annotated[
-        float | None,
-        typer.Option(help="Money per head over the best constant mix that should be found."),
-    ] = None,
-    power: Annotated[float, typer.Option(help="Chance of finding it.")] = 0.8,
-    level: Annotated[float, typer.Option(help="Confidence that it is not chance.")] = 0.95,
-    json: Json = False,
-) -> None:
-    """Say how many randomised rows a decision needs, by the errors of a run."""
-    from dfl.cli.power import power_command
-
-    power_command(run, gain=gain, power=power, level=level)
-
-
 @app.command("list")
 def list_(
     family: Annotated[Family | None, typer.Argument(help="What to list; all if left out.")] = None,
@@ -397,6 +380,7 @@ def report(
 
 app.command()(lab)
 app.command()(doctor)
+app.command()(power)
 
 
 def main() -> None:

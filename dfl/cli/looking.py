@@ -1,4 +1,4 @@
-"""Commands that only look: at a batch's gradients, at the installation."""
+"""Commands that only look: at a batch's gradients, the installation, the errors of a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from dfl.cli.options import Data, Json, Seed, Sets
 
-__all__ = ["doctor", "lab"]
+__all__ = ["doctor", "lab", "power"]
 
 
 def lab(
@@ -49,3 +49,19 @@ def doctor(json: Json = False) -> None:
     from dfl.cli.doctor import doctor_command
 
     doctor_command()
+
+
+def power(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    gain: Annotated[
+        float | None,
+        typer.Option(help="Money per head over the best constant mix that should be found."),
+    ] = None,
+    power: Annotated[float, typer.Option(help="Chance of finding it.")] = 0.8,
+    level: Annotated[float, typer.Option(help="Confidence that it is not chance.")] = 0.95,
+    json: Json = False,
+) -> None:
+    """Say how many randomised rows a decision needs, by the errors of a run."""
+    from dfl.cli.power import power_command
+
+    power_command(run, gain=gain, power=power, level=level)
