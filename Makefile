@@ -9,13 +9,14 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO ?= compare tsm-sl bi-dfcl grounded --data coupon --members 3 --set data.hidden_confounding=1
 BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json
 
-.PHONY: help demo test faults check bench bench-solvers
+.PHONY: help demo test faults check bench bench-solvers docs
 
 help:
 	@echo "make demo    train TSM-SL, Bi-DFCL and Grounded on a simulator, compare them with the oracle"
 	@echo "make test    run the tests"
 	@echo "make faults  every fault of tests/faults: kills, full disks, damage, wild files (half an hour)"
 	@echo "make check   formatter, linter and type checker"
+	@echo "make docs    the pages of docs/ and of the docstrings as a site, in build/docs"
 	@echo "make bench   run the benchmarks, keep the figures in benchmarks/results"
 	@echo "make bench-solvers   time the solvers, write the tables and the plot of docs/solvers.md"
 
@@ -36,6 +37,10 @@ check: $(VENV)/.dfl-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+docs: $(VENV)/.dfl-docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
+	@echo "build/docs/index.html"
 
 bench: $(VENV)/.dfl-test
 	mkdir -p $(dir $(BENCH))
@@ -63,6 +68,10 @@ $(VENV)/.dfl-run: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dfl-test: $(VENV)/.dfl-run
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dfl-docs: $(VENV)/.dfl-run
+	$(PIP) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.dfl-dev: $(VENV)/.dfl-run

@@ -21,6 +21,7 @@ from dfl.abtest.streamed import STREAMED_ESTIMATORS, read_blocks
 from dfl.cli.ab_columns import AbColumns, block_of, experiments_of, text_shares
 from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show
+from dfl.cli.document import publish
 from dfl.data.sources.reading import column_names, find_file, read_frame
 from dfl.errors import ConfigError, WriteError
 from dfl.frames import Frame
@@ -136,6 +137,7 @@ def _finish(
     folder = free_folder(f"ab-{file.name.partition('.')[0]}") if output is None else output
     written = _write(folder, found, {"file": file.name, **asdict(columns), **asdict(options)})
     say(f"Written: {', '.join(str(path) for path in written)}")
+    publish({"folder": str(folder), **found.content()})
 
 
 def _show(found: ReadOut) -> None:

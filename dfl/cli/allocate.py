@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dfl.budget import Budget
-from dfl.cli.console import errors, results, show
+from dfl.cli.console import errors, say, show
+from dfl.cli.document import publish
 from dfl.data import DataWarning
 from dfl.errors import ConfigError
 from dfl.pipeline import (
@@ -91,12 +93,31 @@ def allocate_command(
             f"On the run's held-out rows an allocation at {held.budget:.4g} per head earned "
             f"{held.value:.4g} [{held.low:.4g}, {held.high:.4g}] per head."
         )
-    results().print(
+    say(
         f"Budget {done.budget:.6g}, predicted cost {float(found.cost):.6g}, predicted revenue "
         f"{float(found.revenue):.6g}; for the predictions at most {found.gap:.2e} below the best "
         f"possible.\nPredicted per head: budget {done.budget / rows:.4g}, revenue "
-        f"{float(found.revenue) / rows:.4g}. {earned}\n{_said(done)}Written: {output}",
-        markup=False,
+        f"{float(found.revenue) / rows:.4g}. {earned}\n{_said(done)}Written: {output}"
+    )
+    publish(
+        {
+            "output": str(output),
+            "people": dict(done.people),
+            "budget": done.budget,
+            "cost": float(found.cost),
+            "revenue": float(found.revenue),
+            "gap": float(found.gap),
+            "multiplier": float(found.multiplier),
+            "margin": None if done.margin is None else asdict(done.margin),
+            "held_out": None
+            if held is None
+            else {
+                "budget": held.budget,
+                "value": held.value,
+                "low": held.low,
+                "high": held.high,
+            },
+        }
     )
 
 

@@ -8,6 +8,24 @@ import typer
 
 from dfl.cli.families import Family
 from dfl.cli.guard import GuardedGroup
+from dfl.cli.looking import doctor, lab, power
+from dfl.cli.options import (
+    Data,
+    Device,
+    Epochs,
+    Hypergrad,
+    Json,
+    Layer,
+    Loss,
+    Members,
+    Output,
+    PerHead,
+    Resume,
+    Seed,
+    Sets,
+    Share,
+    Solver,
+)
 from dfl.cli.plan_options import plan
 
 __all__ = ["app", "main"]
@@ -15,40 +33,9 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     cls=GuardedGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Decision-focused learning for budgeted marketing: from logs to who gets what.",
 )
-
-Data = Annotated[
-    str | None, typer.Option(help="A data set or simulator by name, or a Parquet or CSV file.")
-]
-Solver = Annotated[str | None, typer.Option(help="Solver that allocates.")]
-Layer = Annotated[str | None, typer.Option(help="Layer of the decision loss.")]
-Loss = Annotated[str | None, typer.Option(help="Decision loss.")]
-Hypergrad = Annotated[str | None, typer.Option(help="Hypergradient.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="Set one option; repeatable."),
-]
-PerHead = Annotated[
-    list[float] | None,
-    typer.Option("--budget-per-head", help="Money per head; repeatable."),
-]
-Share = Annotated[
-    list[float] | None,
-    typer.Option(
-        "--budget-share", help="Between the cheapest (0) and dearest (1) treatment; repeatable."
-    ),
-]
-Seed = Annotated[int | None, typer.Option(help="Starting point of all randomness.")]
-Members = Annotated[int | None, typer.Option(help="Networks per ensemble.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training rows.")]
-Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Run folder; a new one in runs/ if not given.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")]
-Device = Annotated[str | None, typer.Option(help="Where training runs: cpu, cuda, cuda:1.")]
 
 
 def _version(wanted: bool) -> None:
@@ -88,6 +75,7 @@ def run(
     device: Device = None,
     output: Output = None,
     resume: Resume = False,
+    json: Json = False,
 ) -> None:
     """Train a method, evaluate it on held-out randomised rows, and write a run folder."""
     from dfl.cli.changes import Changes
@@ -143,6 +131,7 @@ def compare(
     device: Device = None,
     output: Output = None,
     resume: Resume = False,
+    json: Json = False,
 ) -> None:
     """Train several methods on the same rows and compare them in pairs."""
     from dfl.cli.changes import Changes
@@ -198,6 +187,7 @@ def allocate(
         list[str] | None, typer.Option(metavar="A,B,...", help="Columns of cost by treatment.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    json: Json = False,
 ) -> None:
     """Give every row of a Parquet or CSV file, or of many, a treatment within a budget."""
     from dfl.cli.allocate import allocate_command
@@ -236,6 +226,7 @@ def segment(
     keep: Annotated[list[str] | None, typer.Option(help="Column to carry over.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --assign.")] = False,
     output: Output = None,
+    json: Json = False,
 ) -> None:
     """Find a few kinds of customers, what works on each, and what each gets at every budget."""
     from dfl.cli.changes import Changes
@@ -258,6 +249,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    json: Json = False,
 ) -> None:
     """Write a run's model and its decision at a price as one ONNX file, to be served anywhere."""
     from dfl.cli.export import export_command
@@ -296,6 +288,7 @@ def ab(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder; a new one in runs/ if not given.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Read an A/B test: effects with errors and verdicts, after checking the assignment."""
     from dfl.cli.ab import AbOptions, ab_command
@@ -321,25 +314,10 @@ def ab(
     ab_command(experiment, columns, options, output)
 
 
-@app.command()
-def power(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    gain: Annotated[
-        float | None,
-        typer.Option(help="Money per head over the best constant mix that should be found."),
-    ] = None,
-    power: Annotated[float, typer.Option(help="Chance of finding it.")] = 0.8,
-    level: Annotated[float, typer.Option(help="Confidence that it is not chance.")] = 0.95,
-) -> None:
-    """Say how many randomised rows a decision needs, by the errors of a run."""
-    from dfl.cli.power import power_command
-
-    power_command(run, gain=gain, power=power, level=level)
-
-
 @app.command("list")
 def list_(
     family: Annotated[Family | None, typer.Argument(help="What to list; all if left out.")] = None,
+    json: Json = False,
 ) -> None:
     """List the names that configurations and options take."""
     from dfl.cli.listing import list_command
@@ -392,11 +370,17 @@ def report(
     reference: Annotated[
         str | None, typer.Option(help="Of a suite: subtract this method instead of its own.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Print the results of a run again, and draw its plots and page anew."""
     from dfl.cli.report import report_command
 
     report_command(run, reference)
+
+
+app.command()(lab)
+app.command()(doctor)
+app.command()(power)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dfl.cli.changes import Changes, free_folder
 from dfl.cli.console import say, show, watching
+from dfl.cli.document import publish
 from dfl.cli.interrupt import resumable
 from dfl.config import Comparison, read_study
 from dfl.errors import ConfigError
@@ -45,6 +46,7 @@ def compare_command(
         show(table)
     say(_times(folder))
     say(f"Folder: {folder.path}")
+    publish({"folder": str(folder.path), **folder.read_json("comparison.json")})
 
 
 def _times(folder: RunFolder) -> str:

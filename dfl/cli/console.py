@@ -18,6 +18,8 @@ from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from dfl.cli.document import document
+
 if TYPE_CHECKING:  # keeps the start of the command line quick
     from dfl.methods import Progress as Epoch
     from dfl.report.tables import Table
@@ -49,8 +51,11 @@ def literal(text: str, style: str = "") -> Text:
 
 
 def say(text: str) -> None:
-    """Print a line of results."""
-    results().print(literal(text))
+    """Print a line of results, or add it to the document that ``--json`` prints."""
+    if (collected := document()) is not None:
+        collected.said.append(text)
+    else:
+        results().print(literal(text))
 
 
 @final
@@ -99,7 +104,10 @@ def watching(*, keep: bool = True) -> Iterator[Bars]:
 
 
 def show(table: "Table") -> None:
-    """Print a table of results."""
+    """Print a table of results, or add it to the document that ``--json`` prints."""
+    if (collected := document()) is not None:
+        collected.tables.append(table)
+        return
     drawn = RichTable(title=literal(table.title, "bold"), title_justify="left")
     for index, column in enumerate(table.columns):
         drawn.add_column(literal(column), justify="left" if index < table.words else "right")

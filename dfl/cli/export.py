@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dfl.cli.console import say
+from dfl.cli.document import publish
 from dfl.pipeline import RunFolder
 from dfl.pipeline.exporting import export_rule
 
@@ -25,3 +26,4 @@ def export_command(run: Path, output: Path, *, overwrite: bool) -> None:
         f"Written: {done.path}. Run by onnxruntime on {done.rows:,} drawn people at four prices: "
         f"{done.differ} choices differ from the model's, ties but for rounding."
     )
+    publish({"path": str(done.path), "rows": done.rows, "differ": done.differ})

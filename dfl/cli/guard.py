@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from dfl.cli.console import errors, literal
+from dfl.cli.document import published
 from dfl.errors import DflError
 
 __all__ = ["GuardedGroup"]
@@ -26,7 +27,8 @@ class GuardedGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # the context's class differs between versions of typer
         """Run the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            with published():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             errors().print("Stopped.")
             raise typer.Exit(_INTERRUPTED) from None

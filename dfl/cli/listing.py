@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from dfl.cli.console import show
+from dfl.cli.document import publish
 from dfl.cli.summaries import summary
 from dfl.registry import Registry
 from dfl.report import Table
@@ -34,15 +35,19 @@ def list_command(family: str | None) -> None:
         rows.append(("suites", str(len(suites)), ", ".join(suites)))
         note = "dfl list FAMILY says what each name is; dfl explain CONFIG what goes together."
         show(Table("Families", ("family", "names", ""), rows, note, words=3))
+        publish({one: names.split(", ") for one, _, names in rows})
         return
     columns = ("name", "what it is")
     if family == "suites":
-        show(Table(family, columns, _suites(), words=2))
-        return
-    registry = _table(family)
-    show(Table(family, columns, [(name, summary(registry, name)) for name in registry], words=2))
+        listed = {"suites": _suites()}
+    else:
+        registry = _table(family)
+        listed = {family: [(name, summary(registry, name)) for name in registry]}
     if family == "methods":
-        show(Table("configurations", columns, _configurations(), words=2))
+        listed["configurations"] = _configurations()
+    for title, names in listed.items():
+        show(Table(title, columns, names, words=2))
+        publish({title: dict(names)})
 
 
 def _table(family: str) -> Registry[Any]:

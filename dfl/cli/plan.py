@@ -10,6 +10,7 @@ from typing import Any
 from dfl.budget import Budget
 from dfl.cli.allocate import margin_words
 from dfl.cli.console import errors, say, show
+from dfl.cli.document import publish
 from dfl.data import DataWarning
 from dfl.errors import ConfigError
 from dfl.io import write_json
@@ -64,6 +65,7 @@ def plan_command(
     if summary is not None:
         write_json(summary, _summary(done))
     say(f"Written: {output}")
+    publish({"output": str(output), **_summary(done)})
 
 
 def _scores(run: Path, columns: tuple[Sequence[str], Sequence[str]]) -> AbstractScores:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dfl.cli.options import Json
+
 __all__ = ["plan"]
 
 
@@ -68,6 +70,7 @@ def plan(
         Path | None, typer.Option(help="JSON file of what is printed, unrounded.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    json: Json = False,
 ) -> None:
     """Plan within budgets, targets, capacities and last time's choices, with a proven gap."""
     from dfl.cli.plan import plan_command

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dfl.cli.console import show
+from dfl.cli.document import publish
 from dfl.errors import ConfigError, DataError
 from dfl.pipeline import RunFolder
 from dfl.report.tables import Table
@@ -55,6 +56,8 @@ def power_command(run: Path, *, gain: float | None, power: float, level: float) 
         "rows needed",
     )
     show(Table("How many rows a decision needs", columns, lines, _NOTE))
+    needed = {given: _needed(one, rows, gain, power, level) for given, one in found.items()}
+    publish({"test_rows": rows, "rows_needed": needed, "against_best_mix": found})
 
 
 def _line(
@@ -62,7 +65,16 @@ def _line(
 ) -> tuple[str, ...]:
     """Return the cells of a budget."""
     error, wanted = one["standard_error"], one["value"] if gain is None else gain
-    needed = "no number tells it"
-    if wanted and error > 0:
-        needed = f"{rows_needed(wanted, error, rows, level=level, power=power):,}"
-    return given, f"{one['value']:+.4g}", f"{error:.4g}", f"{rows:,}", f"{wanted:+.4g}", needed
+    needed = _needed(one, rows, gain, power, level)
+    told = "no number tells it" if needed is None else f"{needed:,}"
+    return given, f"{one['value']:+.4g}", f"{error:.4g}", f"{rows:,}", f"{wanted:+.4g}", told
+
+
+def _needed(
+    one: dict[str, Any], rows: int, gain: float | None, power: float, level: float
+) -> int | None:
+    """Return how many rows a budget needs, or None where no number tells the difference."""
+    error, wanted = one["standard_error"], one["value"] if gain is None else gain
+    if not wanted or error <= 0:
+        return None
+    return rows_needed(wanted, error, rows, level=level, power=power)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dfl.cli.console import say, show
+from dfl.cli.document import publish
 from dfl.errors import ConfigError
 from dfl.pipeline import (
     RunFolder,
@@ -39,8 +40,10 @@ def report_command(run: Path, reference: str | None = None) -> None:
         report = comparison_report_of(folder) if folder.kind == "compare" else report_of(folder)
         with locked(run):
             folder.write_report(report)
+        publish(folder.read_json(f"{'comparison' if folder.kind == 'compare' else 'metrics'}.json"))
     if report.lead:
         say(" ".join(report.lead))
     for table in report.tables:
         show(table)
     say(f"Page: {run / 'report.html'}")
+    publish({"folder": str(run)})

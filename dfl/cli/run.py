@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dfl.cli.changes import Changes, free_folder
 from dfl.cli.console import say, show, watching
+from dfl.cli.document import publish
 from dfl.cli.interrupt import resumable
 from dfl.config import read_study
 from dfl.errors import ConfigError
@@ -31,6 +32,7 @@ def run_command(source: str | None, changes: Changes, output: Path | None, again
     for table in report.tables:
         show(table)
     say(f"Run folder: {folder.path}")
+    publish({"folder": str(folder.path), **folder.read_json("metrics.json")})
 
 
 def _start(source: str | None, changes: Changes, output: Path | None) -> RunFolder:

@@ -7,6 +7,7 @@ from typing import final
 
 from dfl.cli.changes import Changes, free_folder
 from dfl.cli.console import say, show, watching
+from dfl.cli.document import publish
 from dfl.cli.interrupt import resumable
 from dfl.config import read_study
 from dfl.errors import ConfigError
@@ -87,6 +88,7 @@ def segment_command(
     for table in segment_tables(found):
         show(table)
     say(f"Page: {folder.path / 'segments.html'}; serves: {folder.path / SERVED}")
+    publish({"folder": str(folder.path), **found})
     if customers is not None:
         done = assign_file(
             ServedSegments.load(folder.path / SERVED),

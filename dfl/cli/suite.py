@@ -7,6 +7,7 @@ from typing import Any, final
 
 from dfl.cli.changes import Changes, free_folder
 from dfl.cli.console import say, show, watching
+from dfl.cli.document import publish
 from dfl.cli.interrupt import resumable
 from dfl.config import change, load_suite, read_suite
 from dfl.config.assembly import spec_of
@@ -125,3 +126,4 @@ def suite_command(
     for table in report.tables:
         show(table)
     say(f"Folder: {path}")
+    publish({"folder": str(path)})

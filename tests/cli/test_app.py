@@ -13,7 +13,8 @@ def test_the_version(dfl: Dfl) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "compare", "allocate", "ab", "list", "explain", "report"]
+    "command",
+    ["run", "compare", "allocate", "ab", "list", "explain", "report", "lab", "doctor"],
 )
 def test_every_command_explains_itself(dfl: Dfl, command: str) -> None:
     assert command in dfl("--help").text
@@ -35,3 +36,7 @@ def test_listing_waits_for_neither_plots_nor_tables() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "greedy-dual" in done.stdout
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_shells_can_be_told_how_to_complete(dfl: Dfl) -> None:
+    assert "--install-completion" in dfl("--help").text

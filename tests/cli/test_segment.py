@@ -11,6 +11,7 @@ import pytest
 from dfl.config import to_yaml
 from dfl.segments.serving import ServedSegments
 from tests.cli.outcome import Dfl
+from tests.cli.test_json import printed
 from tests.pipeline.tiny import tiny_config, write_shop
 
 HRC = {"name": "hrc", "counts": [2, 3], "cell": 5, "folds": 2}
@@ -49,6 +50,13 @@ def test_the_folder_holds_segments_beside_the_run(segmented: Path) -> None:
     assert page.count("data:image/png") == 2
     assert (run / "plots" / "treatments-of-segments.png").exists()
     assert (run / "report.html").exists()
+
+
+def test_as_json_it_prints_the_content_of_its_file(segmented: Path) -> None:
+    run = segmented / "run"
+    results = printed("segment", run, "--levels", 4, "--json")["results"]
+    assert results.pop("folder") == str(run)
+    assert results == json.loads((run / "segments.json").read_text())
 
 
 def test_profiles_have_the_data_s_own_names(segmented: Path) -> None:

@@ -1,0 +1,50 @@
+"""``dfl lab``."""
+
+from pathlib import Path
+
+from dfl.cli.changes import Changes
+from dfl.cli.console import errors, say, show
+from dfl.cli.document import publish
+from dfl.config import read_study
+from dfl.errors import WriteError
+from dfl.io import write_bytes, write_json
+from dfl.lab import Findings, Lab
+from dfl.lab.picture import picture
+
+__all__ = ["lab_command"]
+
+
+def lab_command(changes: Changes, lab: Lab, output: Path | None) -> None:
+    """Measure all layers and hypergradients on a data set's test rows, and print the findings.
+
+    Args:
+        changes: which data; None: the coupon simulator.
+        lab: how it is measured.
+        output: folder for ``lab.json``, ``lab.csv`` and ``lab.png``, or None.
+
+    Raises:
+        DflError: whatever reading and measuring raise.
+    """
+    study = read_study(changes.load("tsm-sl"))
+    batch = study.data.hybrid(study.seed).test
+    errors().print(f"Measuring on {min(lab.rows, len(batch)):,} of {len(batch):,} test rows.")
+    found = lab.run(batch)
+    for table in found.tables():
+        show(table)
+    say(found.recommendation)
+    if output is not None:
+        say(f"Written: {', '.join(str(path) for path in _write(output, found))}")
+    publish(found.content())
+
+
+def _write(folder: Path, found: Findings) -> list[Path]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"could not make the folder {folder}: {error.strerror}; choose another one."
+        ) from error
+    write_json(folder / "lab.json", found.content())
+    write_bytes(folder / "lab.csv", found.csv().encode())
+    write_bytes(folder / "lab.png", picture(found))
+    return [folder / name for name in ("lab.json", "lab.csv", "lab.png")]

@@ -1,0 +1,105 @@
+"""Sphinx: the pages of this folder as they are, and API pages made from docstrings.
+
+``make docs`` builds them; ``api/`` is written anew each time.
+"""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import dfl
+from dfl.registry import Registry
+
+project = "dfl"
+author = copyright = "dfl contributors"
+version = release = dfl.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
+html_show_sourcelink = False
+myst_heading_anchors = 3
+# Links to files of the repository beside this folder; tests check that every link leads somewhere.
+suppress_warnings = ["myst.xref_missing"]
+
+autodoc_default_options = {
+    "members": True,
+    "exclude-members": "set_fit_request,set_score_request",  # scikit-learn's own, made at import
+}
+autodoc_typehints = "none"  # the signature and the docstring say them
+autodoc_preserve_defaults = True
+napoleon_custom_sections = [("Source", "notes_style"), ("Shapes", "notes_style")]
+
+_HERE = Path(__file__).parent
+_PACKAGE = Path(dfl.__file__).parent
+_INSIDE = ("__init__", "__main__", "cli")  # dfl.cli is described by its --help
+
+
+def api_pages() -> dict[str, str]:
+    """Return the API page of every family and service, by module: all that it names as public.
+
+    What a family passes on from another is described there alone.
+    """
+    files = (*_PACKAGE.glob("*.py"), *(path.parent for path in _PACKAGE.glob("*/__init__.py")))
+    names = sorted(f"dfl.{path.stem}" for path in files if path.stem not in _INSIDE)
+    pages = {name: _page(name) for name in names}
+    return {name: page for name, page in pages.items() if page}
+
+
+def _page(name: str) -> str:
+    module = importlib.import_module(name)
+    own = [one for one in module.__all__ if _own(name, one, getattr(module, one))]
+    if not own:
+        return ""
+    entries = [_entry(name, one, getattr(module, one)) for one in own]
+    title = f"`{name}`"
+    about = inspect.getdoc(module) or ""
+    body = "\n\n".join(entries)
+    return f"# {title}\n\n{about}\n\n```{{eval-rst}}\n{body}\n```\n"
+
+
+def _own(module: str, name: str, value: object) -> bool:
+    """Say whether a name is described with this module: it lives there, or has no other page."""
+    home = getattr(value, "__module__", module) if callable(value) else module
+    unit = ".".join(home.split(".")[:2])
+    if unit == module or not unit.startswith("dfl."):
+        return True
+    return name not in importlib.import_module(unit).__all__
+
+
+def _entry(module: str, name: str, value: object) -> str:
+    if inspect.isclass(value):
+        return f".. autoclass:: {module}.{name}"
+    if inspect.isfunction(value):
+        return f".. autofunction:: {module}.{name}"
+    if isinstance(value, Registry):
+        return f".. py:data:: {module}.{name}\n\n   Names: {', '.join(value)}."
+    return f".. py:data:: {module}.{name}\n\n   ``{str(value)[:200]}``"
+
+
+def _write_pages(app):
+    folder = _HERE / "api"
+    folder.mkdir(exist_ok=True)
+    pages = api_pages()
+    for path in folder.glob("*.md"):
+        if path.stem not in pages:
+            path.unlink()
+    for name, page in pages.items():
+        (folder / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def _literal(app, what, name, obj, options, lines):  # Sphinx's signature
+    """Escape what docstrings mean literally: norms ``|x|`` and products ``a * b``."""
+    lines[:] = [_escaped(line) for line in lines]
+
+
+def _escaped(line: str) -> str:
+    parts = line.split("``")
+    parts[::2] = [part.replace("|", r"\|").replace("*", r"\*") for part in parts[::2]]
+    return "``".join(parts)
+
+
+def setup(app):
+    """Write the API pages, and look at docstrings before napoleon does."""
+    app.connect("builder-inited", _write_pages)
+    app.connect("autodoc-process-docstring", _literal, priority=100)
