@@ -58,7 +58,8 @@ class LinearProgram(AbstractLayer):
         audit_tolerance: largest infeasibility, as a share, and largest duality gap per person,
             in units of tau, that pass, > 0; `audit` holds the last figures.
         max_iter: of the solver, >= 1.
-        max_size: largest ``N * M`` taken, >= 1.
+        max_size: largest ``N * M`` taken, >= 1: cvxpy writes the program down in about
+            ``32 (N M)^2`` bytes, 3 GB at the default.
 
     With observed costs, the budget is first translated into predicted money: what the closed
     form spends, by predicted costs, where its estimated observed spend meets the budget; the
@@ -85,7 +86,7 @@ class LinearProgram(AbstractLayer):
         tolerance: float = 1e-14,
         audit_tolerance: float = 1e-6,
         max_iter: int = 200,
-        max_size: int = 100_000,
+        max_size: int = 10_000,
     ) -> None:
         super().__init__()
         check_values(softness=softness)
