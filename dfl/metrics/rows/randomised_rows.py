@@ -12,7 +12,7 @@ from torch import Tensor
 from dfl.budget import Budget
 from dfl.checks import check_choice
 from dfl.data.uplift_data import UpliftData
-from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
+from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.rows.baselines import cross_fitted
 from dfl.stats.arrays import Counts, Cube, Integers, Matrix, Vector
 
@@ -172,10 +172,16 @@ def check_predictions(revenue: Tensor, cost: Tensor, rows: int, treatments: int)
         treatments: M.
 
     Raises:
+        DTypeError: if they are no tensors.
         ShapeError: if a shape is not ``(N, M)``.
         InvalidValueError: if a prediction is NaN or infinite.
     """
     for name, predicted in (("revenue", revenue), ("cost", cost)):
+        if not isinstance(predicted, Tensor):
+            raise DTypeError(
+                f"predicted {name} must be a torch.Tensor, got {type(predicted).__name__}; "
+                "torch.as_tensor makes one."
+            )
         if tuple(predicted.shape) != (rows, treatments):
             raise ShapeError(
                 f"predicted {name} must be {(rows, treatments)}, one row per row of the data and "

@@ -1,11 +1,12 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from dfl.budget import Budget
-from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
+from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.rows.randomised_rows import RandomisedRows, check_predictions, per_head_budgets
 
 
@@ -63,3 +64,9 @@ def test_a_budget_below_the_cheapest_treatment() -> None:
     message = "budget per_head=0.5 is 0.5 per head, below the 1 per head"
     with pytest.raises(InfeasibleBudgetError, match=message):
         per_head_budgets([Budget(per_head=0.5)], 10, np.array([1.0, 2.0]))
+
+
+def test_arrays_that_are_no_tensors_are_refused() -> None:
+    table: Any = np.zeros((4, 2))
+    with pytest.raises(DTypeError, match=r"predicted revenue must be a torch\.Tensor, got ndarray"):
+        check_predictions(table, table, 4, 2)
