@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -32,7 +33,6 @@ def test_a_rule_decides_as_the_model(
     method: str, training: dict[str, object], tmp_path: Path
 ) -> None:
     folder = run_of(tmp_path, method, **training)
-    onnxruntime = pytest.importorskip("onnxruntime")
     done = export_rule(folder, tmp_path / "rule.onnx")
     assert (done.rows, done.path.exists()) == (100_000, True)
     assert done.differ < 10

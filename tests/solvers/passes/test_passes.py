@@ -12,6 +12,7 @@ from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual, decide, hull_steps
 from dfl.solvers.passes import Backend, passes_for
 from dfl.solvers.passes.base import most_others
+from dfl.solvers.passes.radix import falling_order
 from tests.solvers.instances import KINDS, problem, problems
 
 CPU = torch.device("cpu")
@@ -198,20 +199,18 @@ def test_sketches_are_the_same(
     )
 )
 def test_multipliers_are_sorted_stably(values: list[float]) -> None:
-    numba = pytest.importorskip("dfl.solvers.passes.radix")
     multiplier = torch.tensor(values, dtype=torch.float64)
     expected = multiplier.argsort(descending=True, stable=True)
-    assert torch.from_numpy(numba.falling_order(multiplier.numpy())).equal(expected)
+    assert torch.from_numpy(falling_order(multiplier.numpy())).equal(expected)
 
 
 @pytest.mark.parametrize("rows", [5, 3_000])
 def test_many_nearly_equal_multipliers_are_sorted(rows: int) -> None:
-    numba = pytest.importorskip("dfl.solvers.passes.radix")
     draw = torch.Generator().manual_seed(0)
     multiplier = 1 + 2.0**-50 * torch.randint(4, (rows,), generator=draw).double()
     multiplier[0], multiplier[-1] = 1e-200, 1e200  # so that the leading bits tell nothing
     expected = multiplier.argsort(descending=True, stable=True)
-    assert torch.from_numpy(numba.falling_order(multiplier.numpy())).equal(expected)
+    assert torch.from_numpy(falling_order(multiplier.numpy())).equal(expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
