@@ -17,6 +17,7 @@ from dfl.errors import DataError, WriteError
 
 __all__ = [
     "UNFINISHED",
+    "make_folder",
     "read_tensors",
     "write_bytes",
     "write_json",
@@ -113,6 +114,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not right:
         raise DataError(f"{path} is damaged: its checksum differs from what was written.")
     return tensors, metadata
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        WriteError: if that is not possible.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"could not make the folder {path}: {error.strerror}; choose another one."
+        ) from error
 
 
 def _sha256(content: bytes) -> str:

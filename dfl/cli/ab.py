@@ -23,9 +23,9 @@ from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show
 from dfl.cli.document import publish
 from dfl.data.sources.reading import column_names, find_file, read_frame
-from dfl.errors import ConfigError, WriteError
+from dfl.errors import ConfigError
 from dfl.frames import Frame
-from dfl.io import write_bytes, write_json
+from dfl.io import make_folder, write_bytes, write_json
 from dfl.pipeline.dataset import DataSet
 from dfl.report import Table
 from dfl.stats.multiple_testing import Correction
@@ -187,12 +187,7 @@ def _row(reading: Reading) -> tuple[str, ...]:
 
 def _write(folder: Path, found: ReadOut, asked: Mapping[str, Any]) -> list[Path]:
     """Write the read-out, then the plot, and return what was written; a plot may fail alone."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"could not make the folder {folder}: {error.strerror}; choose another one."
-        ) from error
+    make_folder(folder)
     readout, plot = folder / "readout.json", folder / "forest.png"
     write_json(readout, {"asked": asked, **found.content()})
     try:

@@ -6,8 +6,7 @@ from dfl.cli.changes import Changes
 from dfl.cli.console import errors, say, show
 from dfl.cli.document import publish
 from dfl.config import read_study
-from dfl.errors import WriteError
-from dfl.io import write_bytes, write_json
+from dfl.io import make_folder, write_bytes, write_json
 from dfl.lab import Findings, Lab
 from dfl.lab.picture import picture
 
@@ -38,12 +37,7 @@ def lab_command(changes: Changes, lab: Lab, output: Path | None) -> None:
 
 
 def _write(folder: Path, found: Findings) -> list[Path]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"could not make the folder {folder}: {error.strerror}; choose another one."
-        ) from error
+    make_folder(folder)
     write_json(folder / "lab.json", found.content())
     write_bytes(folder / "lab.csv", found.csv().encode())
     write_bytes(folder / "lab.png", picture(found))

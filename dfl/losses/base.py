@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import final
 
 from torch import Tensor
@@ -40,12 +41,12 @@ class LoggedBatch:
         given = {name: one for name, one in columns.items() if one is not None}
         return replace(self, **{name: one.expand(times, *one.shape) for name, one in given.items()})
 
-    @property
+    @cached_property
     def observed_cost(self) -> ObservedCost:
         """The logged costs, as solvers and layers take them; weights are self-normalised."""
         return self.plain_cost.self_normalised()
 
-    @property
+    @cached_property
     def plain_cost(self) -> ObservedCost:
         """The logged costs with inverse propensities as they are, for Horvitz-Thompson's spend."""
         return ObservedCost(self.treatment, self.cost, self.weight)

@@ -20,12 +20,12 @@ import dfl
 from dfl.budget import Budget
 from dfl.config import read_solver
 from dfl.errors import ConfigError, DataError, DflError, InvalidValueError, RunFolderError
-from dfl.io import UNFINISHED, write_json, write_whole
+from dfl.io import UNFINISHED, make_folder, write_json, write_whole
 from dfl.pipeline.allocating import CustomerAllocation, held_out_at
 from dfl.pipeline.customers import check_kept, given_columns, schema_of
 from dfl.pipeline.dataset import DataBlock, DataSet
 from dfl.pipeline.folder import RunFolder
-from dfl.pipeline.lock import locked, make_folder
+from dfl.pipeline.lock import locked
 from dfl.pipeline.scoring import AbstractScores, ColumnScores, ModelScores
 from dfl.pipeline.served import MODEL, Served
 from dfl.problem import AllocationProblem

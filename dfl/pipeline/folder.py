@@ -14,8 +14,8 @@ from typing import Any, final
 import dfl
 from dfl.config.yaml_text import read_yaml, to_yaml
 from dfl.errors import DataError, RunFolderError
-from dfl.io import UNFINISHED, write_bytes, write_json
-from dfl.pipeline.lock import LOCK, make_folder
+from dfl.io import UNFINISHED, make_folder, write_bytes, write_json
+from dfl.pipeline.lock import LOCK
 from dfl.report.report import Report
 
 __all__ = ["RunFolder", "versions"]

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from dfl.errors import RunFolderError, WriteError
-from dfl.io import UNFINISHED
+from dfl.io import UNFINISHED, make_folder
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # said by the platform, not by the type
 
-__all__ = ["LOCK", "locked", "make_folder", "release"]
+__all__ = ["LOCK", "locked", "release"]
 
 LOCK = ".lock"
 
@@ -58,18 +58,6 @@ def release(path: Path) -> None:
     if (path / LOCK).exists():
         with locked(path):
             pass
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are missing.
-
-    Raises:
-        WriteError: if that is not possible.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"could not make the folder {path}: {error.strerror}.") from error
 
 
 def _acquire(path: Path) -> int:

@@ -11,12 +11,12 @@ from typing import Any, final
 from dfl.config import Study, Suite, read_suite
 from dfl.data import AbstractDataSource, AbstractTable, HybridData
 from dfl.errors import DataNotFoundError, DflError, MissingExtraError, RunFolderError, WriteError
-from dfl.io import UNFINISHED, write_tensors
+from dfl.io import UNFINISHED, make_folder, write_tensors
 from dfl.methods import AbstractModel, Monitor
 from dfl.models import Prediction
 from dfl.pipeline.expected_time import in_words
 from dfl.pipeline.folder import versions
-from dfl.pipeline.lock import LOCK, locked, make_folder
+from dfl.pipeline.lock import LOCK, locked
 from dfl.pipeline.run import on_device, predict, readable
 from dfl.pipeline.suite_results import RESULTS, Row, SuiteResults
 from dfl.pipeline.suite_rows import Spent, measured, row_of

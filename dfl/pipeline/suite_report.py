@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from dfl.errors import ConfigError, RunFolderError
-from dfl.io import write_bytes
-from dfl.pipeline.lock import make_folder
+from dfl.io import make_folder, write_bytes
 from dfl.pipeline.suite_results import RESULTS, SuiteResults
 from dfl.registry import unknown_name
 from dfl.report.report import Report, suite_report

@@ -23,7 +23,6 @@ Row: TypeAlias = Mapping[str, Any]
 _KEY = b"dfl.suite"
 _CELL = ("data", "method", "seed")
 _CONFIG = "config"
-_RENAMED = {"trained_for": "first_budget"}  # in files that the first suites left
 
 
 @final
@@ -58,8 +57,7 @@ class SuiteResults:
         try:
             table = pq.read_table(path, page_checksum_verification=True)
             config = json.loads(table.schema.metadata[_KEY])
-            names = [_RENAMED.get(name, name) for name in table.column_names]
-            rows = table.rename_columns(names).to_pylist()
+            rows = table.to_pylist()
         except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             raise DataError(f"{path} is unreadable, or no suite's ({error}).") from error
         if not isinstance(config, dict) or not set(_CELL) <= set(table.column_names):

@@ -109,7 +109,8 @@ class DecisionLevel:
         """
         revenue, cost = self._scaling.currency(outcomes)
         totals = self._budgets * batch.treatment.shape[-1]
-        self._unmet.append(_least_spend(cost.detach(), batch)[:, None] > totals)
+        if self._loss.decides_at_price:
+            self._unmet.append(_least_spend(cost.detach(), batch)[:, None] > totals)
         losses = [self._loss(revenue, cost, batch.logged, total) for total in totals.unbind(dim=1)]
         return torch.stack(losses).mean(dim=0) / self._scaling.revenue_scale
 

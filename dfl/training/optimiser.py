@@ -22,8 +22,8 @@ class StackedAdam:
         parameters: stacked parameters ``(K, ...)``; this object works on copies.
         learning_rate: step size, > 0.
         weight_decay: per network, >= 0. Shape ``(K,)``.
-        averaged_steps: `frozen` returns an exponential average over about so many steps; 0
-            returns the parameters as they are.
+        averaged_steps: `frozen` returns an exponential average over about so many steps; up to
+            1, the parameters as they are.
 
     Source:
         Loshchilov and Hutter (2019), arXiv:1711.05101, algorithm 2 (AdamW).
@@ -43,7 +43,7 @@ class StackedAdam:
         self._adam = torch.optim.Adam(self.parameters.values(), lr=learning_rate)
         self._learning_rate, self._weight_decay = learning_rate, weight_decay
         self._averaged_steps, self._steps = averaged_steps, 0
-        self._average = self._copies() if averaged_steps else {}
+        self._average = self._copies() if averaged_steps > 1 else {}
         self.scale_rate(1.0)
 
     def scale_rate(self, factor: float) -> None:

@@ -86,8 +86,3 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(
     with pytest.raises(WriteError, match="No space left on device"):
         results.with_rows([row(1)]).write()
     assert len(SuiteResults.read(tmp_path / RESULTS).rows) == 1
-
-
-def test_a_column_by_its_earlier_name(tmp_path: Path) -> None:
-    SuiteResults(tmp_path / RESULTS, {}).with_rows([row(trained_for="share=0.3")]).write()
-    assert SuiteResults.read(tmp_path / RESULTS).rows[0]["first_budget"] == "share=0.3"

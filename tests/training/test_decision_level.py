@@ -136,3 +136,11 @@ def test_a_price_stands_in_for_money_where_layers_decide_at_one() -> None:
 
 def test_the_default_budgets_cover_the_range() -> None:
     assert [budget.share for budget in BUDGETS] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
+
+
+def test_a_loss_without_a_price_counts_no_budget_as_unmet() -> None:
+    level, networks, pool, parameters = level_of("batch", loss=MarginalUtility(), added_cost=1.0)
+    level.start_epoch(parameters)
+    batch = batch_of(networks, pool, 128)
+    level(predicted(networks, parameters, batch), batch)
+    assert level.logs() == {}

@@ -72,3 +72,9 @@ def test_what_is_returned_is_a_copy() -> None:
         kept = frozen.clone()
         steps(optimiser, [1.0])
         assert_close(frozen, kept, rtol=0, atol=0)
+
+
+def test_an_average_over_less_than_a_step_is_the_weights_themselves() -> None:
+    optimiser = adam(averaged_steps=0.4)
+    (_, last) = steps(optimiser, [1.0, 1.0])
+    assert_close(optimiser.frozen()["w"], last, rtol=0, atol=0)
