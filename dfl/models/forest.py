@@ -71,13 +71,15 @@ class Trees:
 
         Raises:
             ValueError: if a node asks for a feature or is followed by a node that is not there,
-                or says another number of things than ``columns``.
+                or says another number of things than ``columns``; or if the depth is more than
+                there are nodes.
         """
         nodes = self.feature.shape[0]
         shapes = (self.threshold, self.left, self.right, self.value[:, 0])
         sound = all(one.shape == (nodes,) for one in shapes) and self.value.shape[1] == columns
         places = (self.left, self.right, self.root)
         sound = sound and all(bool(((one >= 0) & (one < nodes)).all()) for one in places)
+        sound = sound and 0 <= int(self.depth) <= nodes
         if not sound or not bool(((self.feature >= 0) & (self.feature < features)).all()):
             raise ValueError("the arrays of a forest do not fit together")
 

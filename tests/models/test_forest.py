@@ -94,6 +94,7 @@ def test_a_file_holds_arrays_and_gives_the_same(model: CausalForestModel, tmp_pa
         ("cost/root", torch.tensor([-1])),
         ("revenue/value", torch.zeros(1, 5)),
         ("revenue/threshold", torch.zeros(3)),
+        ("level/depth", torch.tensor(10**12)),
     ],
 )
 def test_arrays_that_are_no_forest_are_refused(
