@@ -17,6 +17,7 @@ __all__ = [
     "InvalidValueError",
     "MissingExtraError",
     "NotConvergedError",
+    "ProcessError",
     "RunFolderError",
     "ShapeError",
     "UnknownNameError",
@@ -67,6 +68,10 @@ class MissingExtraError(DflError, ImportError):
 
 class NotConvergedError(DflError, RuntimeError):
     """An iterative method stopped before it reached its tolerance."""
+
+
+class ProcessError(DflError, RuntimeError):
+    """Another process of those that work together has gone."""
 
 
 class ConfigError(DflError, ValueError):

@@ -24,7 +24,7 @@ from dfl.hypergrad.curvature.base import Curvature
 from dfl.hypergrad.curvature.linear_system import LinearSolution, require_converged
 from dfl.hypergrad.curvature.point import Point, check_depends, check_finite, gradient, recording
 from dfl.hypergrad.curvature.products import CURVATURES, CurvatureName, curvature_of
-from dfl.scale import over_ranks
+from dfl.scale import all_over_ranks, over_ranks
 
 __all__ = ["AbstractImplicit", "several_hypergradients"]
 
@@ -113,7 +113,7 @@ class AbstractImplicit(AbstractHypergradient):
             check_depends([slope], losses, point, "inner")
             value = point.outer_value(outer_loss, layout.members)
             inputs = [*point.inner.values(), *point.outer.values()]
-            slopes = [over_ranks(each) for each in gradient([value.sum()], inputs)]
+            slopes = all_over_ranks(gradient([value.sum()], inputs))
             right_hand_side = layout.flatten(slopes[: len(point.inner)])
             check_finite(layout.per_member(right_hand_side), "the gradient of outer_loss in inner")
             solution = self._solve(curvature, right_hand_side)

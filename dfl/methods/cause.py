@@ -61,4 +61,6 @@ class CausE(AbstractNetworkMethod):
             return factual + self.beta * torch.stack(gaps).sum(dim=0)
 
         start = networks.initial(network, "target")
-        return fit_beside("target", networks, "both", self.training, monitor, start, loss)
+        return fit_beside(
+            "target", networks, "both", self.training, monitor, start, loss, by_rows=True
+        )

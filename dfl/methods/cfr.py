@@ -16,6 +16,7 @@ from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
 from dfl.training.settings import Part
+from dfl.training.shares import loss_of_all
 
 __all__ = ["Cfr", "Distance", "mean_discrepancy", "sinkhorn"]
 
@@ -69,11 +70,17 @@ class Cfr(AbstractNetworkMethod):
         distance = mean_discrepancy if self.distance == "mmd" else sinkhorn
 
         def loss(parameters: Parameters, batch: Batch) -> Tensor:
-            found = network.details(parameters, batch.features)
-            row = weight.gather(-1, batch.treatment)
-            factual = factual_loss(found["outcomes"], batch.treatment, batch.outcome, row)
-            received = one_hot(batch.treatment, networks.treatments).to(row.dtype)
-            return factual + self.alpha * distance(found["hidden"], received)
+            def compute(features: Tensor) -> tuple[Tensor, Tensor]:
+                found = network.details(parameters, features)
+                return found["outcomes"], found["hidden"]
+
+            def mixed(outcomes: Tensor, hidden: Tensor) -> Tensor:
+                row = weight.gather(-1, batch.treatment)
+                factual = factual_loss(outcomes, batch.treatment, batch.outcome, row)
+                received = one_hot(batch.treatment, networks.treatments).to(row.dtype)
+                return factual + self.alpha * distance(hidden, received)
+
+            return loss_of_all(mixed, compute, batch)
 
         return fit_rows("target", networks, "obs", self.training, monitor, loss)
 

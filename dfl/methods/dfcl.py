@@ -23,6 +23,7 @@ from dfl.training.networks import Networks
 from dfl.training.nuisance import CrossFitted
 from dfl.training.rows import Batch
 from dfl.training.settings import Part
+from dfl.training.shares import loss_of_all
 
 __all__ = ["Dfcl"]
 
@@ -94,9 +95,11 @@ class Dfcl(AbstractNetworkMethod):
         def weighed(
             decision: Callable[[Tensor, Batch], Tensor], parameters: Parameters, batch: Batch
         ) -> Tensor:
-            outcomes = network(parameters, batch.features)
-            factual = factual_loss(outcomes, batch.treatment, batch.outcome)
-            return self.prediction_weight * factual + decision(outcomes, batch)
+            def loss(outcomes: Tensor) -> Tensor:
+                factual = factual_loss(outcomes, batch.treatment, batch.outcome)
+                return self.prediction_weight * factual + decision(outcomes, batch)
+
+            return loss_of_all(loss, lambda x: (network(parameters, x),), batch)
 
         @torch.no_grad()
         def criterion(parameters: Parameters) -> Tensor | None:

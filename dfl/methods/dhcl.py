@@ -19,6 +19,7 @@ from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch
 from dfl.training.settings import Part
+from dfl.training.shares import loss_of_all
 
 __all__ = ["Dhcl"]
 
@@ -69,9 +70,11 @@ class Dhcl(AbstractNetworkMethod):
         decision = DecisionLevel(networks, self.loss, (_ANY_BUDGET,), pool, "batch")
 
         def loss(parameters: Parameters, batch: Batch) -> Tensor:
-            outcomes = network(parameters, batch.features)
-            ratio = decision(_revenue_above_none(outcomes), batch)
-            return ratio + self.cost_weight * _level_error(outcomes, batch)
+            def mixed(outcomes: Tensor) -> Tensor:
+                ratio = decision(_revenue_above_none(outcomes), batch)
+                return ratio + self.cost_weight * _level_error(outcomes, batch)
+
+            return loss_of_all(mixed, lambda x: (network(parameters, x),), batch)
 
         unseen = networks.validation_pool
         held = None if unseen is None else networks.validation_batch(_VALIDATION_ROWS, unseen)

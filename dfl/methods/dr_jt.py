@@ -76,4 +76,6 @@ class DrJt(AbstractNetworkMethod):
             return served + factual_loss(fixed + left, *rows)
 
         start = networks.initial(residual, "residual")
-        return fit_beside("target", networks, "obs", self.training, monitor, start, loss)
+        return fit_beside(
+            "target", networks, "obs", self.training, monitor, start, loss, by_rows=True
+        )

@@ -72,4 +72,4 @@ class DragonNet(AbstractNetworkMethod):
             targeted = self.beta * factual_loss(shifted, t, y)
             return factual_loss(outcomes, t, y) + self.alpha * received + targeted
 
-        return fit_rows("target", networks, self.rows, self.training, monitor, loss)
+        return fit_rows("target", networks, self.rows, self.training, monitor, loss, by_rows=True)

@@ -61,4 +61,4 @@ class Ips(AbstractNetworkMethod):
             outcomes = network(parameters, batch.features)
             return factual_loss(outcomes, batch.treatment, batch.outcome, weight[batch.index])
 
-        return fit_rows("target", networks, "obs", self.training, monitor, loss)
+        return fit_rows("target", networks, "obs", self.training, monitor, loss, by_rows=True)

@@ -61,4 +61,4 @@ class KdFeature(AbstractNetworkMethod):
             factual = factual_loss(found["outcomes"], batch.treatment, batch.outcome)
             return factual + self.gamma * distance
 
-        return fit_rows("target", networks, self.rows, self.training, monitor, loss)
+        return fit_rows("target", networks, self.rows, self.training, monitor, loss, by_rows=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -11,6 +12,7 @@ from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, MissingExtraError
 from dfl.methods.base import AbstractMethod
 from dfl.models import AbstractModel, CausalForestModel, Scaling, Trees
+from dfl.scale import from_first, together
 from dfl.seeds import stream
 from dfl.training.monitor import Monitor
 from dfl.training.settings import Part, Rows, TrainingSet, parts_of
@@ -65,6 +67,8 @@ class TsmCf(AbstractMethod):
     ) -> list[AbstractModel]:
         """Fit one model per training set, one after the other; nothing is watched.
 
+        Of several processes the first works, and the others are given what it grew.
+
         Args:
             sets: as in `AbstractMethod.fit_many`; validation rows are not used.
             monitor: not used: a forest has no epochs.
@@ -74,7 +78,9 @@ class TsmCf(AbstractMethod):
             InvalidValueError: as there, or if a treatment has a single row.
             MissingExtraError: if EconML is not installed.
         """
-        return [self._fit(self.needed(one)) for one in sets]
+        needed = [self.needed(one) for one in sets]
+        with together():
+            return [from_first(partial(self._fit, one)) for one in needed]
 
     def _fit(self, one: TrainingSet) -> CausalForestModel:
         parts = one.rows(self.rows)

@@ -2,7 +2,18 @@
 
 from dfl.scale.chunks import CACHED, STREAMED, Chunks
 from dfl.scale.powers import power_of_two
-from dfl.scale.ranks import alone, check_bare, gathered, joined, over_ranks, rank_of
+from dfl.scale.ranks import (
+    all_over_ranks,
+    alone,
+    check_bare,
+    from_first,
+    gathered,
+    joined,
+    leads,
+    over_ranks,
+    rank_of,
+    together,
+)
 from dfl.scale.sketch import Bracket, Sketch
 
 __all__ = [
@@ -11,11 +22,15 @@ __all__ = [
     "Bracket",
     "Chunks",
     "Sketch",
+    "all_over_ranks",
     "alone",
     "check_bare",
+    "from_first",
     "gathered",
     "joined",
+    "leads",
     "over_ranks",
     "power_of_two",
     "rank_of",
+    "together",
 ]

@@ -1,52 +1,116 @@
 """Processes that share the rows: the one place where they speak to each other."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, TypeVar, final
 
 import torch
 from torch import Tensor, distributed
 
-from dfl.errors import UnsupportedProblemError
+from dfl.errors import DflError, ProcessError, UnsupportedProblemError
 
-__all__ = ["alone", "check_bare", "gathered", "joined", "over_ranks", "rank_of"]
+__all__ = [
+    "all_over_ranks",
+    "alone",
+    "check_bare",
+    "from_first",
+    "gathered",
+    "joined",
+    "leads",
+    "over_ranks",
+    "rank_of",
+    "together",
+]
 
-_apart: list[bool] = []
+T = TypeVar("T")
+
+_modes: list[Literal["alone", "same rows", "together"]] = []
+"""Empty: rows are spread over the processes. Else the innermost block decides."""
 
 
 def rank_of() -> tuple[int, int]:
     """Return the number of this process and how many there are: (0, 1) without torchrun."""
-    if _apart or not (distributed.is_available() and distributed.is_initialized()):
+    if not _initialised() or (_modes and _modes[-1] != "together"):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
-@contextmanager
-def joined() -> Iterator[None]:
-    """Join the processes that torchrun started, over gloo, while the block runs; else do nothing.
+def leads() -> bool:
+    """Say whether this process is the first, whatever block runs: it writes and speaks for all."""
+    return not _initialised() or distributed.get_rank() == 0
 
-    A group that stands already is used and left as it is.
+
+@contextmanager
+def joined(*, same_rows: bool = False) -> Iterator[None]:
+    """Join the processes that torchrun started while the block runs; else do nothing.
+
+    They speak over gloo, and over nccl where each has a GPU of its own. A group that stands
+    already is used and left as it is.
+
+    Args:
+        same_rows: every process is given all rows, and computes by itself but for what methods
+            share of their training; else every process is given rows of its own.
     """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
-    if not several or not distributed.is_available() or distributed.is_initialized():
-        yield
-        return
-    distributed.init_process_group("gloo")
+    begins = several and distributed.is_available() and not distributed.is_initialized()
+    if begins:
+        distributed.init_process_group(_backend())
     try:
-        yield
+        with _mode("same rows") if same_rows else nullcontext():
+            yield
     finally:
-        distributed.destroy_process_group()
+        if begins:
+            distributed.destroy_process_group()
+
+
+def _backend() -> str:
+    """Choose how processes speak, and which GPU is this one's."""
+    place, here = (int(os.environ.get(key, "0")) for key in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place % torch.cuda.device_count())
+        if 0 < here <= torch.cuda.device_count():
+            return "cpu:gloo,cuda:nccl"
+    return "gloo"
 
 
 @contextmanager
 def alone() -> Iterator[None]:
     """Let every process compute by itself, on rows that all of them have, while the block runs."""
-    _apart.append(True)
+    with _mode("alone"):
+        yield
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Let processes that all have the same rows share the work on them while the block runs.
+
+    Raises:
+        UnsupportedProblemError: if each was given rows of its own.
+    """
+    if not _modes and rank_of()[1] > 1:
+        raise UnsupportedProblemError(
+            "methods train on rows that every process has, and share the work on them: join the "
+            "processes by joined(same_rows=True), and give each of them all rows."
+        )
+    if _modes and _modes[-1] == "alone":
+        yield
+        return
+    with _mode("together"):
+        yield
+
+
+@contextmanager
+def _mode(name: Literal["alone", "same rows", "together"]) -> Iterator[None]:
+    _modes.append(name)
     try:
         yield
     finally:
-        _apart.pop()
+        _modes.pop()
+
+
+def _initialised() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def over_ranks(value: Tensor) -> Tensor:
@@ -65,6 +129,21 @@ def over_ranks(value: Tensor) -> Tensor:
     return total
 
 
+def all_over_ranks(values: Sequence[Tensor]) -> list[Tensor]:
+    """Return the sums of several tensors over all processes, exchanged in one message; see above.
+
+    Args:
+        values: tensors of one device; of one dtype, if they are to go as one.
+    """
+    if rank_of()[1] == 1:
+        return list(values)
+    if len({value.dtype for value in values}) > 1:
+        return [over_ranks(value) for value in values]
+    total = over_ranks(torch.cat([value.reshape(-1) for value in values]))
+    parts = total.split([value.numel() for value in values])
+    return [part.reshape(value.shape) for part, value in zip(parts, values, strict=True)]
+
+
 def gathered(value: Any) -> list[Any]:
     """Return what every process holds, in their order; all must call it, and all get the same.
 
@@ -75,8 +154,48 @@ def gathered(value: Any) -> list[Any]:
     if world == 1:
         return [value]
     found: list[Any] = [None] * world
-    distributed.all_gather_object(found, value)
+    with _speaking():
+        distributed.all_gather_object(found, value)
     return found
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """Return what the first process makes, in all of them; so is its error, if it is ours.
+
+    Raises:
+        DflError: whatever ``make`` raises.
+    """
+    rank, world = rank_of()
+    if world == 1:
+        return make()
+    found: list[Any] = [None, None]
+    if rank == 0:
+        try:
+            found[0] = make()
+        except DflError as error:
+            found[1] = error
+    with _speaking():
+        distributed.broadcast_object_list(found)
+    if found[1] is not None:
+        raise found[1]
+    answer: T = found[0]
+    return answer
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """Say in words that another process has gone.
+
+    Raises:
+        ProcessError: if the processes cannot speak to each other any more.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProcessError(
+            "another of the processes that work together has ended or does not answer; what it "
+            f"said tells why. Start all of them again. ({error})"
+        ) from error
 
 
 def check_bare(name: str, parameters: Mapping[str, Tensor]) -> None:
@@ -87,7 +206,8 @@ def check_bare(name: str, parameters: Mapping[str, Tensor]) -> None:
             the rows, of DDP.
     """
     sharded = any(
-        type(value).__name__ in ("DTensor", "FlatParameter") for value in parameters.values()
+        "_fsdp_wrapped_module" in key or type(value).__name__ in ("DTensor", "FlatParameter")
+        for key, value in parameters.items()
     )
     prefixed = all(key.startswith("module.") for key in parameters) and rank_of()[1] > 1
     if sharded or prefixed:
@@ -103,7 +223,8 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, value: Tensor) -> Tensor:
         total = value.detach().clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total)
+        with _speaking():
+            distributed.all_reduce(total)
         return total
 
     @staticmethod

@@ -10,12 +10,14 @@ from torch import Tensor
 from dfl.checks import check_count, check_number
 from dfl.hypergrad import AbstractHypergradient, ComposedLoss, GaussNewton, LookAhead
 from dfl.models import Logs, OuterNetwork, Parameters, StackedNetwork
+from dfl.scale import rank_of
 from dfl.seeds import stream
 from dfl.training.levels import LowerLevel, Reading, UpperLevel
 from dfl.training.monitor import Monitor
 from dfl.training.optimiser import StackedAdam
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
+from dfl.training.shares import loss_of_all, share_of
 
 __all__ = ["Bilevel", "BilevelSettings", "Outer", "default_hypergradient"]
 
@@ -164,16 +166,22 @@ class OuterLearner:
         if self._epoch < problem.settings.warm_epochs or step % problem.settings.every:
             return
         upper, network = next(self._batches), self._networks.stacked
+        # Losses are this process's part of a sum over all of them.
+        own, share = share_of(batch)
+        world = rank_of()[1]
 
         def outcomes(inner: Parameters, outer: Parameters) -> Tensor:
-            return network(inner, batch.features)
+            return network(inner, own.features)
 
         def lower_loss(predicted: Tensor, outer: Parameters) -> Tensor:
-            reading = problem.outer.reading(self._outer(outer, batch.features))
-            return problem.lower.loss(predicted, batch, reading)
+            reading = problem.outer.reading(self._outer(outer, own.features))
+            return share * problem.lower.loss(predicted, own, reading)
 
         def upper_loss(inner: Parameters, outer: Parameters) -> Tensor:
-            return problem.upper(network(inner, upper.features), upper)
+            def loss(predicted: Tensor) -> Tensor:
+                return problem.upper(predicted, upper)
+
+            return loss_of_all(loss, lambda x: (network(inner, x),), upper) / world
 
         lower, outer = ComposedLoss(outcomes, lower_loss), self.optimiser.frozen()
         inner = {name: value.detach() for name, value in parameters.items()}

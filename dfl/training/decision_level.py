@@ -12,6 +12,7 @@ from dfl.layers.base import AtPrice
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.models import Logs, Parameters
 from dfl.problem import BUDGET_SLACK, AllocationProblem, ObservedCost
+from dfl.scale import alone, gathered, rank_of
 from dfl.solvers.dual_bisection import DualBisection
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
@@ -66,17 +67,24 @@ class DecisionLevel:
 
     @torch.no_grad()
     def start_epoch(self, parameters: Parameters) -> None:
-        """Find the prices of the epoch, and forget what the last one logged."""
+        """Find the prices of the epoch, and forget what the last one logged.
+
+        Where several processes train together, each finds those of its own networks.
+        """
         self._unmet = []
         if not self._on_rows:
             return
-        networks = self._networks
-        found = [
-            self._prices(network, {n: v[network : network + 1] for n, v in parameters.items()})
-            for network in range(networks.size)
-        ]
-        self._multipliers = torch.stack([prices for prices, _ in found])
-        self._unmet = [torch.stack([unmet for _, unmet in found])]
+        rank, world = rank_of()
+        own = {
+            network: self._prices(
+                network, {n: v[network : network + 1] for n, v in parameters.items()}
+            )
+            for network in range(rank, self._networks.size, world)
+        }
+        every = {k: prices for found in gathered(own) for k, prices in found.items()}
+        found = [every[network] for network in range(self._networks.size)]
+        self._multipliers = torch.stack([prices.to(self._budgets) for prices, _ in found])
+        self._unmet = [torch.stack([unmet.to(self._budgets.device) for _, unmet in found])]
 
     def __call__(self, outcomes: Tensor, batch: Batch) -> Tensor:
         """Return the loss ``(K,)``, averaged over budgets, in units of the revenue's scale.
@@ -123,6 +131,7 @@ class DecisionLevel:
             logs["budgets_unmet"] = float(torch.stack(self._unmet).double().mean())
         return logs
 
+    @alone()
     def _prices(self, network: int, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Return each budget's multiplier on all rows of a network's set, and which are unmet."""
         pool, stacked = self._pool, self._networks.stacked

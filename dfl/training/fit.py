@@ -22,6 +22,8 @@ def fit_rows(
     training: Training,
     monitor: Monitor,
     loss: Callable[[Parameters, Batch], Tensor],
+    *,
+    by_rows: bool = False,
 ) -> Parameters:
     """Train networks on rows of their sets; kept is the epoch of least factual error.
 
@@ -32,6 +34,7 @@ def fit_rows(
         training: settings of training.
         monitor: watches.
         loss: of the networks' parameters on a batch, one value per network ``(K,)``.
+        by_rows: whether it is a mean over rows, see `Stage`.
     """
     stage = Stage(
         name=name,
@@ -40,6 +43,7 @@ def fit_rows(
         training=training,
         loss=loss,
         criterion=networks.validation_error,
+        by_rows=by_rows,
         monitor=monitor,
     )
     return stage.run(networks.initial(networks.stacked, name))
@@ -54,7 +58,7 @@ def fit_factual(
     def loss(parameters: Parameters, batch: Batch) -> Tensor:
         return factual_loss(network(parameters, batch.features), batch.treatment, batch.outcome)
 
-    return fit_rows(name, networks, rows, training, monitor, loss)
+    return fit_rows(name, networks, rows, training, monitor, loss, by_rows=True)
 
 
 def fit_beside(
@@ -65,6 +69,8 @@ def fit_beside(
     monitor: Monitor,
     beside: Parameters,
     loss: Callable[[Parameters, Parameters, Batch], Tensor],
+    *,
+    by_rows: bool = False,
 ) -> Parameters:
     """Train networks and other parameters at once; return the networks', see `fit_rows`.
 
@@ -76,6 +82,7 @@ def fit_beside(
         monitor: watches.
         beside: initial values of the others, ``(K, ...)``.
         loss: of the networks' parameters and the others on a batch, ``(K,)``.
+        by_rows: whether it is a mean over rows, see `Stage`.
     """
     own, others = "networks/", "beside/"
     initial = networks.initial(networks.stacked, name)
@@ -86,6 +93,7 @@ def fit_beside(
         training=training,
         loss=lambda both, batch: loss(below(both, own), below(both, others), batch),
         criterion=lambda both: networks.validation_error(below(both, own)),
+        by_rows=by_rows,
         monitor=monitor,
     )
     start = {own + key: value for key, value in initial.items()}

@@ -48,8 +48,9 @@ class LowerLevel:
     Args:
         networks: the target networks.
         pool: their training rows.
-        loss: ``(outcomes (K, B, 2, M), batch, reading) -> (K,)``, convex in the outcomes, so
-            that Gauss-Newton products are positive.
+        loss: ``(outcomes (K, B, 2, M), batch, reading) -> (K,)``, a mean over rows, so that
+            processes can share them, and convex in the outcomes, so that Gauss-Newton products
+            are positive.
     """
 
     networks: Networks
@@ -78,6 +79,7 @@ class LowerLevel:
             loss=loss,
             criterion=self.networks.validation_error,
             companion=companion,
+            by_rows=True,
             monitor=monitor,
         )
         return stage.run(self.networks.initial(network, name))

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from dfl.errors import NotConvergedError
 from dfl.models import Logs, Parameters
+from dfl.scale import check_bare, from_first, over_ranks, rank_of, together
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.optimiser import StackedAdam
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
+from dfl.training.shares import check_same, share_of
 
 __all__ = ["Companion", "Level", "Stage", "below"]
 
@@ -58,6 +60,8 @@ class Stage:
             each epoch; each network keeps its best. None, or a None from it, keeps the last.
         companion: learns beside the networks, or None.
         level: part of the loss that is told of each epoch's start, or None.
+        by_rows: whether the loss is a mean over rows, plus terms free of rows, so that processes
+            can each take it on rows of their own; else each takes it on all rows.
     """
 
     name: str
@@ -68,15 +72,23 @@ class Stage:
     criterion: Callable[[Parameters], Tensor | None] | None = None
     companion: Companion | None = None
     level: Level | None = None
+    by_rows: bool = False
     monitor: Monitor = field(default_factory=Monitor)
 
+    @together()
     def run(self, initial: Parameters) -> Parameters:
         """Train from ``initial``, or from the monitor's checkpoint, and return the best.
 
         Raises:
             NotConvergedError: if the loss stops being finite.
             WriteError: if a checkpoint could not be written.
+            UnsupportedProblemError: if networks are wrapped for training in several processes,
+                or these were given rows of their own.
+            DataError: if they were given different rows, or a checkpoint is unreadable.
+            ProcessError: if one of them has gone.
         """
+        check_bare("the network", initial)
+        check_same(self.pool, initial)
         optimiser = StackedAdam(
             initial,
             learning_rate=self.training.learning_rate,
@@ -128,9 +140,11 @@ class Stage:
             optimiser.scale_rate(self.training.rate_after(done))
             if self.companion is not None:
                 self.companion.before_step(step, optimiser.parameters, batch)
-            loss = self.loss(optimiser.parameters, batch)
+            own, share = share_of(batch) if self.by_rows else (batch, 1 / rank_of()[1])
+            loss = share * self.loss(optimiser.parameters, own)
             optimiser.step(loss)
             total, steps = total + loss.detach(), steps + 1
+        total = over_ranks(total)
         if not bool(total.isfinite().all()):
             raise NotConvergedError(
                 f"training of {self.name!r} diverged in epoch {epoch + 1}: the loss is not "
@@ -151,7 +165,7 @@ class Stage:
         return {**tensors, "score": best.score}
 
     def _restore(self, optimiser: StackedAdam, best: "_Best") -> int:
-        found = self.monitor.restore(self.networks.name + self.name)
+        found = from_first(lambda: self.monitor.restore(self.networks.name + self.name))
         if found is None:
             return 0
         done, tensors = found

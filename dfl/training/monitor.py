@@ -11,6 +11,7 @@ from torch import Tensor
 from dfl.errors import DataError
 from dfl.io import read_tensors, write_tensors
 from dfl.models import Logs
+from dfl.scale import leads
 
 __all__ = ["Monitor", "Progress"]
 
@@ -67,16 +68,16 @@ class Monitor:
     def record(
         self, stage: str, epoch: int, epochs: int, tensors: Mapping[str, Tensor], logs: Logs
     ) -> None:
-        """Keep a checkpoint of a finished epoch and report it.
+        """Keep a checkpoint of a finished epoch and report it; of several processes, the first.
 
         Raises:
             WriteError: if the checkpoint could not be written; the one before stays.
         """
         self.history.setdefault(stage, []).append(logs)
-        if self.folder is not None:
+        if self.folder is not None and leads():
             metadata = {"epoch": str(epoch), "history": json.dumps(self.history[stage])}
             write_tensors(self._path(stage), tensors, metadata)
-        if self.report is not None:
+        if self.report is not None and leads():
             self.report(Progress(stage, epoch, epochs, logs))
 
     def _path(self, stage: str) -> Path:

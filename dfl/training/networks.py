@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeAlias, final
 
 import torch
@@ -12,9 +12,11 @@ from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.losses.prediction import factual_loss, full_surface_weight
 from dfl.models import AbstractArchitecture, Parameters, Scaling, StackedNetwork
+from dfl.scale import together
 from dfl.seeds import stream
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import TrainingSet
+from dfl.training.shares import whole
 
 __all__ = ["NetworkPlan", "Networks", "RowsOf"]
 
@@ -177,6 +179,7 @@ class Networks:
         per_set = next(pool.epoch(range(len(self.sets)), generators, batch_size=most))
         return pool.take(per_set.index[list(self.plan.dataset)])
 
+    @together()
     @torch.no_grad()
     def ensemble_outcomes(self, parameters: Parameters, pool: RowPool) -> Tensor:
         """Predict every row of a pool by the mean of its set's networks.
@@ -204,4 +207,4 @@ class Networks:
         network, chosen = self.stacked, self.learning(dataset)
         own = {name: value[chosen] for name, value in parameters.items()}
         for rows in pool.chunks(dataset):
-            yield rows, network(own, pool.features[rows])
+            yield rows, whole(partial(network, own), pool.features[rows])

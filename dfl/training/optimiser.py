@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.models import Parameters
+from dfl.scale import all_over_ranks
 
 __all__ = ["StackedAdam"]
 
@@ -53,11 +54,14 @@ class StackedAdam:
         self._keep = 1 - rate * self._weight_decay
 
     def step(self, loss: Tensor) -> None:
-        """Differentiate a loss ``(K,)``, one per network, and take a step."""
+        """Differentiate a loss ``(K,)``, one per network, and take a step.
+
+        Where processes share the rows, the loss is this one's part of a sum over all.
+        """
         gradients = torch.autograd.grad(
             loss.sum(), list(self.parameters.values()), materialize_grads=True
         )
-        self.step_along(dict(zip(self.parameters, gradients, strict=True)))
+        self.step_along(dict(zip(self.parameters, all_over_ranks(gradients), strict=True)))
 
     @torch.no_grad()
     def step_along(self, gradients: Parameters) -> None:

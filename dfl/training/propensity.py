@@ -49,6 +49,7 @@ def inverse_chances(
         pool=pool,
         training=training,
         loss=loss,
+        by_rows=True,
         monitor=monitor,
     )
     fitted = stage.run(networks.initial(network, "propensity"))

@@ -10,7 +10,7 @@ from dfl.hypergrad.base import ComposedLoss, Loss, Outputs, Parameters
 from dfl.hypergrad.curvature.base import Curvature, Layout
 from dfl.hypergrad.curvature.linear_stack import LinearStack, linear_stack_curvature
 from dfl.hypergrad.curvature.point import Point, Repeatable, gradient, members_of
-from dfl.scale import over_ranks
+from dfl.scale import all_over_ranks, over_ranks
 
 __all__ = ["CURVATURES", "CurvatureName", "curvature_of", "gauss_newton", "hessian"]
 
@@ -31,7 +31,8 @@ def curvature_of(name: CurvatureName, loss: Loss, point: Point) -> Curvature:
         return over_ranks(own.product(vector))
 
     def mixed(vector: Tensor) -> Parameters:
-        return {key: over_ranks(value) for key, value in own.mixed(vector).items()}
+        found = own.mixed(vector)
+        return dict(zip(found, all_over_ranks(list(found.values())), strict=True))
 
     return Curvature(own.layout, over_ranks(own.inner_gradient), product, mixed)
 

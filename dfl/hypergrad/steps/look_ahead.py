@@ -26,7 +26,7 @@ from dfl.hypergrad.curvature.point import (
     recording,
 )
 from dfl.hypergrad.curvature.products import CurvatureName, curvature_of
-from dfl.scale import over_ranks
+from dfl.scale import all_over_ranks, over_ranks
 
 __all__ = [
     "LookAhead",
@@ -167,7 +167,7 @@ class LookAhead:
             value = evaluate(loss, leaves, outer).sum()
             slopes = gradient([value], list(leaves.values()))
             with torch.no_grad():
-                inner = moved(inner, [over_ranks(slope) for slope in slopes], size)
+                inner = moved(inner, all_over_ranks(slopes), size)
         return inner
 
 

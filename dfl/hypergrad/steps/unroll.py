@@ -29,7 +29,7 @@ from dfl.hypergrad.curvature.point import (
 )
 from dfl.hypergrad.steps.look_ahead import curvature_for_steps, describe_rise, moved, rose
 from dfl.hypergrad.steps.update_rule import Optimiser, State, UpdateRule
-from dfl.scale import over_ranks
+from dfl.scale import all_over_ranks, over_ranks
 
 __all__ = ["AbstractUnrolled"]
 
@@ -135,7 +135,7 @@ class AbstractUnrolled(AbstractHypergradient):
             value = stepped.outer_value(outer_loss, layout.members)
             found = gradient([value.sum()], list(point.outer.values()))
             # Copies, because autograd may give two names the same memory.
-            copies = (over_ranks(slope).clone() for slope in found)
+            copies = (slope.clone() for slope in all_over_ranks(found))
             outer_grad = dict(zip(point.outer, copies, strict=True))
             losses["outer_loss"] = outer_loss
             check_depends(outer_grad.values(), losses, point, "outer")
@@ -159,7 +159,7 @@ class AbstractUnrolled(AbstractHypergradient):
             if step:
                 value = evaluate(inner_loss, inner, point.outer).sum()
                 slopes = gradient([value], list(inner.values()), create_graph=step >= constant)
-            directions, state = rule([over_ranks(slope) for slope in slopes], state)
+            directions, state = rule(all_over_ranks(slopes), state)
             inner = moved(inner, directions, size)
         return inner
 

@@ -1,0 +1,123 @@
+"""How processes share a batch: each computes with its own rows, and sums are taken over all."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dfl.errors import DataError
+from dfl.models import Parameters
+from dfl.scale import alone, gathered, over_ranks, rank_of
+from dfl.training.rows import Batch, RowPool
+
+__all__ = ["check_same", "loss_of_all", "share_of", "whole"]
+
+
+def share_of(batch: Batch) -> tuple[Batch, float]:
+    """Return this process's rows of a batch, and their share of it; shares add up to 1.
+
+    A loss that is a mean over rows, plus terms that are free of rows, is the sum over the
+    processes of share times loss on the own rows. In one process the batch comes back, and 1.
+    """
+    size, world = batch.index.shape[-1], rank_of()[1]
+    if world == 1:
+        return batch, 1.0
+    if size < world:  # nobody is left without rows
+        return batch, 1 / world
+    rows = _own(size)
+    return batch.pool.take(batch.index[:, rows]), (rows.stop - rows.start) / size
+
+
+def loss_of_all(
+    loss: Callable[..., Tensor], compute: Callable[[Tensor], tuple[Tensor, ...]], batch: Batch
+) -> Tensor:
+    """Return a loss that mixes rows, of which each process computes only its own.
+
+    What they computed is exchanged, and every process takes the loss of all rows, by itself. Its
+    gradient flows through the own rows alone, times the number of processes, so that the sum
+    over the processes of one such part of each is the gradient. First derivatives only.
+
+    Args:
+        loss: of what was computed, all rows of it. Returns ``(K,)``, one per network, each of
+            that network's rows.
+        compute: row by row, from features to tensors ``(K, rows, ...)``.
+        batch: all rows.
+    """
+    if rank_of()[1] == 1:
+        return loss(*compute(batch.features))
+    size = batch.index.shape[-1]
+    own = compute(batch.pool.take(batch.index[:, _own(size)]).features)
+    found: Tensor = _LossOfAll.apply(loss, size, *own)  # type: ignore[no-untyped-call]  # torch's
+    return found
+
+
+def whole(compute: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
+    """Compute ``(K, rows, ...)`` without a graph, each process its own rows; all get all.
+
+    Args:
+        compute: row by row, from features ``(rows, F)``.
+        features: of all rows. Shape ``(rows, F)``.
+    """
+    if rank_of()[1] == 1:
+        return compute(features)
+    size = features.shape[-2]
+    return _exchanged(compute(features[_own(size)]).detach(), size)
+
+
+def check_same(pool: RowPool, parameters: Parameters) -> None:
+    """Refuse processes that were given different rows or seeds.
+
+    Raises:
+        DataError: if they were.
+    """
+    if rank_of()[1] == 1:
+        return
+    columns = (pool.features, pool.treatment, pool.outcome, *parameters.values())
+    sums = torch.stack([column.detach().double().sum().cpu() for column in columns])
+    first, *others = gathered((pool.length, sums))
+    for length, found in others:
+        if length != first[0] or not torch.allclose(found, first[1], rtol=1e-9, atol=1e-12):
+            raise DataError(
+                "processes that train together must be given the same rows, in the same order, "
+                "the same method and seed; got others."
+            )
+
+
+def _own(size: int) -> slice:
+    rank, world = rank_of()
+    return slice(size * rank // world, size * (rank + 1) // world)
+
+
+def _exchanged(own: Tensor, size: int) -> Tensor:
+    """Return all rows ``(K, size, ...)`` of which every process has its own."""
+    rows = own.new_zeros(own.shape[0], size, *own.shape[2:])
+    rows[:, _own(size)] = own
+    return over_ranks(rows)
+
+
+@final
+class _LossOfAll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: Callable[..., Tensor], size: int, *own: Tensor) -> Tensor:
+        given = [_exchanged(each.detach(), size) for each in own]
+        wanted = any(ctx.needs_input_grad[2:])
+        # Solvers inside the loss see all rows; none of their sums may go over the processes.
+        with alone(), torch.set_grad_enabled(wanted):
+            leaves = [each.requires_grad_(wanted) for each in given]
+            value = loss(*leaves)
+            if wanted:
+                found = torch.autograd.grad(value.sum(), leaves, materialize_grads=True)
+        if wanted:
+            world = rank_of()[1]
+            ctx.save_for_backward(*(world * each[:, _own(size)] for each in found))
+        return value.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:  # (K,)
+        slopes = [
+            slope * weight.reshape(-1, *(1,) * (slope.ndim - 1)) for slope in ctx.saved_tensors
+        ]
+        return (None, None, *slopes)
