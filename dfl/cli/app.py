@@ -1,6 +1,7 @@
 """The commands and their options; each imports what it needs when it runs."""
 
 # Imports stand inside the commands so that `dfl list` and `--help` start quickly.
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +28,11 @@ from dfl.cli.options import (
     Solver,
 )
 from dfl.cli.plan_options import plan
+from dfl.errors import ConfigError
 
 __all__ = ["app", "main"]
+
+_SEVERAL = ("allocate", "run")
 
 app = typer.Typer(
     cls=GuardedGroup,
@@ -48,12 +52,19 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    ctx: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show errors with traceback.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Decision-focused learning for budgeted marketing: from logs to who gets what."""
+    started = os.environ.get("WORLD_SIZE", "1") if "MASTER_ADDR" in os.environ else "1"
+    if started != "1" and ctx.invoked_subcommand not in _SEVERAL:
+        raise ConfigError(
+            f"dfl {ctx.invoked_subcommand} works in one process, and torchrun started {started}; "
+            f"start it by itself. {' and '.join(_SEVERAL)} work in several."
+        )
 
 
 @app.command()

@@ -30,6 +30,11 @@ class Document:
     said: list[str] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def holds_something(self) -> bool:
+        """False where another process speaks for this one."""
+        return bool(self.tables or self.said or self.results)
+
     def text(self) -> str:
         """Return the document as JSON; text that is no Unicode is spelt out."""
         tables = [
@@ -75,7 +80,7 @@ def published() -> Iterator[None]:
     _open.set(None)
     try:
         yield
-        if (collected := document()) is not None:
+        if (collected := document()) is not None and collected.holds_something:
             print(collected.text())
     finally:
         _open.set(None)

@@ -8,13 +8,16 @@ from dfl.cli.document import publish
 from dfl.cli.interrupt import resumable
 from dfl.config import read_study
 from dfl.errors import ConfigError
-from dfl.pipeline import RunFolder, report_of, resume, run
+from dfl.pipeline import RunFolder, help_training, report_of, resume, run
+from dfl.scale import joined, leads
 
 __all__ = ["run_command"]
 
 
 def run_command(source: str | None, changes: Changes, output: Path | None, again: bool) -> None:
     """Run a configuration, or go on with a run folder, and print the results.
+
+    Of several processes that torchrun started, the first does so, and the others help it train.
 
     Args:
         source: configuration.
@@ -26,7 +29,11 @@ def run_command(source: str | None, changes: Changes, output: Path | None, again
         ConfigError: if options do not go together.
         DflError: whatever the run raises.
     """
-    folder = _resume(source, changes, output) if again else _start(source, changes, output)
+    with joined(same_rows=True):
+        if not leads():
+            help_training()
+            return
+        folder = _resume(source, changes, output) if again else _start(source, changes, output)
     report = report_of(folder)
     say(" ".join(report.lead))
     for table in report.tables:

@@ -5,6 +5,7 @@ from dfl.pipeline.allocating_blocks import allocate_columns, allocate_dataset
 from dfl.pipeline.assigning import Assignment, assign_file
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.helpers import help_training
 from dfl.pipeline.lock import locked
 from dfl.pipeline.plan_table import Asked
 from dfl.pipeline.planning import Planned, PlanRow, plan_file
@@ -37,6 +38,7 @@ __all__ = [
     "compare",
     "comparison_report_of",
     "describe_segments",
+    "help_training",
     "holds_suite",
     "locked",
     "plan_file",

@@ -21,6 +21,7 @@ from dfl.models import AbstractModel, Prediction
 from dfl.pipeline.expected_time import expected_seconds, in_words
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.health import health
+from dfl.pipeline.helpers import call_helpers, dismiss_helpers, have_helpers
 from dfl.pipeline.lock import locked, release
 from dfl.pipeline.people import feature_groups, who_gets_what
 from dfl.pipeline.served import ENCODER, MODEL, load_model
@@ -84,6 +85,8 @@ def resume(path: Path, watcher: Watcher) -> RunFolder:
     folder = RunFolder.open(path, of="run")
     if folder.finished:
         release(path)
+        if have_helpers():
+            dismiss_helpers()
         watcher.say(f"{path} is finished; nothing to do.")
         return folder
     with locked(path):
@@ -147,6 +150,8 @@ def finish(
             kept.append(ENCODER)
         model.save(folder.path / MODEL)
         folder.seal(*kept)
+    elif have_helpers():
+        dismiss_helpers()
     folder.drop_checkpoints()
     watcher.say(f"Evaluating {study.name}")
     model = load_model(folder)
@@ -188,11 +193,7 @@ def training_set(data: HybridData, seed: int) -> TrainingSet:
 
 def on_device(study: Study, data: HybridData, seed: int) -> TrainingSet:
     """Return the training rows on the study's device."""
-    rct, obs, validation = (
-        None if part is None else part.to(study.device)
-        for part in (data.rct, data.obs, data.validation)
-    )
-    return TrainingSet(rct=rct, obs=obs, validation=validation, seed=seed)
+    return training_set(data, seed).to(study.device)
 
 
 def fit(
@@ -200,13 +201,17 @@ def fit(
 ) -> list[AbstractModel]:
     """Fit one model per training set, all at once, with checkpoints in the folder.
 
-    Writes ``timing.json`` and, of the first model, ``history.json``.
+    Writes ``timing.json`` and, of the first model, ``history.json``. Other processes help, where
+    torchrun has started some.
     """
     monitor = Monitor(report=watcher.epoch, folder=folder.checkpoints)
     resumed = any(folder.checkpoints.iterdir())
-    expected = None if resumed else expected_seconds(study.method, sets)
+    helped = have_helpers()
+    expected = None if resumed or helped else expected_seconds(study.method, sets)
     if expected is not None:
         watcher.say(f"Training will take about {in_words(expected)} on this machine")
+    if helped:
+        call_helpers(study.method, sets, study.device)
     start = time.perf_counter()
     models = study.method.fit_many(sets, monitor=monitor)
     seconds = time.perf_counter() - start

@@ -118,6 +118,12 @@ class TrainingSet:
         """The parts that are there."""
         return [part for part in (self.rct, self.obs, self.validation) if part is not None]
 
+    def to(self, device: torch.device | str) -> "TrainingSet":
+        """Return the same rows on another device."""
+        parts = {name: getattr(self, name) for name in ("rct", "obs", "validation")}
+        moved = {name: None if part is None else part.to(device) for name, part in parts.items()}
+        return replace(self, **moved)
+
     def rows(self, which: Rows) -> list[UpliftData]:
         """Return the named training parts that are there; never the validation rows."""
         named = {"rct": (self.rct,), "obs": (self.obs,), "both": (self.rct, self.obs)}[which]
