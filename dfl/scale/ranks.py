@@ -194,7 +194,8 @@ def _speaking() -> Iterator[None]:
     except RuntimeError as error:
         raise ProcessError(
             "another of the processes that work together has ended or does not answer; what it "
-            f"said tells why. Start all of them again. ({error})"
+            "said tells why. Start all of them again; dfl run goes on with --resume. "
+            f"({str(error).partition('. ')[0]})"
         ) from error
 
 

@@ -7,11 +7,21 @@ import subprocess
 import sys
 from typing import Any
 
-__all__ = ["run_in_processes"]
+__all__ = ["run_in_processes", "start_processes"]
 
 
 def run_in_processes(program: str, *arguments: str, processes: int = 2) -> list[Any]:
     """Return what the last line that each process prints says, as JSON."""
+    found = []
+    for one in start_processes("-c", program, *arguments, processes=processes):
+        out, errors = one.communicate(timeout=300)
+        assert one.returncode == 0, errors
+        found.append(json.loads(out.splitlines()[-1]))
+    return found
+
+
+def start_processes(*arguments: str, processes: int = 2) -> list[subprocess.Popen[str]]:
+    """Start Python with these arguments, as torchrun would start it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -26,16 +36,11 @@ def run_in_processes(program: str, *arguments: str, processes: int = 2) -> list[
         }
         running.append(
             subprocess.Popen(
-                [sys.executable, "-c", program, *arguments],
+                [sys.executable, *arguments],
                 env=os.environ | own,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
             )
         )
-    found = []
-    for one in running:
-        out, errors = one.communicate(timeout=300)
-        assert one.returncode == 0, errors
-        found.append(json.loads(out.splitlines()[-1]))
-    return found
+    return running

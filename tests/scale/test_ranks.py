@@ -5,7 +5,7 @@ import torch
 
 from dfl.hypergrad import HYPERGRADIENTS
 from dfl.scale import alone, gathered, joined, over_ranks, rank_of
-from tests.scale.in_processes import run_in_processes
+from tests.scale.in_processes import run_in_processes, start_processes
 
 
 def test_one_process_has_the_sum_itself() -> None:
@@ -59,7 +59,6 @@ OPTIONS = {
 HYPERGRADS = """
 import json, sys, torch
 from torch.func import functional_call
-from dfl.errors import UnsupportedProblemError
 from dfl.hypergrad import HYPERGRADIENTS, ComposedLoss, LookAhead
 from dfl.scale import joined, rank_of
 
@@ -99,13 +98,6 @@ with joined():
         about = answer.diagnostics
         norm = about.inner_gradient.item()
         found[name] = [*torch.cat(grads).tolist(), answer.outer_value.item(), norm]
-    try:
-        wrapped = {f"module.{name}": value for name, value in inner.items()}
-        HYPERGRADIENTS.make("identity")(loss, outer_loss, wrapped, outer)
-    except UnsupportedProblemError as error:
-        found["refused"] = str(error)
-    except Exception as error:
-        found["refused"] = type(error).__name__
 print(json.dumps(found))
 """
 
@@ -131,12 +123,106 @@ def test_two_processes_find_the_hypergradient_of_one(
     torch.testing.assert_close(shared[0], alone, rtol=1e-10, atol=1e-10)
 
 
-def test_wrapped_modules_are_refused(hypergradients: list[dict[str, str]]) -> None:
-    single, *shared = (one["refused"] for one in hypergradients)
-    assert single == "KeyError" or "module" not in single
-    for said in shared:
-        assert "wrapped in DDP" in said
-        assert "bare module" in said
+WRAPPED = """
+import copy, json, torch
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.func import functional_call
+from torch.nn.parallel import DistributedDataParallel
+from dfl.errors import UnsupportedProblemError
+from dfl.hypergrad import Identity
+from dfl.scale import joined
+x, cpu, found = torch.ones(5, 2), torch.device("cpu"), {}
+wraps = {
+    "DDP": DistributedDataParallel,
+    "FSDP, flat": lambda module: FullyShardedDataParallel(module, device_id=cpu),
+    "FSDP, original": lambda module: FullyShardedDataParallel(
+        module, device_id=cpu, use_orig_params=True
+    ),
+    "FSDP, fully_shard": fully_shard,
+    "bare": lambda module: module,
+}
+with joined():
+    for name, wrap in wraps.items():
+        torch.manual_seed(0)
+        module = wrap(torch.nn.Linear(2, 1))
+
+        def loss(inner, outer):
+            return functional_call(module, inner, (x,)).square().mean() * outer["scale"]
+
+        outer = {"scale": torch.tensor(2.0)}
+        try:
+            Identity()(loss, loss, dict(module.named_parameters()), outer)
+            found[name] = "taken"
+        except UnsupportedProblemError as error:
+            found[name] = str(error)
+print(json.dumps(found))
+"""
+
+
+def test_wrapped_modules_are_refused() -> None:
+    for found in run_in_processes(WRAPPED):
+        assert found.pop("bare") == "taken"
+        for name, said in found.items():
+            assert f"wrapped in {name.partition(',')[0]}, whose second derivatives are" in said
+            assert "bare module" in said
+
+
+MESSAGES = """
+import json, torch
+from dfl.scale import all_over_ranks, from_first, joined, leads, rank_of, together
+from dfl.errors import InvalidValueError, UnsupportedProblemError
+found = []
+with joined(same_rows=True):
+    found += [rank_of(), leads()]
+    with together():
+        rank, world = rank_of()
+        values = [torch.full((2,), rank + 1.0), torch.tensor([[1.0], [rank]])]
+        found += [one.tolist() for one in all_over_ranks(values)]
+        mixed = all_over_ranks([*values, torch.tensor(rank)])
+        found += [mixed[0].tolist(), mixed[2].item(), from_first(lambda: rank + 7)]
+
+        def fail():
+            raise InvalidValueError(f"by {rank}")
+
+        try:
+            from_first(fail)
+        except InvalidValueError as error:
+            found.append(str(error))
+with joined():
+    try:
+        with together():
+            pass
+    except UnsupportedProblemError as error:
+        found.append(str(error))
+print(json.dumps(found))
+"""
+
+
+def test_processes_with_the_same_rows_work_alone_but_where_they_are_together() -> None:
+    for rank, found in enumerate(run_in_processes(MESSAGES)):
+        assert found[:2] == [[0, 1], rank == 0]
+        assert found[2:7] == [[3.0, 3.0], [[2.0], [1.0]], [3.0, 3.0], 1, 7]
+        assert found[7] == "by 0"
+        assert "join the processes by joined(same_rows=True)" in found[8]
+
+
+GONE = """
+import torch
+from dfl.scale import gathered, joined, over_ranks, rank_of
+with joined():
+    gathered(0)
+    if rank_of()[0]:
+        raise SystemExit(3)
+    while True:
+        over_ranks(torch.ones(2))
+"""
+
+
+def test_a_process_that_has_gone_ends_the_others() -> None:
+    first, second = start_processes("-c", GONE)
+    assert "another of the processes that work together has ended" in first.communicate(None, 60)[1]
+    second.communicate(None, 60)
+    assert (first.returncode, second.returncode) == (1, 3)
 
 
 BLOCKS = """
