@@ -1,0 +1,61 @@
+"""``dfl run`` in several processes; the first one writes."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from dfl.config import to_yaml
+from dfl.pipeline import RunFolder
+from tests.pipeline.tiny import tiny_config
+from tests.scale.in_processes import start_processes
+
+LONG = {"epochs": 60, "min_steps": 600, "members": 2, "weight_decay": [0.1]}
+
+
+def ended(*arguments: object, processes: int = 2) -> list[tuple[int, str, str]]:
+    """Return exit code, output and errors of each process of a run."""
+    running = start_processes("-m", "dfl", "run", *map(str, arguments), processes=processes)
+    return [(one.wait(), *said) for one in running if (said := one.communicate(timeout=300))]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(to_yaml(tiny_config("dfcl")))
+    return path
+
+
+def test_the_first_of_two_processes_writes_what_one_would(config: Path, tmp_path: Path) -> None:
+    two, one = tmp_path / "two", tmp_path / "one"
+    first, second = ended(config, "-o", two, "--json")
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert "Run folder" in first[1]
+    assert second[1:] == ("", "")
+    assert ended(config, "-o", one, processes=1)[0][0] == 0
+    assert {file.name for file in two.iterdir()} == {file.name for file in one.iterdir()}
+    assert RunFolder.open(two).finished
+    again = ended("-o", two, "--resume")
+    assert [code for code, _, _ in again] == [0, 0]
+    assert "nothing to do" in again[0][2]
+
+
+def test_a_killed_process_ends_the_other_and_the_run_goes_on(config: Path, tmp_path: Path) -> None:
+    config.write_text(to_yaml(tiny_config("tsm-sl", training=LONG)))
+    path = tmp_path / "run"
+    first, second = start_processes("-m", "dfl", "run", str(config), "-o", str(path))
+    while not [*path.glob("checkpoints/*.safetensors")]:
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.05)
+    second.kill()
+    said = first.communicate(timeout=120)[1]
+    second.communicate()
+    assert (first.returncode, second.returncode) == (2, -9)
+    assert "another of the processes that work together has ended" in said
+    assert "dfl run goes on with --resume" in said
+    assert not RunFolder.open(path).finished
+    assert [code for code, _, _ in ended("-o", path, "--resume")] == [0, 0]
+    found = RunFolder.open(path)
+    assert found.finished
+    assert found.read_json("timing.json")["after_resuming"]
+    assert len(found.read_json("history.json")["target"]) == LONG["epochs"]
