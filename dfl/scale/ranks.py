@@ -140,7 +140,7 @@ def all_over_ranks(values: Sequence[Tensor]) -> list[Tensor]:
     if len({value.dtype for value in values}) > 1:
         return [over_ranks(value) for value in values]
     total = over_ranks(torch.cat([value.reshape(-1) for value in values]))
-    parts = total.split([value.numel() for value in values])
+    parts = torch.split(total, [value.numel() for value in values])
     return [part.reshape(value.shape) for part, value in zip(parts, values, strict=True)]
 
 

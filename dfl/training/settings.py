@@ -120,9 +120,12 @@ class TrainingSet:
 
     def to(self, device: torch.device | str) -> "TrainingSet":
         """Return the same rows on another device."""
-        parts = {name: getattr(self, name) for name in ("rct", "obs", "validation")}
-        moved = {name: None if part is None else part.to(device) for name, part in parts.items()}
-        return replace(self, **moved)
+
+        def there(part: UpliftData | None) -> UpliftData | None:
+            return None if part is None else part.to(device)
+
+        rct, obs, validation = map(there, (self.rct, self.obs, self.validation))
+        return replace(self, rct=rct, obs=obs, validation=validation)
 
     def rows(self, which: Rows) -> list[UpliftData]:
         """Return the named training parts that are there; never the validation rows."""

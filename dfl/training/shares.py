@@ -5,9 +5,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from dfl.errors import DataError
+from dfl.errors import DataError, UnsupportedProblemError
 from dfl.models import Parameters
 from dfl.scale import alone, gathered, over_ranks, rank_of
 from dfl.training.rows import Batch, RowPool
@@ -44,6 +43,9 @@ def loss_of_all(
             that network's rows.
         compute: row by row, from features to tensors ``(K, rows, ...)``.
         batch: all rows.
+
+    Raises:
+        UnsupportedProblemError: when it is differentiated twice in several processes.
     """
     if rank_of()[1] == 1:
         return loss(*compute(batch.features))
@@ -115,8 +117,12 @@ class _LossOfAll(torch.autograd.Function):
         return value.detach()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:  # (K,)
+        if torch.is_grad_enabled():  # by create_graph
+            raise UnsupportedProblemError(
+                "a loss that mixes rows has first derivatives only where several processes train "
+                "together: differentiate it twice in one process."
+            )
         slopes = [
             slope * weight.reshape(-1, *(1,) * (slope.ndim - 1)) for slope in ctx.saved_tensors
         ]

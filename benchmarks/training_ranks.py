@@ -1,0 +1,71 @@
+"""What a second process saves in training: ``python benchmarks/training_ranks.py METHOD...``.
+
+Trains each method in one process and in two on the coupon simulator, one thread each. CPU
+seconds are those of training in the busiest process, messages with it; where cores are shared
+with others, they can be compared and seconds of the clock cannot. Memory is what training added
+at its peak to the rows and the interpreter, which every process holds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from dfl.data import CouponSimulator, PartSizes
+from dfl.methods import METHODS, Training, TrainingSet
+from dfl.models import MLP
+from dfl.scale import gathered, joined, leads, together
+
+
+def main() -> None:
+    """Read the options; start the processes, or be one of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("methods", nargs="+")
+    parser.add_argument("--rows", type=int, default=200_000, help="logged rows; half randomised")
+    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[64, 32, 32])
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        _train(given)
+        return
+    for count in (1, 2):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        own = [f"--nproc-per-node={count}", *sys.argv, "--worker"]
+        subprocess.run([*launch, *own], check=True)
+
+
+def _train(given: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    sizes = PartSizes(rct=given.rows // 2, obs=given.rows, validation=10_000, test=1_000)
+    draw = CouponSimulator(sizes=sizes).hybrid(0)
+    rows = TrainingSet(rct=draw.rct, obs=draw.obs, validation=draw.validation)
+    training = Training(epochs=3, batch_size=given.batch, weight_decay=(0.1,), members=5)
+    network = MLP(hidden=tuple(given.hidden))
+    with joined(same_rows=True):
+        for name in given.methods:
+            method = METHODS.make(name, network=network, training=training)
+            Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+            before, start = _mebibytes("VmRSS"), time.process_time()
+            method.fit_many([rows])
+            took = time.process_time() - start
+            with together():
+                found = gathered((took, _mebibytes("VmHWM") - before, before))
+            if leads():
+                busiest, added, held = (round(max(one), 1) for one in zip(*found, strict=True))
+                row = {"method": name, "processes": len(found), "cpu_s": busiest}
+                print(json.dumps(row | {"added_mib": added, "held_mib": held}), flush=True)
+
+
+def _mebibytes(entry: str) -> float:
+    """Return an entry of the process's status."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{entry}:")[2].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()
