@@ -40,3 +40,13 @@ def test_listing_waits_for_neither_plots_nor_tables() -> None:
 
 def test_shells_can_be_told_how_to_complete(dfl: Dfl) -> None:
     assert "--install-completion" in dfl("--help").text
+
+
+def test_commands_that_work_in_one_process_refuse_several(
+    dfl: Dfl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    done = dfl("list", "solvers")
+    assert done.code == 2
+    assert "error: dfl list works in one process, and torchrun started 2; start it" in done.text

@@ -100,3 +100,10 @@ def test_the_rate_falls_along_half_a_cosine_or_not_at_all() -> None:
     falling = [Training().rate_after(done) for done in (0.0, 1 / 3, 0.5, 1.0)]
     assert falling == pytest.approx([1.0, 0.75, 0.5, 0.0])
     assert Training(schedule="constant").rate_after(0.7) == 1
+
+
+def test_rows_move_to_another_device_and_missing_parts_stay_missing() -> None:
+    moved = TrainingSet(rct=logs(8), seed=3).to(torch.device("cpu"))
+    assert moved.rct is not None
+    assert moved.rct.features.equal(logs(8).features)
+    assert (moved.obs, moved.seed) == (None, 3)
