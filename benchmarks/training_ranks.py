@@ -8,12 +8,11 @@ at its peak to the rows and the interpreter, which every process holds.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-import torch
 
 from dfl.data import CouponSimulator, PartSizes
 from dfl.methods import METHODS, Training, TrainingSet
@@ -36,11 +35,11 @@ def main() -> None:
     for count in (1, 2):
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         own = [f"--nproc-per-node={count}", *sys.argv, "--worker"]
-        subprocess.run([*launch, *own], check=True)
+        threads = {"OMP_NUM_THREADS": "1"}
+        subprocess.run([*launch, *own], check=True, env=os.environ | threads)
 
 
 def _train(given: argparse.Namespace) -> None:
-    torch.set_num_threads(1)
     sizes = PartSizes(rct=given.rows // 2, obs=given.rows, validation=10_000, test=1_000)
     draw = CouponSimulator(sizes=sizes).hybrid(0)
     rows = TrainingSet(rct=draw.rct, obs=draw.obs, validation=draw.validation)
