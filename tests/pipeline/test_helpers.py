@@ -16,7 +16,8 @@ LONG = {"epochs": 60, "min_steps": 600, "members": 2, "weight_decay": [0.1]}
 def ended(*arguments: object, processes: int = 2) -> list[tuple[int, str, str]]:
     """Return exit code, output and errors of each process of a run."""
     running = start_processes("-m", "dfl", "run", *map(str, arguments), processes=processes)
-    return [(one.wait(), *said) for one in running if (said := one.communicate(timeout=300))]
+    said = [one.communicate(timeout=300) for one in running]
+    return [(one.returncode, *text) for one, text in zip(running, said, strict=True)]
 
 
 @pytest.fixture
