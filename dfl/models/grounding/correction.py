@@ -251,7 +251,9 @@ class _Fitting:
         A feature is judged by the largest score statistic of its columns: how far the
         predictions' errors follow it, among rows of the experiment or of the logs.
         """
-        patterns = basis.doses.shape[1] + (self._sources == 2)  # and as wide for any bias
+        patterns = basis.doses.shape[1] + (
+            self._sources == 2
+        )  # in every form, so that all keep the same
         if 2 * patterns * len(basis.keep) <= _MOST_COLUMNS:
             return basis
         variance, _ = noise_variance(self._outcome, self._own)
