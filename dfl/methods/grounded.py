@@ -27,7 +27,12 @@ _HEAVY = 2.0  # times the variance must fall to make up for what winsorising dis
 
 
 def _forms() -> tuple[CorrectionForm, ...]:
-    return (CorrectionForm(), CorrectionForm(add=1.0, bias="each"), CorrectionForm(add=0.02))
+    return (
+        CorrectionForm(),
+        CorrectionForm(add=1.0, bias="each"),
+        CorrectionForm(add=0.02),
+        CorrectionForm(multiplicative=False),
+    )
 
 
 @final

@@ -75,7 +75,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evidence, torch.Tensor]]
 def test_any_method_can_be_grounded(base: str) -> None:
     one = training_set(0)
     model = fitted(one, base)
-    assert (len(model.members), len(model.corrections)) == (2, 3)
+    assert (len(model.members), len(model.corrections)) == (2, 4)
     assert finite(model, logs(100, seed=7, dtype=torch.float64))
     assert all("disagreement" in fit for fit in model.history["correction"])
 
