@@ -151,22 +151,23 @@ def _without_tails(one: TrainingSet) -> tuple[TrainingSet, dict[str, list[Logs]]
     """Return the set, winsorised if its tails are heavy, and the bounds for the history."""
     sizes = [len(part) for part in one.parts]
     treatment = torch.cat([part.treatment for part in one.parts])
-    columns, bounds, falls = {}, {}, []
+    cut: dict[str, Sequence[Tensor]] = {}
+    bounds: dict[str, float] = {}
+    most = 0.0
     for name in ("revenue", "cost"):
         outcome = torch.cat([getattr(part, name) for part in one.parts])
-        cut, bounds[name], fall = without_tail(outcome, treatment, one.parts[0].treatments)
-        columns[name] = cut.split(sizes)
-        falls.append(fall)
-    if max(falls) < _HEAVY:
+        shorter, bounds[name], fall = without_tail(outcome, treatment, one.parts[0].treatments)
+        cut[name] = torch.split(shorter, sizes)
+        most = max(most, fall)
+    if most < _HEAVY:
         return one, {}
-    names = [name for name in ("rct", "obs", "validation") if getattr(one, name) is not None]
-    cut_parts = {
-        name: replace(part, revenue=revenue, cost=cost)
-        for name, part, revenue, cost in zip(
-            names, one.parts, columns["revenue"], columns["cost"], strict=True
-        )
-    }
-    return replace(one, **cut_parts), {"tails": [bounds]}
+    parts = (
+        replace(part, revenue=revenue, cost=cost)
+        for part, revenue, cost in zip(one.parts, cut["revenue"], cut["cost"], strict=True)
+    )
+    given = (None if part is None else next(parts) for part in (one.rct, one.obs, one.validation))
+    rct, obs, validation = given
+    return replace(one, rct=rct, obs=obs, validation=validation), {"tails": [bounds]}
 
 
 def _evidence(one: TrainingSet, folds: Folds, members: Sequence[AbstractModel]) -> Evidence:
