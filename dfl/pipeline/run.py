@@ -122,11 +122,7 @@ def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
 
 def in_parts(data: HybridData) -> str:
     """Say how many rows each part has."""
-    return ", ".join(f"{rows:,} {part}" for part, rows in _rows_of(data).items())
-
-
-def _rows_of(data: HybridData) -> dict[str, int]:
-    return {part: len(getattr(data, part) or ()) for part in ("rct", "obs", "validation", "test")}
+    return ", ".join(f"{rows:,} {part}" for part, rows in data.rows.items())
 
 
 def finish(
@@ -240,14 +236,9 @@ def _described(
     """Return who gets what at the first budget that can be met, and the health of the run."""
     test, level = data.test, study.evaluation.level
     groups = feature_groups(test, data.encoder)
-    names = tuple(
-        name
-        for one in groups
-        for name in (
-            [f"{one.name}={label}" for label in one.categories]
-            or [one.name] * (one.at.stop - one.at.start)
-        )
-    )
+    names = tuple(one.name for one in groups)
+    if data.encoder is not None:
+        names = data.encoder.feature_names
     for budget in study.budgets:
         problem = (predicted.revenue, predicted.cost, budget.total_of(predicted.cost))
         try:
@@ -271,6 +262,7 @@ def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str
         if card is None
         else f"{card.title}. {card.citation}. Licence: {card.licence}.",
         "seed": study.seed,
-        "rows": _rows_of(data),
+        "rows": data.rows,
+        "left_out": [*map(list, data.left_out)],
         **evaluation.metrics,
     }

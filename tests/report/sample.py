@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["comparison", "full_metrics", "history", "metrics"]
+__all__ = ["comparison", "estimate", "full_metrics", "history", "metrics"]
 
 
 def estimate(value: float) -> dict[str, float]:
