@@ -8,7 +8,7 @@ import typer
 
 from dfl.cli.families import Family
 from dfl.cli.guard import GuardedGroup
-from dfl.cli.looking import doctor, lab, power
+from dfl.cli.looking import doctor, help_, lab, power
 from dfl.cli.options import (
     Data,
     Device,
@@ -381,6 +381,7 @@ def report(
 app.command()(lab)
 app.command()(doctor)
 app.command()(power)
+app.command("help")(help_)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from dfl.cli.console import errors, literal
 from dfl.cli.document import published
+from dfl.cli.help import code_of
 from dfl.errors import DflError
 
 __all__ = ["GuardedGroup"]
@@ -45,7 +46,8 @@ class GuardedGroup(TyperGroup):
 def _line(error: Exception) -> tuple[str, int]:
     """Return what is said of an error, and the exit code."""
     if isinstance(error, DflError):
-        return str(error), _ERROR
+        code = code_of(error)
+        return f"{error} More: dfl help {code}" if code else str(error), _ERROR
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}.", _ERROR
