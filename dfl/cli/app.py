@@ -75,6 +75,10 @@ def run(
     device: Device = None,
     output: Output = None,
     resume: Resume = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Also tell tensorboard (in the run folder) or mlflow; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a method, evaluate it on held-out randomised rows, and write a run folder."""
@@ -95,7 +99,7 @@ def run(
         epochs=epochs,
         settings=tuple(set_ or ()),
     )
-    run_command(config, changes, output, resume)
+    run_command(config, changes, output, resume, track or ())
 
 
 @app.command()
