@@ -23,7 +23,7 @@ from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.health import health
 from dfl.pipeline.lock import locked, release
 from dfl.pipeline.people import feature_groups, who_gets_what
-from dfl.pipeline.served import ENCODER, MODEL, load_model
+from dfl.pipeline.served import ENCODER, MODEL, SEGMENTS, load_model
 from dfl.pipeline.spend import arm_cost_ratios, spend_ratio
 from dfl.pipeline.today import Today
 from dfl.pipeline.watcher import Watcher
@@ -168,7 +168,8 @@ def report_of(folder: RunFolder) -> Report:
         DataError: if a file is unreadable, or not what a run writes.
     """
     metrics, history = folder.read_json("metrics.json"), folder.read_json("history.json")
-    return run_report(metrics, history, folder.config_text)
+    segments = folder.read_json(SEGMENTS) if folder.has(SEGMENTS) else None
+    return run_report(metrics, history, folder.config_text, segments)
 
 
 def predict(model: AbstractModel, rows: UpliftData) -> Prediction:

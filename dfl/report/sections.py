@@ -5,6 +5,7 @@ from typing import Any
 
 from dfl.report.headline import change_words, interval, money
 from dfl.report.html import Section
+from dfl.report.segments import segment_tables
 from dfl.report.tables import Table, run_tables
 
 __all__ = ["numbers_of", "run_sections"]
@@ -31,12 +32,15 @@ def numbers_of(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def run_sections(metrics: Mapping[str, Any], config: str) -> list[Section]:
+def run_sections(
+    metrics: Mapping[str, Any], config: str, segments: Mapping[str, Any] | None = None
+) -> list[Section]:
     """Return the sections of a run's page; what an earlier version did not measure is left out.
 
     Args:
         metrics: content of ``metrics.json``.
         config: resolved configuration as YAML.
+        segments: content of ``segments.json``, or None.
     """
     value, *others = run_tables(metrics)
     sections = [
@@ -49,6 +53,8 @@ def run_sections(metrics: Mapping[str, Any], config: str) -> list[Section]:
         ),
         _who(metrics),
     ]
+    if segments is not None:
+        sections.append(Section("Kinds of customers", tables=segment_tables(segments)))
     words = (metrics.get("model") or {}).get("words")
     if words:
         (corrected,) = (table for table in others if table.title == _CORRECTED)

@@ -16,7 +16,7 @@ from dfl.report.headline import interval, money
 from dfl.report.report import comparison_report, run_report, suite_report
 from dfl.report.segments import segment_files
 from tests.pipeline.tiny import tiny_study
-from tests.report.sample import comparison, full_metrics, history
+from tests.report.sample import SEGMENTS, comparison, full_metrics, history
 from tests.report.test_suite_tables import CONFIG, rows
 
 pytestmark = pytest.mark.browser
@@ -169,42 +169,6 @@ def test_odd_names_are_shown_letter_by_letter(name: str, browser: Browser, tmp_p
 def wider_than_the_screen(page: Page) -> int:
     width: int = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     return width
-
-
-SEGMENTS: dict[str, Any] = {
-    "name": "policy-tree",
-    "data": "shop",
-    "treatments": ["none", "5% off everything"],
-    "reach": 1.96,
-    "level": 0.95,
-    "segments": [
-        {
-            "people": 0.5,
-            "traits": ["low age: 20 on average (all: 30)"] * 3,
-            "revenue": [1.0, 2.0],
-            "revenue_error": [0.1, 0.2],
-            "cost": [0.0, 0.5],
-        }
-    ]
-    * 2,
-    "plan": {
-        "formulation": "expected-value",
-        "budgets": [0.1 * k for k in range(10)],
-        "choice": [[0, 1]] * 10,
-        "revenue": [1.0] * 10,
-        "cost": [0.1 * k for k in range(10)],
-        "violation": [0.1] * 10,
-        "held_out": [{"value": 1.0, "error": 0.1, "cost": 0.1}] * 10,
-    },
-    "student": None,
-    "tree": {
-        "budget": 0.5,
-        "value": 1.0,
-        "error": 0.1,
-        "cost": 0.2,
-        "lines": ["age up to 30:", "  5% off (20% of people)"],
-    },
-}
 
 
 @pytest.fixture(scope="session", params=["run", "comparison", "suite", "segments"])

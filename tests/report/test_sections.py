@@ -6,7 +6,7 @@ import pytest
 
 from dfl.report.report import run_report
 from dfl.report.sections import run_sections
-from tests.report.sample import estimate, full_metrics, history, metrics
+from tests.report.sample import SEGMENTS, estimate, full_metrics, history, metrics
 from tests.report.test_html import embedded, read
 
 
@@ -29,6 +29,13 @@ def test_a_model_that_speaks_of_itself_has_a_section() -> None:
     text = run_report(found, history(), "").files()["report.html"].decode()
     assert "Revenue of &lt;b&gt;mail&lt;/b&gt; was halved." in text
     assert "What the experiment corrected" not in titles(full_metrics() | {"model": {}})
+
+
+def test_segments_have_a_section_where_there_are_some() -> None:
+    titled = [one.title for one in run_sections(full_metrics(), "x", SEGMENTS)]
+    assert titled[2] == "Kinds of customers"
+    text = run_report(full_metrics(), history(), "x", SEGMENTS).files()["report.html"].decode()
+    assert "5% off everything" in text
 
 
 def test_numbers_on_the_page_are_those_of_the_metrics() -> None:
