@@ -17,7 +17,7 @@ from dfl.pipeline import Silent, run
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "report.png"
 STUDY = {"method": "grounded", "training": {"members": 3}, "budgets": [{"share": 0.3}], "seed": 1}
-WIDTH, HEIGHT = 860, 1000
+WIDTH, HEIGHT = 860, 985
 MOST = 150_000  # bytes
 
 
