@@ -126,6 +126,11 @@ def difference_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     )
     axes.plot(budget, [p["value"] for p in more], label=name_of(results["metrics"]["name"]))
     axes.axhline(0, color="black", linewidth=1, linestyle="-.", label=name_of("best constant mix"))
+    mixes, budgets = results["metrics"]["against_best_mix"], results["metrics"]["budgets"]
+    asked = {one["per_head"]: mixes[one["given"]] for one in budgets if one["given"] in mixes}
+    low, value, high = ([one[key] for one in asked.values()] for key in ("low", "value", "high"))
+    axes.vlines([*asked], low, high, color="C1")
+    axes.plot([*asked], value, "o", color="C1", label=name_of("budgets of this run"))
     axes.set(xlabel="budget per head (currency)", ylabel="revenue above the best mix, per head")
     legend(axes)
 
@@ -242,7 +247,8 @@ ABOUT: Mapping[str, str] = {
     "value against budget": "The line is what the model earns at each budget, on rows it never "
     "saw; the band is its interval. A grey point is one treatment for everyone.",
     "difference against budget": "How much more than the best constant mix the model earns; where "
-    "the band, which holds over all budgets at once, is above zero, that is beyond chance.",
+    "the band, which holds over all budgets at once, is above zero, that is beyond chance. "
+    "Points are single budgets with intervals of their own, which are narrower.",
     "mix against budget": "How many people get which treatment, from the smallest budget to the "
     "largest.",
     "calibration": "Each point is a fifth of the test rows, by what is predicted for them; on the "
