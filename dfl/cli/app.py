@@ -1,14 +1,13 @@
 """The commands and their options; each imports what it needs when it runs."""
 
 # Imports stand inside the commands so that `dfl list` and `--help` start quickly.
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dfl.cli.families import Family
-from dfl.cli.guard import GuardedGroup
+from dfl.cli.guard import GuardedGroup, refuse_several
 from dfl.cli.looking import doctor, help_, lab, power
 from dfl.cli.options import (
     Data,
@@ -28,11 +27,8 @@ from dfl.cli.options import (
     Solver,
 )
 from dfl.cli.plan_options import plan
-from dfl.errors import ConfigError
 
 __all__ = ["app", "main"]
-
-_SEVERAL = ("allocate", "run")
 
 app = typer.Typer(
     cls=GuardedGroup,
@@ -59,12 +55,7 @@ def options(
     ] = False,
 ) -> None:
     """Decision-focused learning for budgeted marketing: from logs to who gets what."""
-    started = os.environ.get("WORLD_SIZE", "1") if "MASTER_ADDR" in os.environ else "1"
-    if started != "1" and ctx.invoked_subcommand not in _SEVERAL:
-        raise ConfigError(
-            f"dfl {ctx.invoked_subcommand} works in one process, and torchrun started {started}; "
-            f"start it by itself. {' and '.join(_SEVERAL)} work in several."
-        )
+    refuse_several(ctx.invoked_subcommand)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Turns errors into one line on stderr, for every command."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from typer.core import TyperGroup
 from dfl.cli.console import errors, literal
 from dfl.cli.document import published
 from dfl.cli.help import code_of
-from dfl.errors import DflError
+from dfl.errors import ConfigError, DflError
 
-__all__ = ["GuardedGroup", "plain_warnings"]
+__all__ = ["GuardedGroup", "plain_warnings", "refuse_several"]
+
+_SEVERAL = ("allocate", "run")
 
 _ERROR, _UNFORESEEN, _INTERRUPTED = 2, 70, 130
 _OWN = ("click", "typer")  # they explain mistakes in the options, and end a command
@@ -60,6 +63,20 @@ def plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+def refuse_several(command: str | None) -> None:
+    """Refuse a command that torchrun started several times, if it works in one process.
+
+    Raises:
+        ConfigError: if it does.
+    """
+    started = os.environ.get("WORLD_SIZE", "1") if "MASTER_ADDR" in os.environ else "1"
+    if started != "1" and command not in _SEVERAL:
+        raise ConfigError(
+            f"dfl {command} works in one process, and torchrun started {started}; start it by "
+            f"itself. {' and '.join(_SEVERAL)} work in several."
+        )
 
 
 def _line(error: Exception) -> tuple[str, int]:
