@@ -308,7 +308,7 @@ def _allocate(
     lost = [number for number in every if not part(number).exists()]
     if lost:
         raise RunFolderError(
-            f"{part(lost[0])} (and {len(lost) - 1} others) were written where this process does not "
+            f"{part(lost[0])} and {len(lost) - 1} others were written where this process cannot "
             "see them: output must lie in a folder that all machines share."
         )
     return found, [one for _, one in counts]

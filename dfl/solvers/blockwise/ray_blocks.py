@@ -19,6 +19,8 @@ from dfl.solvers.blockwise.blocks import AbstractBlocks, Arrays
 
 __all__ = ["RayBlocks", "on_cluster"]
 
+_TRIES = 4  # workers that may die of one block
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,7 @@ class RayBlocks(AbstractBlocks):
     A worker reads a block itself and sends back what the pass makes of it: a sketch, the people
     who are open, or how many got which treatment; scores of all people never travel. Blocks
     come back in their order, so the answer is that of one process to the last bit. The block of
-    a worker that died is given to another, three times.
+    a worker that died is given to another, up to three times.
 
     The cluster is the one that this process is connected to, or that of `on_cluster`.
 
@@ -57,6 +59,10 @@ class RayBlocks(AbstractBlocks):
         """Return revenue and cost of a block's people."""
         return self.blocks.scores(block)
 
+    def once(self, name: str, block: int, make: Callable[[], Arrays]) -> Arrays:
+        """Return what is made of a block, from an earlier start where that kept it."""
+        return self.blocks.once(name, block, make)
+
     def over(
         self, name: str, blocks: Sequence[int], make: Callable[[int], Arrays]
     ) -> Iterator[tuple[int, Arrays]]:
@@ -81,22 +87,15 @@ class RayBlocks(AbstractBlocks):
             given = ray.data.from_items(list(blocks), override_num_blocks=len(blocks))
             given.context.execution_options.preserve_order = True
             given.context.enable_progress_bars = False
-            make_row = _RowOfABlock([ray.put((self.blocks, name, make))])
+            make_row = _RowOfABlock([ray.put((self, name, make))], _tries(ray))
             made = given.map_batches(make_row, batch_size=1, num_cpus=1, memory=self.memory)
-            try:
-                for block, row in zip(blocks, made.iter_rows(), strict=True):
-                    found, said = pickle.loads(row["made"])
-                    for text, category in said:
-                        warnings.warn(text, category, stacklevel=2)
-                    if isinstance(found, DflError):
-                        raise found
-                    yield block, found
-            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-                raise UnsupportedProblemError(
-                    f"a block of at most {max(self.sizes):,} people ended every worker that it was "
-                    "given to, most likely for want of memory: give a worker more than "
-                    f"{self.memory:,} bytes, or make the blocks (row groups) smaller."
-                ) from error
+            for block, row in zip(blocks, made.iter_rows(), strict=True):
+                found, said = pickle.loads(row["made"])
+                for text, category in said:
+                    warnings.warn(text, category, stacklevel=2)
+                if isinstance(found, DflError):
+                    raise found
+                yield block, found
 
 
 @contextmanager
@@ -141,6 +140,20 @@ def _check_memory(ray: Any, memory: int) -> None:
         )
 
 
+def _tries(ray: Any) -> Any:
+    """Return an actor that counts how often each block was begun."""
+
+    class Tries:  # a class in here travels as a whole, and its process need not import dfl
+        def __init__(self) -> None:
+            self.of: dict[int, int] = {}
+
+        def one_more(self, block: int) -> int:
+            self.of[block] = self.of.get(block, 0) + 1
+            return self.of[block]
+
+    return ray.remote(num_cpus=0)(Tries).remote()
+
+
 @final
 @dataclass(frozen=True)
 class _RowOfABlock:
@@ -149,19 +162,27 @@ class _RowOfABlock:
     An instance, not a class: Ray Data keeps one worker process per processor for functions, and
     starts new ones in every pass for a class, which took 12 s a pass instead of 0.2. Nor do such
     workers hold processors that other tasks wait for, or lose arguments when they start again.
+    Ray Data itself would give a block that ends every worker to new ones for ever.
     """
 
     task: Sequence[Any]  # in a sequence, or Ray would send what it stands for with every block
+    tries: Any
 
     def __call__(self, batch: Any) -> dict[str, list[bytes]]:
         import ray
 
-        blocks, name, make = ray.get(self.task[0])
+        shared, name, make = ray.get(self.task[0])
         block = int(batch["item"][0])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                made = blocks.once(name, block, partial(make, block))
+                if ray.get(self.tries.one_more.remote(block)) > _TRIES:
+                    raise UnsupportedProblemError(
+                        f"a block of {shared.sizes[block]:,} people ended all {_TRIES} workers "
+                        "that it was given to, most likely for want of memory: give a worker more "
+                        f"than {shared.memory:,} bytes, or make the blocks (row groups) smaller."
+                    )
+                made = shared.once(name, block, partial(make, block))
             except DflError as error:
                 made = error
         said = [(str(one.message), one.category) for one in caught]
