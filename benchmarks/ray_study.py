@@ -30,7 +30,7 @@ if engine == "ray":
     import ray
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    ray.init(num_cpus=2, **options)
+    ray.init("local", num_cpus=2, **options)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 clock.append(time.perf_counter())
 columns = {"revenue": revenue.split(","), "cost": cost.split(","), "keep": ("id",)}

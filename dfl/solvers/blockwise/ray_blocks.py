@@ -143,6 +143,7 @@ def _check_memory(ray: Any, memory: int) -> None:
 def _tries(ray: Any) -> Any:
     """Return an actor that counts how often each block was begun."""
 
+    @final
     class Tries:  # a class in here travels as a whole, and its process need not import dfl
         def __init__(self) -> None:
             self.of: dict[int, int] = {}

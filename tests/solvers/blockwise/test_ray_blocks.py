@@ -50,7 +50,7 @@ def cluster() -> Iterator[None]:
         environment.setenv("PYTHONPATH", str(ROOT))
         environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
         options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-        ray.init(num_cpus=2, object_store_memory=SMALL, **options)
+        ray.init("local", num_cpus=2, object_store_memory=SMALL, **options)
         yield
         ray.shutdown()
 
@@ -290,7 +290,7 @@ def test_a_start_that_is_killed_with_its_own_cluster_goes_on(scores: Path, tmp_p
     for word, code in (("die", -signal.SIGKILL), ("live", 0)):
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, *places, word],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"},
             capture_output=True,
             text=True,
         )
