@@ -1,6 +1,6 @@
-"""Sphinx: the pages of this folder as they are, and API pages made from docstrings.
+"""Sphinx: the pages of this folder as they are, API pages made from docstrings, and the gallery.
 
-``make docs`` builds them; ``api/`` is written anew each time.
+``make docs`` builds them; ``api/`` is written anew each time, ``pictures/`` where a script changed.
 """
 
 import importlib
@@ -14,13 +14,29 @@ project = "dfl"
 author = copyright = "dfl contributors"
 version = release = dfl.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["template"]  # of a third party's package, see extending.md
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
 html_show_sourcelink = False
 myst_heading_anchors = 3
 # Links to files of the repository beside this folder; tests check that every link leads somewhere.
 suppress_warnings = ["myst.xref_missing"]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "pictures",
+    "filename_pattern": "/plot_",
+    "show_memory": False,
+    "show_signature": False,
+    "download_all_examples": False,
+    "min_reported_time": 5,  # seconds: what a picture may take
+}
 
 autodoc_default_options = {
     "members": True,
