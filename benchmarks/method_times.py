@@ -1,4 +1,4 @@
-"""Times every registered method beside TSM-SL and writes the figures into the pages of methods.
+"""Times every registered method beside TSM-SL; writes that into the pages of methods.
 
 ``OMP_NUM_THREADS=1 python -m benchmarks.method_times`` measures; ``--report`` only writes the pages.
 Processor time of one fit, the least of two, over that of `tsm-sl` in the same run: coupons, 8,000

@@ -8,8 +8,6 @@ confidence, the bars of a table for one budget only. A simulator knows the truth
 estimate.
 """
 
-import sys
-
 import matplotlib.pyplot as plt
 
 from dfl.data import CouponSimulator, PartSizes
@@ -50,6 +48,4 @@ axes.plot(budgets, real, ":", color="black", label="grounded, the simulator's tr
 axes.plot(budgets, mix, "--", label="best constant mix of treatments")
 axes.set(xlabel="budget per head", ylabel="gain per head", xlim=(budgets[0], budgets[-1]))
 axes.legend(loc="lower right")
-if len(sys.argv) > 1:  # a file to write
-    figure.savefig(sys.argv[1], dpi=120, bbox_inches="tight")
 plt.show()

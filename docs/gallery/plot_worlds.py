@@ -9,12 +9,13 @@ intervals.
 """
 
 import re
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-page = Path(__file__).parents[1] / "when_does_it_pay.md"
+page = Path(sys.argv[0]).resolve().parents[1] / "when_does_it_pay.md"
 found = page.read_text(encoding="utf-8").partition("## Worlds")[2]
 lines = [line.strip("| \n").split(" | ") for line in re.findall(r"^\| .*\|$", found, re.MULTILINE)]
 head, cells = lines[0], lines[1:]
