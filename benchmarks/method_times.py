@@ -1,6 +1,6 @@
 """Times every registered method beside TSM-SL; writes that into the pages of methods.
 
-``OMP_NUM_THREADS=1 python -m benchmarks.method_times`` measures; ``--report`` only writes the pages.
+``OMP_NUM_THREADS=1 python -m benchmarks.method_times`` measures; ``--report`` writes pages only.
 Processor time of one fit, the least of two, over that of `tsm-sl` in the same run: coupons, 8,000
 randomised and 20,000 logged rows, the default training with two members and one weight decay.
 """

@@ -1,5 +1,6 @@
 """The pages of the site: nothing is missing from them, and what they say of figures is there."""
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -25,16 +26,32 @@ def conf() -> ModuleType:
     return module
 
 
-def test_every_public_name_has_an_entry(conf: ModuleType) -> None:
-    shown = set(
-        re.findall(r"^\.\. [\w:]+:: dfl\.\w+\.(\w+)$", "\n".join(conf.api_pages().values()), re.M)
-    )
+@pytest.fixture(scope="module")
+def shown(conf: ModuleType) -> set[str]:
+    """Names that have an entry on an API page."""
+    text = "\n".join(conf.api_pages().values())
+    return set(re.findall(r"^\.\. [\w:]+:: dfl\.[\w.]+\.(\w+)$", text, re.M))
+
+
+def test_every_public_name_has_an_entry(shown: set[str]) -> None:
     package = Path(dfl.__file__).parent
     families = [path.parent.name for path in package.glob("*/__init__.py")]
     for family in sorted({*families} - {"cli", "configs"}):
         public = importlib.import_module(f"dfl.{family}").__all__
         assert not {*public} - shown, family
     assert not {*dfl.__all__} - shown - {"__version__"}
+
+
+def test_every_name_that_a_page_imports_has_an_entry(shown: set[str]) -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in own_pages())
+    parsed = [ast.parse(one) for one in re.findall(r"```python\n(.*?)```", text, re.S)]
+    nodes = [node for tree in parsed for node in ast.walk(tree)]
+    imports = [one for one in nodes if isinstance(one, ast.ImportFrom)]
+    ours = {
+        one.name for each in imports if str(each.module).startswith("dfl") for one in each.names
+    }
+    assert len(ours) > 50
+    assert not ours - shown
 
 
 def own_pages() -> list[Path]:
