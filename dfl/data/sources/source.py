@@ -70,10 +70,13 @@ class LoadedData(AbstractDataSource):
         if self.data.source == "obs":
             parts = observational_hybrid(self.data, seed=seed, recipe=self.recipe, held=held)
         elif self.obs is None and self.recipe.make_obs:
-            parts = to_hybrid(self.data, seed=seed, recipe=self.recipe, held=held)
+            parts = to_hybrid(
+                self.data, seed=seed, recipe=self.recipe, held=held, encoder=self.encoder
+            )
         else:
             parts = pair_hybrid(self.data, self.obs, seed=seed, recipe=self.recipe, held=held)
-        return _learn_targets(replace(parts, card=self.card), self.encoder, seed=seed)
+        encoder = parts.encoder or self.encoder
+        return _learn_targets(replace(parts, card=self.card), encoder, seed=seed)
 
 
 def _learn_targets(hybrid: HybridData, encoder: FeatureEncoder, *, seed: int) -> HybridData:
