@@ -67,7 +67,7 @@ def test_what_the_policy_follows_is_hidden_from_all_parts() -> None:
         assert part.truth is not None
     kept = cut(Bias(feature="x0", hidden=()))
     assert kept.rct is not None
-    assert torch.equal(kept.rct.features[:, 1:], hybrid.rct.features)  # type: ignore[union-attr]
+    assert torch.equal(kept.rct.features[:, 1:], hybrid.rct.features)
 
 
 def test_logs_mislead_where_a_feature_that_moves_outcomes_is_hidden() -> None:
@@ -132,7 +132,7 @@ def test_a_configuration_says_it_and_it_is_written_back() -> None:
         | {"test": 0.2},
     }
     study = read_study({"method": "tsm-sl", "data": data})
-    assert study.config["data"]["recipe"]["bias"] == bias  # type: ignore[index]
+    assert study.config["data"]["recipe"]["bias"] == bias
     assert isinstance(study.data, SimulatedExperiment)
     assert study.data.hybrid(0).test.features.shape[1] == 18
     with pytest.raises(ConfigError, match=r"bias\.feature is required"):
