@@ -117,7 +117,11 @@ def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
     watcher.say(f"Rows: {in_parts(data)}")
     study.method.check(training_set(data, study.seed))
     today = None if data.obs is None else Today.of(data.obs)
-    return data, Yardstick.of(data.test, study.budgets, study.evaluation, today=today)
+    how = study.evaluation
+    yardstick = Yardstick.of(
+        data.test, study.budgets, how.bootstrap, estimator=how.estimator, today=today
+    )
+    return data, yardstick
 
 
 def in_parts(data: HybridData) -> str:
