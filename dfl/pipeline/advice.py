@@ -1,7 +1,5 @@
 """`rank_advice`: where a setting of training that is off by default may help."""
 
-import torch
-
 from dfl.data import HybridData
 from dfl.methods import AbstractMethod, Training
 
@@ -40,6 +38,6 @@ def rank_advice(method: AbstractMethod, data: HybridData) -> str | None:
     shown = ", ".join(f"{names[k]} ({float(held[k]):.0%})" for k in most)
     more = f" and {len(found) - len(most)} more" if len(found) > len(most) else ""
     return (
-        f"One value holds many rows of {shown}{more}: training.ranks may help, which gives networks "
-        "ranks and what is off that value (--set training.ranks=true; docs/training.md)."
+        f"One value holds many rows of {shown}{more}: training.ranks may help, which gives "
+        "networks ranks and what is off that value (--set training.ranks=true; docs/training.md)."
     )
