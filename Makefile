@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO ?= compare tsm-sl bi-dfcl grounded --data coupon --members 3 --set data.hidden_confounding=1
 BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json
 
-.PHONY: help demo test faults check bench bench-solvers docs pictures
+.PHONY: help demo test faults check bench bench-solvers docs linkcheck pictures
 
 help:
 	@echo "make demo    train TSM-SL, Bi-DFCL and Grounded on a simulator, compare them with the oracle"
@@ -17,7 +17,8 @@ help:
 	@echo "make faults  every fault of tests/faults: kills, full disks, damage, wild files (half an hour)"
 	@echo "make check   formatter, linter and type checker"
 	@echo "make docs    the pages of docs/ and of the docstrings as a site, in build/docs"
-	@echo "make pictures   the picture of the README, from a run of the simulator; needs Chromium"
+	@echo "make pictures  draw the pictures that pages show anew, in docs/images; needs Chromium"
+	@echo "make linkcheck  ask every address that a page names, over the network"
 	@echo "make bench   run the benchmarks, keep the figures in benchmarks/results"
 	@echo "make bench-solvers   time the solvers, write the tables and the plot of docs/solvers.md"
 
@@ -43,8 +44,17 @@ docs: $(VENV)/.dfl-docs
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
 	@echo "build/docs/index.html"
 
-pictures: $(VENV)/.dfl-test
+SHOWN := calibration grounded price_and_spend segments value_band
+
+pictures: docs $(VENV)/.dfl-test
 	$(BIN)/python -m benchmarks.pictures
+	for name in $(SHOWN); do \
+	  cp docs/pictures/images/sphx_glr_plot_$${name}_001.png docs/images/$$name.png; \
+	done
+
+# By hand, not in CI: other people's servers are not ours to fail on. Links between pages are a test.
+linkcheck: $(VENV)/.dfl-docs
+	$(BIN)/python -m sphinx --quiet -D plot_gallery=0 -b linkcheck docs build/linkcheck
 
 bench: $(VENV)/.dfl-test
 	mkdir -p $(dir $(BENCH))

@@ -1,20 +1,24 @@
-"""Measures the estimators of a policy's value on `coupon`: error, and whether intervals cover.
+"""Measures the estimators of a policy's value: error, and whether intervals cover.
 
 ``OMP_NUM_THREADS=1 python -m benchmarks.policy_value_study`` runs the settings that
-``results/policy_value_study.json`` does not hold yet, 200 fresh samples each, and writes after each
-setting. ``--report`` prints the table from the file alone.
+``results/policy_value_study.json`` does not hold yet, 200 samples each, and writes after each
+setting. ``--report`` prints the table from the file alone. On the simulator `coupon` samples are
+fresh. With ``--gotv FILE`` the get-out-the-vote letters are added: the voters of the file are the
+population, samples are households drawn from it with replacement, and the truth of each estimator
+is what it says of the whole file.
 
-``rows`` is the share of today's rows that would do for the same error: the mean squared error of
-the doubly robust estimator over that of horvitz-thompson, as published. ``bound`` is what no
-estimator that stays right on average can beat, because outcomes vary given the features: the same
-share for a doubly robust one that knows every expected outcome, computed from the truth at the
-true multiplier.
+``rows`` is the share of the rows that would do for the same error: the mean squared error of an
+estimator over that of horvitz-thompson, as published. ``bound`` is what no estimator that stays
+right on average can beat, because outcomes vary given the features: the same share for a doubly
+robust one that knows every expected outcome, computed from the truth at the true multiplier.
 """
 
 import argparse
 import json
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -23,7 +27,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.data import CouponSimulator, UpliftData
+from dfl.data import CouponSimulator, RidgePolicy, UpliftData, load
 from dfl.io import write_json
 from dfl.metrics import Bootstrap, TrueScale, best_constant_mix, expected_outcome, true_curve
 from dfl.metrics.rows.randomised_rows import UnsafeEstimatorWarning
@@ -34,7 +38,9 @@ from dfl.stats import paired_difference
 PATH = Path(__file__).parent / "results" / "policy_value_study.json"
 REPETITIONS, DRAWS, PEOPLE = 200, 200, 400_000
 SHARES = (0.1, 0.3, 0.5)
-ESTIMATORS = ("horvitz-thompson", "doubly-robust")
+ESTIMATORS = ("horvitz-thompson", "self-normalised", "doubly-robust")
+Truth = Sequence[tuple[float, float]]  # value, and gain over the best constant mix, per budget
+Model = Callable[[UpliftData], tuple[Tensor, Tensor]]
 
 
 @final
@@ -100,37 +106,91 @@ def measure(setting: Setting) -> dict[str, Any]:
     assert people.truth is not None
     budgets = [Budget(share=share) for share in SHARES]
     scale = TrueScale.of(people.truth, budgets)
-    amounts = [Budget(per_head=amount) for amount in scale.budgets]
     curve = true_curve(people.truth, *model(people))
     points = [curve.at(amount) for amount in scale.budgets]
-    found: dict[str, Any] = {"bound": {}, **{name: [] for name in ESTIMATORS}}
+    bounds = {}
     for share, amount, point in zip(SHARES, scale.budgets, points, strict=True):
         low, high = curve.at(0.98 * amount), curve.at(1.02 * amount)
         slope = (high.value - low.value) / (high.cost - low.cost)
-        found["bound"][f"{share:g}"] = bound(people, point.multiplier, slope)
+        bounds[f"{share:g}"] = bound(people, point.multiplier, slope)
+    values = [point.value for point in points]
+    truth = [(v, v - mix) for v, mix in zip(values, scale.constant_mix, strict=True)]
+    return {"bound": bounds} | repeated(
+        lambda repetition: setting.draw(setting.rows, repetition),
+        model,
+        scale.budgets,
+        dict.fromkeys(ESTIMATORS, truth),
+    )
+
+
+def repeated(
+    draw: Callable[[int], UpliftData],
+    predict: Model,
+    amounts: Sequence[float],
+    truths: dict[str, Truth],
+) -> dict[str, Any]:
+    """Return each estimator's summary over the samples that ``draw`` gives."""
+    found: dict[str, list[list[dict[str, float]]]] = {name: [] for name in truths}
+    budgets = [Budget(per_head=amount) for amount in amounts]
     for repetition in range(REPETITIONS):
-        data = setting.draw(setting.rows, repetition)
+        data = draw(repetition)
         plan = Bootstrap(draws=DRAWS, seed=repetition)
-        for name in ESTIMATORS:
-            outcomes = expected_outcome(data, *model(data), amounts, estimator=name, bootstrap=plan)
-            mixes = best_constant_mix(data, amounts, estimator=name, bootstrap=plan)
+        for name, truth in truths.items():
+            outcomes = expected_outcome(
+                data, *predict(data), budgets, estimator=name, bootstrap=plan
+            )
+            mixes = best_constant_mix(data, budgets, estimator=name, bootstrap=plan)
             row = []
-            for outcome, mix, point, true_mix in zip(
-                outcomes, mixes, points, scale.constant_mix, strict=True
-            ):
+            for outcome, mix, (value, more) in zip(outcomes, mixes, truth, strict=True):
                 gain = paired_difference(outcome.estimate, mix.estimate).estimate
-                truth = point.value - true_mix
                 row.append(
                     {
-                        "error": outcome.value - point.value,
+                        "error": outcome.value - value,
                         "standard_error": outcome.standard_error,
-                        "covered": outcome.low <= point.value <= outcome.high,
-                        "gain_error": gain.value - truth,
-                        "gain_covered": gain.low <= truth <= gain.high,
+                        "covered": outcome.low <= value <= outcome.high,
+                        "gain_error": gain.value - more,
+                        "gain_covered": gain.low <= more <= gain.high,
                     }
                 )
             found[name].append(row)
-    return {"bound": found["bound"], **{name: summary(found[name]) for name in ESTIMATORS}}
+    return {name: summary(rows) for name, rows in found.items()}
+
+
+def measure_gotv(people: UpliftData, rows: int) -> dict[str, Any]:
+    """Measure on samples of about so many voters, households whole."""
+    policy = RidgePolicy.fit(people.subset(torch.arange(0, len(people), 35)), share=0.3)
+
+    def predict(data: UpliftData) -> tuple[Tensor, Tensor]:
+        revenue, cost = (data.features @ policy.weights + policy.offsets).chunk(2, dim=1)
+        return revenue, cost
+
+    arms = [people.cost[people.treatment == arm].double().mean() for arm in range(5)]
+    amounts = [share * float(max(arms)) for share in SHARES]
+    budgets = [Budget(per_head=amount) for amount in amounts]
+    truths = {}
+    few = Bootstrap(draws=2)
+    for name in ESTIMATORS:
+        values = expected_outcome(people, *predict(people), budgets, estimator=name, bootstrap=few)
+        mixes = best_constant_mix(people, budgets, estimator=name, bootstrap=few)
+        truths[name] = [
+            (one.value, one.value - mix.estimate.value)
+            for one, mix in zip(values, mixes, strict=True)
+        ]
+    assert people.groups is not None
+    household, sizes = torch.unique(people.groups, return_inverse=True, return_counts=True)[1:]
+    order, last = household.argsort(stable=True), sizes.cumsum(0)
+    wanted = round(rows * len(sizes) / len(people))
+
+    def draw(repetition: int) -> UpliftData:
+        generator = stream(repetition, "policy-value-study")
+        drawn = torch.randint(len(sizes), (wanted,), generator=generator)
+        size = sizes[drawn]
+        within = torch.arange(int(size.sum())) - (size.cumsum(0) - size).repeat_interleave(size)
+        index = order[(last - sizes)[drawn].repeat_interleave(size) + within]
+        groups = torch.arange(wanted).repeat_interleave(size)
+        return replace(people.subset(index), groups=groups)
+
+    return {"bound": {}} | repeated(draw, predict, amounts, truths)
 
 
 def summary(rows: list[list[dict[str, float]]]) -> dict[str, dict[str, float]]:
@@ -151,35 +211,46 @@ def summary(rows: list[list[dict[str, float]]]) -> dict[str, dict[str, float]]:
 
 def report(stored: dict[str, Any]) -> str:
     lines = [
-        "| setting | budget | error, published | error | rows | bound | covers, published | "
-        "covers | gain over mix: rows | covers |",
-        "|" + "---|" * 10,
+        "| setting | estimator | budget | error | rows | bound | covers | gain over mix: rows | "
+        "covers |",
+        "|" + "---|" * 9,
     ]
     for name, one in stored.items():
-        for share in one["bound"]:
-            old, new = (one[estimator][share] for estimator in ESTIMATORS)
-            lines.append(
-                f"| {name} | {share} | {old['rmse']:.3f} | {new['rmse']:.3f} | "
-                f"{(new['rmse'] / old['rmse']) ** 2:.2f} | {one['bound'][share]:.2f} | "
-                f"{old['coverage']:.1%} | {new['coverage']:.1%} | "
-                f"{(new['gain_rmse'] / old['gain_rmse']) ** 2:.2f} | {new['gain_coverage']:.1%} |"
-            )
+        for estimator in (known for known in ESTIMATORS if known in one):
+            for share, new in one[estimator].items():
+                old, least = one["horvitz-thompson"][share], one["bound"].get(share)
+                rows, gain = (
+                    "" if new is old else f"{(new[key] / old[key]) ** 2:.2f}"
+                    for key in ("rmse", "gain_rmse")
+                )
+                limit = f"{least:.2f}" if least and estimator == "doubly-robust" else ""
+                lines.append(
+                    f"| {name} | {estimator} | {share} | {new['rmse']:.4g} | {rows} | {limit} | "
+                    f"{new['coverage']:.1%} | {gain} | {new['gain_coverage']:.1%} |"
+                )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--gotv", metavar="FILE")
+    arguments = parser.parse_args()
     stored = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {}
-    if parser.parse_args().report:
+    if arguments.report:
         print(report(stored))
         return
     warnings.simplefilter("ignore", UnsafeEstimatorWarning)  # that is what is measured
-    for setting in SETTINGS:
-        if setting.name not in stored:
-            stored[setting.name] = measure(setting)
+    wanted = {one.name: partial(measure, one) for one in SETTINGS}
+    if arguments.gotv is not None:
+        people = load("gotv", path=arguments.gotv).data.to("cpu", torch.float64)
+        for rows in (2_000, 20_000):
+            wanted[f"gotv, about {rows} rows"] = partial(measure_gotv, people, rows)
+    for name, run in wanted.items():
+        if not set(ESTIMATORS) <= set(stored.get(name, ())):
+            stored[name] = run()
             write_json(PATH, stored)
-            print(report({setting.name: stored[setting.name]}), flush=True)
+            print(report({name: stored[name]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def main() -> None:
         model, features = made()
         planning = Planning(solver=Stochastic(engine="greedy-dual"))
         plan = planning.plan(model.table, planning.grid(model.table, 10, seed=0), seed=0)
-        names, encoder = CouponSimulator.treatment_names, CouponSimulator().encoder
+        names, encoder = CouponSimulator().treatment_names, CouponSimulator().encoder
         segmenters = {"networks": model.segmenter}
         segmenters |= {one: distilled(model.segmenter, features, one, seed=0) for one in STUDENTS}
         for kind, segmenter in segmenters.items():

@@ -86,7 +86,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """
     # Not save_file: the file it makes can be read by its owner alone. One key: safetensors keeps no
     # order of several, and the same content should give the same file.
-    contiguous = {name: one.contiguous() for name, one in tensors.items()}
+    contiguous = {name: one.cpu().contiguous() for name, one in tensors.items()}
     content = save(contiguous, {_KEY: json.dumps({"checksum": _BLANK, **metadata})})
     write_bytes(path, content.replace(_BLANK.encode(), _sha256(content).encode(), 1))
 

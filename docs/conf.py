@@ -1,10 +1,12 @@
-"""Sphinx: the pages of this folder as they are, and API pages made from docstrings.
+"""Sphinx: the pages of this folder as they are, API pages made from docstrings, and the gallery.
 
-``make docs`` builds them; ``api/`` is written anew each time.
+``make docs`` builds them; ``api/`` is written anew each time, ``pictures/`` where a script changed.
 """
 
 import importlib
 import inspect
+import re
+from functools import cache
 from pathlib import Path
 
 import dfl
@@ -14,13 +16,29 @@ project = "dfl"
 author = copyright = "dfl contributors"
 version = release = dfl.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["template", "gallery"]  # a third party's package; what the pictures are made of
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
 html_show_sourcelink = False
 myst_heading_anchors = 3
 # Links to files of the repository beside this folder; tests check that every link leads somewhere.
 suppress_warnings = ["myst.xref_missing"]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "pictures",
+    "filename_pattern": "/plot_",
+    "show_memory": False,
+    "show_signature": False,
+    "download_all_examples": False,
+    "min_reported_time": 5,  # seconds: what a picture may take
+}
 
 autodoc_default_options = {
     "members": True,
@@ -38,7 +56,8 @@ _INSIDE = ("__init__", "__main__", "cli")  # dfl.cli is described by its --help
 def api_pages() -> dict[str, str]:
     """Return the API page of every family and service, by module: all that it names as public.
 
-    What a family passes on from another is described there alone.
+    What a family passes on from another is described there alone. What else a page imports from a
+    room of the family follows behind it.
     """
     files = (*_PACKAGE.glob("*.py"), *(path.parent for path in _PACKAGE.glob("*/__init__.py")))
     names = sorted(f"dfl.{path.stem}" for path in files if path.stem not in _INSIDE)
@@ -49,13 +68,25 @@ def api_pages() -> dict[str, str]:
 def _page(name: str) -> str:
     module = importlib.import_module(name)
     own = [one for one in module.__all__ if _own(name, one, getattr(module, one))]
-    if not own:
-        return ""
     entries = [_entry(name, one, getattr(module, one)) for one in own]
+    for room in sorted(one for one in _shown_rooms() if one.startswith(f"{name}.")):
+        inside = importlib.import_module(room)
+        rest = [one for one in inside.__all__ if one not in module.__all__]
+        entries += [_entry(room, one, getattr(inside, one)) for one in rest]
+    if not entries:
+        return ""
     title = f"`{name}`"
     about = inspect.getdoc(module) or ""
     body = "\n\n".join(entries)
     return f"# {title}\n\n{about}\n\n```{{eval-rst}}\n{body}\n```\n"
+
+
+@cache
+def _shown_rooms() -> set[str]:
+    """Return the modules below a family that snippets of the pages import from."""
+    pages = (*_HERE.glob("*.md"), *_HERE.glob("tutorials/*.md"), _HERE.parent / "README.md")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    return set(re.findall(r"^\s*from (dfl\.\w+\.[\w.]+) import", text, re.MULTILINE))
 
 
 def _own(module: str, name: str, value: object) -> bool:

@@ -32,7 +32,7 @@ METRICS = {
     "constant_mix": {"best_constant_mix"},
     "eom": {"ExpectedOutcome", "eom_curve", "expected_outcome"},
     "gain_curve": {"GainCurve", "budget_needed", "gain_curve", "integrated_difference"},
-    "qini": {"Qini", "qini"},
+    "qini": {"Qini", "normalised_qini", "qini"},
     "random_allocation": {"random_allocation"},
     "rate": {"Rate", "rate"},
     "roi_score": {"roi_score"},

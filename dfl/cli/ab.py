@@ -73,31 +73,36 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     Raises:
         DflError: whatever reading and estimating raise.
     """
-    if file.is_dir() or glob.has_magic(str(file)):
-        _finish(_read_data_set(file, columns, options), file, columns, options, output)
-        return
-    file = find_file(file)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", LeakWarning)
+        if file.is_dir() or glob.has_magic(str(file)):
+            found = _read_data_set(file, columns, options)
+        else:
+            file = find_file(file)
+            found = _read_file(file, columns, options)
+    for one in warned:
+        errors().print(literal(f"warning: {one.message}"))
+    _finish(found, file, columns, options, output)
+
+
+def _read_file(file: Path, columns: AbColumns, options: AbOptions) -> ReadOut:
+    """Read one file, all of its rows at once."""
     columns = columns.resolved(column_names(file))
     experiments, refused = experiments_of(
         read_frame(file, columns=columns.all()), columns, options.control, options.shares
     )
     names = options.estimators or (_WITH_COVARIATES if columns.covariates else _WITHOUT_COVARIATES)
     estimators = {name: ESTIMATORS.load(name)() for name in names}
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", LeakWarning)
-        found = read_out(
-            experiments,
-            estimators,
-            level=options.level,
-            correction=cast(Correction, options.correction),
-            cross_fit=CrossFit(seed=options.seed),
-            splits=options.splits,
-            seed=options.seed,
-        )
-    for one in warned:
-        errors().print(literal(f"warning: {one.message}"))
-    found = replace(found, refusals=(*refused, *found.refusals))
-    _finish(found, file, columns, options, output)
+    found = read_out(
+        experiments,
+        estimators,
+        level=options.level,
+        correction=cast(Correction, options.correction),
+        cross_fit=CrossFit(seed=options.seed),
+        splits=options.splits,
+        seed=options.seed,
+    )
+    return replace(found, refusals=(*refused, *found.refusals))
 
 
 def _read_data_set(file: Path, columns: AbColumns, options: AbOptions) -> ReadOut:
@@ -115,8 +120,6 @@ def _read_data_set(file: Path, columns: AbColumns, options: AbOptions) -> ReadOu
         )
     asked = [one.strip() for text in columns.covariates for one in text.split(",")]
     columns = replace(columns, covariates=tuple(asked))
-    if columns.covariates:
-        say("Read block by block: covariates that the treatment moved are not searched for.")
     data = DataSet.of(file, columns.all(), ())
     usual = (*STREAMED_ESTIMATORS,) if columns.covariates else STREAMED_ESTIMATORS[:1]
     return read_blocks(
@@ -126,6 +129,7 @@ def _read_data_set(file: Path, columns: AbColumns, options: AbOptions) -> ReadOu
         shares=text_shares(options.shares),
         level=options.level,
         correction=cast(Correction, options.correction),
+        names=columns.covariates,
     )
 
 

@@ -36,6 +36,7 @@ def allocate_command(
     columns: tuple[Sequence[str], Sequence[str]],
     *,
     overwrite: bool,
+    engine: str,
 ) -> None:
     """Allocate a budget to the rows of a file, and print a summary.
 
@@ -51,20 +52,20 @@ def allocate_command(
         columns: those of revenue and those of cost, with commas or one by one; empty: the run's
             model predicts.
         overwrite: whether ``output`` may replace what is there.
+        engine: ``"processes"`` or ``"ray"``: what the blocks of a folder are shared among.
 
     Raises:
         DflError: whatever the allocation raises.
     """
     budget = Budget(**given)
     revenue, cost = ([one for text in names for one in text.split(",")] for names in columns)
-    _check(run, output, scored=bool(revenue or cost), margin=margin)
+    _check(run, output, scored=bool(revenue or cost), margin=margin, engine=engine)
     options: dict[str, Any] = {"keep": keep, "overwrite": overwrite}
     with warnings.catch_warnings(record=True) as caught, joined():
         warnings.simplefilter("always", DataWarning)
         if revenue or cost:
-            done = allocate_columns(
-                customers, output, budget, revenue=revenue, cost=cost, **options
-            )
+            options |= {"revenue": revenue, "cost": cost, "engine": engine}
+            done = allocate_columns(customers, output, budget, **options)
         elif output.suffix:
             done = allocate_file(
                 RunFolder.open(run),
@@ -76,9 +77,8 @@ def allocate_command(
                 **options,
             )
         else:
-            done = allocate_dataset(
-                RunFolder.open(run), customers, output, budget, solver=solver, **options
-            )
+            options |= {"solver": solver, "engine": engine}
+            done = allocate_dataset(RunFolder.open(run), customers, output, budget, **options)
         if rank_of()[0]:
             return  # the first process speaks for all
     for said in dict.fromkeys(str(one.message) for one in caught):  # once, not chunk by chunk
@@ -145,8 +145,13 @@ def margin_words(cut: Margin, amount: str = "") -> str:
     )
 
 
-def _check(run: Path, output: Path, *, scored: bool, margin: float | None) -> None:
-    """Refuse a run beside columns of scores, neither of them, or columns and one file."""
+def _check(run: Path, output: Path, *, scored: bool, margin: float | None, engine: str) -> None:
+    """Refuse a run beside columns of scores, neither, or a file where blocks need a folder."""
+    if engine == "ray" and output.suffix:
+        raise ConfigError(
+            f"--engine ray allocates block by block into a folder, got -o {output}; give a name "
+            "without an ending."
+        )
     if margin is not None and not output.suffix:
         raise ConfigError(
             "--margin is for one output file; for a folder, lower the budget by the share that the "

@@ -193,6 +193,9 @@ def allocate(
         list[str] | None, typer.Option(metavar="A,B,...", help="Columns of cost by treatment.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    engine: Annotated[
+        str, typer.Option(help="What shares the blocks of a folder: 'processes' or 'ray'.")
+    ] = "processes",
     json: Json = False,
 ) -> None:
     """Give every row of a Parquet or CSV file, or of many, a treatment within a budget."""
@@ -202,7 +205,9 @@ def allocate(
     columns = (tuple(revenue or ()), tuple(cost or ()))
     kept = tuple(keep or ())
     allocate_command(
-        run, customers, output, given, solver, margin, kept, columns, overwrite=overwrite
+        *(run, customers, output, given, solver, margin, kept, columns),
+        overwrite=overwrite,
+        engine=engine,
     )
 
 

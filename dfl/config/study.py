@@ -12,17 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dfl.budget import Budget
 from dfl.config.assembly import Assembly, check_names, describe, spec_of
 from dfl.config.dry_run import Check, check_allocation, check_parts
+from dfl.config.evaluation import EvaluationSettings
 from dfl.config.options import DATA, METHOD, SOLVER, PartType, Section
 from dfl.data import AbstractDataSource, Columns, recognise
 from dfl.errors import ConfigError
 from dfl.methods import AbstractMethod
-from dfl.metrics import Bootstrap
 from dfl.solvers import AbstractSolver
 
 __all__ = ["Study", "check_folder_name", "read_solver", "read_study"]
 
 _BUDGET = PartType(Budget)
-_EVALUATION = PartType(Bootstrap)
+_EVALUATION = PartType(EvaluationSettings)
 _LONGEST = 100  # with what is added to it, below the 255 bytes of any file system
 _NAME = re.compile(r"(?!\.)[^/\\:*?\"<>|\x00-\x1f\x7f-\x9f]*[^/\\:*?\"<>|\x00-\x1f\x7f-\x9f .]")
 _FLAT: tuple[Section, ...] = get_args(Section)
@@ -59,7 +59,7 @@ class Study:
         method: what learns.
         solver: allocates once the method has predicted.
         budgets: evaluated at; what a method trains for are its own ``budgets``.
-        evaluation: bootstrap of the intervals.
+        evaluation: estimator of the values, and bootstrap of their intervals.
         seed: of data, splits and training.
         device: where training runs.
         taken: flat section to the options that it was given to.
@@ -70,7 +70,7 @@ class Study:
     method: AbstractMethod
     solver: AbstractSolver
     budgets: tuple[Budget, ...]
-    evaluation: Bootstrap
+    evaluation: EvaluationSettings
     seed: int
     device: str
     taken: Mapping[str, tuple[str, ...]]

@@ -12,6 +12,7 @@ from dfl.data.hybrid import (
     roi_lift,
     to_hybrid,
 )
+from dfl.data.simulators.bias import Bias
 from dfl.data.simulators.coupon import CouponSimulator
 from dfl.data.simulators.criteo_like import CriteoLikeSimulator
 from dfl.data.simulators.experiment import SimulatedExperiment
@@ -43,6 +44,7 @@ __all__ = [
     "AbstractSimulator",
     "AbstractTable",
     "Arm",
+    "Bias",
     "Columns",
     "CouponSimulator",
     "Criteo",

@@ -2,19 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias, final
+from itertools import compress
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from dfl.checks import check_number
 from dfl.data.encoder import FeatureEncoder
+from dfl.data.simulators.bias import Bias
 from dfl.data.simulators.old_policy import RidgePolicy
 from dfl.data.sources.card import DataCard
 from dfl.data.split import split
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.seeds import stream
+
+_UNBIASED = (
+    "bias is a way to make observational rows out of an experiment, got {got}; leave bias out, or "
+    "give randomised rows alone and make_obs true."
+)
 
 __all__ = [
     "Held",
@@ -126,9 +134,11 @@ class HybridRecipe:
         make_obs: whether an experiment without observational rows is cut up to make some. If
             not, it is split in the proportions of ``rct``, ``validation`` and ``test``, and
             methods that need observational rows say so.
+        bias: makes the old policy follow a feature that is then hidden, or None.
 
     Raises:
-        InvalidValueError: if a number is out of its range.
+        InvalidValueError: if a number is out of its range, or logs are to be biased that are not
+            made.
     """
 
     policy: float = 0.05
@@ -140,6 +150,7 @@ class HybridRecipe:
     share: float = 0.3
     known_propensity: bool = False
     make_obs: bool = True
+    bias: Bias | None = None
 
     def __post_init__(self) -> None:
         """Check every range; `split` checks the fractions again where they are used."""
@@ -151,6 +162,17 @@ class HybridRecipe:
             )
         for name in ("epsilon", "share"):
             check_number(name, getattr(self, name), at_least=0, at_most=1)
+        if self.bias is not None and not self.make_obs:
+            raise InvalidValueError(_UNBIASED.format(got="make_obs false"))
+
+    def refuse_bias(self, got: str) -> None:
+        """Refuse to bias logs that are there already.
+
+        Raises:
+            InvalidValueError: if that is asked for.
+        """
+        if self.bias is not None:
+            raise InvalidValueError(_UNBIASED.format(got=got))
 
     @property
     def fractions(self) -> tuple[float, float, float, float, float]:
@@ -165,6 +187,7 @@ def to_hybrid(
     recipe: HybridRecipe | None = None,
     policy: Policy | None = None,
     held: Held | None = None,
+    encoder: FeatureEncoder | None = None,
 ) -> HybridData:
     """Cut a randomised experiment into RCT parts and rows an old policy might have left.
 
@@ -180,10 +203,15 @@ def to_hybrid(
         recipe: fractions and old policy; None: `HybridRecipe`'s defaults.
         policy: an old policy of your own; the fraction meant to train one is then left out.
         held: validation and test rows that are there already.
+        encoder: how a table became the features; None: each is a column of its name. What the
+            recipe's bias hides is taken out of all parts and out of the encoder that is returned;
+            ``truth`` stays that of people of whom everything is known.
 
     Raises:
-        InvalidValueError: if the rows are not randomised, or a part misses a treatment (take
-            a larger fraction, or a larger epsilon where it is the observational part).
+        InvalidValueError: if the rows are not randomised, a part misses a treatment (take
+            a larger fraction, or a larger epsilon where it is the observational part), or a bias
+            cannot be had: see `Bias`.
+        UnknownNameError: if the recipe's bias names a feature or column that is not there.
         ShapeError: if ``policy`` does not return one treatment per row.
 
     Source:
@@ -193,18 +221,28 @@ def to_hybrid(
     recipe = HybridRecipe() if recipe is None else recipe
     if data.source != "rct":
         raise InvalidValueError("to_hybrid needs randomised rows, got source 'obs'.")
+    bias, names = recipe.bias, encoder or FeatureEncoder.numeric(data.feature_names)
+    if bias is not None:
+        bias.check(names)
+        if policy is not None:
+            raise InvalidValueError("give a policy of your own or a recipe with bias, got both.")
     training, pool, rct, validation, test = (held or Held()).divide(
         data, recipe, "policy", "pool", "rct", seed=seed
     )
-    chosen_by = policy or RidgePolicy.fit(training, share=recipe.share)
-    proposed = chosen_by(pool.features)
-    if proposed.shape != pool.treatment.shape or proposed.dtype != torch.int64:
-        raise ShapeError(
-            f"policy must return {tuple(pool.treatment.shape)} int64, got "
-            f"{tuple(proposed.shape)} {proposed.dtype}."
-        )
-    obs = _keep_matching(pool, proposed, recipe, stream(seed, "epsilon"))
-    return HybridData(rct=rct, obs=obs, validation=validation, test=test)
+    if bias is None:
+        proposed = (policy or RidgePolicy.fit(training, share=recipe.share))(pool.features)
+        if proposed.shape != pool.treatment.shape or proposed.dtype != torch.int64:
+            raise ShapeError(
+                f"policy must return {tuple(pool.treatment.shape)} int64, got "
+                f"{tuple(proposed.shape)} {proposed.dtype}."
+            )
+        chances = one_hot(proposed, pool.treatments).to(pool.features)
+    else:
+        chances = bias.chances(training, pool.features, names, recipe.share)
+        proposed = chances.multinomial(1, generator=stream(seed, "bias")).squeeze(1)
+    obs = _keep_matching(pool, proposed, chances, recipe, stream(seed, "epsilon"))
+    hybrid = HybridData(rct=rct, obs=obs, validation=validation, test=test, encoder=encoder)
+    return hybrid if bias is None else _hide(hybrid, *bias.visible(names))
 
 
 def pair_hybrid(
@@ -226,13 +264,14 @@ def pair_hybrid(
         held: validation and test rows that are there already.
 
     Raises:
-        InvalidValueError: if ``data`` is not randomised or ``obs`` is, or a part misses a
-            treatment.
+        InvalidValueError: if ``data`` is not randomised or ``obs`` is, a part misses a
+            treatment, or the recipe would bias logs.
     """
     recipe = HybridRecipe() if recipe is None else recipe
     if data.source != "rct" or (obs is not None and obs.source != "obs"):
         got = data.source if obs is None else f"{data.source}' and '{obs.source}"
         raise InvalidValueError(f"pair_hybrid needs data 'rct' and obs 'obs', got '{got}'.")
+    recipe.refuse_bias("a split that makes none" if obs is None else "observational rows")
     rct, validation, test = (held or Held()).divide(data, recipe, "rct", seed=seed)
     return HybridData(rct=rct, obs=obs, validation=validation, test=test)
 
@@ -264,9 +303,24 @@ def roi_lift(hybrid: HybridData) -> float:
 
 
 def _keep_matching(
-    pool: UpliftData, proposed: Tensor, recipe: HybridRecipe, generator: torch.Generator
+    pool: UpliftData,
+    proposed: Tensor,
+    chances: Tensor,
+    recipe: HybridRecipe,
+    generator: torch.Generator,
 ) -> UpliftData:
-    """Return the rows of the pool whose treatment is the one the old policy draws."""
+    """Return the rows of the pool whose treatment is the one the old policy draws.
+
+    Args:
+        pool: randomised rows.
+        proposed: treatment of each before exploration. Shape ``(N,)``.
+        chances: that it was proposed, of each treatment. Shape ``(N, M)``.
+        recipe: says how much is explored, and whether rows carry their chances.
+        generator: of the exploration.
+
+    Raises:
+        InvalidValueError: if no row is left.
+    """
     arms, shape = pool.treatments, pool.treatment.shape
     explores = torch.rand(shape, generator=generator) < recipe.epsilon
     uniform = torch.randint(arms, shape, generator=generator)
@@ -278,7 +332,7 @@ def _keep_matching(
             "the old policy proposes the treatment received in no row of the pool; take a "
             "larger pool or epsilon."
         )
-    propensity = _propensity(pool, proposed, recipe.epsilon)[kept]
+    propensity = _propensity(pool, chances, recipe.epsilon)[kept]
     return replace(
         pool.subset(kept),
         source="obs",
@@ -286,13 +340,24 @@ def _keep_matching(
     )
 
 
-def _propensity(pool: UpliftData, proposed: Tensor, epsilon: float) -> Tensor:
+def _propensity(pool: UpliftData, chances: Tensor, epsilon: float) -> Tensor:
     """Return the chance of each treatment given that the row was kept, ``(N, M)``."""
     arms = pool.treatments
     design = pool.propensity
     if design is None:
         design = (pool.arm_counts / len(pool)).to(pool.features).expand(len(pool), arms)
-    chances = torch.full_like(design, epsilon / arms)
-    chances.scatter_add_(1, proposed[:, None], torch.full_like(design[:, :1], 1 - epsilon))
-    kept = chances * design
+    kept = (epsilon / arms + (1 - epsilon) * chances.to(design)) * design
     return kept / kept.sum(dim=1, keepdim=True)
+
+
+def _hide(hybrid: HybridData, kept: Tensor, encoder: FeatureEncoder) -> HybridData:
+    """Return the parts with the features that are left."""
+
+    def left(part: UpliftData | None) -> Any:
+        if part is None:
+            return None
+        names = tuple(compress(part.feature_names, kept.tolist()))
+        return replace(part, features=part.features[:, kept], feature_names=names)
+
+    parts = {name: left(getattr(hybrid, name)) for name in ("rct", "obs", "validation", "test")}
+    return replace(hybrid, **parts, encoder=encoder)

@@ -1,6 +1,6 @@
 """`UpliftData`: marketing logs as tensors, checked once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, final, get_args
 
@@ -11,7 +11,7 @@ from dfl.checks import check_choice
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.problem import ObservedCost
 
-__all__ = ["PotentialOutcomes", "Source", "UpliftData"]
+__all__ = ["PotentialOutcomes", "Source", "UpliftData", "people_of"]
 
 Source = Literal["rct", "obs"]
 
@@ -117,6 +117,41 @@ class UpliftData:
         """
         return self._each(lambda column: column[index])
 
+    def joined(self, other: "UpliftData") -> "UpliftData":
+        """Return these rows followed by others of the same source, features and treatments.
+
+        Where one of the two knows its propensities, those of the other are its shares of the arms;
+        where one has groups, each row of the other is a group of its own. Truth is kept where
+        both have it.
+        """
+        pair = (self, other)
+
+        def both(name: str) -> Tensor:
+            return torch.cat([getattr(one, name) for one in pair])
+
+        named = ("features", "treatment", "revenue", "cost")
+        columns: dict[str, Any] = {name: both(name) for name in named}
+        if any(one.propensity is not None for one in pair):
+            columns["propensity"] = torch.cat([one._chances for one in pair])
+        if any(one.groups is not None for one in pair):
+            columns["groups"] = people_of(pair).to(self.features.device)
+        truths = [one.truth for one in pair if one.truth is not None]
+        truth = None
+        if len(truths) == len(pair):
+            revenue, cost = (
+                torch.cat([getattr(t, k) for t in truths]) for k in ("revenue", "cost")
+            )
+            truth = PotentialOutcomes(revenue, cost)
+        return replace(self, **columns, truth=truth)
+
+    @property
+    def _chances(self) -> Tensor:
+        """Propensity of each treatment; of randomised rows the shares, where it is not known."""
+        if self.propensity is not None:
+            return self.propensity
+        shares = self.arm_counts.to(self.features) / len(self)
+        return shares.expand(len(self), self.treatments)
+
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "UpliftData":
         """Return the same rows on another device, amounts and features in another dtype."""
         kind = self.features.dtype if dtype is None else dtype
@@ -220,3 +255,17 @@ class UpliftData:
         if self.truth is None:
             return {}
         return {"truth.revenue": self.truth.revenue, "truth.cost": self.truth.cost}
+
+
+def people_of(parts: Sequence[UpliftData]) -> Tensor:
+    """Return who each row is of, int64, on the CPU; rows without groups are a person each."""
+    known = [int(part.groups.max()) for part in parts if part.groups is not None]
+    free = max(known, default=-1) + 1
+    ids = []
+    for part in parts:
+        if part.groups is None:
+            ids.append(torch.arange(free, free + len(part)))
+            free += len(part)
+        else:
+            ids.append(part.groups.cpu())
+    return torch.cat(ids)

@@ -97,7 +97,7 @@ METHODS: Registry[AbstractMethod] = Registry(
         "kd-feature": "dfl.methods.kd_feature:KdFeature",
         "ltd-ips": "dfl.methods.ltd_ips:LtdIps",
         "cfr-mmd": Entry("dfl.methods.cfr:Cfr", options={"distance": "mmd"}),
-        "cfr-wass": Entry("dfl.methods.cfr:Cfr", options={"distance": "wasserstein"}),
+        "cfr-wass": Entry("dfl.methods.cfr:Cfr", options={"distance": "wasserstein", "alpha": 0.1}),
         "dhcl-dpm": Entry("dfl.methods.dhcl:Dhcl", options={"loss": MarginalUtility()}),
         "dhcl-drp": Entry("dfl.methods.dhcl:Dhcl", options={"loss": Roi()}),
         "tsm-cf": Entry("dfl.methods.tsm_cf:TsmCf", extra="forest"),

@@ -144,14 +144,16 @@ class AbstractNetworkMethod(AbstractMethod):
             monitor: as there.
 
         Raises:
-            DataError: as there, or if several weight decays come without validation rows.
+            DataError: as there, or if validation rows are missing that several weight decays or
+                the settings of training need.
             ShapeError: as there.
             InvalidValueError: as there.
             NotConvergedError: as there.
         """
         monitor = Monitor() if monitor is None else monitor
         sets = [self.needed(one) for one in sets]
-        return self.fit_decided(sets, self.choose_decays(sets, monitor), monitor)
+        learned = [self._learned(one) for one in sets]
+        return self.fit_decided(learned, self.choose_decays(sets, monitor), monitor)
 
     def check(self, one: TrainingSet) -> None:
         """Refuse missing parts, and outcomes that no network can be scaled to; see the interface.
@@ -162,7 +164,7 @@ class AbstractNetworkMethod(AbstractMethod):
         """
         kept = self.needed(one)
         self._check_validation([kept])
-        Scaling.fit(*kept.rows("both"))
+        Scaling.fit(*self._learned(kept).rows("both"))
 
     def fit_decided(
         self, sets: Sequence[TrainingSet], decays: Sequence[float], monitor: Monitor
@@ -218,6 +220,10 @@ class AbstractNetworkMethod(AbstractMethod):
         assert error is not None  # every set has validation rows
         best = error.reshape(len(sets), len(candidates)).argmin(dim=1)
         return [candidates[index] for index in best.tolist()]
+
+    def _learned(self, one: TrainingSet) -> TrainingSet:
+        """Return the set whose training parts the served networks learn from."""
+        return one.with_all_learned() if self.training.validation == "learn" else one
 
     def _check_validation(self, sets: Sequence[TrainingSet]) -> None:
         several = len(self.training.weight_decay) > 1

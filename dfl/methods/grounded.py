@@ -56,8 +56,8 @@ class Grounded(AbstractMethod):
         corrections: forms of the corrections, whose answers are averaged.
 
     Raises:
-        InvalidValueError: if the base method trains no networks or fewer than two members, or
-            there is no correction.
+        InvalidValueError: if the base method trains no networks or fewer than two members, it
+            learns from validation rows, or there is no correction.
 
     Source:
         Our own, see `Correction`; no paper's results are claimed for it. The idea of experimental
@@ -76,6 +76,11 @@ class Grounded(AbstractMethod):
             )
         check_number("members of the base method", self.base.training.members, at_least=2)
         check_number("number of corrections", len(self.corrections), at_least=1)
+        if self.base.training.validation == "learn":
+            raise InvalidValueError(
+                "training.validation of the base method must be 'choose', got 'learn': validation "
+                "rows are evidence for the correction, and are learned from already."
+            )
 
     @property
     def uses(self) -> tuple[Part, ...]:

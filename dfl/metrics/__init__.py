@@ -4,7 +4,7 @@ from dfl.metrics.aucc import CostCurve, aucc, cost_curve, true_aucc
 from dfl.metrics.constant_mix import best_constant_mix
 from dfl.metrics.eom import ExpectedOutcome, eom_curve, expected_outcome
 from dfl.metrics.gain_curve import GainCurve, budget_needed, gain_curve, integrated_difference
-from dfl.metrics.qini import Qini, qini
+from dfl.metrics.qini import Qini, normalised_qini, qini
 from dfl.metrics.random_allocation import random_allocation
 from dfl.metrics.rate import Rate, rate
 from dfl.metrics.roi_score import roi_score
@@ -46,6 +46,7 @@ __all__ = [
     "expected_outcome",
     "gain_curve",
     "integrated_difference",
+    "normalised_qini",
     "observed_curve",
     "paired_difference",
     "paired_ratio",

@@ -63,6 +63,7 @@ def cost_curve(
             constant added to everyone's revenue adds noise. ``"doubly-robust"``: what features
             predict of cost and revenue is first taken off treated and untreated alike, which
             takes away noise and nothing else; that constant then changes nothing.
+            ``"self-normalised"``: the raw sums too, which the sizes of the arms normalise.
 
     Raises:
         UnsupportedProblemError: if there are not two treatments, or the propensity differs

@@ -91,7 +91,8 @@ def expected_outcome(
         estimator: ``"doubly-robust"``: as above; a constant added to all revenue does not
             touch its error, and costs that each treatment fixes are met exactly.
             ``"horvitz-thompson"``: ``m = 0``, as published; unsafe where the mean revenue is
-            large against its spread, and warned of there.
+            large against its spread, and warned of there. ``"self-normalised"``: that, divided
+            by what it makes of an outcome that is 1 for everyone.
         bootstrap: draws, level and seed.
 
     Returns:
@@ -100,8 +101,8 @@ def expected_outcome(
     Raises:
         ShapeError: if predictions do not fit the rows.
         InvalidValueError: if predictions are not finite, no budget is given, the rows are
-            observational and carry no propensity, the estimator is unknown, or a treatment is
-            too rare to bootstrap.
+            observational and carry no propensity, the estimator is unknown, a treatment is
+            too rare to bootstrap, or self-normalised finds nobody who received what is chosen.
         InfeasibleBudgetError: if even the cheapest treatment for everyone costs more than a
             budget.
 

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
+from dfl.errors import InvalidValueError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.metrics.rows.ranked_rows import Increments, RankedRows
 from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 
-__all__ = ["Qini", "qini"]
+__all__ = ["Qini", "normalised_qini", "qini"]
 
 
 @final
@@ -81,6 +82,53 @@ def qini(
         auuc=auuc,
         coefficient=coefficient,
     )
+
+
+def normalised_qini(
+    data: UpliftData,
+    score: Tensor,  # (N,)
+    *,
+    estimator: PolicyEstimator = "horvitz-thompson",
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> Estimate:
+    """Estimate the Qini coefficient in units of the effect of treating everyone.
+
+    ``coefficient / uplift[-1]``, as packages that normalise have it: no unit, so that it compares
+    between data sets; 0 for a random score. A score that finds all of the effect among the first
+    few has 1 / 2, more than that is possible where some are harmed.
+
+    Args:
+        data: as in `qini`.
+        score: as in `qini`.
+        estimator: as in `qini`.
+        bootstrap: draws, level and seed.
+
+    Raises:
+        UnsupportedProblemError: as `qini`.
+        ShapeError: as `qini`.
+        InvalidValueError: as `qini`; if treating everyone does not raise revenue, in any draw: then
+            the effect is too close to 0 to be a unit.
+
+    Source:
+        The package CausalML, ``qini_score(normalize=True)``; it divides the whole curve, whose own
+        last value is then 1.
+    """
+    ranked = RankedRows.of(data, score, estimator)
+    value = _ratio(ranked.increments())
+    draws = [_ratio(ranked.increments(counts)) for counts in redrawn(data, bootstrap)]
+    return bootstrap.estimate(value, draws, rows_key(data, bootstrap))
+
+
+def _ratio(found: Increments) -> float:
+    """Return area above the straight line over the effect of treating everyone."""
+    total = float(found.revenue[-1])
+    if not total > 0:
+        raise InvalidValueError(
+            "a normalised Qini is undefined: the revenue effect of treating everyone must be "
+            f"positive, got {total:g} per head, and it is the unit; use qini, or more rows if the "
+            "true effect is positive."
+        )
+    return _areas(found)[1] / total
 
 
 def _areas(found: Increments) -> tuple[float, float]:

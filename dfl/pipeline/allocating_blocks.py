@@ -5,10 +5,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, TypeAlias, final, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from torch import Tensor
 
 import dfl
 from dfl.budget import Budget
+from dfl.checks import check_choice
 from dfl.config import read_solver
 from dfl.errors import ConfigError, DataError, DflError, InvalidValueError, RunFolderError
 from dfl.io import UNFINISHED, make_folder, write_json, write_whole
@@ -31,11 +31,22 @@ from dfl.pipeline.served import MODEL, Served
 from dfl.problem import AllocationProblem
 from dfl.scale import gathered, rank_of
 from dfl.solvers import GreedyDual
-from dfl.solvers.blockwise import AbstractBlocks, BlockwiseAllocation, solve_blocks
+from dfl.solvers.blockwise import AbstractBlocks, BlockwiseAllocation, RayBlocks, solve_blocks
 from dfl.solvers.blockwise.blocks import Arrays
+from dfl.solvers.blockwise.ray_blocks import on_cluster
 
-__all__ = ["ScoredBlocks", "allocate_columns", "allocate_dataset", "allocate_scored", "work_of"]
+__all__ = [
+    "Engine",
+    "ScoredBlocks",
+    "allocate_columns",
+    "allocate_dataset",
+    "allocate_scored",
+    "work_of",
+]
 
+Engine: TypeAlias = Literal["processes", "ray"]
+
+_INTERPRETER, _PER_NUMBER = 1 << 29, 24  # bytes of a worker; measured: 330 MB, and 11 a number
 _FORMAT = 1  # of the files between two starts
 _CODED = ["treatment", "treatment_name"]  # the columns that a dictionary makes smaller
 
@@ -49,6 +60,7 @@ def allocate_dataset(
     solver: str | None = None,
     keep: Sequence[str] = (),
     overwrite: bool = False,
+    engine: Engine = "processes",
 ) -> CustomerAllocation:
     """Give every row of a data set a treatment, by a run's predictions; see `allocate_scored`.
 
@@ -60,6 +72,7 @@ def allocate_dataset(
         solver: None or ``greedy-dual``.
         keep: columns to carry over, such as an id.
         overwrite: whether ``output`` may replace a folder.
+        engine: as of `allocate_scored`.
 
     Raises:
         DflError: as `allocate_scored`, and what a run folder without a model raises.
@@ -75,7 +88,7 @@ def allocate_dataset(
     checksum = hashlib.sha256(folder.checked(MODEL).read_bytes()).hexdigest()
     scores = ModelScores(served, checksum)
     found, people = allocate_scored(
-        scores, customers, output, budget, keep=keep, overwrite=overwrite
+        scores, customers, output, budget, keep=keep, overwrite=overwrite, engine=engine
     )
     held_out = held_out_at(folder, found.budget / max(found.people, 1))
     return CustomerAllocation(found, found.budget, people, held_out)
@@ -90,6 +103,7 @@ def allocate_columns(
     cost: Sequence[str],
     keep: Sequence[str] = (),
     overwrite: bool = False,
+    engine: Engine = "processes",
 ) -> CustomerAllocation:
     """Give every row of a data set a treatment, by columns of revenue and cost.
 
@@ -101,6 +115,7 @@ def allocate_columns(
         cost: column of each one's cost, in the same order.
         keep: columns to carry over.
         overwrite: whether ``output`` may replace a folder.
+        engine: as of `allocate_scored`.
 
     Raises:
         DflError: as `allocate_scored`.
@@ -108,7 +123,7 @@ def allocate_columns(
     """
     scores = ColumnScores(tuple(revenue), tuple(cost))
     found, people = allocate_scored(
-        scores, customers, output, budget, keep=keep, overwrite=overwrite
+        scores, customers, output, budget, keep=keep, overwrite=overwrite, engine=engine
     )
     return CustomerAllocation(found, found.budget, people, None)
 
@@ -121,6 +136,7 @@ def allocate_scored(
     *,
     keep: Sequence[str] = (),
     overwrite: bool = False,
+    engine: Engine = "processes",
 ) -> tuple[BlockwiseAllocation, dict[str, int]]:
     """Give every row of a data set a treatment, in passes over blocks of a million rows.
 
@@ -140,6 +156,8 @@ def allocate_scored(
         budget: money; a share is taken of the scores' costs.
         keep: columns to carry over.
         overwrite: whether ``output`` may replace a folder.
+        engine: ``"processes"``: this one, or those of torchrun; ``"ray"``: the workers of a Ray
+            cluster, see `RayBlocks`; all its machines must see the same folders.
 
     Returns:
         What the budget buys, and people under each treatment by its name.
@@ -150,10 +168,13 @@ def allocate_scored(
         InvalidValueError: if ``output`` exists, lies in no folder or holds customers, or a kept
             column is named as one that is written.
         RunFolderError: if an unfinished allocation of other data, scores or budget lies beside
-            the output, or another process works on it.
+            the output, another process works on it, or workers wrote into another folder.
+        UnsupportedProblemError: as `RayBlocks.over`.
+        MissingExtraError: if Ray is asked for and not installed.
         InfeasibleBudgetError: if the budget is below the cheapest treatment for everyone.
         WriteError: if something could not be written.
     """
+    check_choice("engine", engine, get_args(Engine))
     keep = tuple(dict.fromkeys(keep))
     check_kept(keep)
     data = DataSet.of(customers, scores.columns, keep)
@@ -166,17 +187,18 @@ def allocate_scored(
         "budget": str(budget),
         "keep": list(keep),
     }
-    work = work_of(output)
+    work = work_of(output).absolute()
+    blocks = ScoredBlocks(data, scores, work)
     first = rank_of()[0] == 0
     if not first:  # the first process opens the folder and holds it until all have written
         gathered(None)
-        found, counts = _allocate(ScoredBlocks(data, scores, work), budget, keep)
+        found, counts = _allocate(blocks, budget, keep, engine)
         gathered(None)
         return found, _people(scores, counts)
-    with locked(work):
+    with locked(work), on_cluster() if engine == "ray" else contextlib.nullcontext():
         _open_work(work, asked)
         gathered(None)
-        found, counts = _allocate(ScoredBlocks(data, scores, work), budget, keep)
+        found, counts = _allocate(blocks, budget, keep, engine)
         people = _people(scores, counts)
         rows = work / "rows"
         content = {"people": people, "rows": found.people, "budget": found.budget}
@@ -251,10 +273,21 @@ class ScoredBlocks(AbstractBlocks):
 
 
 def _allocate(
-    blocks: ScoredBlocks, budget: Budget, keep: Sequence[str]
+    blocks: ScoredBlocks, budget: Budget, keep: Sequence[str], engine: Engine
 ) -> tuple[BlockwiseAllocation, list[Arrays]]:
     """Solve and write; return what was found and the people under each treatment by block."""
-    found = solve_blocks(blocks, budget)
+    if engine == "ray":  # workers start in folders of their own
+        files = tuple(file.absolute() for file in blocks.data.files)
+        blocks = replace(blocks, data=replace(blocks.data, files=files))
+    shared: AbstractBlocks = blocks
+    if engine == "ray":
+        numbers = len(blocks.score.columns) + 2 * len(blocks.score.names)
+        most = max(blocks.sizes, default=0)
+        shared = RayBlocks(blocks, memory=_INTERPRETER + _PER_NUMBER * most * numbers)
+    found = solve_blocks(shared, budget)
+
+    def part(number: int) -> Path:
+        return blocks.work / "rows" / f"part-{number:05d}.parquet"
 
     def make(number: int) -> Arrays:
         block = blocks.data.blocks[number]
@@ -265,18 +298,20 @@ def _allocate(
         own = blocks.data.read(block, keep)
         columns = {**given, **{name: own.column(name) for name in keep}}
         table = pa.table(columns).select(schema.names)
-        path = blocks.work / "rows" / f"part-{number:05d}.parquet"
         coded = [*_CODED, *keep]
-        _save(path, lambda file: pq.write_table(table, file, use_dictionary=coded))
+        _save(part(number), lambda file: pq.write_table(table, file, use_dictionary=coded))
         return {"people": np.bincount(choice.numpy(), minlength=revenue.shape[1])}
 
-    rank, world = rank_of()
     make_folder(blocks.work / "rows")
-    mine = [
-        blocks.once("written", number, partial(make, number))
-        for number in range(rank, len(blocks.sizes), world)
-    ]
-    return found, [one for every in gathered(mine) for one in every]
+    every = range(len(blocks.sizes))
+    counts = [one for mine in gathered(list(shared.over("written", every, make))) for one in mine]
+    lost = [number for number in every if not part(number).exists()]
+    if lost:
+        raise RunFolderError(
+            f"{part(lost[0])} and {len(lost) - 1} others were written where this process cannot "
+            "see them: output must lie in a folder that all machines share."
+        )
+    return found, [one for _, one in counts]
 
 
 def _save(path: Path, write: Callable[[Path], object]) -> None:

@@ -89,7 +89,8 @@ def _prepare(comparison: Comparison, watcher: Watcher) -> tuple[list[HybridData]
         Yardstick.of(
             part.test,
             first.budgets,
-            first.evaluation,
+            first.evaluation.bootstrap,
+            estimator=first.evaluation.estimator,
             curve=one,
             today=None if part.obs is None else Today.of(part.obs),
         )

@@ -18,6 +18,7 @@ from dfl.errors import (
 )
 from dfl.methods import Monitor, TrainingSet
 from dfl.models import AbstractModel, Prediction
+from dfl.pipeline.advice import rank_advice
 from dfl.pipeline.expected_time import expected_seconds, in_words
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.health import health
@@ -119,8 +120,14 @@ def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
     data = study.data.hybrid(study.seed)
     watcher.say(f"Rows: {in_parts(data)}")
     study.method.check(training_set(data, study.seed))
+    if advice := rank_advice(study.method, data):
+        watcher.say(advice)
     today = None if data.obs is None else Today.of(data.obs)
-    return data, Yardstick.of(data.test, study.budgets, study.evaluation, today=today)
+    how = study.evaluation
+    yardstick = Yardstick.of(
+        data.test, study.budgets, how.bootstrap, estimator=how.estimator, today=today
+    )
+    return data, yardstick
 
 
 def in_parts(data: HybridData) -> str:

@@ -179,7 +179,10 @@ class _Runner:
         drawn = {}
         for seed in sorted({seed for seeds in task.missing.values() for seed in seeds}):
             data = self.sources[task.data].hybrid(seed)
-            yardstick = Yardstick.of(data.test, study.budgets, study.evaluation, curve=False)
+            how = study.evaluation
+            yardstick = Yardstick.of(
+                data.test, study.budgets, how.bootstrap, estimator=how.estimator, curve=False
+            )
             drawn[seed] = (data, yardstick)
         return drawn
 

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfl.config import to_yaml
-from dfl.errors import DataError, RunFolderError
+from dfl.config import read_study, to_yaml
+from dfl.errors import DataError, DflError, RunFolderError
 from dfl.io import write_whole
 
 __all__ = ["RESULTS", "Row", "SuiteResults"]
@@ -89,6 +90,9 @@ class SuiteResults:
     def check_made_by(self, studies: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
         """Refuse rows that another configuration made.
 
+        An option that a row's configuration does not know, because it was made before there was
+        one, counts as its default.
+
         Args:
             studies: labels of data set and method to the configuration they have now.
 
@@ -98,8 +102,10 @@ class SuiteResults:
         for row in self.rows:
             data, method, _ = self._cell(row)
             now = studies.get((data, method))
-            then = json.loads(row[_CONFIG])
-            if now is not None and (change := _first_change(then, json.loads(json.dumps(now)))):
+            if now is None:
+                continue
+            then = _spelt_out(row[_CONFIG])
+            if change := _first_change(then, json.loads(json.dumps(now))):
                 raise RunFolderError(
                     f"{self.path} holds {method} on {data} with other settings ({change}); choose "
                     "another folder, or take back the change."
@@ -113,6 +119,16 @@ class SuiteResults:
     @staticmethod
     def _cell(row: Row) -> tuple[str, str, int]:
         return (row["data"], row["method"], row["seed"])
+
+
+@cache
+def _spelt_out(config: str) -> Any:
+    """Return a row's configuration with every option of today."""
+    then = json.loads(config)
+    try:
+        return json.loads(json.dumps(read_study(then).config))
+    except DflError:  # an option is gone, or has another type: say which
+        return then
 
 
 def _first_change(then: Any, now: Any, where: str = "") -> str | None:

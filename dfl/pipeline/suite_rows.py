@@ -1,14 +1,15 @@
 """`row_of`: everything that a suite keeps of one training."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 from dfl.config import Study
-from dfl.data import HybridData, UpliftData
+from dfl.data import HybridData
 from dfl.errors import InvalidValueError, UnsupportedProblemError
-from dfl.metrics import Bootstrap, aucc, qini, roi_score, true_aucc
+from dfl.metrics import Estimate, aucc, normalised_qini, qini, roi_score, true_aucc
 from dfl.models import Prediction
 from dfl.pipeline.yardstick import Yardstick
 from dfl.training.settings import Training
@@ -78,21 +79,22 @@ def row_of(
 def measured(study: Study, yardstick: Yardstick, predicted: Prediction) -> dict[str, Any]:
     """Return every metric of a model's predictions of the test rows, by name.
 
-    Where the budget is ``share=0.3``, ``eom@share=0.3`` is the doubly robust value per head
-    and ``eom_se@share=0.3`` its standard error; likewise ``over_mix`` (minus the best constant
+    Where the budget is ``share=0.3``, ``eom@share=0.3`` is the value per head, by the estimator
+    of the evaluation, and
+    ``eom_se@share=0.3`` its standard error; likewise ``over_mix`` (minus the best constant
     mix), ``cost``, ``mixed`` (share of people moved to the cheapest treatment) and, of the
     truth, ``true_value``, ``true_cost``, ``oracle``, ``true_mix``, ``true_random``,
-    ``share_of_gain`` and ``regret``. With two treatments ``aucc`` and ``qini`` are doubly
-    robust, ``aucc_raw`` is the published form, ``true_aucc`` and ``oracle_aucc`` are of the
-    truth. What is undefined is None.
+    ``share_of_gain`` and ``regret``. With two treatments there are ``aucc``, ``qini`` and
+    ``qini_normalised`` by the same estimator, ``aucc_raw``, the published form, ``true_aucc`` and
+    ``oracle_aucc``, of the truth. What is undefined is None.
     """
     metrics: Any = yardstick.measure(predicted, study.solver).metrics
     found: dict[str, Any] = {}
     for one in metrics["budgets"]:
         found |= _at_budget(one, metrics["against_best_mix"][one["given"]])
     if yardstick.test.treatments == 2:
-        found |= _estimate("aucc_raw", metrics.get("aucc", {}))
-        found |= _of_ranking(yardstick.test, predicted, study.evaluation)
+        found |= _estimate("aucc", metrics.get("aucc", {}))
+        found |= _of_ranking(yardstick, predicted)
     return found
 
 
@@ -111,23 +113,26 @@ def _at_budget(one: Mapping[str, Any], over_mix: Mapping[str, float]) -> dict[st
     return found | {f"{new}@{at}": true[old] for old, new in names.items() if old in true}
 
 
-def _of_ranking(
-    test: UpliftData, predicted: Prediction, bootstrap: Bootstrap
-) -> dict[str, float | None]:
-    """Return what a ranking of people by return on money is worth, with two treatments."""
+def _of_ranking(yardstick: Yardstick, predicted: Prediction) -> dict[str, float | None]:
+    """Return what a ranking of people by return on money, or by uplift, is worth."""
+    test, bootstrap = yardstick.test, yardstick.bootstrap
+    uplift = predicted.revenue[:, 1] - predicted.revenue[:, 0]
+    how = partial(qini, estimator=yardstick.estimator, bootstrap=bootstrap)
+    unit = partial(normalised_qini, estimator=yardstick.estimator, bootstrap=bootstrap)
+    measures: dict[str, Callable[[], Estimate]] = {
+        "aucc_raw": lambda: aucc(
+            test, roi_score(predicted.revenue, predicted.cost), bootstrap=bootstrap
+        ),
+        "qini": lambda: how(test, uplift).coefficient,
+        "qini_normalised": lambda: unit(test, uplift),
+    }
     found: dict[str, float | None] = {}
-    try:
-        score = roi_score(predicted.revenue, predicted.cost)
-        area = aucc(test, score, estimator="doubly-robust", bootstrap=bootstrap)
-        found |= {"aucc": area.value, "aucc_se": area.standard_error}
-    except (InvalidValueError, UnsupportedProblemError):  # effects too close to 0 in some draw
-        found |= {"aucc": None, "aucc_se": None}
-    try:
-        uplift = predicted.revenue[:, 1] - predicted.revenue[:, 0]
-        one = qini(test, uplift, estimator="doubly-robust", bootstrap=bootstrap).coefficient
-        found |= {"qini": one.value, "qini_se": one.standard_error}
-    except (InvalidValueError, UnsupportedProblemError):
-        found |= {"qini": None, "qini_se": None}
+    for name, measure in measures.items():
+        try:
+            one = measure()
+            found |= {name: one.value, f"{name}_se": one.standard_error}
+        except (InvalidValueError, UnsupportedProblemError):  # effects too close to 0 in some draw
+            found |= {name: None, f"{name}_se": None}
     if test.truth is not None:
         try:
             found["true_aucc"] = true_aucc(test.truth, roi_score(predicted.revenue, predicted.cost))

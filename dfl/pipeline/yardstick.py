@@ -25,7 +25,7 @@ from dfl.metrics import (
     random_allocation,
     roi_score,
 )
-from dfl.metrics.rows.randomised_rows import RandomisedRows, per_head_budgets
+from dfl.metrics.rows.randomised_rows import PolicyEstimator, RandomisedRows, per_head_budgets
 from dfl.pipeline.today import Today
 from dfl.problem import AllocationProblem
 from dfl.solvers import AbstractSolver
@@ -68,6 +68,7 @@ class Yardstick:
         budgets: evaluation budgets.
         points: those budgets, then those of the curve if one is wanted.
         bootstrap: draws and level of the intervals.
+        estimator: of all that is read off logs.
         constant_mix: best constant mix at every point.
         random: random allocation at every point.
         truth: what the oracle earns at every point, where the truth is known and every budget
@@ -82,6 +83,7 @@ class Yardstick:
     budgets: tuple[Budget, ...]
     points: tuple[Budget, ...]
     bootstrap: Bootstrap
+    estimator: PolicyEstimator
     constant_mix: tuple[ReferenceOutcome, ...]
     random: tuple[ReferenceOutcome, ...]
     truth: TrueScale | None
@@ -95,6 +97,7 @@ class Yardstick:
         budgets: Sequence[Budget],
         bootstrap: Bootstrap,
         *,
+        estimator: PolicyEstimator = "doubly-robust",
         curve: bool = True,
         today: Today | None = None,
     ) -> "Yardstick":
@@ -104,6 +107,7 @@ class Yardstick:
             test: randomised rows.
             budgets: evaluation budgets.
             bootstrap: draws and level of the intervals.
+            estimator: of values, mixes and areas, see `expected_outcome`.
             curve: also measure at 21 budgets from the cheapest to the dearest treatment, and near
                 the evaluation budgets.
             today: what doing as today earns; compared with where there is a curve.
@@ -118,16 +122,18 @@ class Yardstick:
         truth, why_no_truth = _true_scale(test, points)
         paid, arms = test.cost.double(), range(test.treatments)
         cost = [float(paid[test.treatment == arm].mean()) for arm in arms]
+        by = () if estimator == "doubly-robust" else (f"Values are {estimator} estimates.",)
         return Yardstick(
             test,
             tuple(budgets),
             points,
             bootstrap,
-            best_constant_mix(test, points, bootstrap=bootstrap),
-            random_allocation(test, points, bootstrap=bootstrap),
+            estimator,
+            best_constant_mix(test, points, estimator=estimator, bootstrap=bootstrap),
+            random_allocation(test, points, estimator=estimator, bootstrap=bootstrap),
             truth,
-            (*_notes_on_costs(cost), *_notes_on_rows(test), *why_no_truth),
-            _nearby(test, budgets, today) if curve else (),
+            (*_notes_on_costs(cost), *_notes_on_rows(test), *why_no_truth, *by),
+            _nearby(RandomisedRows.of(test, estimator), budgets, today) if curve else (),
             today if curve else None,
         )
 
@@ -139,12 +145,19 @@ class Yardstick:
             solver: allocates, for the mix of treatments against the budget.
 
         Raises:
-            InvalidValueError: if predictions are not finite.
+            InvalidValueError: if predictions are not finite, or as `expected_outcome`.
             UnsupportedProblemError: if the solver cannot allocate one budget.
         """
         revenue, cost = predicted.revenue, predicted.cost
         everywhere = (*self.points, *self.nearby)
-        expected = expected_outcome(self.test, revenue, cost, everywhere, bootstrap=self.bootstrap)
+        expected = expected_outcome(
+            self.test,
+            revenue,
+            cost,
+            everywhere,
+            estimator=self.estimator,
+            bootstrap=self.bootstrap,
+        )
         true = None if self.truth is None else self.truth.measure(revenue, cost)
         number = len(self.budgets)
         area, why_no_area = self._aucc(revenue, cost)
@@ -265,9 +278,7 @@ class Yardstick:
             return None, None
         try:
             score = roi_score(revenue, cost)
-            area = aucc(
-                self.test, score, estimator="doubly-robust", bootstrap=self.bootstrap
-            )  # raw sums, as published, move with a constant part of revenue
+            area = aucc(self.test, score, estimator=self.estimator, bootstrap=self.bootstrap)
             return area, None
         except (InvalidValueError, UnsupportedProblemError) as error:
             return None, str(error)  # effects too close to 0 in some draw; several propensities
@@ -296,11 +307,12 @@ def _true_scale(
         return None, (f"No true values: {error}",)
 
 
-def _nearby(test: UpliftData, budgets: Sequence[Budget], today: Today | None) -> tuple[Budget, ...]:
+def _nearby(
+    rows: RandomisedRows, budgets: Sequence[Budget], today: Today | None
+) -> tuple[Budget, ...]:
     """Return a tenth less and more of each budget, and today's; none below the cheapest."""
-    rows = RandomisedRows.of(test)
     cost = rows.arm_means(rows.as_logged())[0]
-    amounts = per_head_budgets(budgets, len(test), cost)
+    amounts = per_head_budgets(budgets, len(rows.treatment), cost)
     amounts = [factor * amount for amount in amounts for factor in _NEARBY.values()]
     amounts += [] if today is None else [today.cost]
     return tuple(Budget(per_head=max(amount, float(cost.min()), 0.0)) for amount in amounts)

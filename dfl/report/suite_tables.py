@@ -35,7 +35,7 @@ class _Metric:
 _MAIN = (
     _Metric("share_of_gain", "Share of the oracle's gain over the best constant mix (truth)"),
     _Metric("true_aucc", "Area under the cost curve (truth)", budget=False),
-    _Metric("eom", "Revenue per head (doubly robust, from logs)", ".4g"),
+    _Metric("eom", "Revenue per head (from logs)", ".4g"),
     _Metric("cpu_seconds", "Processor seconds of training", ".3g", budget=False, ratio=True),
 )
 _FURTHER = (
@@ -43,9 +43,10 @@ _FURTHER = (
     _Metric("regret", "Revenue per head below the oracle (truth)", ".3g"),
     _Metric("over_mix", "Revenue per head over the best constant mix (from logs)", ".3g"),
     _Metric("mixed", "Share of people moved to the cheapest treatment", ".3g"),
-    _Metric("aucc", "Area under the cost curve (doubly robust, from logs)", budget=False),
+    _Metric("aucc", "Area under the cost curve (from logs)", budget=False),
     _Metric("aucc_raw", "Area under the cost curve (published form, from logs)", budget=False),
-    _Metric("qini", "Qini coefficient (doubly robust, from logs)", ".3g", budget=False),
+    _Metric("qini", "Qini coefficient (from logs)", ".3g", budget=False),
+    _Metric("qini_normalised", "Normalised Qini coefficient (from logs)", budget=False),
 )
 _CSV = (
     "metric",

@@ -10,7 +10,13 @@ import scipy
 from dfl.stats.arrays import Integers, Vector
 from dfl.stats.intervals import two_sided_p_value
 
-__all__ = ["counts_p_value", "location_p_value", "shape_p_value", "table_p_value"]
+__all__ = [
+    "counts_p_value",
+    "location_p_value",
+    "means_p_value",
+    "shape_p_value",
+    "table_p_value",
+]
 
 _DRAWS = 50_000
 _SORTED = 100_000  # units of a sample that are sorted
@@ -53,18 +59,43 @@ def location_p_value(one: Vector, two: Vector, alarm: float) -> float:
     return _tail(draw, found * (1 - 1e-9), usual, len(rank))
 
 
+def means_p_value(
+    rows: tuple[int, int], apart: float, square: float, furthest: float
+) -> float | None:
+    """Return the p-value of "both samples have one mean" by sums, as `location_p_value` does.
+
+    Args:
+        rows: units of both, each >= 1.
+        apart: difference of their means.
+        square: sum of squares of all units about the mean of all.
+        furthest: largest distance of a unit from that mean.
+
+    Returns:
+        None where one unit weighs so much in the means that ranks are compared instead.
+    """
+    found = abs(apart) * rows[0] * rows[1] / sum(rows)
+    usual, weight = _normal_test(rows, found, square, furthest)
+    return usual if weight < _SMALL else None
+
+
 def _sum_test(one: Vector, two: Vector) -> tuple[float, float, float]:
     """Return p-value, largest weight of a unit in standard errors, and size of a centred sum."""
     units = len(one) + len(two)
     mean = (float(one.sum()) + float(two.sum())) / units
     first, second = one - mean, two - mean
     square = float(first @ first) + float(second @ second)
-    error = math.sqrt(square * len(one) * len(two) / (units * (units - 1)))
-    if error == 0:
-        return 1.0, 0.0, 0.0
-    largest = max(first.max(), -first.min(), second.max(), -second.min()) / error
+    furthest = max(first.max(), -first.min(), second.max(), -second.min())
     found = abs(float(first.sum()))
-    return two_sided_p_value(found / error), float(largest), found
+    return *_normal_test((len(one), len(two)), found, square, float(furthest)), found
+
+
+def _normal_test(
+    rows: tuple[int, int], found: float, square: float, furthest: float
+) -> tuple[float, float]:
+    """Return p-value and largest weight of a unit in standard errors, of a centred sum."""
+    units = sum(rows)
+    error = math.sqrt(square * rows[0] * rows[1] / (units * (units - 1)))
+    return (two_sided_p_value(found / error), furthest / error) if error else (1.0, 0.0)
 
 
 def _thinned(values: Vector) -> Vector:

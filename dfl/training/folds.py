@@ -1,13 +1,13 @@
 """`Folds`: the training rows of a set in parts, each of which one network does without."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-from dfl.data.uplift_data import UpliftData
+from dfl.data.uplift_data import UpliftData, people_of
 from dfl.seeds import stream
 from dfl.training.settings import Part, TrainingSet
 
@@ -42,7 +42,7 @@ class Folds:
         if one.obs is not None:
             parts["obs"] = one.obs
         lengths = [len(part) for part in parts.values()]
-        people, person = torch.unique(_people(list(parts.values())), return_inverse=True)
+        people, person = torch.unique(people_of(list(parts.values())), return_inverse=True)
         part = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
         first = torch.full_like(people, len(lengths)).scatter_reduce(0, person, part, "amin")
         drawn = torch.randperm(len(people), generator=stream(one.seed, "folds"))
@@ -71,17 +71,3 @@ class Folds:
         }
         seed = stream(self.one.seed, "fold", number).initial_seed()
         return replace(self.one, **kept, seed=seed)
-
-
-def _people(parts: Sequence[UpliftData]) -> Tensor:
-    """Return who each row is of, all parts together; rows without groups are a person each."""
-    known = [int(part.groups.max()) for part in parts if part.groups is not None]
-    free = max(known, default=-1) + 1
-    ids = []
-    for part in parts:
-        if part.groups is None:
-            ids.append(torch.arange(free, free + len(part)))
-            free += len(part)
-        else:
-            ids.append(part.groups.cpu())
-    return torch.cat(ids)

@@ -37,6 +37,9 @@ class Training:
         ranks: networks are also given each feature's rank among the training rows, and whether it
             is off its most frequent value; pays where one value holds many rows, or tails are
             long.
+        validation: what validation rows are for. ``"choose"``: weight decay and epochs;
+            ``"learn"``: the weight decay alone, then they join the randomised training rows, and
+            the last epoch is kept.
         members: networks in the ensemble, >= 1; they differ in initial weights and in the
             order of rows, and predict their mean.
 
@@ -52,6 +55,7 @@ class Training:
     averaging: float = 0.1
     weight_decay: tuple[float, ...] = (0.15, 0.5, 1.5)
     ranks: bool = False
+    validation: Literal["choose", "learn"] = "choose"
     members: int = 5
 
     def __post_init__(self) -> None:
@@ -61,6 +65,7 @@ class Training:
         check_number("learning_rate", self.learning_rate, above=0)
         check_choice("schedule", self.schedule, ("cosine", "constant"))
         check_number("averaging", self.averaging, at_least=0, below=1)
+        check_choice("validation", self.validation, ("choose", "learn"))
         check_count("number of weight_decay values", len(self.weight_decay), at_least=1)
         for decay in self.weight_decay:
             check_number("weight_decay", decay, at_least=0)
@@ -126,6 +131,20 @@ class TrainingSet:
 
         rct, obs, validation = map(there, (self.rct, self.obs, self.validation))
         return replace(self, rct=rct, obs=obs, validation=validation)
+
+    def with_all_learned(self) -> "TrainingSet":
+        """Return the set with its validation rows among the randomised training rows.
+
+        Raises:
+            DataError: if one of the two parts is missing.
+        """
+        if self.rct is None or self.validation is None:
+            missing = "rct" if self.rct is None else "validation"
+            raise DataError(
+                "training.validation 'learn' adds validation rows to the randomised training rows, "
+                f"got no {missing} rows; take 'choose', or a method that trains on rct rows."
+            )
+        return replace(self, rct=self.rct.joined(self.validation), validation=None)
 
     def rows(self, which: Rows) -> list[UpliftData]:
         """Return the named training parts that are there; never the validation rows."""

@@ -117,3 +117,27 @@ def test_observed_cost_carries_the_logged_rows() -> None:
     data = replace(rows(), cost=torch.arange(6.0))
     assert data.observed_cost.cost.tolist() == data.cost.tolist()
     assert data.observed_cost.weight.tolist() == pytest.approx([3] * 6)
+
+
+def test_joined_rows_keep_every_column_and_fill_what_one_part_lacks() -> None:
+    data = rows()
+    both = data.joined(data)
+    assert torch.equal(both.revenue, torch.cat([data.revenue, data.revenue]))
+    assert torch.equal(both.features, torch.cat([data.features, data.features]))
+    plain = replace(data, propensity=None, groups=None, truth=None)
+    assert plain.joined(plain).propensity is None
+    assert plain.joined(plain).groups is None
+    known = torch.tensor([0.2, 0.3, 0.5]).expand(len(data), 3).to(data.features)
+    mixed = replace(plain, propensity=known).joined(plain)
+    assert mixed.propensity is not None
+    shares = data.arm_counts / len(data)
+    torch.testing.assert_close(mixed.propensity[len(data)], shares.to(data.features))
+    torch.testing.assert_close(mixed.propensity[0], known[0])
+    together = replace(plain, groups=torch.full((len(data),), 7)).joined(plain)
+    assert together.groups is not None
+    assert together.groups.tolist() == [7] * len(data) + list(range(8, 8 + len(data)))
+    truth = PotentialOutcomes(known, known)
+    assert replace(plain, truth=truth).joined(plain).truth is None
+    kept = replace(plain, truth=truth).joined(replace(plain, truth=truth)).truth
+    assert kept is not None
+    assert kept.cost.shape == (2 * len(data), 3)

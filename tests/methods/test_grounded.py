@@ -222,6 +222,9 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
     one_member = replace(base, training=replace(SMALL, members=1))
     with pytest.raises(InvalidValueError, match="members of the base method must be >= 2, got 1"):
         Grounded(base=one_member)
+    learning = replace(base, training=replace(SMALL, validation="learn"))
+    with pytest.raises(InvalidValueError, match="of the base method must be 'choose', got 'learn'"):
+        Grounded(base=learning)
     with pytest.raises(InvalidValueError, match="number of corrections must be >= 1, got 0"):
         Grounded(corrections=())
     with pytest.raises(DataError, match="give rct or validation rows, got neither"):

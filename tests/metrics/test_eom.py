@@ -327,3 +327,48 @@ def test_training_meets_a_budget_at_the_same_multiplier(simulate, predict, seed:
         problem = AllocationProblem(revenue, cost, 60 * per_head, data.observed_cost)
         trained = DualBisection().solve(problem)
         assert float(trained.multiplier) == pytest.approx(curve.at(per_head).multiplier)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_self_normalised_is_the_weighted_mean_of_the_rows_that_match(
+    simulate, predict, known: bool
+) -> None:
+    data = simulate(300, known_propensity=known)
+    revenue, cost = predict(data)
+    curve = observed_curve(data, revenue, cost, estimator="self-normalised")
+    for place in range(0, len(curve.multiplier), 37):
+        multiplier = float(curve.multiplier[place]) + 1e-9
+        weight = data.weight * (decide(revenue, cost, multiplier) == data.treatment)
+        for found, amount in ((curve.cost, data.cost), (curve.value, data.revenue)):
+            assert float(found[place]) == pytest.approx(float(weight @ amount / weight.sum()))
+    own = data.treatment == 0
+    weight = data.weight[own]
+    assert curve.cheapest_value == pytest.approx(float(weight @ data.revenue[own] / weight.sum()))
+
+
+def test_a_constant_moves_the_self_normalised_value_by_itself_and_its_error_not_at_all(
+    simulate, predict
+) -> None:
+    data = simulate(400, known_propensity=True)
+    budget = [Budget(per_head=0.5)]
+    moved = replace(data, revenue=data.revenue + 100)
+    first, second = (
+        expected_outcome(one, *predict(data), budget, estimator="self-normalised", bootstrap=FEW)[0]
+        for one in (data, moved)
+    )
+    assert second.value == pytest.approx(first.value + 100)
+    assert second.standard_error == pytest.approx(first.standard_error)
+
+
+def test_self_normalised_needs_somebody_who_received_what_is_chosen(simulate) -> None:
+    data = simulate(60)
+    revenue = torch.nn.functional.one_hot((data.treatment + 1) % 3, 3).double()
+    with pytest.raises(InvalidValueError, match="at some price of money there is none; use more"):
+        expected_outcome(
+            data,
+            revenue,
+            torch.zeros_like(revenue),
+            PLENTY,
+            estimator="self-normalised",
+            bootstrap=FEW,
+        )

@@ -1,10 +1,11 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
-from dfl.errors import UnsupportedProblemError
-from dfl.metrics.qini import qini
+from dfl.errors import InvalidValueError, UnsupportedProblemError
+from dfl.metrics.qini import normalised_qini, qini
 from dfl.stats.bootstrap import Bootstrap
 
 
@@ -56,3 +57,25 @@ def test_only_two_treatments(simulate) -> None:
     data = simulate(60, 3)
     with pytest.raises(UnsupportedProblemError, match="compare two treatments"):
         qini(data, data.features[:, 0])
+
+
+def test_normalised_is_the_coefficient_in_units_of_the_whole_effect(simulate) -> None:
+    data, plan = simulate(4_000, 2), Bootstrap(draws=20)
+    score = data.features[:, 0]
+    one, unit = (measure(data, score, bootstrap=plan) for measure in (qini, normalised_qini))
+    total = float(one.uplift[-1])
+    assert unit.value == pytest.approx(one.coefficient.value / total)
+    assert unit.low < unit.value < unit.high
+    richer = replace(data, revenue=10 * data.revenue)  # the unit of money plays no part
+    assert normalised_qini(richer, score, bootstrap=plan).value == pytest.approx(unit.value)
+    flat = normalised_qini(data, torch.zeros(4_000), bootstrap=plan)
+    assert flat.value == pytest.approx(0, abs=1e-9)
+    robust = normalised_qini(data, score, estimator="doubly-robust", bootstrap=plan)
+    assert robust.standard_error < unit.standard_error
+
+
+def test_a_unit_that_is_not_positive_is_refused(simulate) -> None:
+    data = simulate(400, 2)
+    harmed = replace(data, revenue=-data.revenue)
+    with pytest.raises(InvalidValueError, match="treating everyone must be positive, got -"):
+        normalised_qini(harmed, data.features[:, 0], bootstrap=Bootstrap(draws=5))

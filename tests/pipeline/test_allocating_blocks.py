@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ from dfl.pipeline.allocating_blocks import work_of
 from dfl.pipeline.dataset import DataSet
 from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual
+from tests.conftest import ROOT
 from tests.pipeline.test_allocating import write_customers
 from tests.pipeline.tiny import tiny_study, write_shop
 
@@ -166,6 +170,54 @@ def test_a_start_after_a_kill_goes_on_and_ends_in_the_same_bytes(
     assert names == sorted(file.name for file in (tmp_path / "out").iterdir())
     for name in names:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+
+
+IN_PROCESSES = """
+import os, signal, sys
+from pathlib import Path
+from dfl.cli import main
+from dfl.pipeline import allocating_blocks, dataset
+dataset._ROWS = 150
+save, dies = allocating_blocks._save, sys.argv.pop(1) == "dies"
+def killed(path, write):
+    if dies and os.environ["RANK"] == "1" and path.parent.name.startswith("open"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(path, write)
+allocating_blocks._save = killed
+main()
+"""
+
+
+def in_processes(program: Path, word: str, scores: Path, output: Path) -> int:
+    """Allocate by two processes of torchrun; return its exit code."""
+    columns = ["--revenue", ",".join(REVENUE), "--cost", ",".join(COST), "--keep", "id"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    start = [*torchrun, "--nproc-per-node", "2", str(program), word, "allocate", "-", str(scores)]
+    return subprocess.run(
+        [*start, "-o", str(output), "--budget-per-head", "0.4", *columns],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=300,
+    ).returncode
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_killed_process_ends_the_others_and_a_start_goes_on(
+    scores: Path, tmp_path: Path, processes: int
+) -> None:
+    allocate(scores, tmp_path / "whole", keep=("id",))
+    (tmp_path / "program.py").write_text(IN_PROCESSES)
+    output = tmp_path / "out"
+    assert in_processes(tmp_path / "program.py", "dies", scores, output) == 1
+    assert not output.exists()
+    assert len(list(work_of(output).glob("passes/*/*.npz"))) >= 8  # the first pass
+    if processes == 1:
+        allocate(scores, output, keep=("id",))
+    else:
+        assert in_processes(tmp_path / "program.py", "lives", scores, output) == 0
+    assert not work_of(output).exists()
+    for file in (tmp_path / "whole").iterdir():
+        assert (output / file.name).read_bytes() == file.read_bytes()
 
 
 def test_what_is_left_of_another_allocation_is_not_gone_on_with(

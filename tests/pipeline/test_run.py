@@ -197,7 +197,7 @@ def test_a_run_reports_on_every_device_what_its_file_gives(
     study = tiny_study(device=str(device))
     folder = run(study, tmp_path / "run", Silent())
     model = load_model(folder.path / "model.safetensors")
-    yardstick = Yardstick.of(study.data.hybrid(0).test, study.budgets, study.evaluation)
+    yardstick = Yardstick.of(study.data.hybrid(0).test, study.budgets, study.evaluation.bootstrap)
     again = yardstick.measure(predict(model, yardstick.test), study.solver)
     assert (
         json.loads(json.dumps(again.metrics))["budgets"]

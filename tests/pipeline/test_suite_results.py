@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from dfl.config import read_study
 from dfl.errors import DataError, RunFolderError, WriteError
 from dfl.pipeline.suite_results import RESULTS, SuiteResults
 
 
 def row(seed: int = 0, **more: object) -> dict[str, object]:
     config = json.dumps({"training": {"epochs": 3}, "method": "m"})
-    return {"data": "d", "method": "m", "seed": seed, "config": config, **more}
+    return {"data": "d", "method": "m", "seed": seed, "config": config} | more
 
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -45,6 +46,17 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(RunFolderError, match=f"holds m on d with other settings \\({said}"):
             results.check_made_by({("d", "m"): changed})
+
+
+def test_options_that_came_later_count_as_their_defaults(tmp_path: Path) -> None:
+    now = read_study({"method": "tsm-sl", "training": {"epochs": 3}}).config
+    then = json.loads(json.dumps(now))
+    del then["training"]["averaging"], then["data"]["idle_features"]
+    results = SuiteResults(tmp_path / RESULTS, {}).with_rows([row(1, config=json.dumps(then))])
+    results.check_made_by({("d", "m"): now})
+    changed = read_study({"method": "tsm-sl", "training": {"epochs": 3, "averaging": 0.2}}).config
+    with pytest.raises(RunFolderError, match=r"training\.averaging was 0\.1, is now 0\.2"):
+        results.check_made_by({("d", "m"): changed})
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ from dfl.budget import Budget
 from dfl.data import CouponSimulator, CriteoLikeSimulator, PotentialOutcomes, UpliftData
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
 from dfl.methods import Prediction
-from dfl.metrics import Bootstrap, aucc, expected_outcome, paired_difference, roi_score
+from dfl.metrics import (
+    Bootstrap,
+    aucc,
+    best_constant_mix,
+    expected_outcome,
+    paired_difference,
+    roi_score,
+)
+from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.pipeline.today import Today
 from dfl.pipeline.yardstick import Yardstick, treatment_names
 from dfl.solvers import GreedyDual
@@ -35,6 +43,19 @@ def test_estimates_are_those_of_the_metrics() -> None:
     direct = expected_outcome(data, *columns(data), BUDGETS, bootstrap=BOOTSTRAP)
     assert [one.value for one in found.expected] == [one.value for one in direct]
     assert_close(found.expected[0].estimate.draws, direct[0].estimate.draws, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("estimator", ["self-normalised", "horvitz-thompson"])
+def test_another_estimator_serves_all_values_and_is_said(estimator: PolicyEstimator) -> None:
+    data = binary(4_000)
+    yardstick = Yardstick.of(data, (Budget(share=0.5),), BOOTSTRAP, estimator=estimator)
+    found = yardstick.measure(truth(data), GreedyDual())
+    how = {"estimator": estimator, "bootstrap": BOOTSTRAP}
+    direct = expected_outcome(data, *columns(data), (Budget(share=0.5),), **how)  # type: ignore[arg-type]
+    assert found.expected[0].value == direct[0].value
+    mix = best_constant_mix(data, (Budget(share=0.5),), **how)  # type: ignore[arg-type]
+    assert yardstick.constant_mix[0].estimate.value == mix[0].estimate.value
+    assert found.metrics["notes"][-1] == f"Values are {estimator} estimates."  # type: ignore[index]
 
 
 def columns(data: UpliftData) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,10 +14,11 @@ from dfl.methods import (
     KdLabel,
     Training,
     TrainingSet,
+    TsmSl,
 )
 from dfl.models import MLP
 from dfl.training.settings import hold_out
-from tests.methods.toy import logs
+from tests.methods.toy import SMALL, logs, training_set
 
 BRIDGE = BilevelSettings(hidden=(4,), every=2, steps=2, batch_size=64, warm_epochs=1)
 
@@ -40,6 +41,7 @@ def test_training_sets_are_checked() -> None:
         ({"members": 0}, "members must be >= 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0"),
         ({"schedule": "steps"}, "schedule must be one of 'cosine', 'constant', got 'steps'"),
+        ({"validation": "both"}, "validation must be one of 'choose', 'learn', got 'both'"),
         ({"averaging": 1.0}, r"averaging must be in \[0, 1\), got 1"),
         ({"weight_decay": ()}, "number of weight_decay values must be >= 1, got 0"),
         ({"weight_decay": (-1.0,)}, "weight_decay must be >= 0"),
@@ -70,6 +72,42 @@ def test_settings_out_of_range_are_refused(options: dict[str, float], message: s
 def test_methods_check_their_options(build: Callable[[], object], message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         build()
+
+
+def test_validation_rows_can_join_the_randomised_training_rows() -> None:
+    one = training_set(0)
+    assert one.rct is not None
+    assert one.validation is not None
+    whole = one.with_all_learned()
+    assert whole.rct is not None
+    assert whole.validation is None
+    assert whole.obs is one.obs
+    assert torch.equal(whole.rct.revenue, torch.cat([one.rct.revenue, one.validation.revenue]))
+    for part in ("rct", "validation"):
+        with pytest.raises(DataError, match=f"'learn' adds validation rows .* no {part} rows"):
+            replace(one, **{part: None}).with_all_learned()
+
+
+def test_a_method_that_learns_validation_rows_is_trained_on_both_and_keeps_the_last_epoch() -> None:
+    one = training_set(0)
+    several = replace(SMALL, weight_decay=(0.1, 1.0))
+    methods = [
+        TsmSl(network=MLP((8,)), training=training)
+        for training in (replace(several, validation="learn"), several)
+    ]
+    chosen = [method.fit_many([one])[0].history["weight_decay"] for method in methods]
+    assert chosen[0] == chosen[1]
+    decay = (float(chosen[0][0]["value"]),)
+    alone = TsmSl(network=MLP((8,)), training=replace(SMALL, weight_decay=decay))
+    features = logs(20, seed=5, dtype=torch.float64).features
+    found, expected, other = (
+        method.fit_many([rows])[0].predict(features).revenue
+        for method, rows in ((methods[0], one), (alone, one.with_all_learned()), (alone, one))
+    )
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, other)
+    with pytest.raises(DataError, match="a method that trains on rct rows"):
+        replace(methods[0], rows="obs").check(one)
 
 
 def test_rows_are_held_out_by_group_and_every_treatment_stays_in_both_halves() -> None:

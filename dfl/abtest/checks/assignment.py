@@ -18,6 +18,7 @@ from dfl.stats.randomisation import (
 )
 
 __all__ = [
+    "LEAK_ALARM",
     "Leak",
     "LeakWarning",
     "SampleRatio",
@@ -33,7 +34,8 @@ __all__ = [
 ]
 
 _MISMATCH = 5e-4  # one false alarm in 2,000 sound experiments
-_LEAK = 1e-3  # chance that a sound experiment is warned about, over all tests together
+LEAK_ALARM = 1e-3
+"""Chance that a sound experiment is warned about, over all tests together."""
 
 
 @final
@@ -165,7 +167,7 @@ def find_leaks(experiment: Experiment) -> tuple[Leak, ...]:
     columns = _columns(experiment)
     arms = experiment.treated_arms
     tests = 2 * len(columns) * len(arms) + (experiment.segments is not None)
-    alarm = _LEAK / max(tests, 1)
+    alarm = LEAK_ALARM / max(tests, 1)
     control = experiment.unit_arms == experiment.arms.index(experiment.control_arm)
     found = list(_segment_leak(experiment, alarm))
     for arm in arms:

@@ -1,6 +1,7 @@
 """`read_blocks`: effects of an experiment whose rows come in blocks and are never all in memory."""
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -8,13 +9,21 @@ from typing import final
 import numpy as np
 
 from dfl.abtest.base import Effect, effect_of
-from dfl.abtest.checks.assignment import require_plan, sample_ratio_of
+from dfl.abtest.checks.assignment import (
+    LEAK_ALARM,
+    Leak,
+    LeakWarning,
+    describe_leaks,
+    require_plan,
+    sample_ratio_of,
+)
 from dfl.abtest.reading.read_out import ReadOut, Refusal, adjusted
 from dfl.abtest.streamed.moments import Moments
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Integers, Matrix, Vector
 from dfl.stats.intervals import interval_factor
 from dfl.stats.multiple_testing import Correction
+from dfl.stats.randomisation import location_p_value, means_p_value, shape_p_value
 from dfl.stats.small_samples import Spread
 
 __all__ = ["STREAMED_ESTIMATORS", "Block", "read_blocks"]
@@ -22,6 +31,7 @@ __all__ = ["STREAMED_ESTIMATORS", "Block", "read_blocks"]
 STREAMED_ESTIMATORS = ("difference-in-means", "cuped")
 """Estimators that means and cross products are enough for."""
 
+_KEPT = 200_000  # rows of an arm whose covariates are held, twice what ranks and shapes sort
 _LARGE = 5_000  # rows of each arm, above which in-memory reading corrects nothing either
 
 
@@ -51,6 +61,7 @@ def read_blocks(
     shares: Mapping[str, float] | None = None,
     level: float = 0.95,
     correction: Correction = "holm",
+    names: Sequence[str] = (),
 ) -> ReadOut:
     """Read several metrics by sums over blocks: effects as `read_out` gives them.
 
@@ -58,7 +69,8 @@ def read_blocks(
     metric or, by the delta method, of a ratio. Other estimators look at rows again and again,
     or at their order; they are refused with a line each. Memory holds one block.
 
-    Leaks of the covariates are not looked for, as that takes their ranks.
+    Leaks of the covariates are looked for as in memory: means by sums over all rows, ranks and
+    shapes among up to 200,000 rows of each arm, every k-th.
 
     Args:
         blocks: all rows, in blocks of the same metrics and covariates.
@@ -67,12 +79,16 @@ def read_blocks(
         shares: planned share of each arm by label; None: equal shares.
         level: confidence level of the intervals.
         correction: of p-values, as in `read_out`.
+        names: of the covariates, for messages; empty: "covariate 0" and so on.
 
     Raises:
         InvalidValueError: if an arm has 5,000 rows or fewer (such are read in memory), there is
             no control, no second arm or no estimator that sums are enough for, or a
             denominator is negative or sums to 0.
         SampleRatioError: if the arms' sizes contradict the plan.
+
+    Warns:
+        LeakWarning: if a covariate differs between the arms more than chance allows.
     """
     level_factor = interval_factor(level)
     refusals = [
@@ -88,7 +104,7 @@ def read_blocks(
     asked = [name for name in estimators if name in STREAMED_ESTIMATORS]
     if not asked:
         raise InvalidValueError(str(refusals[0]) if refusals else "there must be an estimator.")
-    sums = _summed(blocks)
+    sums, past = _summed(blocks)
     counts = {arm: one.rows for arm, one in next(iter(sums.values())).items()}
     own = _control(control, counts)
     ratio = require_plan(sample_ratio_of(counts, shares), planned=shares is not None)
@@ -98,6 +114,7 @@ def read_blocks(
             f"every arm must have more than {_LARGE:,} rows to be read by sums, got {small}: "
             "errors of smaller ones are corrected row by row. Name one file."
         )
+    leaks = _leaks(next(iter(sums.values())), past, own, names)
     found: list[tuple[str, str | None, str, Effect]] = []
     for metric, by_arm in sums.items():
         for name in asked:
@@ -121,7 +138,7 @@ def read_blocks(
         readings=adjusted(found, tuple(asked), correction),
         refusals=tuple(refusals),
         sample_ratio=ratio,
-        leaks=(),
+        leaks=leaks,
         correction=correction,
     )
 
@@ -135,10 +152,32 @@ class _Read:
     diagnostics: Mapping[str, float]
 
 
-def _summed(blocks: Iterable[Block]) -> dict[str, dict[str, Moments]]:
-    """Return the moments of every metric in every arm: numerator, denominator, covariates."""
+@final
+class _Past:
+    """Covariates of an arm: their extremes, and every ``step``-th row."""
+
+    def __init__(self, columns: int) -> None:
+        self.ends = np.stack([np.full(columns, np.inf), np.full(columns, -np.inf)])
+        self.kept = np.empty((0, columns))
+        self.step, self.seen = 1, 0
+
+    def add(self, rows: Matrix) -> None:
+        self.ends[0] = np.minimum(self.ends[0], rows.min(axis=0, initial=np.inf))
+        self.ends[1] = np.maximum(self.ends[1], rows.max(axis=0, initial=-np.inf))
+        self.kept = np.concatenate([self.kept, rows[-self.seen % self.step :: self.step]])
+        self.seen += len(rows)
+        while len(self.kept) > _KEPT:
+            self.kept, self.step = self.kept[::2].copy(), 2 * self.step
+
+
+def _summed(blocks: Iterable[Block]) -> tuple[dict[str, dict[str, Moments]], dict[str, _Past]]:
+    """Return moments by metric and arm: numerator, denominator, covariates; and these by arm."""
     sums: dict[str, dict[str, Moments]] = {}
+    past: dict[str, _Past] = {}
     for block in blocks:
+        for place, arm in enumerate(block.arms):
+            rows = block.covariates[block.treatment == place]
+            past.setdefault(arm, _Past(rows.shape[1])).add(rows)
         for metric, (above, below) in block.metrics.items():
             if below is not None and (bad := int((below < 0).sum())):
                 raise InvalidValueError(
@@ -153,7 +192,35 @@ def _summed(blocks: Iterable[Block]) -> dict[str, dict[str, Moments]]:
                 known[arm] = Moments.merged([known[arm], own]) if arm in known else own
     if not sums:
         raise InvalidValueError("there must be rows and a metric, got none.")
-    return sums
+    return sums, past
+
+
+def _leaks(
+    arms: Mapping[str, Moments], past: Mapping[str, _Past], control: str, names: Sequence[str]
+) -> tuple[Leak, ...]:
+    """Compare the covariates of the arms, and warn of those that differ; as `find_leaks`."""
+    columns = past[control].kept.shape[1]
+    names = names or [f"covariate {column}" for column in range(columns)]
+    pairs = [(arm, column) for arm in arms if arm != control for column in range(columns)]
+    alarm = LEAK_ALARM / max(2 * len(pairs), 1)
+    leaks = []
+    for arm, column in pairs:
+        both = Moments.merged([arms[arm], arms[control]])
+        place = column - columns  # behind the metric
+        square = float(both.products[place, place])
+        apart = float(arms[arm].mean[place] - arms[control].mean[place])
+        ends = np.stack([past[arm].ends[:, column], past[control].ends[:, column]])
+        furthest = float(np.abs(ends - both.mean[place]).max())
+        one, two = past[arm].kept[:, column], past[control].kept[:, column]
+        by_means = means_p_value((arms[arm].rows, arms[control].rows), apart, square, furthest)
+        place_p = location_p_value(one, two, alarm) if by_means is None else by_means
+        p_value = min(place_p, shape_p_value(one, two))
+        if p_value < alarm:
+            gap = apart / math.sqrt(square / both.rows)
+            leaks.append(Leak(column=names[column], arm=arm, difference=gap, p_value=p_value))
+    if leaks:
+        warnings.warn(describe_leaks(leaks), LeakWarning, stacklevel=3)
+    return tuple(leaks)
 
 
 def _control(control: str | None, counts: Mapping[str, int]) -> str:

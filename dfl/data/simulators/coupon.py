@@ -3,25 +3,28 @@
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import ClassVar, Literal, TypeAlias, final, get_args
+from typing import Literal, TypeAlias, final, get_args
 
 import torch
 from torch import Tensor
 
 from dfl.checks import check_choice, check_count, check_number
 from dfl.data.simulators.simulator import AbstractSimulator, Assign, Draws
+from dfl.errors import InvalidValueError
 
 __all__ = ["CouponSimulator", "HiddenKind"]
 
-HiddenKind: TypeAlias = Literal["multiplicative", "additive", "dose-free"]
+HiddenKind: TypeAlias = Literal["multiplicative", "additive", "dose-free", "cost"]
 """How the hidden mood enters outcomes and the old policy, see `CouponSimulator`."""
 
-_DISCOUNTS = (0.0, 0.05, 0.10, 0.15, 0.20)
+_DEEPEST = 0.20
+_COUPONS = 4  # that tastes and the pattern below are written for
 _WEEKS = 4
 _BASE_CHANCE = 0.12  # most weekly purchases without a coupon
 _LIFT_CHANCE = 0.30  # most weekly purchases that a coupon can add
 _HIDDEN_EFFECT = 0.45  # (0.12 + 0.30) * (1 + 0.45 * sqrt(3)) < 1 keeps chances valid
 _HIDDEN_AMOUNT = 4.0  # currency per unit of mood; mean spend without a coupon is about 5
+_HIDDEN_REDEMPTION = 0.9  # of the way from the chance of redeeming to the nearer of 0 and 1
 _DOSE_FREE = (0.9, -1.1, 1.2, -1.3, 0.3)  # sums to 0 and does not follow the discounts
 _FEATURES = 20  # that are always there
 _OFTEN = (0.5, 0.3, 0.6, 0.2)  # how often the four features of 0 and 1 are 1
@@ -53,6 +56,9 @@ class CouponSimulator(AbstractSimulator):
             the coupon, which nobody redeems a coupon on; effects are as without it, and only
             the logs' levels mislead. ``"dose-free"``: as above, but the old policy follows
             the mood along a pattern over the coupons that has nothing to do with their depth.
+            ``"cost"``: who is in the mood redeems coupons with chance ``redemption(x) + 0.9
+            hidden_confounding min(redemption(x), 1 - redemption(x)) u / sqrt(3)`` and buys as
+            without it; the logs mislead about costs alone.
         hidden_region: share of the people whom the hidden mood concerns, in (0, 1]: those of
             largest ``x8``. Everywhere else logs tell the truth.
         ordered: whether a deeper discount does more. False: each is to the taste of other
@@ -64,9 +70,11 @@ class CouponSimulator(AbstractSimulator):
         basket_spread: standard deviation of the logarithm of one basket around the person's
             mean, > 0. At 2 the largest of 10,000 baskets is some 200 times the mean.
         idle_features: further features, standard normal, that do nothing, >= 0.
+        coupons: number of coupons beside none, >= 1, evenly spaced up to 20 % off.
 
     Raises:
-        InvalidValueError: if an option is out of its range.
+        InvalidValueError: if an option is out of its range, or unordered or dose-free coupons are
+            not four.
     """
 
     hidden_kind: HiddenKind = "multiplicative"
@@ -76,17 +84,31 @@ class CouponSimulator(AbstractSimulator):
     handling: float = 0.0
     basket_spread: float = 0.4
     idle_features: int = 0
-
-    treatment_names: ClassVar[tuple[str, ...]] = ("none", "5%", "10%", "15%", "20%")
+    coupons: int = _COUPONS
 
     def __post_init__(self) -> None:
         """Check every option."""
+        check_count("coupons", self.coupons, at_least=1)
         AbstractSimulator.__post_init__(self)
         check_choice("hidden_kind", self.hidden_kind, get_args(HiddenKind))
         check_number("hidden_region", self.hidden_region, above=0, at_most=1)
         check_number("handling", self.handling, at_least=0)
         check_number("basket_spread", self.basket_spread, above=0)
         check_count("idle_features", self.idle_features, at_least=0)
+        if self.coupons != _COUPONS and (not self.ordered or self.hidden_kind == "dose-free"):
+            raise InvalidValueError(
+                f"coupons must be {_COUPONS} where they are not ordered or hidden_kind is "
+                f"'dose-free', got {self.coupons}."
+            )
+
+    @property
+    def treatment_names(self) -> tuple[str, ...]:
+        """``none``, then how much each coupon takes off."""
+        return ("none", *(f"{100 * one:.3g}%" for one in self._discounts[1:]))
+
+    @property
+    def _discounts(self) -> list[float]:
+        return [_DEEPEST * k / self.coupons for k in range(self.coupons + 1)]
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -98,20 +120,23 @@ class CouponSimulator(AbstractSimulator):
         looks = _Person.of(features)  # to the old policy
         driving = _average(features) if self.alike else features
         person = _Person.of(driving)
-        discount = torch.tensor(_DISCOUNTS)
+        discount = torch.tensor(self._discounts)
         chance = person.base + person.lift * self._response(driving, person.speed)
         hidden = (torch.rand(rows, generator=generator) * 2 - 1) * math.sqrt(3)
         concerned = self.hidden_confounding * self._concerned(features)
         treatment, propensity = assign(self._old_policy(features, looks, concerned * hidden))
 
-        additive = self.hidden_kind == "additive"
-        amount = _HIDDEN_AMOUNT * concerned if additive else torch.zeros(rows)
-        mood = 1 + _HIDDEN_EFFECT * hidden * (0 if additive else concerned)
+        kind, redemption = self.hidden_kind, person.redemption
+        amount = _HIDDEN_AMOUNT * concerned if kind == "additive" else torch.zeros(rows)
+        mood = 1 + _HIDDEN_EFFECT * hidden * (0 if kind in ("additive", "cost") else concerned)
+        if kind == "cost":
+            room = _HIDDEN_REDEMPTION * torch.minimum(redemption, 1 - redemption)
+            redemption = redemption + room * concerned * hidden / math.sqrt(3)
         weekly = chance.gather(0, treatment[None]).squeeze(0) * mood
         orders = (torch.rand((_WEEKS, rows), generator=generator) < weekly).sum(dim=0)
         spread = torch.randn(rows, generator=generator).mul_(self.basket_spread)
         spend = orders * person.basket * (spread - self.basket_spread**2 / 2).exp()
-        redeemed = torch.rand(rows, generator=generator) < person.redemption
+        redeemed = torch.rand(rows, generator=generator) < redemption
         cost = discount[treatment] * spend * redeemed
 
         expected = _WEEKS * person.basket * weekly
@@ -122,7 +147,7 @@ class CouponSimulator(AbstractSimulator):
             features=features,
             treatment=treatment,
             revenue=self._observe(expected * margin, spend - self.handling * orders) + extra,
-            cost=self._observe(discount[treatment] * person.redemption * expected, cost),
+            cost=self._observe(discount[treatment] * redemption * expected, cost),
             expected_revenue=by_arm * margin + amount * math.sqrt(3),
             expected_cost=discount[:, None] * person.redemption * by_arm,
             propensity=propensity,
@@ -131,7 +156,7 @@ class CouponSimulator(AbstractSimulator):
     def _response(self, x: Tensor, speed: Tensor) -> Tensor:
         """Return the part of a person's lift that each treatment reaches, in [0, 1]."""
         if self.ordered:
-            return -torch.expm1(-speed * torch.tensor(_DISCOUNTS)[:, None])
+            return -torch.expm1(-speed * torch.tensor(self._discounts)[:, None])
         tastes = torch.stack([x[4] - x[6], x[9] - x[7], x[11] + x[1], x[12] - x[2]])
         return torch.cat([torch.zeros(1, x.shape[1]), (1.5 * tastes).sigmoid()])
 
@@ -143,7 +168,7 @@ class CouponSimulator(AbstractSimulator):
 
     def _old_policy(self, x: Tensor, person: "_Person", mood: Tensor) -> Tensor:
         """Return the scores of the old policy, one row per treatment."""
-        depth = torch.linspace(-1, 1, len(_DISCOUNTS))[:, None]
+        depth = torch.linspace(-1, 1, self.coupons + 1)[:, None]
         seen = 1.5 * self.confounding * (person.loyalty - 0.6 * x[8].tanh())
         moody = 3 * mood * (0.3 + x[0] - x[4]).tanh()
         # Where only the largest score counts, scores linear in depth would leave the middle out.

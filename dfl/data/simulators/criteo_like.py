@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import ClassVar, Final, final
+from typing import Final, final
 
 import numpy as np
 import torch
@@ -95,7 +95,10 @@ class CriteoLikeSimulator(AbstractSimulator):
         v2.1. The response functions are our own: the file does not show them.
     """
 
-    treatment_names: ClassVar[tuple[str, ...]] = ("control", "treated")
+    @property
+    def treatment_names(self) -> tuple[str, ...]:
+        """``control`` and ``treated``."""
+        return ("control", "treated")
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """`SimulatedExperiment`: one simulated experiment, cut up as published ones are."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import final
 
 from dfl.checks import check_count
@@ -39,5 +39,4 @@ class SimulatedExperiment(AbstractDataSource):
     def hybrid(self, seed: int) -> HybridData:
         """Draw the experiment and cut it up; both depend on the seed."""
         drawn = self.simulator.draw(self.rows, generator=stream(seed, "experiment"))
-        parts = to_hybrid(drawn, seed=seed, recipe=self.recipe)
-        return replace(parts, encoder=self.simulator.encoder)
+        return to_hybrid(drawn, seed=seed, recipe=self.recipe, encoder=self.simulator.encoder)

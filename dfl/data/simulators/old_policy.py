@@ -53,8 +53,12 @@ class RidgePolicy:
         Args:
             features: shape ``(N, F)``.
         """
+        return self.scores(features).argmax(dim=1)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return predicted revenue less the price of predicted cost. Shape ``(N, M)``."""
         revenue, cost = (features @ self.weights + self.offsets).chunk(2, dim=1)
-        return (revenue - self.multiplier * cost).argmax(dim=1)
+        return revenue - self.multiplier * cost
 
 
 def _regressions(data: UpliftData, ridge: float) -> tuple[Tensor, Tensor]:

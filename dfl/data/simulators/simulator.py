@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import ClassVar, TypeAlias, final
+from typing import TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -90,8 +90,6 @@ class AbstractSimulator(AbstractDataSource):
         InvalidValueError: if an option is out of its range.
     """
 
-    treatment_names: ClassVar[tuple[str, ...]]
-
     sizes: PartSizes = PartSizes()
     confounding: float = 1.0
     hidden_confounding: float = 0.0
@@ -112,6 +110,11 @@ class AbstractSimulator(AbstractDataSource):
             raise InvalidValueError(
                 f"rct_shares must be {arms} numbers > 0 that sum to 1, got {shares}."
             )
+
+    @property
+    @abstractmethod
+    def treatment_names(self) -> tuple[str, ...]:
+        """Names of the treatments, in order."""
 
     @property
     @abstractmethod

@@ -33,13 +33,15 @@ def observational_hybrid(
         held: validation and test rows that are there already; with both, all rows train.
 
     Raises:
-        InvalidValueError: if the rows are randomised, or a part misses a treatment.
+        InvalidValueError: if the rows are randomised, a part misses a treatment, or the recipe
+            would bias logs.
 
     Warns:
         DataWarning: unless validation and test rows are there.
     """
     if data.source != "obs":
         raise InvalidValueError("observational_hybrid needs observational rows, got source 'rct'.")
+    recipe.refuse_bias("observational rows")
     obs, *parts = held.divide(data, recipe, "pool", seed=seed)
     if held.validation is None or held.test is None:
         known = "known" if data.propensity is not None else "estimated"

@@ -72,12 +72,14 @@ class LoadedData(AbstractDataSource):
         if self.data.source == "obs":
             parts = observational_hybrid(self.data, seed=seed, recipe=self.recipe, held=held)
         elif self.obs is None and self.recipe.make_obs:
-            parts = to_hybrid(self.data, seed=seed, recipe=self.recipe, held=held)
+            parts = to_hybrid(
+                self.data, seed=seed, recipe=self.recipe, held=held, encoder=self.encoder
+            )
         else:
             parts = pair_hybrid(self.data, self.obs, seed=seed, recipe=self.recipe, held=held)
         left_out = (*self.left_out, *self._lost(parts))
         parts = replace(parts, card=self.card, left_out=left_out)
-        return _learn_targets(parts, self.encoder, seed=seed)
+        return _learn_targets(parts, parts.encoder or self.encoder, seed=seed)
 
     def _lost(self, parts: HybridData) -> list[tuple[str, str]]:
         """Say how many rows the recipe has left in none of the parts."""

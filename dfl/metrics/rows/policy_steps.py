@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
+from dfl.errors import InvalidValueError
 from dfl.metrics.rows.plateaus import Events, Plateaus
 from dfl.metrics.rows.randomised_rows import PolicyEstimator, RandomisedRows, check_predictions
 from dfl.solvers.passes.hull import hull_steps
 from dfl.stats.arrays import Counts, Integers, Matrix
 
 __all__ = ["PolicySteps"]
+
+_NOBODY = 1e-9  # a sum of weights, about 1 per head, that is 0 up to rounding
 
 
 @final
@@ -31,9 +34,10 @@ class PolicySteps:
         events: multipliers at which steps are taken.
         row: row of each step, by falling multiplier. Shape ``(S,)``.
         arm: treatment that row received. Shape ``(S,)``.
-        predicted: change of the baseline of cost and of revenue, in currency. ``(2, S)``.
-        missed: what the row's own outcome adds, negative where it is left. ``(2, S)``.
-        start: baseline and own outcome of everyone before the first step. ``(2, 2, N)``.
+        predicted: change of the baseline of cost and of revenue, in currency; where sums are
+            divided by those of `RandomisedRows.matching`, of that as well. ``(2 or 3, S)``.
+        missed: what the row's own outcome adds, negative where it is left. ``(2 or 3, S)``.
+        start: baseline and own outcome of everyone before the first step. ``(2, 2 or 3, N)``.
         cheapest: the treatment with the smallest mean cost in the logs.
     """
 
@@ -58,6 +62,10 @@ class PolicySteps:
                 carry no propensity, or the estimator is unknown.
         """
         rows = RandomisedRows.of(data, estimator)
+        baseline, missed = rows.baseline, rows.missed
+        if rows.matching is not None:
+            baseline = np.broadcast_to(0.0, (3, *baseline.shape[1:]))
+            missed = np.vstack([missed, rows.matching])
         check_predictions(revenue, cost, len(data), data.treatments)
         steps = hull_steps(revenue.to("cpu", torch.float64), cost.to("cpu", torch.float64))
         events = Events.at(steps.multiplier.numpy())
@@ -72,9 +80,9 @@ class PolicySteps:
             events,
             row,
             arm,
-            rows.baseline[:, row, after] - rows.baseline[:, row, before],
-            rows.missed[:, row] * entered,
-            (rows.baseline[:, everyone, base], rows.missed * (base == rows.treatment)),
+            baseline[:, row, after] - baseline[:, row, before],
+            missed[:, row] * entered,
+            (baseline[:, everyone, base], missed * (base == rows.treatment)),
             int(rows.arm_means(rows.as_logged())[0].argmin()),
         )
 
@@ -83,17 +91,27 @@ class PolicySteps:
 
         Args:
             counts: how often each row comes. Shape ``(N,)``.
+
+        Raises:
+            InvalidValueError: if self-normalised finds nobody who received what is chosen.
         """
         times, scale = counts.astype(np.float64), self.rows.scale(counts)
         head = 1 / times.sum()
         present, weight = times[self.row], scale[self.arm]
         own = times * scale[self.rows.treatment]
-        cost, revenue = (
+        cost, revenue, *matched = (
             self.events.accumulate(
                 float(head * (times @ self.start[0][k]) + own @ self.start[1][k]),
                 present * (head * self.predicted[k] + weight * self.missed[k]),
             )
-            for k in (0, 1)
+            for k in range(len(self.missed))
         )
+        for total in matched:
+            if not bool((total > _NOBODY).all()):
+                raise InvalidValueError(
+                    "self-normalised values a policy by the rows that received what it chooses, "
+                    "and at some price of money there is none; use more rows, or doubly-robust."
+                )
+            cost, revenue = cost / total, revenue / total
         of_arms = self.rows.arm_means(counts)
         return Plateaus(cost, revenue, *(float(mean[self.cheapest]) for mean in of_arms))

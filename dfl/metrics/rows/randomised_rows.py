@@ -26,7 +26,7 @@ __all__ = [
     "per_head_budgets",
 ]
 
-PolicyEstimator: TypeAlias = Literal["doubly-robust", "horvitz-thompson"]
+PolicyEstimator: TypeAlias = Literal["doubly-robust", "self-normalised", "horvitz-thompson"]
 
 _SLACK = 1e-6  # relative; prices come rounded to float32, and 0.1 is then 0.1000000015
 _UNSAFE = 3.0  # a mean of so many standard deviations triples the error of horvitz-thompson
@@ -51,6 +51,8 @@ class RandomisedRows:
       a list price, is met exactly.
     - horvitz-thompson: ``m = 0``, as published. Unsafe where the mean of an outcome is large
       against its spread: a constant added to everyone's revenue multiplies the error.
+    - self-normalised: that, over what ``1[t = choice] / p`` sums to: a weighted mean of the rows
+      that received what the policy chooses, so that such a constant does nothing.
 
     Args:
         treatment: treatment received. Shape ``(N,)``.
@@ -59,6 +61,8 @@ class RandomisedRows:
         missed: ``y - m_t`` of both, divided by ``p`` where that is known. Shape ``(2, N)``.
         known: whether the propensity is known. If not, it is the share of the arm, taken
             anew in every draw.
+        matching: ``1 / p`` where that is known, else 1, if sums are divided by what these sum to;
+            otherwise None. Shape ``(N,)``.
     """
 
     treatment: Integers
@@ -66,6 +70,7 @@ class RandomisedRows:
     baseline: Cube
     missed: Matrix
     known: bool
+    matching: Vector | None
 
     @classmethod
     def of(cls, data: UpliftData, estimator: PolicyEstimator = "doubly-robust") -> "RandomisedRows":
@@ -86,17 +91,20 @@ class RandomisedRows:
             )
         check_choice("estimator", estimator, get_args(PolicyEstimator))
         treatment, logged = data.treatment.cpu().numpy(), amounts_of(data)
+        if estimator == "doubly-robust":
+            baseline = baselines_of(data)
+        else:
+            baseline = np.broadcast_to(0.0, (2, len(data), data.treatments))
         if estimator == "horvitz-thompson":
             _warn_if_unsafe(logged[1], treatment, data.treatments)
-            baseline = np.broadcast_to(0.0, (2, len(data), data.treatments))
-        else:
-            baseline = baselines_of(data)
         missed = logged - baseline[:, np.arange(len(data)), treatment]
-        known = data.propensity is not None
+        known, chance = data.propensity is not None, np.ones(len(data))
         if data.propensity is not None:
             chosen = data.propensity.gather(1, data.treatment[:, None]).squeeze(1)
-            missed = missed / chosen.to("cpu", torch.float64).numpy()
-        return cls(treatment, data.treatments, baseline, missed, known)
+            chance = chosen.to("cpu", torch.float64).numpy()
+            missed = missed / chance
+        matching = 1 / chance if estimator == "self-normalised" else None
+        return cls(treatment, data.treatments, baseline, missed, known, matching)
 
     def scale(self, counts: Counts) -> Vector:
         """Return what turns sums over the rows of an arm into means per head.
@@ -120,6 +128,9 @@ class RandomisedRows:
             counts: how often each row comes. Shape ``(N,)``.
         """
         scale, times = self.scale(counts), counts.astype(np.float64)
+        if self.matching is not None:
+            own = times * self.matching
+            scale = 1 / np.bincount(self.treatment, weights=own, minlength=self.arms)
         cost, revenue = (
             times @ baseline / times.sum()
             + scale * np.bincount(self.treatment, weights=times * missed, minlength=self.arms)

@@ -1,6 +1,7 @@
 """The exact solver for more people than memory holds: passes over blocks of them."""
 
 from dfl.solvers.blockwise.blocks import AbstractBlocks, TensorBlocks
+from dfl.solvers.blockwise.ray_blocks import RayBlocks
 from dfl.solvers.blockwise.solve import BlockwiseAllocation, solve_blocks
 
-__all__ = ["AbstractBlocks", "BlockwiseAllocation", "TensorBlocks", "solve_blocks"]
+__all__ = ["AbstractBlocks", "BlockwiseAllocation", "RayBlocks", "TensorBlocks", "solve_blocks"]

@@ -1,14 +1,16 @@
 """Where blocks of people come from: each fits in memory, and is read again for every pass."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, final
 
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dfl.checks import check_count
+from dfl.scale import rank_of
 
 __all__ = ["AbstractBlocks", "Arrays", "TensorBlocks"]
 
@@ -36,6 +38,20 @@ class AbstractBlocks(ABC):
             make: makes it.
         """
         return make()
+
+    def over(
+        self, name: str, blocks: Sequence[int], make: Callable[[int], Arrays]
+    ) -> Iterator[tuple[int, Arrays]]:
+        """Yield what is made of blocks, in their order; under torchrun, of this process's share.
+
+        Args:
+            name: of what is made; `once` keeps it under this name.
+            blocks: which.
+            make: makes it of a block.
+        """
+        rank, world = rank_of()
+        for block in blocks[rank::world]:
+            yield block, self.once(name, block, partial(make, block))
 
 
 @final

@@ -2,9 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from dfl.budget import Budget
 from dfl.errors import InfeasibleBudgetError, NotConvergedError
 from dfl.problem import Allocation, rounding
-from dfl.scale import Bracket, Sketch, alone, gathered, rank_of
+from dfl.scale import Bracket, Sketch, alone, gathered
 from dfl.solvers.blockwise.blocks import AbstractBlocks, Arrays
 from dfl.solvers.blockwise.passes import choice_at, opened, ties_of
 from dfl.solvers.passes import AbstractPasses, Backend, passes_for
@@ -98,8 +97,9 @@ def solve_blocks(
     of `GreedyDual` up to the rounding of sums, and so are the choices but for those of people
     who are on a tie or to whom what is left after rounding down goes.
 
-    Under torchrun every process reads the blocks whose number is its own rank modulo the
-    number of processes; all processes call this and get the same.
+    Under torchrun every process reads its share of the blocks, one out of as many as there are
+    processes; all processes call this and get the same. `RayBlocks` shares them among the workers
+    of a Ray cluster.
 
     Args:
         blocks: the people; one budget, met by predicted costs.
@@ -161,27 +161,20 @@ def _sketch(
         return {name: np.asarray(value) for name, value in vars(found).items()}
 
     own = None
-    for block in _of_this_process(blocks):
-        kept = blocks.once(f"sketch-{digits}", block, partial(make, block))
+    for _, kept in blocks.over(f"sketch-{digits}", _with_people(blocks), make):
         values: dict[str, Any] = {k: v if v.ndim else v.item() for k, v in kept.items()}
         one = Sketch(**values)
         own = one if own is None else Sketch.merged([own, one])
     return Sketch.merged(one for one in gathered(own) if one is not None)
 
 
-def _of_this_process(blocks: AbstractBlocks) -> Iterator[int]:
-    """Yield the blocks with people that this process works on."""
-    rank, world = rank_of()
-    for block in range(rank, len(blocks.sizes), world):
-        if blocks.sizes[block]:
-            yield block
+def _with_people(blocks: AbstractBlocks) -> list[int]:
+    return [block for block, size in enumerate(blocks.sizes) if size]
 
 
 def _over_blocks(blocks: AbstractBlocks, name: str, make: Callable[[int], Arrays]) -> list[Arrays]:
     """Return what is made of every block that has people, each by one process."""
-    mine = {
-        block: blocks.once(name, block, partial(make, block)) for block in _of_this_process(blocks)
-    }
+    mine = dict(blocks.over(name, _with_people(blocks), make))
     every: dict[int, Arrays] = {}
     for one in gathered(mine):
         every |= one
@@ -273,7 +266,7 @@ def _solve_ties(
     sums: Mapping[str, list[float]] = {
         name: [float(one[name]) for one in every] for name in every[0]
     }
-    with_people = [block for block, size in enumerate(blocks.sizes) if size]
+    with_people = _with_people(blocks)
     left = total - math.fsum(sums["cost"])
     place = 0
     while place < len(every) - 1 and sums["tied_cost"][place] <= left:

@@ -1,12 +1,23 @@
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dfl.abtest import Cuped, DifferenceInMeans, Experiment, SampleRatioError, read_out
+from dfl.abtest import (
+    Cuped,
+    DifferenceInMeans,
+    Experiment,
+    LeakWarning,
+    SampleRatioError,
+    read_out,
+)
+from dfl.abtest.checks.assignment import find_leaks
 from dfl.abtest.streamed.read_blocks import Block, read_blocks
 from dfl.errors import InvalidValueError
+
+read_blocks_module = sys.modules[read_blocks.__module__]
 
 DRAW = np.random.default_rng(0)
 ROWS = 40_000
@@ -93,3 +104,37 @@ def test_mistakes_are_refused(given: Any, options: Any, message: str) -> None:
 def test_sizes_that_contradict_the_plan_are_refused() -> None:
     with pytest.raises(SampleRatioError, match=r"sample ratio mismatch .* by shares"):
         read_blocks(blocks(), ["cuped"], shares={"0": 2.0, "1": 1.0, "2": 1.0})
+
+
+@pytest.mark.parametrize("kept", [200_000, 3_000])
+@pytest.mark.parametrize("heavy", [0.0, 1e6])
+def test_leaks_are_those_of_all_rows_in_memory(
+    kept: int, heavy: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_blocks_module, "_KEPT", kept)
+    light = np.random.default_rng(1).normal(size=ROWS) + 0.15 * (ARM == 2)  # its mean tells
+    stretched = PAST[:, 1] * np.where(ARM == 1, 1.3, 1.0)
+    stretched[7] += heavy  # one row rules its mean
+    given = np.stack([light, stretched, PAST[:, 0]], axis=1)
+    with pytest.warns(LeakWarning, match=r"differ between the arms .*light \(2: \+0.1. sd, p = "):
+        found = read_blocks(blocks(given), ["cuped"], names=("light", "stretched", "age")).leaks
+    names = ("light", "stretched", "age")
+    experiment = Experiment(treatment=ARM, metric=MONEY, covariates=given, names=names)
+    by_place = {(one.arm, one.column): one for one in find_leaks(experiment)}
+    assert by_place.keys() == {("2", "light"), ("1", "stretched")}
+    for one in found:
+        other = by_place.pop((one.arm, one.column))
+        assert one.difference == pytest.approx(other.difference, rel=1e-9)
+        if kept > ROWS or one.column == "light":
+            assert one.p_value == pytest.approx(other.p_value, rel=1e-6)
+    assert not by_place
+
+
+def test_sound_covariates_raise_no_alarm_and_memory_is_bounded() -> None:
+    past = read_blocks_module._Past(1)
+    for start in range(0, 1_000_003, 999):
+        past.add(np.arange(start, min(start + 999, 1_000_003), dtype=float)[:, None])
+    assert past.kept[:, 0].tolist() == list(range(0, 1_000_003, past.step))
+    assert past.step == 8
+    assert past.ends[:, 0].tolist() == [0, 1_000_002]
+    assert read_blocks(blocks(), ["cuped"]).leaks == ()

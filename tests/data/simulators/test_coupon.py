@@ -126,7 +126,7 @@ def logs_excess(data: UpliftData, rows: Tensor) -> Tensor:
 
 
 def test_randomised_rows_agree_with_the_truth_in_every_hidden_world() -> None:
-    for kind in ("multiplicative", "additive", "dose-free"):
+    for kind in ("multiplicative", "additive", "dose-free", "cost"):
         data = draw(100_000, hidden_confounding=1.0, hidden_kind=kind)
         assert float(logs_excess(data, data.treatment >= 0).abs().max()) < 0.35
 
@@ -152,6 +152,34 @@ def test_a_dose_free_mood_biases_logs_in_no_order_of_the_discounts() -> None:
     assert float(steps.min()) < -0.5
     assert float(steps.max()) > 0.5
     assert bool((steps[:-1] * steps[1:] < 0).all())  # up and down and up again
+
+
+def test_a_mood_about_costs_leaves_revenue_alone_and_the_truth_as_it_is() -> None:
+    plain, moody = draw(50_000), draw(50_000, hidden_confounding=1.0, hidden_kind="cost")
+    for name in ("revenue", "cost"):
+        torch.testing.assert_close(getattr(truth_of(plain), name), getattr(truth_of(moody), name))
+    assert torch.equal(plain.revenue, moody.revenue)
+    assert float(moody.cost.mean()) == pytest.approx(float(plain.cost.mean()), rel=0.05)
+    logs = observational(300_000, hidden_confounding=1.0, hidden_kind="cost", noise=0.0)
+    loyal = (0.3 + logs.features[:, 0] - logs.features[:, 4]) > 1
+    expected = truth_of(logs).cost.gather(1, logs.treatment[:, None]).squeeze(1)
+    shares = [
+        float(logs.cost[rows].sum() / expected[rows].sum())
+        for rows in (loyal & (logs.treatment == arm) for arm in (1, 4))
+    ]
+    assert shares[0] < 0.9 < 1.1 < shares[1]
+    assert float(logs_excess(logs, loyal).abs().max()) < 1e-4
+
+
+def test_many_coupons_are_evenly_spaced_up_to_the_deepest(people: UpliftData) -> None:
+    many = draw(40_000, coupons=19)
+    assert many.treatment_names[::19] == ("none", "20%")
+    assert (len(many.treatment_names), many.treatments) == (20, 20)
+    assert people.treatment_names == ("none", "5%", "10%", "15%", "20%")
+    truth = truth_of(many).revenue
+    torch.testing.assert_close(truth[:, [0, 19]], truth_of(people).revenue[:, [0, 4]])
+    assert float(truth.diff(dim=1).min()) > 0
+    assert observational(5_000, coupons=19).treatment.unique().numel() == 20
 
 
 def test_a_hidden_region_leaves_the_logs_of_everyone_else_right() -> None:
@@ -189,6 +217,7 @@ def test_the_standard_world_is_what_it_was_before_there_were_others() -> None:
         {"handling": 30.0},
         {"basket_spread": 1.0},
         {"idle_features": 7},
+        {"hidden_kind": "cost"},
     ],
 )
 def test_what_is_drawn_in_a_world_has_the_mean_that_its_truth_says(
@@ -263,6 +292,9 @@ def test_idle_features_are_named_and_change_nothing_else() -> None:
         ({"handling": -1.0}, "handling must be >= 0, got -1"),
         ({"basket_spread": 0.0}, "basket_spread must be > 0, got 0"),
         ({"idle_features": -1}, "idle_features must be >= 0, got -1"),
+        ({"coupons": 0}, "coupons must be >= 1, got 0"),
+        ({"coupons": 19, "ordered": False}, "coupons must be 4 where they are not ordered"),
+        ({"coupons": 3, "hidden_kind": "dose-free"}, "hidden_kind is 'dose-free', got 3"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:

@@ -68,7 +68,7 @@ def test_only_scores_that_fit(simulate) -> None:
 
 def test_an_unknown_estimator(simulate) -> None:
     data = simulate(60, 2)
-    with pytest.raises(InvalidValueError, match="estimator must be one of 'doubly-robust', 'hor"):
+    with pytest.raises(InvalidValueError, match="estimator must be one of 'doubly-robust', 'self"):
         RankedRows.of(data, data.features[:, 0], "naive")
 
 

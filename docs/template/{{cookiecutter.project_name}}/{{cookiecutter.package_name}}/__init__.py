@@ -1,0 +1,1 @@
+"""Parts for dfl: a decision loss and a method."""
