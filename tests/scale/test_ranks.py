@@ -172,23 +172,23 @@ import json, torch
 from dfl.scale import all_over_ranks, from_first, joined, leads, rank_of, together
 from dfl.errors import InvalidValueError, UnsupportedProblemError
 found = []
-with joined(same_rows=True):
-    found += [rank_of(), leads()]
-    with together():
-        rank, world = rank_of()
-        values = [torch.full((2,), rank + 1.0), torch.tensor([[1.0], [rank]])]
-        found += [one.tolist() for one in all_over_ranks(values)]
-        mixed = all_over_ranks([*values, torch.tensor(rank)])
-        found += [mixed[0].tolist(), mixed[2].item(), from_first(lambda: rank + 7)]
-
-        def fail():
-            raise InvalidValueError(f"by {rank}")
-
-        try:
-            from_first(fail)
-        except InvalidValueError as error:
-            found.append(str(error))
 with joined():
+    with joined(same_rows=True):  # of the group that stands
+        found += [rank_of(), leads()]
+        with together():
+            rank, world = rank_of()
+            values = [torch.full((2,), rank + 1.0), torch.tensor([[1.0], [rank]])]
+            found += [one.tolist() for one in all_over_ranks(values)]
+            mixed = all_over_ranks([*values, torch.tensor(rank)])
+            found += [mixed[0].tolist(), mixed[2].item(), from_first(lambda: rank + 7)]
+
+            def fail():
+                raise InvalidValueError(f"by {rank}")
+
+            try:
+                from_first(fail)
+            except InvalidValueError as error:
+                found.append(str(error))
     try:
         with together():
             pass

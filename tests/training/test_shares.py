@@ -89,12 +89,13 @@ from dfl.scale import joined, leads
 from tests.methods.toy import SMALL, training_set
 
 method, found = METHODS.make("tsm-sl", network=MLP((4,)), training=SMALL), []
-for same in (False, True):
-    with joined(same_rows=same):
-        try:
-            method.fit_many([training_set(0 if leads() else 1)])
-        except DflError as error:
-            found.append(str(error))
+with joined():
+    for same in (False, True):
+        with joined(same_rows=same):  # of the group that stands
+            try:
+                method.fit_many([training_set(0 if leads() else 1)])
+            except DflError as error:
+                found.append(str(error))
 print(json.dumps(found))
 """
 
