@@ -51,7 +51,9 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(config: Path, tmp_p
     second.kill()
     said = first.communicate(timeout=120)[1]
     second.communicate()
-    assert (first.returncode, second.returncode) == (2, -9)
+    # Once in some twenty runs threads of gloo abort at the end, after dfl has said its line.
+    assert first.returncode in (2, -6)
+    assert second.returncode == -9
     assert "another of the processes that work together has ended" in said
     assert "dfl run goes on with --resume" in said
     assert not RunFolder.open(path).finished
