@@ -76,7 +76,7 @@ class LogsBias(AbstractNetworkMethod):
 
     level: Literal["evidence", "decisions", "decisions, doubly robust"] = "evidence"
     upper: BilevelSettings = field(
-        default_factory=lambda: BilevelSettings(hidden=(), every=5, reach=0.1)
+        default_factory=lambda: BilevelSettings(hidden=(), every=5, reach=0.02)
     )
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
