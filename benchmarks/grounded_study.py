@@ -19,10 +19,11 @@ import torch
 from scipy import stats
 
 from dfl.budget import Budget
-from dfl.data import CouponSimulator
+from dfl.data import CouponSimulator, PartSizes
 from dfl.io import write_json
 from dfl.methods import AbstractMethod, Grounded, KdLabel, Training, TrainingSet, TsmSl
 from dfl.metrics import TrueScale
+from dfl.models.grounding.correction import CorrectionForm
 
 RESULTS = Path(__file__).parent / "results"
 TIMING = RESULTS / "grounded_timing.json"
@@ -37,13 +38,23 @@ WORLDS: dict[str, dict[str, Any]] = {
     "dose-free": {"hidden_confounding": 1.0, "hidden_kind": "dose-free"},
     "in a region": {"hidden_confounding": 1.0, "hidden_region": 0.3},
     "no overlap": {"overlap": False},
+    "heavy tails": {"hidden_confounding": 1.0, "basket_spread": 2.0},
+    "3,000 randomised rows": {
+        "hidden_confounding": 1.0,
+        "sizes": PartSizes(rct=1_500, validation=1_500),
+    },
+    "unordered": {"ordered": False},
 }
+FIRST_FORMS = (CorrectionForm(), CorrectionForm(add=1.0), CorrectionForm(multiplicative=False))
 METHODS: dict[str, Callable[[Training], AbstractMethod]] = {
     BOTH: lambda training: TsmSl(training=training),
     "TSM-SL on RCT": lambda training: TsmSl(rows="rct", training=training),
     "KD-Label, gate .3": lambda training: KdLabel(gate=0.3, training=training),
     "KD-Label, gate 1": lambda training: KdLabel(gate=1.0, training=training),
     GROUNDED: lambda training: Grounded(base=TsmSl(training=training)),
+    "Grounded, first forms": lambda training: Grounded(
+        base=TsmSl(training=training), corrections=FIRST_FORMS
+    ),
     "Grounded (KD-Label, gate .3)": lambda training: Grounded(base=KdLabel(training=training)),
 }
 
@@ -134,6 +145,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=300, help="the first seed")
     parser.add_argument("--only", nargs="+", choices=[*METHODS], default=[*METHODS])
+    parser.add_argument("--weight-decay", type=float, default=1.0)
     parser.add_argument("--timing", action="store_true", help="measure training times alone")
     parser.add_argument("--table", action="store_true", help="print the table, measure nothing")
     options = parser.parse_args()
@@ -144,7 +156,7 @@ def main() -> None:
     if options.timing:
         timing(TIMING)
         return
-    training = Training(weight_decay=(1.0,))
+    training = Training(weight_decay=(options.weight_decay,))
     study(path, range(options.first, options.first + options.seeds), training, options.only)
 
 

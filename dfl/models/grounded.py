@@ -78,13 +78,21 @@ class GroundedModel(AbstractModel):
         most = effect.abs().amax(dim=0).argsort(descending=True, stable=True)[:_TOLD]
         features, arms = labels(effect, feature_names, treatment_names)
         return {
-            "words": in_words(self.corrections, **names),
+            "words": [*in_words(self.corrections, **names), *self._tails()],
             "correction": {
                 "features": [features[place] for place in most.tolist()],
                 "treatments": list(arms),
                 "shares": effect[:, most].T.tolist(),
             },
         }
+
+    def _tails(self) -> list[str]:
+        """Say at what sizes outcomes were winsorised, if they were."""
+        return [
+            f"Tails are heavy: single revenues above {found['revenue']:.4g} and costs above "
+            f"{found['cost']:.4g} were learned as of that size, and all scaled to the same total."
+            for found in self.history.get("tails", ())
+        ]
 
     def state(self) -> State:
         """Return the states of the members, the corrections and the history."""

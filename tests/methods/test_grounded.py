@@ -75,7 +75,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evidence, torch.Tensor]]
 def test_any_method_can_be_grounded(base: str) -> None:
     one = training_set(0)
     model = fitted(one, base)
-    assert (len(model.members), len(model.corrections)) == (2, 3)
+    assert (len(model.members), len(model.corrections)) == (2, 4)
     assert finite(model, logs(100, seed=7, dtype=torch.float64))
     assert all("disagreement" in fit for fit in model.history["correction"])
 
@@ -141,6 +141,39 @@ def test_logs_that_lie_are_put_right() -> None:
         shares.append(scale.measure(found.revenue, found.cost)[0].share_of_gain)
     assert shares[0] < 0
     assert shares[1] > 0.5
+
+
+def heavy(one: TrainingSet) -> TrainingSet:
+    """Multiply what is seen by lognormal noise of mean 1, sd 2 of the logarithm."""
+    parts = {}
+    for number, name in enumerate(("rct", "obs", "validation")):
+        part = getattr(one, name)
+        generator = torch.Generator().manual_seed(number)
+        noise = (2 * torch.randn(len(part), generator=generator).to(part.revenue) - 2).exp()
+        parts[name] = replace(part, revenue=part.revenue * noise, cost=part.cost * noise)
+    return replace(one, **parts)
+
+
+def test_heavy_tails_are_winsorised_for_members_and_corrections_and_the_account_says_so(
+    seen: list[tuple[Evidence, torch.Tensor]],
+) -> None:
+    one = heavy(training_set(0))
+    model = fitted(one)
+    whole = torch.cat([part.revenue for part in one.parts])
+    assert_close(seen[0][0].outcome.abs().sum(), whole.abs().sum())
+    assert float(seen[0][0].outcome.max()) < 0.5 * float(whole.max())
+    (bounds,) = model.history["tails"]
+    told: Any = model.account((), ())["words"]
+    assert told[-1].startswith(f"Tails are heavy: single revenues above {bounds['revenue']:.4g} ")
+    assert finite(model, logs(50, dtype=torch.float64))
+
+
+def test_light_tails_are_left_as_they_are(seen: list[tuple[Evidence, torch.Tensor]]) -> None:
+    one = training_set(0)
+    model = fitted(one)
+    outcome = torch.cat([part.revenue for part in one.parts])
+    assert_close(seen[0][0].outcome.sort().values, outcome.sort().values, rtol=0, atol=0)
+    assert "tails" not in model.history
 
 
 def test_validation_rows_and_logs_may_be_missing() -> None:

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, TypeAlias, final, get_args
 
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_choice, check_number
 from dfl.models.grounding.basis import Basis
 from dfl.models.grounding.evidence import Evidence, noise_variance
 from dfl.models.grounding.sparse_bayes import SparseFit, sparse_bayes
 from dfl.scale import STREAMED
 
-__all__ = ["Correction", "CorrectionForm"]
+__all__ = ["Bias", "Correction", "CorrectionForm"]
+
+Bias: TypeAlias = Literal["order", "each"]
+"""Whether the logs' own bias follows the order of cost, or each treatment has its own."""
 
 _CAP = 1.5  # a multiplicative correction lies between exp(-1.5) and exp(1.5)
 _LINEARISATIONS = 8  # at most; two are enough for small corrections
@@ -31,18 +34,22 @@ class CorrectionForm:
         add: rise of the log evidence that a term must bring, >= 0.
         multiplicative: whether predictions may be multiplied, or added to alone.
         contrast: whether the predicted differences between treatments may be stretched.
+        bias: ``"order"``: the logs' own bias follows the order of cost, which takes fewest terms;
+            ``"each"``: every treatment may have its own as well.
 
     Raises:
-        InvalidValueError: if ``add`` is negative or not finite.
+        InvalidValueError: if ``add`` is negative or not finite, or ``bias`` is neither word.
     """
 
     add: float = 2.0
     multiplicative: bool = True
     contrast: bool = True
+    bias: Bias = "order"
 
     def __post_init__(self) -> None:
-        """Check the range."""
+        """Check the ranges."""
         check_number("add", self.add, at_least=0)
+        check_choice("bias", self.bias, get_args(Bias))
 
 
 @final
@@ -53,9 +60,9 @@ class Correction:
     ``corrected_j = f_j exp(clip(z' multiply B_j, +-1.5)) + unit z' addition B_j + stretch
     (contrast_j - mean contrast_j)`` for predictions ``f``, basis ``z(x)`` and patterns over the
     treatments ``B``. It was fitted together with terms of the same kind for rows of the logs
-    alone, along the first pattern, the order of cost; they take up the logs' own bias and are
-    thrown away: so the logs help to learn what an experiment alone is too small for, and what
-    they get wrong is not served.
+    alone, along the first pattern, the order of cost, or along all; they take up the logs' own
+    bias and are thrown away: so the logs help to learn what an experiment alone is too small
+    for, and what they get wrong is not served.
 
     Args:
         basis: ``z`` and ``B``.
@@ -184,7 +191,8 @@ class _Fitting:
         serving = self._combinations(self._basis.doses)
         if self._sources == 1:
             return serving[None]
-        bias = self._combinations(self._basis.doses[:, :1])
+        doses = self._basis.doses
+        bias = self._combinations(doses if self._form.bias == "each" else doses[:, :1])
         experiment = torch.cat([serving, torch.zeros_like(bias)], dim=1)
         return torch.stack([experiment, torch.cat([serving, bias], dim=1)])
 
@@ -243,7 +251,9 @@ class _Fitting:
         A feature is judged by the largest score statistic of its columns: how far the
         predictions' errors follow it, among rows of the experiment or of the logs.
         """
-        patterns = basis.doses.shape[1] + (self._sources == 2)
+        patterns = basis.doses.shape[1] + (
+            self._sources == 2
+        )  # in every form, so that all keep the same
         if 2 * patterns * len(basis.keep) <= _MOST_COLUMNS:
             return basis
         variance, _ = noise_variance(self._outcome, self._own)

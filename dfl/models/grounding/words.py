@@ -12,7 +12,7 @@ __all__ = ["effects", "in_words", "labels"]
 
 _LEAST = 0.01  # of the average revenue: smaller corrections are not told
 _MOST = 4  # reasons told for each treatment
-_AGREE, _DISAGREE = 6.0, 20.0  # up to 20 also where nothing is confounded, in our worlds
+_AGREE, _DISAGREE = 6.0, 30.0  # up to 25 also where nothing is confounded, in our worlds
 
 
 def in_words(

@@ -71,6 +71,18 @@ def test_the_logs_help_and_what_they_get_wrong_is_not_served() -> None:
     assert both < 0.5 * logs_believed
 
 
+def test_a_bias_that_follows_no_order_is_not_served_where_each_treatment_may_have_its_own() -> None:
+    errors = []
+    for seed in range(3):
+        rows, truth = evidence(rows=2_000, logs=20_000, seed=seed)
+        lie = (rows.treatment == 1) * (1 + rows.features[:, 3])  # in the middle: no slope says it
+        rows = replace(rows, outcome=rows.outcome + 0.5 * lie * rows.logged)
+        forms = [CorrectionForm(bias=bias) for bias in ("order", "each")]
+        errors.append([error(Correction.fit(rows, COST, form), rows, truth) for form in forms])
+    order, each = torch.tensor(errors).mean(dim=0).tolist()
+    assert each < 0.6 * order
+
+
 def test_the_order_of_rows_and_the_size_of_chunks_do_not_matter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -166,6 +178,8 @@ def test_rows_that_do_not_fit_are_refused(
         replace(rows, **changes)
 
 
-def test_a_negative_threshold_is_refused() -> None:
+def test_forms_that_mean_nothing_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="add must be >= 0, got -1"):
         CorrectionForm(add=-1.0)
+    with pytest.raises(InvalidValueError, match="bias must be one of 'order', 'each', got 'none'"):
+        CorrectionForm(bias="none")  # type: ignore[arg-type]
