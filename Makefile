@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO ?= compare tsm-sl bi-dfcl grounded --data coupon --members 3 --set data.hidden_confounding=1
 BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json
 
-.PHONY: help demo test faults check bench bench-solvers docs
+.PHONY: help demo test faults check bench bench-solvers docs pictures
 
 help:
 	@echo "make demo    train TSM-SL, Bi-DFCL and Grounded on a simulator, compare them with the oracle"
@@ -17,12 +17,13 @@ help:
 	@echo "make faults  every fault of tests/faults: kills, full disks, damage, wild files (half an hour)"
 	@echo "make check   formatter, linter and type checker"
 	@echo "make docs    the pages of docs/ and of the docstrings as a site, in build/docs"
+	@echo "make pictures   the picture of the README, from a run of the simulator; needs Chromium"
 	@echo "make bench   run the benchmarks, keep the figures in benchmarks/results"
 	@echo "make bench-solvers   time the solvers, write the tables and the plot of docs/solvers.md"
 
 # One thread: the tensors are small here, and on a busy machine threads that wait for each other made
 # both several times slower.
-demo test faults bench-solvers: export OMP_NUM_THREADS ?= 1
+demo test faults bench-solvers pictures: export OMP_NUM_THREADS ?= 1
 
 demo: $(VENV)/.dfl-run
 	$(BIN)/dfl $(DEMO)
@@ -41,6 +42,9 @@ check: $(VENV)/.dfl-dev
 docs: $(VENV)/.dfl-docs
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
 	@echo "build/docs/index.html"
+
+pictures: $(VENV)/.dfl-test
+	$(BIN)/python -m benchmarks.pictures
 
 bench: $(VENV)/.dfl-test
 	mkdir -p $(dir $(BENCH))

@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.far_device import far
 
@@ -25,6 +27,53 @@ settings.register_profile(
 settings.load_profile("dfl")
 
 DEVICES = ("cpu", "far", *(("cuda",) if torch.cuda.is_available() else ()))
+
+# DFL_BROWSER names a Chromium; "needed" makes it an error that there is none.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def browser_path() -> str | None:
+    """Return the Chromium of this machine, or None."""
+    named = os.environ.get("DFL_BROWSER", "")
+    if named not in ("", "needed"):
+        return named
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests in a browser where there is none."""
+    if browser_path() is not None:
+        return
+    lost = [item for item in items if item.get_closest_marker("browser")]
+    if lost and os.environ.get("DFL_BROWSER") == "needed":
+        raise pytest.UsageError("DFL_BROWSER=needed, and no Chromium was found.")
+    items[:] = [item for item in items if item not in lost]
+    config.hook.pytest_deselected(items=lost)
+    config.stash[LEFT_OUT] = len(lost)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say so."""
+    lost = terminalreporter.config.stash.get(LEFT_OUT, 0)
+    if lost:
+        terminalreporter.section("LEFT OUT")
+        terminalreporter.write_line(
+            f"{lost} tests of the report's page in a browser: no Chromium was found. Install one "
+            "(Debian: apt-get install chromium), or name one by DFL_BROWSER."
+        )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window; tests that ask for it are marked ``browser``."""
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=browser_path(), args=[*quiet, "--disable-background-networking"]
+        )
+        yield found
+        found.close()
 
 
 @pytest.fixture(params=DEVICES)

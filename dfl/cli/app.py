@@ -8,7 +8,7 @@ import typer
 
 from dfl.cli.families import Family
 from dfl.cli.guard import GuardedGroup
-from dfl.cli.looking import doctor, lab, power
+from dfl.cli.looking import doctor, help_, lab, power
 from dfl.cli.options import (
     Data,
     Device,
@@ -75,6 +75,10 @@ def run(
     device: Device = None,
     output: Output = None,
     resume: Resume = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Also tell tensorboard (in the run folder) or mlflow; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a method, evaluate it on held-out randomised rows, and write a run folder."""
@@ -95,7 +99,7 @@ def run(
         epochs=epochs,
         settings=tuple(set_ or ()),
     )
-    run_command(config, changes, output, resume)
+    run_command(config, changes, output, resume, track or ())
 
 
 @app.command()
@@ -381,6 +385,7 @@ def report(
 app.command()(lab)
 app.command()(doctor)
 app.command()(power)
+app.command("help")(help_)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from dfl.report import Table
 __all__ = ["doctor_command"]
 
 _DISTRIBUTION = "dfl-toolkit"
-_FOR_DEVELOPERS = ("dev", "docs", "peers", "test")
+_FOR_DEVELOPERS = ("browser", "dev", "docs", "peers", "test")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w-]+)['\"]")
 
 

@@ -1,5 +1,8 @@
 """Turns errors into one line on stderr, for every command."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, final
 
 import typer
@@ -7,9 +10,10 @@ from typer.core import TyperGroup
 
 from dfl.cli.console import errors, literal
 from dfl.cli.document import published
+from dfl.cli.help import code_of
 from dfl.errors import DflError
 
-__all__ = ["GuardedGroup"]
+__all__ = ["GuardedGroup", "plain_warnings"]
 
 _ERROR, _UNFORESEEN, _INTERRUPTED = 2, 70, 130
 _OWN = ("click", "typer")  # they explain mistakes in the options, and end a command
@@ -21,13 +25,13 @@ class GuardedGroup(TyperGroup):
 
     The code is 2 after a `DflError` or an error of the operating system, 130 after Ctrl-C, and
     70 after anything else, which is a fault of dfl. With ``--debug`` errors pass through,
-    traceback and all.
+    traceback and all. A warning is a line too.
     """
 
     def invoke(self, ctx: Any) -> Any:  # the context's class differs between versions of typer
         """Run the command that was asked for."""
         try:
-            with published():
+            with plain_warnings(), published():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             errors().print("Stopped.")
@@ -42,10 +46,27 @@ class GuardedGroup(TyperGroup):
             raise typer.Exit(code) from error
 
 
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Show what a warning says, once, in place of the line of code that it comes from."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        text = f"warning: {message}"
+        if text not in said:
+            said.add(text)
+            errors().print(literal(text))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
 def _line(error: Exception) -> tuple[str, int]:
     """Return what is said of an error, and the exit code."""
     if isinstance(error, DflError):
-        return str(error), _ERROR
+        code = code_of(error)
+        return f"{error} More: dfl help {code}" if code else str(error), _ERROR
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}.", _ERROR

@@ -1,4 +1,4 @@
-"""Commands that only look: at a batch's gradients, the installation, the errors of a run."""
+"""Commands that only look: at a batch's gradients, the installation, errors of runs and of ours."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from dfl.cli.options import Data, Json, Seed, Sets
 
-__all__ = ["doctor", "lab", "power"]
+__all__ = ["doctor", "help_", "lab", "power"]
 
 
 def lab(
@@ -49,6 +49,18 @@ def doctor(json: Json = False) -> None:
     from dfl.cli.doctor import doctor_command
 
     doctor_command()
+
+
+def help_(
+    code: Annotated[
+        str | None, typer.Argument(help="Of an error, as its message says it; all if left out.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what causes a kind of error and what helps."""
+    from dfl.cli.help import help_command
+
+    help_command(code)
 
 
 def power(

@@ -1,5 +1,6 @@
 """``dfl run``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dfl.cli.changes import Changes, free_folder
@@ -8,12 +9,18 @@ from dfl.cli.document import publish
 from dfl.cli.interrupt import resumable
 from dfl.config import read_study
 from dfl.errors import ConfigError
-from dfl.pipeline import RunFolder, report_of, resume, run
+from dfl.pipeline import RunFolder, Tracked, make_tracker, report_of, resume, run
 
 __all__ = ["run_command"]
 
 
-def run_command(source: str | None, changes: Changes, output: Path | None, again: bool) -> None:
+def run_command(
+    source: str | None,
+    changes: Changes,
+    output: Path | None,
+    again: bool,
+    track: Sequence[str] = (),
+) -> None:
     """Run a configuration, or go on with a run folder, and print the results.
 
     Args:
@@ -21,12 +28,14 @@ def run_command(source: str | None, changes: Changes, output: Path | None, again
         changes: what the options change in it.
         output: run folder, or None for a new one.
         again: go on with ``output``.
+        track: names of trackers.
 
     Raises:
         ConfigError: if options do not go together.
         DflError: whatever the run raises.
     """
-    folder = _resume(source, changes, output) if again else _start(source, changes, output)
+    begin = _resume if again else _start
+    folder = begin(source, changes, output, track)
     report = report_of(folder)
     say(" ".join(report.lead))
     for table in report.tables:
@@ -35,16 +44,24 @@ def run_command(source: str | None, changes: Changes, output: Path | None, again
     publish({"folder": str(folder.path), **folder.read_json("metrics.json")})
 
 
-def _start(source: str | None, changes: Changes, output: Path | None) -> RunFolder:
+def _start(
+    source: str | None, changes: Changes, output: Path | None, track: Sequence[str]
+) -> RunFolder:
     if source is None:
         raise ConfigError("dfl run needs a configuration, such as 'dfl run bi-dfcl'.")
     study = read_study(changes.load(source))
     path = free_folder(f"{study.name}-{study.data_name}") if output is None else output
+    trackers = [make_tracker(one, study.name, path) for one in track]
     with resumable(path, "run"), watching() as bars:
-        return run(study, path, bars)
+        told = Tracked(bars, trackers)
+        folder = run(study, path, told)
+        told.finished(folder)
+        return folder
 
 
-def _resume(source: str | None, changes: Changes, output: Path | None) -> RunFolder:
+def _resume(
+    source: str | None, changes: Changes, output: Path | None, track: Sequence[str]
+) -> RunFolder:
     if output is None:
         raise ConfigError("--resume needs the run folder: -o FOLDER.")
     folder = RunFolder.open(output)
@@ -57,5 +74,9 @@ def _resume(source: str | None, changes: Changes, output: Path | None) -> RunFol
             f"{output} was begun with another configuration; leave configuration and options out "
             "to go on with it, or choose another folder."
         )
+    trackers = [make_tracker(one, folder.config["name"], output) for one in track]
     with resumable(output, "run"), watching() as bars:
-        return resume(output, bars)
+        told = Tracked(bars, trackers)
+        done = resume(output, told)
+        told.finished(done)
+        return done

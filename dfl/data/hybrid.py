@@ -30,6 +30,8 @@ __all__ = [
 Policy: TypeAlias = Callable[[Tensor], Tensor]
 """From features ``(N, F)`` to treatments ``(N,)``, int64."""
 
+_PARTS = ("rct", "obs", "validation", "test")
+
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,6 +45,7 @@ class HybridData:
         test: randomised rows that report.
         encoder: how tables become features, where the rows came from a table or a simulator.
         card: the published data set behind the rows, if there is one.
+        left_out: what of the source is in none of the parts, and why, in words.
     """
 
     rct: UpliftData | None
@@ -51,6 +54,12 @@ class HybridData:
     test: UpliftData
     encoder: FeatureEncoder | None = None
     card: DataCard | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows each part has, 0 where it is not there."""
+        return {part: len(getattr(self, part) or ()) for part in _PARTS}
 
 
 @final

@@ -28,4 +28,4 @@ def _cosines(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1.05)
     axes.set_xlabel("cosine to the reference gradient")
-    legend(axes, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    legend(axes)

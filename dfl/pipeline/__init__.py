@@ -13,6 +13,7 @@ from dfl.pipeline.segmenting import describe_segments
 from dfl.pipeline.suite import resume_suite, run_suite
 from dfl.pipeline.suite_report import holds_suite, suite_report_of, write_suite_report
 from dfl.pipeline.suite_results import SuiteResults
+from dfl.pipeline.tracking import MLflow, TensorBoard, Tracked, make_tracker
 from dfl.pipeline.watcher import Silent, Watcher
 from dfl.pipeline.wishes import Limit, Plan, Used, Wishes
 
@@ -21,12 +22,15 @@ __all__ = [
     "Assignment",
     "CustomerAllocation",
     "Limit",
+    "MLflow",
     "Plan",
     "PlanRow",
     "Planned",
     "RunFolder",
     "Silent",
     "SuiteResults",
+    "TensorBoard",
+    "Tracked",
     "Used",
     "Watcher",
     "Wishes",
@@ -39,6 +43,7 @@ __all__ = [
     "describe_segments",
     "holds_suite",
     "locked",
+    "make_tracker",
     "plan_file",
     "report_of",
     "resume",

@@ -1,6 +1,7 @@
 """A finished run's model spends a budget on every row of a file."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from dfl.budget import Budget
 from dfl.config import read_solver
-from dfl.data import FeatureEncoder
+from dfl.data import DataWarning, FeatureEncoder
 from dfl.data.sources.reading import find_file
 from dfl.errors import DataError, DflError, InfeasibleBudgetError, InvalidValueError
 from dfl.io import write_whole
@@ -26,12 +27,15 @@ from dfl.pipeline.customers import (
     writer,
 )
 from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.health import served_drift
 from dfl.pipeline.served import Served
 from dfl.pipeline.spend import Margin, margin_of
 from dfl.problem import Allocation, AllocationProblem
 from dfl.solvers.blockwise import BlockwiseAllocation
 
 __all__ = ["CustomerAllocation", "HeldOut", "allocate_file", "held_out_at"]
+
+_SHOWN = 5  # features by which people differ
 
 
 @final
@@ -117,7 +121,7 @@ def allocate_file(
         WriteError: if the output could not be written; nothing is left of it then.
 
     Warns:
-        DataWarning: as `FeatureEncoder.encode`.
+        DataWarning: as `FeatureEncoder.encode`, and if features differ from the training rows'.
     """
     customers, keep = find_file(customers), tuple(dict.fromkeys(keep))
     served = Served.of(folder)
@@ -126,7 +130,8 @@ def allocate_file(
     _check_names(customers, output, keep, overwrite=overwrite)
     features = tuple(dict.fromkeys(column.name for column in encoder.columns))
     with CustomerFile.opened(customers, features, keep) as file:
-        revenue, cost = _predict(model, encoder, file, features)
+        revenue, cost, mean = _predict(model, encoder, file, features)
+        _warn_of_drift(_metrics(folder), mean, len(cost))
         total = budget.total_of(cost)
         per_head = total / max(len(cost), 1)
         held_out = held_out_at(folder, per_head)  # may find the run damaged
@@ -155,18 +160,34 @@ def _within(cost: Tensor, total: float, margin: Margin) -> float:
 
 def _predict(
     model: AbstractModel, encoder: FeatureEncoder, file: CustomerFile, features: Sequence[str]
-) -> tuple[Tensor, Tensor]:
-    """Return predicted revenue and cost of every row, each ``(N, M)``."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return predicted revenue and cost of every row, each ``(N, M)``, and the mean of features."""
     revenue = torch.empty(file.rows, model.treatments)
     cost = torch.empty_like(revenue)
+    total = torch.zeros(len(encoder.feature_names), dtype=torch.float64)
     for part, table in file.chunks(features):
         try:
-            predicted = model.predict(encoder.encode(table))
+            encoded = encoder.encode(table)
+            predicted = model.predict(encoded)
         except DflError as error:
             where = f"{file.path}, rows {part.start} to {part.stop - 1}"
             raise DataError(f"{where}: {error}") from error
         revenue[part], cost[part] = predicted.revenue, predicted.cost
-    return revenue, cost
+        total += encoded.sum(dim=0, dtype=torch.float64)
+    return revenue, cost, total / max(file.rows, 1)
+
+
+def _warn_of_drift(metrics: Mapping[str, Any], mean: Tensor, people: int) -> None:
+    """Say by which features the people served are unlike those that the model learned from."""
+    moved = served_drift(metrics.get("health") or {}, mean, people) if people else []
+    if moved:
+        shown = ", ".join(f"{name} by {shift:+.2f}" for name, shift in moved[:_SHOWN])
+        warnings.warn(
+            f"these people differ from the training rows in {shown} standard deviations: what is "
+            "predicted holds for people like those rows.",
+            DataWarning,
+            stacklevel=3,
+        )
 
 
 @final

@@ -1,6 +1,7 @@
 """Health of a run: whether predictions, randomisation and rows are what they are taken for."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,7 +15,7 @@ from dfl.pipeline.today import mean_error
 from dfl.stats import adjust_p_values, interval_factor
 from dfl.stats.randomisation import counts_p_value
 
-__all__ = ["health"]
+__all__ = ["health", "served_drift"]
 
 _GROUPS = 5  # of rows, by what is predicted
 _MOST = 20_000  # rows on which features are judged
@@ -22,6 +23,7 @@ _NUMBERS = 4_000_000  # of their features
 _SHOWN = 5  # features
 _LOW = 0.01  # quantile of the chances of a treatment
 _SAME = 1e-9  # relative
+_MOVED, _SURE = 0.1, 3.0  # standard deviations and errors that people differ by
 _EVEN = 1e-6  # chances that differ by less are the same
 
 
@@ -43,7 +45,9 @@ def health(
         gives them, which its value rests on most; ``sample_ratio``: rows of each arm against
         the known propensities; ``balance``: the feature that differs most between randomised
         arms; ``overlap``: how rarely the logged policy gives each treatment; ``drift``: features
-        whose mean differs most between training and test rows, in standard deviations.
+        whose mean differs most between training and test rows, in standard deviations;
+        ``trained``: mean and standard deviation of every feature on the training rows, which
+        customers are held against when they are served.
 
     Source:
         Austin (2009), doi:10.1002/sim.3697 (differences of means in standard deviations).
@@ -52,7 +56,8 @@ def health(
     matched = test.treatment.cpu() == choice.cpu()
     weight = test.weight.double().cpu()[matched]
     effective = float(weight.sum() ** 2 / weight.square().sum()) if len(weight) else 0.0
-    trained = [part for part in (data.rct, data.obs) if part is not None]
+    before = _features([part for part in (data.rct, data.obs) if part is not None])
+    mean, spread = before.mean(dim=0), before.std(dim=0, correction=0)
     randomised = [part for part in (data.rct, data.validation, test) if part is not None]
     units = _Units.of(randomised)
     counts = torch.stack([part.arm_counts.cpu() for part in randomised]).sum(dim=0)
@@ -65,8 +70,38 @@ def health(
         "sample_ratio": _sample_ratio(units, counts),
         "balance": _balance(units, features),
         "overlap": None if data.obs is None else _overlap(data.obs),
-        "drift": _drift(trained, test, features),
+        "drift": _drift(before, test, features),
+        "trained": {
+            "features": list(features),
+            "rows": len(before),
+            "mean": mean.tolist(),
+            "spread": spread.tolist(),
+        },
     }
+
+
+def served_drift(health: Mapping[str, Any], mean: Tensor, people: int) -> list[tuple[str, float]]:
+    """Return the features by which served people differ from the training rows beyond chance.
+
+    Args:
+        health: of the run; an earlier version kept no means.
+        mean: of the features of the people. Shape ``(F,)``.
+        people: how many they are, >= 1.
+
+    Returns:
+        Names and differences of means, in standard deviations of the training rows, the largest
+        first: those above a tenth and three standard errors.
+    """
+    trained = health.get("trained")
+    if trained is None:
+        return []
+    error = (1 / trained["rows"] + 1 / people) ** 0.5
+    columns = zip(
+        trained["features"], mean.tolist(), trained["mean"], trained["spread"], strict=True
+    )
+    shifts = [(name, (now - was) / spread) for name, now, was, spread in columns if spread > 0]
+    moved = [one for one in shifts if abs(one[1]) > max(_MOVED, _SURE * error)]
+    return sorted(moved, key=lambda one: -abs(one[1]))
 
 
 def _calibration(rows: UpliftData, given: Tensor, observed: Tensor, level: float) -> dict[str, Any]:
@@ -200,12 +235,14 @@ def _overlap(obs: UpliftData) -> list[float]:
     return found
 
 
-def _drift(
-    training: list[UpliftData], test: UpliftData, features: tuple[str, ...]
-) -> list[dict[str, Any]]:
+def _features(training: list[UpliftData]) -> Tensor:
+    """Return the features of the training rows, thinned to what is judged at once."""
+    step = _step(sum(map(len, training)), training[0].features.shape[1])
+    return torch.cat([part.features[::step].cpu() for part in training]).double()
+
+
+def _drift(before: Tensor, test: UpliftData, features: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return the features whose means differ most, in standard deviations of the training rows."""
-    step = _step(sum(map(len, training)), test.features.shape[1])
-    before = torch.cat([part.features[::step].cpu() for part in training]).double()
     now = test.features[:: _step(*test.features.shape)].cpu().double()
     spread = before.std(dim=0, correction=0)
     away = now.mean(dim=0) - before.mean(dim=0)

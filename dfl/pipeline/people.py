@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dfl.data import FeatureEncoder, UpliftData
 from dfl.data.encoding.categories import CategoryColumn
+from dfl.data.encoding.numbers import NumberColumn
 from dfl.models import AbstractModel, Prediction
 from dfl.problem import Allocation
 from dfl.seeds import stream
@@ -37,11 +38,13 @@ class FeatureGroup:
         name: of the column.
         at: their places.
         categories: one for each, where they are 0/1 features; else empty.
+        marked: whether the second of two features is 1 where a number is missing.
     """
 
     name: str
     at: slice
     categories: tuple[str, ...] = ()
+    marked: bool = False
 
 
 def feature_groups(rows: UpliftData, encoder: FeatureEncoder | None) -> list[FeatureGroup]:
@@ -55,7 +58,8 @@ def feature_groups(rows: UpliftData, encoder: FeatureEncoder | None) -> list[Fea
         at = slice(start, start + len(names))
         own = names if isinstance(column, CategoryColumn) else ()
         labels = tuple(one.removeprefix(f"{column.name}=") for one in own)
-        found.append(FeatureGroup(column.name, at, labels))
+        marked = isinstance(column, NumberColumn) and column.marks
+        found.append(FeatureGroup(column.name, at, labels, marked))
         start = at.stop
     return found
 
@@ -148,7 +152,9 @@ def _condition(groups: Sequence[FeatureGroup], feature: int, ends: tuple[float, 
     place = feature - group.at.start
     if group.categories:
         return f"{group.name} is {'' if ends[1] == math.inf else 'not '}{group.categories[place]}"
-    many = group.at.stop - group.at.start > 1
+    if group.marked and place:
+        return f"{group.name} is {'' if ends[1] == math.inf else 'not '}missing"
+    many = group.at.stop - group.at.start > 1 and not group.marked
     name = f"{group.name} ({place + 1})" if many else group.name
     low, high = (f"{end:.4g}" for end in ends)
     if ends[0] == -math.inf:
@@ -189,6 +195,12 @@ def _parts(
         labels, member = labels[: 2 * _FEW], member[:, : 2 * _FEW]
     elif own.shape[1] == 1:
         labels, member = _levels(own[:, 0])
+    elif group.marked:
+        missing = own[:, 1] > 0.5
+        labels, member = _levels(own[~missing, 0])
+        parted = torch.zeros(len(own), len(labels) + 1, dtype=torch.bool)
+        parted[~missing, :-1], parted[missing, -1] = member, True
+        labels, member = [*labels, "missing"], parted
     else:
         return []
     cost = predicted.cost.gather(1, choice[:, None])[:, 0].double()

@@ -23,7 +23,7 @@ from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.health import health
 from dfl.pipeline.lock import locked, release
 from dfl.pipeline.people import feature_groups, who_gets_what
-from dfl.pipeline.served import ENCODER, MODEL, load_model
+from dfl.pipeline.served import ENCODER, MODEL, SEGMENTS, load_model
 from dfl.pipeline.spend import arm_cost_ratios, spend_ratio
 from dfl.pipeline.today import Today
 from dfl.pipeline.watcher import Watcher
@@ -122,11 +122,7 @@ def _prepare(study: Study, watcher: Watcher) -> tuple[HybridData, Yardstick]:
 
 def in_parts(data: HybridData) -> str:
     """Say how many rows each part has."""
-    return ", ".join(f"{rows:,} {part}" for part, rows in _rows_of(data).items())
-
-
-def _rows_of(data: HybridData) -> dict[str, int]:
-    return {part: len(getattr(data, part) or ()) for part in ("rct", "obs", "validation", "test")}
+    return ", ".join(f"{rows:,} {part}" for part, rows in data.rows.items())
 
 
 def finish(
@@ -172,7 +168,8 @@ def report_of(folder: RunFolder) -> Report:
         DataError: if a file is unreadable, or not what a run writes.
     """
     metrics, history = folder.read_json("metrics.json"), folder.read_json("history.json")
-    return run_report(metrics, history, folder.config_text)
+    segments = folder.read_json(SEGMENTS) if folder.has(SEGMENTS) else None
+    return run_report(metrics, history, folder.config_text, segments)
 
 
 def predict(model: AbstractModel, rows: UpliftData) -> Prediction:
@@ -240,14 +237,9 @@ def _described(
     """Return who gets what at the first budget that can be met, and the health of the run."""
     test, level = data.test, study.evaluation.level
     groups = feature_groups(test, data.encoder)
-    names = tuple(
-        name
-        for one in groups
-        for name in (
-            [f"{one.name}={label}" for label in one.categories]
-            or [one.name] * (one.at.stop - one.at.start)
-        )
-    )
+    names = tuple(one.name for one in groups)
+    if data.encoder is not None:
+        names = data.encoder.feature_names
     for budget in study.budgets:
         problem = (predicted.revenue, predicted.cost, budget.total_of(predicted.cost))
         try:
@@ -271,6 +263,7 @@ def _metrics(study: Study, data: HybridData, evaluation: Evaluation) -> dict[str
         if card is None
         else f"{card.title}. {card.citation}. Licence: {card.licence}.",
         "seed": study.seed,
-        "rows": _rows_of(data),
+        "rows": data.rows,
+        "left_out": [*map(list, data.left_out)],
         **evaluation.metrics,
     }

@@ -12,8 +12,8 @@ from dfl.data.split import split
 from dfl.errors import ConfigError, DflError
 from dfl.models import AbstractModel
 from dfl.pipeline.folder import RunFolder
-from dfl.pipeline.run import read_again
-from dfl.pipeline.served import load_model
+from dfl.pipeline.run import read_again, report_of
+from dfl.pipeline.served import SEGMENTS, load_model
 from dfl.pipeline.yardstick import treatment_names
 from dfl.report.segments import segment_files
 from dfl.segments import HiddenSegments, Scores, SegmentModel, SegmentTable, Tree, TreeScores, grow
@@ -42,7 +42,7 @@ def describe_segments(
 
     ``segments.json``: profiles, tables, the treatments at each budget, what they earn on the test
     rows, the classifier's agreement, the tree. ``segments.safetensors``: what serves.
-    ``segments.html`` and plots.
+    ``segments.html`` and plots. The run's page is drawn anew and says who the segments are.
 
     Args:
         folder: of a run of ``hrc`` or ``policy-tree``.
@@ -97,9 +97,11 @@ def describe_segments(
         ),
     }
     ServedSegments(served, plan, names, data.encoder).save(folder.path / SERVED)
-    folder.write_json("segments.json", found)
+    folder.write_json(SEGMENTS, found)
+    folder.seal(SEGMENTS)
     for name, content in segment_files(found, folder.config_text).items():
         folder.write_bytes(name, content)
+    folder.write_report(report_of(folder))
     return found
 
 

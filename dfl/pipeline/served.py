@@ -9,9 +9,9 @@ from dfl.errors import DataError, RunFolderError
 from dfl.models import AbstractModel
 from dfl.pipeline.folder import RunFolder
 
-__all__ = ["ENCODER", "MODEL", "Served", "load_model"]
+__all__ = ["ENCODER", "MODEL", "SEGMENTS", "Served", "load_model"]
 
-MODEL, ENCODER = "model.safetensors", "encoder.json"
+MODEL, ENCODER, SEGMENTS = "model.safetensors", "encoder.json", "segments.json"
 
 
 @final

@@ -9,23 +9,30 @@ __all__ = ["change_words", "comparison_headline", "interval", "money", "run_head
 _PEOPLE = 1000  # amounts per head are small: sentences are about so many people
 
 
-def money(value: float) -> str:
-    """Write an amount with four digits that say something: ``1,235``, ``0.2500`` as ``0.25``."""
-    if value == 0 or not math.isfinite(value):
+def money(value: float, largest: float | None = None) -> str:
+    """Write an amount with four digits that say something: ``1,235``, ``0.2500`` as ``0.25``.
+
+    Args:
+        value: the amount.
+        largest: of the amounts beside it, whose digits it is given; None: its own.
+    """
+    scale = abs(value if largest is None else largest)
+    if scale == 0 or not math.isfinite(scale):
         return f"{value:g}"
-    digits = 3 - math.floor(math.log10(abs(value)))
+    digits = 3 - math.floor(math.log10(scale))
+    value = round(value, digits) + 0.0  # no -0
     if digits <= 0:
-        return f"{round(value, digits):,.0f}"
-    text = f"{round(value, digits):,.{digits}f}"
-    return text.rstrip("0").rstrip(".")
+        return f"{value:,.0f}"
+    return f"{value:,.{digits}f}".rstrip("0").rstrip(".")
 
 
 def interval(found: Mapping[str, float], factor: float = 1.0) -> str:
-    """Write ``value [low, high]``, or the value alone where no error is known."""
-    value = money(factor * found["value"])
+    """Write ``value [low, high]``, all to the same digit, or the value alone without error."""
     if "low" not in found:
-        return value
-    return f"{value} [{money(factor * found['low'])}, {money(factor * found['high'])}]"
+        return money(factor * found["value"])
+    ends = [factor * found[key] for key in ("value", "low", "high")]
+    value, low, high = (money(one, max(map(abs, ends))) for one in ends)
+    return f"{value} [{low}, {high}]"
 
 
 def verdict(found: Mapping[str, float]) -> str:
@@ -53,23 +60,23 @@ def run_headline(metrics: Mapping[str, Any]) -> list[str]:
     )
     if near is not None and near["least"] < first["per_head"]:
         said += (
-            f": {_more(near['buys'])} than the least that can be spent, "
-            f"{money(_PEOPLE * near['least'])}, earns"
+            f", {_more(near['buys'])} than the least that can be spent, "
+            f"{money(_PEOPLE * near['least'])}: {verdict(near['buys'])}"
         )
+    sentences = [f"{said}."]
     if mix is None:
         alone = interval(first["constant_mix"], _PEOPLE)
-        said += f"; the best constant mix of treatments earns {alone}."
+        sentences.append(f"The best constant mix of treatments, without a model, earns {alone}.")
     else:
-        said += (
-            f"; {_more(mix)} than the best constant mix of treatments, which needs no model: "
+        sentences.append(
+            f"That is {_more(mix)} than the best constant mix of treatments, which needs no model: "
             f"{verdict(mix)}."
         )
-    sentences = [said]
     today = metrics.get("as_today")
     if today is not None:
         sentences.append(
             f"Doing as today costs {money(_PEOPLE * today['cost'])} and earns "
-            f"{interval(today['revenue'], _PEOPLE)}, by {today['rows']:,} logged rows; for "
+            f"{interval(today['revenue'], _PEOPLE)}, by {today['rows']:,} logged rows. For "
             f"{money(_PEOPLE * today['budget'])} the model earns {_more(today['difference'])}: "
             f"{verdict(today['difference'])}, as far as the logged people are like those served."
         )

@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 
 from jinja2 import Environment
 
+from dfl.report.plots import ABOUT
 from dfl.report.tables import Table
 
 __all__ = ["Section", "page", "plain_sections"]
@@ -92,6 +93,7 @@ def page(
             title=title,
             sections=sections,
             images=encoded,
+            about=ABOUT,
             lead=lead,
             numbers=numbers,
             style=_text("report.css"),

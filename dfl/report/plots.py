@@ -12,14 +12,25 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["COMPARISON_PLOTS", "RUN_PLOTS", "Plot", "draw", "legend", "name_of", "run_plots"]
+__all__ = [
+    "ABOUT",
+    "COMPARISON_PLOTS",
+    "RUN_PLOTS",
+    "Plot",
+    "draw",
+    "legend",
+    "name_of",
+    "run_plots",
+]
 
 Plot: TypeAlias = Callable[[Axes, Mapping[str, Any]], None]
 
-_SIZE = (7.0, 4.2)  # inches
+_SIZE = (5.2, 3.4)  # inches: as wide as a phone, so that its letters can be read there
+_LINE = 0.22  # inches of height that a line of the legend takes
 # Okabe and Ito's colours, which all kinds of colour vision tell apart.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _LONGEST = 40  # letters of a name
+_BESIDE = 22  # letters up to which two names stand beside each other
 
 
 def draw(plot: Plot, results: Mapping[str, Any]) -> bytes:
@@ -45,7 +56,7 @@ def draw(plot: Plot, results: Mapping[str, Any]) -> bytes:
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         plot(axes, results)
-        figure.savefig(target, format="png", dpi=110, metadata={"Software": None})
+        figure.savefig(target, format="png", dpi=160, metadata={"Software": None})
     return target.getvalue()
 
 
@@ -57,9 +68,18 @@ def name_of(text: str) -> str:
     return f" {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
 
 
-def legend(axes: Axes, **place: Any) -> None:
-    """Add a legend of everything that `name_of` labels."""
-    for text in axes.legend(frameon=False, **place).get_texts():
+def legend(axes: Axes) -> None:
+    """Add a legend of everything that `name_of` labels, above; the figure grows with it."""
+    labels = axes.get_legend_handles_labels()[1]
+    columns = 1 if max(map(len, labels), default=0) > _BESIDE else 2
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + _LINE * -(-len(labels) // columns))
+    above = axes.legend(
+        frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns
+    )
+    for text in above.get_texts():
         text.set_text(text.get_text()[1:])
 
 
@@ -90,10 +110,10 @@ def value_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
             (arm["cost"], arm["revenue"]),
             (4, -10),
             textcoords="offset points",
-            fontsize=8,
+            fontsize=9,
         )
     axes.set(xlabel="budget per head (currency)", ylabel="revenue per head (currency)")
-    legend(axes, fontsize=9)
+    legend(axes)
 
 
 def difference_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -106,8 +126,13 @@ def difference_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     )
     axes.plot(budget, [p["value"] for p in more], label=name_of(results["metrics"]["name"]))
     axes.axhline(0, color="black", linewidth=1, linestyle="-.", label=name_of("best constant mix"))
+    mixes, budgets = results["metrics"]["against_best_mix"], results["metrics"]["budgets"]
+    asked = {one["per_head"]: mixes[one["given"]] for one in budgets if one["given"] in mixes}
+    low, value, high = ([one[key] for one in asked.values()] for key in ("low", "value", "high"))
+    axes.vlines([*asked], low, high, color="C1")
+    axes.plot([*asked], value, "o", color="C1", label=name_of("budgets of this run"))
     axes.set(xlabel="budget per head (currency)", ylabel="revenue above the best mix, per head")
-    legend(axes, fontsize=9)
+    legend(axes)
 
 
 def calibration(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -130,7 +155,7 @@ def calibration(axes: Axes, results: Mapping[str, Any]) -> None:
         ends += predicted
     axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "-.", label=name_of("as predicted"))
     axes.set(xlabel="predicted per head (currency)", ylabel="observed per head (currency)")
-    legend(axes, fontsize=9)
+    legend(axes)
 
 
 def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -147,7 +172,7 @@ def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.set(
         xlabel="budget per head (currency)", ylabel="share of people", ylim=(0, 1), xmargin=0.0
     )
-    legend(axes, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes)
 
 
 def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -172,7 +197,7 @@ def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
                 )
     axes.set(xlabel="epoch", ylabel="loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(axes, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes)
 
 
 def corrections(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -188,7 +213,7 @@ def corrections(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(features)), [name_of(feature) for feature in features])
     axes.invert_yaxis()
     axes.set(xlabel="correction per standard deviation (% of the average revenue)")
-    legend(axes, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes)
 
 
 def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
@@ -205,7 +230,7 @@ def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
         )
     axes.set_xticks(range(len(budgets)), [budget["given"] for budget in budgets])
     axes.set(xlabel="budget", ylabel="revenue per head (currency)")
-    legend(axes, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes)
 
 
 RUN_PLOTS: Mapping[str, Plot] = {
@@ -218,13 +243,34 @@ RUN_PLOTS: Mapping[str, Plot] = {
 }
 COMPARISON_PLOTS: Mapping[str, Plot] = {"methods": methods_beside_each_other}
 
+ABOUT: Mapping[str, str] = {
+    "value against budget": "The line is what the model earns at each budget, on rows it never "
+    "saw; the band is its interval. A grey point is one treatment for everyone.",
+    "difference against budget": "How much more than the best constant mix the model earns; where "
+    "the band, which holds over all budgets at once, is above zero, that is beyond chance. "
+    "Points are single budgets with intervals of their own, which are narrower.",
+    "mix against budget": "How many people get which treatment, from the smallest budget to the "
+    "largest.",
+    "calibration": "Each point is a fifth of the test rows, by what is predicted for them; on the "
+    "line, as much is observed as was predicted.",
+    "what the experiment corrected": "By how much predictions were corrected for a person one "
+    "standard deviation above the average.",
+    "training": "Solid: the loss that is made small. Dashed: the error on rows that choose when to "
+    "stop.",
+    "methods": "Each method at each budget, with its interval.",
+    "revenue of segments": "What the plan earns by its tables, and on rows that did not make it.",
+    "treatments of segments": "The treatment of each segment at each budget.",
+}
+"""What a plot of a page shows, in a sentence, by its caption."""
+
 
 def run_plots(metrics: Mapping[str, Any]) -> Mapping[str, Plot]:
     """Return the plots of a run; what was not measured, as by an earlier version, is left out."""
     curve = metrics.get("curve") or [{}]
     lacking = set() if "against_mix" in curve[0] else {"difference against budget"}
     lacking |= set() if "health" in metrics else {"calibration"}
-    if "correction" not in (metrics.get("model") or {}):
+    correction = (metrics.get("model") or {}).get("correction")
+    if correction is None or not any(map(any, correction["shares"])):
         lacking.add("what the experiment corrected")
     return {name: plot for name, plot in RUN_PLOTS.items() if name not in lacking}
 

@@ -71,13 +71,19 @@ class Report:
         return files
 
 
-def run_report(metrics: Mapping[str, Any], history: Mapping[str, Any], config: str) -> Report:
+def run_report(
+    metrics: Mapping[str, Any],
+    history: Mapping[str, Any],
+    config: str,
+    segments: Mapping[str, Any] | None = None,
+) -> Report:
     """Return the report of one run.
 
     Args:
         metrics: content of ``metrics.json``.
         history: content of ``history.json``.
         config: resolved configuration as YAML.
+        segments: content of ``segments.json``, or None.
 
     Raises:
         DataError: if the metrics are not those of a run.
@@ -92,7 +98,7 @@ def run_report(metrics: Mapping[str, Any], history: Mapping[str, Any], config: s
             results,
             config,
             lead=run_headline(metrics),
-            sections=run_sections(metrics, config),
+            sections=run_sections(metrics, config, segments),
             numbers=numbers_of(metrics),
         )
     except _MISSHAPEN as error:

@@ -5,6 +5,7 @@ from typing import Any
 
 from dfl.report.headline import change_words, interval, money
 from dfl.report.html import Section
+from dfl.report.segments import segment_tables
 from dfl.report.tables import Table, run_tables
 
 __all__ = ["numbers_of", "run_sections"]
@@ -31,12 +32,15 @@ def numbers_of(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def run_sections(metrics: Mapping[str, Any], config: str) -> list[Section]:
+def run_sections(
+    metrics: Mapping[str, Any], config: str, segments: Mapping[str, Any] | None = None
+) -> list[Section]:
     """Return the sections of a run's page; what an earlier version did not measure is left out.
 
     Args:
         metrics: content of ``metrics.json``.
         config: resolved configuration as YAML.
+        segments: content of ``segments.json``, or None.
     """
     value, *others = run_tables(metrics)
     sections = [
@@ -49,6 +53,8 @@ def run_sections(metrics: Mapping[str, Any], config: str) -> list[Section]:
         ),
         _who(metrics),
     ]
+    if segments is not None:
+        sections.append(Section("Kinds of customers", tables=segment_tables(segments)))
     words = (metrics.get("model") or {}).get("words")
     if words:
         (corrected,) = (table for table in others if table.title == _CORRECTED)
@@ -59,7 +65,7 @@ def run_sections(metrics: Mapping[str, Any], config: str) -> list[Section]:
         Section(
             "Can the numbers be trusted?",
             _notes(metrics),
-            [*_health(metrics), *others],
+            [*_health(metrics), *others, *_left_out(metrics)],
             ("calibration",),
         )
     )
@@ -72,6 +78,28 @@ def run_sections(metrics: Mapping[str, Any], config: str) -> list[Section]:
         )
     )
     return sections
+
+
+def _left_out(metrics: Mapping[str, Any]) -> list[Table]:
+    """Return rows, columns and measures that are not there, and why."""
+    if "left_out" not in metrics:  # an earlier version did not say
+        return []
+    found = [*map(tuple, metrics["left_out"])]
+    if metrics.get("as_today") is None:
+        found.append(("doing as today", "no row says what is done today: there are no logs"))
+    unmeasured = [given for given, one in (metrics.get("spend") or {}).items() if one is None]
+    if unmeasured:
+        why = "it costs nothing, or fewer than 30 test rows received what it gives"
+        found.append((f"what an allocation really costs at {', '.join(unmeasured)}", why))
+    health = metrics.get("health") or {}
+    if health and health["sample_ratio"]["p_value"] is None:
+        found.append(("the check of the arms' rows", "their planned shares are not known"))
+    if health and health["balance"] is None:
+        found.append(
+            ("the check that arms are alike", "chances differ by person, or no feature varies")
+        )
+    columns = ("what", "why")
+    return [Table("What was left out, and why", columns, found, words=2)] if found else []
 
 
 def _who(metrics: Mapping[str, Any]) -> Section:
@@ -89,7 +117,7 @@ def _who(metrics: Mapping[str, Any]) -> Section:
     ]
     tables = [
         Table(
-            f"In words, at {who['given']}",
+            f"In words, at {_budget_words(metrics, who['given'])}",
             ("people whose", "mostly get", "of all people", "of whom get it"),
             rules,
             f"A small tree that names the treatment of {who['agreement']:.0%} of the people "
@@ -102,6 +130,12 @@ def _who(metrics: Mapping[str, Any]) -> Section:
         note = "Share of people who would get something else if the column were dealt out anew."
         tables.append(Table("What the choice looks at", ("column", "changed"), changed, note))
     return Section("Who gets what", (), tables, ("mix against budget",), widget="groups")
+
+
+def _budget_words(metrics: Mapping[str, Any], given: str) -> str:
+    """Write ``share=0.3`` with the money that it is."""
+    (per_head,) = (one["per_head"] for one in metrics["budgets"] if one["given"] == given)
+    return f"{given}, which is {money(per_head)} per person"
 
 
 def _notes(metrics: Mapping[str, Any]) -> list[str]:
@@ -199,15 +233,19 @@ def _health(metrics: Mapping[str, Any]) -> list[Table]:
         )
     ]
     matched, ratio = health["matched"], health["sample_ratio"]
+    planned, overlap = ratio["planned"], health["overlap"]
     arms = [
         (
             name,
             f"{count:,}",
-            "" if ratio["planned"] is None else f"{ratio['planned'][k]:.1%}",
-            "" if health["overlap"] is None else f"{health['overlap'][k]:.2%}",
+            *([] if planned is None else [f"{planned[k]:.1%}"]),
+            *([] if overlap is None else [f"{overlap[k]:.2%}"]),
         )
         for k, (name, count) in enumerate(zip(metrics["arms"], ratio["counts"], strict=True))
     ]
+    columns = ["treatment", "randomised rows"]
+    columns += ["planned"] * (planned is not None)
+    columns += ["lowest chance in the logs"] * (overlap is not None)
     checked = (
         "planned shares are not known"
         if ratio["p_value"] is None
@@ -216,7 +254,7 @@ def _health(metrics: Mapping[str, Any]) -> list[Table]:
     tables.append(
         Table(
             "Rows that the comparison rests on",
-            ("treatment", "randomised rows", "planned", "lowest chance in the logs"),
+            columns,
             arms,
             f"Randomised rows of all parts; {checked}. Of the test rows {matched['rows']:,} "
             "received "

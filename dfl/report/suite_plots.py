@@ -63,7 +63,7 @@ def _against_budget(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str
         axes.plot([*known], [*known.values()], **_style(numbers, method))
     kind = str(numbers.of(data)[0]["first_budget"]).partition("=")[0]
     axes.set(xlabel=f"budget, {kind} ({data})", ylabel=_WORDS[score])
-    legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes)
 
 
 def _against_time(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str, Any]) -> None:
@@ -78,7 +78,7 @@ def _against_time(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str, 
             )
     _log(axes)
     axes.set(xlabel=f"processor seconds of training ({data})", ylabel=_word(score))
-    legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes)
 
 
 def _against_rows(
@@ -97,7 +97,7 @@ def _against_rows(
         axes.plot([x for x, _ in points], [y for _, y in points], **_style(numbers, method))
     _log(axes)
     axes.set(xlabel="randomised training rows", ylabel=_word(score))
-    legend(axes, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes)
 
 
 def _ranked(

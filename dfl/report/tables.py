@@ -28,8 +28,8 @@ class Table:
 
 
 _ROWS = (
-    "rct and obs train, validation chooses epochs and weight decay, test is what values above are "
-    "estimated on."
+    "rct (randomised) and obs (logged) train, validation chooses epochs and weight decay, test is "
+    "what values above are estimated on."
 )
 
 

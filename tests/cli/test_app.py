@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -36,6 +37,25 @@ def test_listing_waits_for_neither_plots_nor_tables() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "greedy-dual" in done.stdout
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("dfl al", {"allocate"}),
+        ("dfl list me", {"methods"}),
+        ("dfl run --budget-p", {"--budget-per-head"}),
+        ("dfl help", {"help"}),
+    ],
+)
+def test_a_shell_is_offered_what_can_follow(words: str, offered: set[str]) -> None:
+    asked = {"_DFL_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    asked["COMP_CWORD"] = str(len(words.split()) - 1)
+    code = "import sys; sys.argv = ['dfl']; from dfl.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True
+    )
+    assert set(done.stdout.split()) == offered
 
 
 def test_shells_can_be_told_how_to_complete(dfl: Dfl) -> None:

@@ -47,7 +47,7 @@ def test_mistakes_are_one_line(dfl: Dfl) -> None:
     done = dfl("explain", "tsm-sl", "--set", "hypergrad.max_iter=3")
     assert done.code == 2
     said = "tsm-sl has no hypergrad, or is given one inside; remove the section."
-    assert done.text == f"error: {said}"
+    assert done.text == f"error: {said} More: dfl help Config"
 
 
 def test_it_takes_the_options_of_a_run(dfl: Dfl) -> None:

@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -43,6 +45,19 @@ def test_every_error_is_one_line_and_a_code(error: BaseException, code: int, lin
     assert done.exit_code == code
     assert line in done.output
     assert len(done.output.splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_what_it_says_once() -> None:
+    app = command(ConfigError("x"))
+
+    @app.command()
+    def warn() -> None:
+        for _ in range(2):
+            warnings.warn("column '[b]id[/b]' numbers the rows.", UserWarning, stacklevel=1)
+
+    done = CliRunner().invoke(app, ["warn"])
+    assert done.output == "warning: column '[b]id[/b]' numbers the rows.\n"
 
 
 def test_debug_lets_every_error_through() -> None:

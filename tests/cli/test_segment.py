@@ -49,7 +49,7 @@ def test_the_folder_holds_segments_beside_the_run(segmented: Path) -> None:
     page = (run / "segments.html").read_text()
     assert page.count("data:image/png") == 2
     assert (run / "plots" / "treatments-of-segments.png").exists()
-    assert (run / "report.html").exists()
+    assert "Kinds of customers" in (run / "report.html").read_text()
 
 
 def test_as_json_it_prints_the_content_of_its_file(segmented: Path) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dfl.budget import Budget
+from dfl.data import DataWarning
 from dfl.errors import (
     ConfigError,
     DataError,
@@ -99,6 +100,16 @@ def test_rows_keep_their_order_in_chunks_of_any_size(
         "predicted_revenue",
         "predicted_cost",
     ]
+
+
+def test_people_unlike_the_training_rows_are_warned_of(folder: RunFolder, tmp_path: Path) -> None:
+    older = 1 + np.random.default_rng(2).normal(size=500)
+    path = write_customers(tmp_path / "c.parquet", age=older, city=["north"] * 500)
+    found = folder.read_json("metrics.json")["health"]["trained"]
+    shift = (older.mean() - found["mean"][0]) / found["spread"][0]
+    assert found["features"] == ["age", "city=north", "city=south"]
+    with pytest.warns(DataWarning, match=rf"city=north by .* age by \{shift:+.2f} standard"):
+        allocate(folder, path, Budget(per_head=1.3))
 
 
 def test_another_solver(folder: RunFolder, tmp_path: Path) -> None:

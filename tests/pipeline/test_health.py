@@ -6,7 +6,7 @@ import torch
 
 from dfl.data import CouponSimulator, HybridData, PartSizes, UpliftData
 from dfl.models import Prediction
-from dfl.pipeline.health import health
+from dfl.pipeline.health import health, served_drift
 
 SIZES = PartSizes(rct=400, obs=600, validation=400, test=1000)
 
@@ -141,6 +141,15 @@ def test_a_feature_that_moved_comes_first() -> None:
     }
     new = check(replace(data, **parts, test=replace(data.test, features=2 * still)))["drift"]
     assert new[0]["shift"] == 1
+
+
+def test_people_served_are_held_against_the_training_rows() -> None:
+    trained = {"features": ["a", "b", "c"], "rows": 900, "mean": [1.0, 0, 5], "spread": [2.0, 1, 0]}
+    mean = torch.tensor([0.5, 0.15, 6.0])
+    few, many = (served_drift({"trained": trained}, mean, people) for people in (100, 100_000))
+    assert few == []  # within three standard errors; c never varied
+    assert many == [("a", -0.25), ("b", pytest.approx(0.15))]
+    assert served_drift({}, mean, 10) == []  # a run of an earlier version
 
 
 def test_rows_of_a_group_count_once() -> None:

@@ -38,6 +38,27 @@ class Rule(AbstractModel):
         raise NotImplementedError
 
 
+@final
+@dataclass(frozen=True)
+class Missing(AbstractModel):
+    """Mail earns 2 for those whose age is missing, 1 for the others; it costs 1."""
+
+    history: Any = field(default_factory=dict)
+    features: int = 2
+    treatments: int = 2
+
+    def predict_rows(self, features: Tensor, *, spread: bool = False) -> Prediction:
+        earns = torch.stack([torch.zeros(len(features)), 1 + features[:, 1]], dim=1)
+        return Prediction(earns, torch.tensor([0.0, 1.0]).expand(len(features), 2))
+
+    def state(self) -> Any:
+        raise NotImplementedError
+
+    @classmethod
+    def of_state(cls, state: Any) -> "Missing":
+        raise NotImplementedError
+
+
 def table() -> tuple[UpliftData, FeatureEncoder]:
     generator = torch.Generator().manual_seed(0)
     age = 20 + 60 * torch.rand(ROWS, generator=generator)
@@ -119,3 +140,23 @@ def test_everyone_alike_is_one_rule_and_no_group() -> None:
     assert found["rules"] == [{"if": [], "people": 1.0, "treatment": "none", "share": 1.0}]
     assert found["groups"] == {}
     assert {one["changed"] for one in found["importance"]} == {0.0}
+
+
+def test_people_whose_number_is_missing_are_a_group_and_a_condition() -> None:
+    rows, _ = table()
+    age = rows.features[:, 0].clone()
+    age[::4] = float("nan")
+    frame = pd.DataFrame({"age": age.numpy()})
+    encoder = FeatureEncoder.fit(frame, ["age"], Encoding(missing="impute"))
+    features = encoder.encode(frame)
+    some = UpliftData(features, rows.treatment, rows.revenue, rows.cost, 2, "rct")
+    (group,) = feature_groups(some, encoder)
+    assert group == FeatureGroup("age", slice(0, 2), marked=True)
+    predicted = Missing().predict(features)
+    allocation = GreedyDual().solve(AllocationProblem(predicted.revenue, predicted.cost, ROWS / 4))
+    found = who_gets_what(Missing(), some, predicted, allocation, [group], NAMES)
+    assert [rule["if"] for rule in found["rules"]] == [["age is not missing"], ["age is missing"]]
+    *quarters, missing = found["groups"]["age"]
+    assert len(quarters) == 4
+    assert (missing["group"], missing["people"], missing["shares"]) == ("missing", 0.25, [0.0, 1.0])
+    assert sum(one["people"] for one in quarters) == pytest.approx(0.75)

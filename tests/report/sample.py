@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["comparison", "full_metrics", "history", "metrics"]
+__all__ = ["SEGMENTS", "comparison", "estimate", "full_metrics", "history", "metrics"]
 
 
 def estimate(value: float) -> dict[str, float]:
@@ -111,3 +111,39 @@ def comparison(*, truth: bool = True) -> dict[str, Any]:
     if truth:
         budget["references"]["oracle"] = {"true_value": {"value": 7.0}}
     return {"data": "coupon", "baseline": "tsm-sl", "note": "A note.", "budgets": [budget]}
+
+
+SEGMENTS: dict[str, Any] = {
+    "name": "policy-tree",
+    "data": "shop",
+    "treatments": ["none", "5% off everything"],
+    "reach": 1.96,
+    "level": 0.95,
+    "segments": [
+        {
+            "people": 0.5,
+            "traits": ["low age: 20 on average (all: 30)"] * 3,
+            "revenue": [1.0, 2.0],
+            "revenue_error": [0.1, 0.2],
+            "cost": [0.0, 0.5],
+        }
+    ]
+    * 2,
+    "plan": {
+        "formulation": "expected-value",
+        "budgets": [0.1 * k for k in range(10)],
+        "choice": [[0, 1]] * 10,
+        "revenue": [1.0] * 10,
+        "cost": [0.1 * k for k in range(10)],
+        "violation": [0.1] * 10,
+        "held_out": [{"value": 1.0, "error": 0.1, "cost": 0.1}] * 10,
+    },
+    "student": None,
+    "tree": {
+        "budget": 0.5,
+        "value": 1.0,
+        "error": 0.1,
+        "cost": 0.2,
+        "lines": ["age up to 30:", "  5% off (20% of people)"],
+    },
+}

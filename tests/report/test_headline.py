@@ -31,15 +31,24 @@ def test_money_has_four_digits_that_say_something(value: float, text: str) -> No
     assert money(value) == text
 
 
+def test_the_ends_of_an_interval_are_rounded_as_its_largest() -> None:
+    found = {"value": 0.00036281, "low": -0.000000136, "high": 0.0007257}
+    assert interval(found) == "0.0003628 [-0.0000001, 0.0007257]"
+    assert interval({"value": 105.31, "low": -0.01, "high": 270.0}) == "105.3 [0, 270]"
+
+
 def test_the_first_sentence_is_about_money_and_chance() -> None:
     said = run_headline(full_metrics())
     assert said[0] == (
-        "Spending 250 on 1,000 people as tsm-sl advises earns 5,000 [4,000, 6,000]: 750 [250, "
-        "1,250] more than the least that can be spent, 0, earns; 750 [250, 1,250] more than the "
-        "best constant mix of treatments, which needs no model: beyond chance."
+        "Spending 250 on 1,000 people as tsm-sl advises earns 5,000 [4,000, 6,000], 750 [250, "
+        "1,250] more than the least that can be spent, 0: beyond chance."
     )
-    assert said[1].startswith(
-        "Doing as today costs 300 and earns 5,500 [4,500, 6,500], by 5,000 logged rows; for 300 "
+    assert said[1] == (
+        "That is 750 [250, 1,250] more than the best constant mix of treatments, which needs no "
+        "model: beyond chance."
+    )
+    assert said[2].startswith(
+        "Doing as today costs 300 and earns 5,500 [4,500, 6,500], by 5,000 logged rows. For 300 "
         "the model earns 250 [-750, 1,250] less: not shown to be beyond chance"
     )
     assert said[-1].endswith("in brackets their intervals of 90%.")
@@ -47,11 +56,9 @@ def test_the_first_sentence_is_about_money_and_chance() -> None:
 
 def test_a_folder_of_an_earlier_version_has_its_sentence_too() -> None:
     said = run_headline(metrics())
-    assert said[0].endswith(
-        "earns 5,000 [4,000, 6,000]; the best constant mix of treatments earns "
-        "4,000 [3,000, 5,000]."
-    )
-    assert len(said) == 2
+    assert said[0].endswith("earns 5,000 [4,000, 6,000].")
+    assert said[1].endswith("mix of treatments, without a model, earns 4,000 [3,000, 5,000].")
+    assert len(said) == 3
     assert change_words(metrics()) == []
 
 

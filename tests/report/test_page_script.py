@@ -109,8 +109,18 @@ def test_verdicts(low: float, high: float, said: str, tmp_path: Path) -> None:
 
 
 def test_numbers_are_shown_with_four_digits(tmp_path: Path) -> None:
-    code = "const told = [0, 1234.56, 0.000123456, -2.5, 123456].map(ours.shown);"
+    code = "const told = [0, 1234.56, 0.000123456, -2.5, 123456].map((one) => ours.shown(one));"
     assert run(code, {}, tmp_path) == ["0", "1,235", "0.0001235", "-2.5", "123,500"]
+
+
+def test_the_ends_of_an_interval_are_rounded_as_its_largest(tmp_path: Path) -> None:
+    code = "const told = [ours.interval(0.00036281, -0.000000136, 0.0007257), "
+    code += "ours.interval(105.31, -0.01, 270), ours.interval(0, 0, 0)];"
+    assert run(code, {}, tmp_path) == [
+        "0.0003628 [-0.0000001, 0.0007257]",
+        "105.3 [0, 270]",
+        "0 [0, 0]",
+    ]
 
 
 def test_the_slider_moves_and_the_page_follows(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """`Columns`: a table of one's own, its columns named by the role they play."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -95,9 +95,16 @@ class Columns(AbstractTable):
         """
         own = {"path": table, "obs": self.obs, "validation": self.validation, "test": self.test}
         given = {part: one for part, one in {**own, **parts}.items() if one is not None}
-        features = self._features(_names(given["path"]))
+        known = _names(given["path"])
+        features = self._features(known)
         frames = {part: _opened(one, self._wanted(part, features)) for part, one in given.items()}
-        return self._loaded(frames, features)
+        loaded = self._loaded(frames, features)
+        unused = [name for name in known if name not in (*features, *self._roles())]
+        if not unused:
+            return loaded
+        option = "exclude" if self.features is None else "features"
+        columns = (f"columns {', '.join(unused)}", f"no features (data.{option})")
+        return replace(loaded, left_out=(columns,))
 
     def _loaded(self, frames: Mapping[str, Frame], features: tuple[str, ...]) -> LoadedData:
         training = Frame.concat(

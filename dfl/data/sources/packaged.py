@@ -74,4 +74,9 @@ class AbstractPackaged(AbstractTable):
         encoder = FeatureEncoder.fit(kept, card.features, Encoding(missing="impute"))
         revenue, cost = self.amounts(rows)
         data = rows.uplift(encoder, revenue=revenue, cost=cost)
-        return LoadedData(data=data, encoder=encoder, card=card, recipe=self.recipe)
+        lost = int((arm < 0).sum())
+        reason = "no part of the experiment, or without a known treatment or outcome"
+        left_out = ((f"{lost:,} of {len(arm):,} rows of the table", reason),) if lost else ()
+        return LoadedData(
+            data=data, encoder=encoder, card=card, recipe=self.recipe, left_out=left_out
+        )

@@ -46,6 +46,7 @@ class LoadedData(AbstractDataSource):
         encoder: turns further tables into the same features.
         card: the published data set, or None for a table of one's own.
         recipe: how `hybrid` splits.
+        left_out: rows and columns of the source that are not used, and why, in words.
     """
 
     data: UpliftData
@@ -55,6 +56,7 @@ class LoadedData(AbstractDataSource):
     test: UpliftData | None = None
     card: DataCard | None = None
     recipe: HybridRecipe = field(default_factory=HybridRecipe)
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def hybrid(self, seed: int) -> HybridData:
         """Split by the recipe; parts that are there already are kept whole.
@@ -73,7 +75,24 @@ class LoadedData(AbstractDataSource):
             parts = to_hybrid(self.data, seed=seed, recipe=self.recipe, held=held)
         else:
             parts = pair_hybrid(self.data, self.obs, seed=seed, recipe=self.recipe, held=held)
-        return _learn_targets(replace(parts, card=self.card), self.encoder, seed=seed)
+        left_out = (*self.left_out, *self._lost(parts))
+        parts = replace(parts, card=self.card, left_out=left_out)
+        return _learn_targets(parts, self.encoder, seed=seed)
+
+    def _lost(self, parts: HybridData) -> list[tuple[str, str]]:
+        """Say how many rows the recipe has left in none of the parts."""
+        whole = (self.data, self.obs, self.validation, self.test)
+        total = sum(len(one) for one in whole if one is not None)
+        lost = total - sum(parts.rows.values())
+        if not lost:
+            return []
+        why = "no part of the recipe takes them"
+        if self.data.source == "rct" and parts.obs is not None and self.obs is None:
+            why = (
+                "logs were made from the experiment: these rows trained the policy of the logs, "
+                "or received another treatment than it chooses"
+            )
+        return [(f"{lost:,} of {total:,} rows", f"{why} (data.recipe)")]
 
 
 def _learn_targets(hybrid: HybridData, encoder: FeatureEncoder, *, seed: int) -> HybridData:

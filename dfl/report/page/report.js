@@ -34,23 +34,33 @@ function outlook(numbers, budget, people) {
   };
 }
 
-// Four digits that say something.
-function shown(number) {
-  const rounded = Number(number.toPrecision(4));
-  return rounded.toLocaleString("en", { maximumFractionDigits: 20 });
+// Four digits that say something, of the largest of the numbers that stand together.
+function shown(number, largest = number) {
+  if (largest === 0 || !Number.isFinite(largest)) return String(number);
+  const digits = 3 - Math.floor(Math.log10(Math.abs(largest)));
+  const unit = 10 ** Math.max(-digits, 0);
+  const text = (unit * Math.round(number / unit)).toLocaleString("en");
+  if (digits <= 0) return text;
+  const fine = number.toLocaleString("en", { maximumFractionDigits: Math.min(digits, 20) });
+  return fine === "-0" ? "0" : fine;
+}
+
+function interval(value, low, high) {
+  const largest = Math.max(...[value, low, high].map(Math.abs));
+  const [middle, from, to] = [value, low, high].map((one) => shown(one, largest));
+  return `${middle} [${from}, ${to}]`;
 }
 
 function sentences(found) {
-  const interval = (low, high) => `[${shown(low)}, ${shown(high)}]`;
   const said = [
-    `Spending ${shown(found.spend)} earns ${shown(found.earns)} ${interval(found.low, found.high)}.`,
+    `Spending ${shown(found.spend)} earns ${interval(found.earns, found.low, found.high)}.`,
   ];
   if (found.more !== null) {
     const verdict = found.moreLow > 0 ? "beyond chance"
       : found.moreHigh < 0 ? "so the mix is better there" : "not shown to be beyond chance";
     said.push(
-      `Against the best constant mix of treatments: ${found.more > 0 ? "+" : ""}${shown(found.more)} ` +
-      `${interval(found.moreLow, found.moreHigh)}, ${verdict} (band over all budgets).`);
+      `Against the best constant mix of treatments: ${found.more > 0 ? "+" : ""}` +
+      `${interval(found.more, found.moreLow, found.moreHigh)}, ${verdict} (band over all budgets).`);
   }
   if (found.marginal !== null) {
     said.push(`By the model, one more unit of money earns about ${shown(found.marginal)}.`);
@@ -84,6 +94,7 @@ function drawGroups(page, target, names, groups) {
   const line = (tag, cells) => {
     const made = element(page, "tr");
     made.append(...cells.map((cell, k) => element(page, tag, cell, k ? "" : "word")));
+    if (tag === "th") for (const cell of made.children) cell.scope = "col";
     return made;
   };
   const table = element(page, "table");
@@ -131,4 +142,4 @@ function start(page) {
 }
 
 if (typeof document !== "undefined") start(document);
-if (typeof module !== "undefined") module.exports = { between, outlook, sentences, shown, start };
+if (typeof module !== "undefined") module.exports = { between, interval, outlook, sentences, shown, start };

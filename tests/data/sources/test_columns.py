@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dfl.data import Columns, DataWarning, load
+from dfl.data import Columns, DataWarning, HybridRecipe, load
 from dfl.errors import DataError, InvalidValueError
 from tests.data.conftest import write
 
@@ -53,6 +54,22 @@ def test_roles_make_rows(tmp_path: Path, name: str) -> None:
 def test_all_other_columns_are_features_by_default(tmp_path: Path) -> None:
     path = write(TABLE[["level", "spend", "paid", "age", "city"]], tmp_path / "mine.csv")
     assert load(path, **ROLES).data.feature_names == ("age", "city=Oslo", "city=Rome")
+
+
+def test_what_is_left_out_is_said_with_its_reason(table: Path) -> None:
+    loaded = load(table, features=FEATURES, **ROLES)
+    others = "columns offer, shop, kind, p0, p1, p2"
+    assert loaded.left_out == ((others, "no features (data.features)"),)
+    recipe = HybridRecipe(policy=0.2, pool=0.4, rct=0.15, validation=0.1, test=0.15, epsilon=1)
+    hybrid = replace(loaded, recipe=recipe).hybrid(0)
+    columns, (rows, why) = hybrid.left_out
+    assert columns == loaded.left_out[0]
+    assert rows == f"{ROWS - sum(hybrid.rows.values())} of {ROWS} rows"
+    assert why.startswith("logs were made from the experiment: these rows trained the policy")
+    whole = load(table, exclude=others.split(" ", 1)[1].split(", "), **ROLES)
+    assert whole.left_out == ((others, "no features (data.exclude)"),)
+    paired = load(table, features=FEATURES, source="kind", **ROLES).hybrid(0)
+    assert [what for what, _ in paired.left_out] == ["columns offer, shop, p0, p1, p2"]
 
 
 def test_constant_costs_are_given_by_treatment_and_order_it(table: Path) -> None:

@@ -46,6 +46,7 @@ def test_the_installed_experiment_is_the_published_one() -> None:
     assert 1 < float(paid.min()) < float(paid.max()) <= 2
     assert data.feature_names == ("age", "age (missing)", "distvct")
     parts = loaded.hybrid(0)
+    assert parts.left_out[0][0] == "1,986 of 4,820 rows of the table"
     assert parts.obs is not None
     assert [len(part) for part in (parts.rct, parts.validation, parts.test)] == [566, 284, 567]
 
