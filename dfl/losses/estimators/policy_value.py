@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
+from dfl.kernels import by_triton
 from dfl.layers.base import of_received
 from dfl.layers.pricing.priced import scores
 from dfl.losses.base import LoggedBatch
@@ -89,8 +90,12 @@ def received_value(
     Raises:
         InvalidValueError: as in `policy_value`.
     """
-    weighted = weight * received
-    total = (weighted * outcome).sum(dim=-1)
+    if by_triton(received.detach(), outcome, weight) and _alike(received, outcome, weight):
+        total, matched = _WeightedSums.apply(received, outcome, weight)  # type: ignore[no-untyped-call]
+        weighted = matched.unsqueeze(-1)
+    else:
+        weighted = weight * received
+        total = (weighted * outcome).sum(dim=-1)
     if estimator == "self-normalised":
         return total / matched_weight(weighted)
     return total / outcome.shape[-1]
@@ -210,6 +215,41 @@ def matched_weight(weighted: Tensor) -> Tensor:  # (..., N) -> (...)
     """
     found: Tensor = _Sum.apply(weighted)  # type: ignore[no-untyped-call]
     return found
+
+
+def _alike(*columns: Tensor) -> bool:
+    return len({(column.shape, column.dtype) for column in columns}) == 1
+
+
+@final
+class _WeightedSums(Function):
+    """Both sums of a policy's value in one kernel, and their gradient in another."""
+
+    @staticmethod
+    def forward(received: Tensor, outcome: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        from dfl.kernels.received_share import weighted_sums
+
+        return weighted_sums(received, outcome, weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, of_value: Tensor, of_weight: Tensor) -> tuple[Tensor, None, None]:
+        outcome, weight = ctx.saved_tensors
+        if by_triton(of_value, of_weight, outcome, weight):
+            from dfl.kernels.received_share import weighted_sums_slope
+
+            return weighted_sums_slope(of_value, of_weight, outcome, weight), None, None
+        return weight * (of_value.unsqueeze(-1) * outcome + of_weight.unsqueeze(-1)), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None, __: None) -> tuple[Tensor, Tensor]:
+        outcome, weight = ctx.saved_tensors
+        weighted = weight * tangent
+        return (weighted * outcome).sum(dim=-1), weighted.sum(dim=-1)
 
 
 @final
