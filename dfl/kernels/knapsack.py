@@ -67,7 +67,7 @@ def _quotient(above, below):  # type: ignore[no-untyped-def]
     """Divide and round correctly; in float32 Triton's own division does not."""
     if above.dtype == tl.float32:
         return tl.div_rn(above, below)
-    else:  # noqa: RET505
+    else:
         return above / below
 
 
@@ -129,6 +129,4 @@ def _sift(  # type: ignore[no-untyped-def]
     settled = inside & (moves == 0)
     place = kept + tl.program_id(0)
     tl.store(place, tl.sum(tl.where(settled, best_cost, 0.0), axis=0))
-    tl.store(
-        place + tl.num_programs(0), tl.sum(tl.where(settled, best_revenue, 0.0), axis=0)
-    )
+    tl.store(place + tl.num_programs(0), tl.sum(tl.where(settled, best_revenue, 0.0), axis=0))

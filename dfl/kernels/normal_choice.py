@@ -70,9 +70,7 @@ def _launch(kernel, inputs: tuple[Tensor, ...], found: Tensor, rule: Rule) -> No
     width = triton.next_power_of_2(arms)
     block = max(_TILE // width, 1)
     grid = (triton.cdiv(rows, block),)
-    kernel[grid](
-        *inputs, found, numbers, rows, len(rule.offsets), arms, terms, width, block
-    )
+    kernel[grid](*inputs, found, numbers, rows, len(rule.offsets), arms, terms, width, block)
 
 
 @cache
@@ -93,7 +91,14 @@ def _numbers(
     series = 2 / terms * (order[:, None] * angle).cos() @ height
     series[0] /= 2
     scale = math.sqrt(0.5)
-    numbers = [furthest, step, scale, scale / math.sqrt(math.pi), *series.flip(0).tolist(), *offsets]
+    numbers = [
+        furthest,
+        step,
+        scale,
+        scale / math.sqrt(math.pi),
+        *series.flip(0).tolist(),
+        *offsets,
+    ]
     return torch.tensor(numbers, dtype=torch.float64).to(device, dtype)
 
 

@@ -76,7 +76,7 @@ def weighted_sums(received: Tensor, outcome: Tensor, weight: Tensor) -> tuple[Te
     if sums.numel():
         inputs = (received.contiguous(), outcome.contiguous(), weight.contiguous())
         _sums[(programs * problems,)](*inputs, sums, rows, _SUMMED)
-    valued, matched = sums.view(2, *leading, programs).sum(dim=-1)
+    valued, matched = (column.view(*leading, programs).sum(dim=-1) for column in sums)
     return valued, matched
 
 
@@ -91,7 +91,10 @@ def weighted_sums_slope(
         outcome: shape ``(..., N)``.
         weight: shape ``(..., N)``.
     """
-    rows, found = outcome.shape[-1], torch.empty_like(outcome, memory_format=torch.contiguous_format)
+    rows, found = (
+        outcome.shape[-1],
+        torch.empty_like(outcome, memory_format=torch.contiguous_format),
+    )
     if found.numel():
         slopes = (of_value.contiguous(), of_weight.contiguous())
         grid = (triton.cdiv(rows, _SUMMED) * of_value.numel(),)

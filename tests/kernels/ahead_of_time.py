@@ -47,7 +47,9 @@ class Compiled:
         source = triton.compiler.ASTSource(self.kernel, signature, constants)
         for architecture in ARCHITECTURES:
             target = GPUTarget("cuda", architecture, 32)
-            made = triton.compile(source, target=target, options={"enable_fp_fusion": True} | options)
+            made = triton.compile(
+                source, target=target, options={"enable_fp_fusion": True} | options
+            )
             assert made.asm["cubin"]
             print(self.kernel.__name__, signature_of(given), f"sm_{architecture}")
 

@@ -51,13 +51,14 @@ def test_shares_and_gradients_are_the_same(
     assert all(torch.equal(*pair) for pair in zip(inputs, before, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of numpy, the interpreter's
 def test_ties_and_far_scores_give_numbers(dtype: torch.dtype, device: torch.device) -> None:
     revenue = torch.tensor([[1.0, 1.0, 1.0], [0.0, 900.0, -900.0], [-1e4, -1e4, 0.0]]).double()
     revenue = torch.cat([revenue, torch.tensor([[-torch.inf, -torch.inf, 1.0]])])  # not allowed
     cost = torch.zeros_like(revenue)
     rest = (torch.tensor(0.5), torch.tensor(0.1), torch.tensor([2, 2, 0, 2]))
     inputs = [one.to(device, dtype) for one in (revenue, cost, *rest[:2])]
-    with triton_kernels(), pytest.MonkeyPatch.context():
+    with triton_kernels():
         found = with_gradient(received_share, *inputs, rest[2].to(device))
     assert all(bool(one.isfinite().all()) for one in found)
     assert_close(found, with_gradient(received_share, *inputs, rest[2].to(device)))
@@ -73,8 +74,8 @@ def test_other_derivatives_are_those_of_plain_torch() -> None:
         return received_share(revenue, cost, *rest)
 
     with triton_kernels():
-        assert torch.autograd.gradcheck(share, inputs, check_forward_ad=True)
-        assert torch.autograd.gradgradcheck(share, inputs)
+        assert torch.autograd.gradcheck(share, inputs, check_forward_ad=True, fast_mode=True)
+        assert torch.autograd.gradgradcheck(share, inputs, fast_mode=True)
         mapped = torch.func.vmap(received_share)(revenue.detach(), cost.detach(), *rest)
     assert_close(mapped, received_share(revenue.detach(), cost.detach(), *rest))
 

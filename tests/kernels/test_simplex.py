@@ -34,7 +34,8 @@ def test_ties_and_what_is_not_allowed(dtype: torch.dtype, device: torch.device) 
     scores = torch.tensor(columns, dtype=dtype, device=device).T
     with triton_kernels():
         found = project_on_simplex(scores)
-    assert_close(found.T.tolist(), [[0.25] * 4, [0.5, 0, 0.5, 0], [0, 0, 0, 1.0]])
+    expected = torch.tensor([[0.25] * 4, [0.5, 0, 0.5, 0], [0, 0, 0, 1.0]]).to(found)
+    assert_close(found.T, expected)
 
 
 def test_results_are_written_where_they_are_to_go(device: torch.device) -> None:

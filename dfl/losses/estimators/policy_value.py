@@ -90,6 +90,7 @@ def received_value(
     Raises:
         InvalidValueError: as in `policy_value`.
     """
+    total: Tensor
     if by_triton(received.detach(), outcome, weight) and _alike(received, outcome, weight):
         total, matched = _WeightedSums.apply(received, outcome, weight)  # type: ignore[no-untyped-call]
         weighted = matched.unsqueeze(-1)
