@@ -24,14 +24,14 @@ DFL = str(Path(__file__).resolve().parent.parent / "dfl")
 
 
 def place() -> str | None:
-    """Innermost line of dfl that is waiting; None for Adam, which counts its steps on the CPU."""
+    """Innermost function of dfl that is waiting; None for Adam, which counts its steps on the CPU."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
         if "/torch/optim/" in name:
             return None
         if name.startswith(DFL) and frame.f_code.co_name != "__torch_function__":
-            return f"{name.removeprefix(DFL)[1:]}:{frame.f_code.co_name}:{frame.f_lineno}"
+            return f"{name.removeprefix(DFL)[1:]}:{frame.f_code.co_name}"
         frame = frame.f_back  # type: ignore[assignment]
     return None
 
@@ -45,11 +45,8 @@ class _Dispatched(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        masked = func in (
-            ATEN.index.Tensor,
-            ATEN.index_put_.default,
-            ATEN.index_put.default,
-        ) and any(one is not None and one.dtype == torch.bool for one in args[1])
+        indexes = func in (ATEN.index.Tensor, ATEN.index_put_.default, ATEN.index_put.default)
+        masked = indexes and any(one is not None and one.dtype == torch.bool for one in args[1])
         if (func in WAITING or masked) and (where := place()):
             self.found[where] += 1
         return func(*args, **(kwargs or {}))
