@@ -121,8 +121,8 @@ def _bracket(
     size = min(max(rows // 256, _SMALL // 2), 2 * _SMALL)
     draw = torch.randint(rows, (size,), generator=torch.Generator().manual_seed(rows))
     sample = draw.to(revenue.device)
-    drawn = (one.index_select(0, sample) for one in (revenue, cost))
-    revenue, cost, passes = _at_hand(*drawn, passes)
+    revenue, cost = revenue.index_select(0, sample), cost.index_select(0, sample)
+    revenue, cost, passes = _at_hand(revenue, cost, passes)
     path = budget_path(revenue, cost, passes)
     target = budget * size / rows
     point = _point(path, target)
