@@ -202,6 +202,7 @@ def check_depends(
     Raises:
         InvalidValueError: if no loss depends on these parameters.
     """
+    # In a step of training, whose losses are ours, this would wait for the device.
     if putting_off() or any(bool(slope.any()) for slope in slopes):
         return
     parameters = getattr(point, leaves)
@@ -290,9 +291,7 @@ def check_finite(value: Tensor, name: str) -> None:
     """
     finite = value.isfinite()
     text = f"{name} must be finite, got NaN or infinity"
-    remedy = (
-        ": look for overflow in the loss, a step that is too large, or missing values in the data."
-    )
+    remedy = ": look for overflow in the loss, a step too large, or missing values in the data."
     if put_off(finite.all(), text + remedy) or bool(finite.all()):
         return
     if value.ndim:
