@@ -119,13 +119,18 @@ def test_checks_are_put_off_where_looking_would_wait() -> None:
         pytest.raises(InvalidValueError, match=r"^knob must turn\. \(Seen after the last step"),
         checks_put_off(ELSEWHERE),
     ):
-        for sound in (good, bad, good):
-            assert put_off(sound, "knob must turn.")
-        put_off(good, "wheel must roll.")
+        _turn(good, bad, good)
     assert not putting_off()
     with pytest.raises(KeyError, match="another"), checks_put_off(ELSEWHERE):
-        put_off(bad, "knob must turn.")
-        raise KeyError("another")
+        _turn(bad, error=KeyError("another"))
+
+
+def _turn(*sounds: torch.Tensor, error: Exception | None = None) -> None:
+    """Put off some checks, and fail by another error, if there is one."""
+    assert all(put_off(sound, "knob must turn.") for sound in sounds)
+    assert put_off(torch.tensor(True), "wheel must roll.")
+    if error:
+        raise error
 
 
 UNSEEN = LoggedBatch(torch.tensor([0, 1]), *torch.ones(3, 2))

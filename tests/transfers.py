@@ -1,4 +1,4 @@
-"""Counting what would wait for a GPU: numbers that leave the device, and sizes that hang on data."""
+"""Counting what would wait for a GPU: numbers that leave it, and sizes that hang on data."""
 
 import sys
 from collections import Counter
@@ -24,7 +24,7 @@ DFL = str(Path(__file__).resolve().parent.parent / "dfl")
 
 
 def place() -> str | None:
-    """Innermost function of dfl that is waiting; None for Adam, which counts its steps on the CPU."""
+    """Innermost function of dfl that waits; None for Adam, which counts its steps on the CPU."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename

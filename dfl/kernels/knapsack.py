@@ -2,18 +2,16 @@
 
 # mypy: disable-error-code="untyped-decorator,no-untyped-call"
 
-from typing import Any
-
 import torch
 import triton
 from torch import Tensor
 from triton import language as tl
 
+from dfl.kernels.launch import launch
+
 __all__ = ["decide", "sift"]
 
 _BLOCK = 256  # people of one program
-# Without fused multiply-adds scores round as those of plain torch do, so that ties are the same.
-_EXACT: dict[str, Any] = {"enable_fp_fusion": False}
 
 
 def decide(revenue: Tensor, cost: Tensor, price: float) -> Tensor:
@@ -30,9 +28,8 @@ def decide(revenue: Tensor, cost: Tensor, price: float) -> Tensor:
     rows, arms = revenue.shape
     choice = torch.empty(rows, dtype=torch.int64, device=revenue.device)
     at = torch.full((1,), price, dtype=revenue.dtype, device=revenue.device)
-    _decide[(triton.cdiv(rows, _BLOCK),)](
-        revenue.contiguous(), cost.contiguous(), at, choice, rows, arms, _BLOCK, **_EXACT
-    )
+    inputs = (revenue.contiguous(), cost.contiguous(), at)
+    launch(_decide, triton.cdiv(rows, _BLOCK), *inputs, choice, rows, arms, _BLOCK, exact=True)
     return choice
 
 
@@ -58,7 +55,7 @@ def sift(revenue: Tensor, cost: Tensor, low: float, high: float) -> tuple[Tensor
     ends = torch.full((2,), low, dtype=torch.float64, device=device)
     ends[1].fill_(high)
     inputs = revenue.contiguous(), cost.contiguous(), ends
-    _sift[(programs,)](*inputs, choice, differs, kept, rows, arms, _BLOCK, **_EXACT)
+    launch(_sift, programs, *inputs, choice, differs, kept, rows, arms, _BLOCK, exact=True)
     return choice, differs, *kept.sum(dim=1)
 
 

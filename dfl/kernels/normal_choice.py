@@ -11,6 +11,8 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from dfl.kernels.launch import launch
+
 __all__ = ["choose", "multiply"]
 
 _TILE = 1024  # numbers of each kind that one program holds
@@ -69,8 +71,8 @@ def _launch(kernel, inputs: tuple[Tensor, ...], found: Tensor, rule: Rule) -> No
     numbers = _numbers(rule.offsets, rule.step, rule.furthest, terms, found.dtype, found.device)
     width = triton.next_power_of_2(arms)
     block = max(_TILE // width, 1)
-    grid = (triton.cdiv(rows, block),)
-    kernel[grid](*inputs, found, numbers, rows, len(rule.offsets), arms, terms, width, block)
+    sizes = (rows, len(rule.offsets), arms, terms, width, block)
+    launch(kernel, triton.cdiv(rows, block), *inputs, found, numbers, *sizes)
 
 
 @cache

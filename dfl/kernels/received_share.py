@@ -7,6 +7,8 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from dfl.kernels.launch import launch
+
 __all__ = ["pull_back", "received_and_shares", "weighted_sums", "weighted_sums_slope"]
 
 _BLOCK = 256  # people of one program
@@ -33,8 +35,16 @@ def received_and_shares(
     if received.numel():
         prices = (multiplier.contiguous(), temperature.contiguous())
         inputs = (revenue.contiguous(), cost.contiguous(), *prices, treatment.contiguous())
-        grid = (triton.cdiv(rows, _BLOCK) * multiplier.numel(),)
-        _shares[grid](*inputs, received, shares, rows, arms, _BLOCK)
+        launch(
+            _shares,
+            triton.cdiv(rows, _BLOCK) * multiplier.numel(),
+            *inputs,
+            received,
+            shares,
+            rows,
+            arms,
+            _BLOCK,
+        )
     return received, shares
 
 
@@ -55,8 +65,16 @@ def pull_back(
     by_revenue, by_cost = torch.empty_like(shares), torch.empty_like(shares)
     if shares.numel():
         inputs = (moved.contiguous(), multiplier.contiguous(), treatment.contiguous(), shares)
-        grid = (triton.cdiv(rows, _BLOCK) * multiplier.numel(),)
-        _pull[grid](*inputs, by_revenue, by_cost, rows, arms, _BLOCK)
+        launch(
+            _pull,
+            triton.cdiv(rows, _BLOCK) * multiplier.numel(),
+            *inputs,
+            by_revenue,
+            by_cost,
+            rows,
+            arms,
+            _BLOCK,
+        )
     return by_revenue, by_cost
 
 
@@ -75,7 +93,7 @@ def weighted_sums(received: Tensor, outcome: Tensor, weight: Tensor) -> tuple[Te
     sums = received.new_empty(2, problems * programs)
     if sums.numel():
         inputs = (received.contiguous(), outcome.contiguous(), weight.contiguous())
-        _sums[(programs * problems,)](*inputs, sums, rows, _SUMMED)
+        launch(_sums, programs * problems, *inputs, sums, rows, _SUMMED)
     valued, matched = (column.view(*leading, programs).sum(dim=-1) for column in sums)
     return valued, matched
 
@@ -97,8 +115,16 @@ def weighted_sums_slope(
     )
     if found.numel():
         slopes = (of_value.contiguous(), of_weight.contiguous())
-        grid = (triton.cdiv(rows, _SUMMED) * of_value.numel(),)
-        _sums_slope[grid](*slopes, outcome.contiguous(), weight.contiguous(), found, rows, _SUMMED)
+        launch(
+            _sums_slope,
+            triton.cdiv(rows, _SUMMED) * of_value.numel(),
+            *slopes,
+            outcome.contiguous(),
+            weight.contiguous(),
+            found,
+            rows,
+            _SUMMED,
+        )
     return found
 
 

@@ -6,6 +6,8 @@ import triton
 from torch import Tensor
 from triton import language as tl
 
+from dfl.kernels.launch import launch
+
 __all__ = ["project"]
 
 _TILE = 2048  # numbers that one program holds
@@ -30,8 +32,9 @@ def project(scores: Tensor, out: Tensor) -> Tensor:
     problems, arms, rows = given.shape
     width = triton.next_power_of_2(arms)
     block = max(_TILE // width, 1)
-    grid = (triton.cdiv(rows, block) * problems,)
-    _project[grid](given, taken, *given.stride(), *taken.stride(), rows, arms, width, block)
+    strides = (*given.stride(), *taken.stride())
+    programs = triton.cdiv(rows, block) * problems
+    launch(_project, programs, given, taken, *strides, rows, arms, width, block)
     return out
 
 

@@ -1,1 +1,1 @@
-"""Tests of the Triton kernels: interpreted on the CPU, compiled for a GPU that need not be there."""
+"""Tests of the Triton kernels: interpreted on the CPU, and compiled for a GPU all the same."""
