@@ -139,7 +139,7 @@ def _below(value, real, furthest):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _choose(  # type: ignore[no-untyped-def]
-    values, found, numbers, rows, count, arms: tl.constexpr, terms: tl.constexpr,
+    values, found, numbers, rows, count: tl.constexpr, arms: tl.constexpr, terms: tl.constexpr,
     width: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     at, inside, real = _tile(rows, arms, width, block)
@@ -154,8 +154,8 @@ def _choose(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _multiply(  # type: ignore[no-untyped-def]
-    values, vector, found, numbers, rows, count, arms: tl.constexpr, terms: tl.constexpr,
-    width: tl.constexpr, block: tl.constexpr,
+    values, vector, found, numbers, rows, count: tl.constexpr, arms: tl.constexpr,
+    terms: tl.constexpr, width: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     at, inside, real = _tile(rows, arms, width, block)
     below = _below(tl.load(values + at, mask=inside, other=0.0), real, tl.load(numbers))

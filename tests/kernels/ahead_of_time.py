@@ -35,13 +35,13 @@ class Compiled:
 
     def launch(self, *given: Any, **options: Any) -> None:
         signature: dict[str, str] = {}
-        constants: dict[tuple[int], Any] = {}
-        for place, (parameter, value) in enumerate(zip(self.kernel.params, given, strict=True)):
+        constants: dict[str, Any] = {}
+        for parameter, value in zip(self.kernel.params, given, strict=True):
             if isinstance(value, torch.Tensor):
                 signature[parameter.name] = KINDS[value.dtype]
             elif parameter.is_constexpr or value == 1:  # as a launch specialises
                 signature[parameter.name] = "constexpr"
-                constants[place,] = value
+                constants[parameter.name] = value
             else:
                 signature[parameter.name] = "i32"
         source = triton.compiler.ASTSource(self.kernel, signature, constants)
