@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-if "cpu" in sys.argv:  # before a kernel is defined
+if {"cpu", "--device=cpu"} & set(sys.argv):  # before a kernel is defined
     os.environ["TRITON_INTERPRET"] = "1"
 
 from benchmarks import full_scale

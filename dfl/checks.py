@@ -127,7 +127,8 @@ def checks_put_off(device: torch.device) -> Iterator[None]:
         yield
     finally:
         _flags.reset(token)
-    sound = torch.stack([*flags.values()]).tolist() if flags else []
+    kept = [*flags.values()]
+    sound = torch.stack([one.to(kept[0].device) for one in kept]).tolist() if kept else []
     for text, held in zip(flags, sound, strict=True):
         if not held:
             raise InvalidValueError(f"{text} (Seen after the last step of the epoch.)")
