@@ -1,11 +1,15 @@
 """Fixtures that every test may ask for."""
 
 import os
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from tests.far_device import far
 
 # Triton reads this as kernels are defined, and its own library as it is imported.
 if not torch.cuda.is_available():
@@ -24,13 +28,14 @@ settings.register_profile(
 )
 settings.load_profile("dfl")
 
-DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+DEVICES = ("cpu", "far", *(("cuda",) if torch.cuda.is_available() else ()))
 
 
 @pytest.fixture(params=DEVICES)
-def device(request: pytest.FixtureRequest) -> torch.device:
-    """Every kind of device this machine has."""
-    return torch.device(request.param)
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """Every kind of device this machine has, and one that only refuses to mix with the CPU."""
+    with far() if request.param == "far" else nullcontext():
+        yield torch.device(request.param)
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])

@@ -255,7 +255,7 @@ class _Sums:
     @staticmethod
     def of(scores: TreeScores, cuts: _Cuts, depth: int, least: int) -> "_Sums":
         beyond = (scores.features[:, cuts.feature] > cuts.threshold).double()
-        ones = torch.ones(len(beyond), 1, dtype=torch.float64)
+        ones = beyond.new_ones(len(beyond), 1)
         columns = torch.cat([scores.revenue.double(), scores.cost.double(), ones], dim=1)
         columns = columns / len(beyond)
         slack = _ROUNDING * float(scores.revenue.double().abs().mean(dim=0).max())

@@ -83,6 +83,18 @@ def test_predictions_are_finite_costs_not_negative_and_dtype_kept(
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_everything_stays_on_the_device_of_the_rows(name: str, device: torch.device) -> None:
+    parts = {"rct": logs(512, seed=1), "obs": logs(512, source="obs", seed=2)}
+    parts["validation"] = logs(256, seed=3)
+    moved = {key: part.to(device) for key, part in parts.items()}
+    model = make(name).fit(**moved)
+    unseen = logs(100, seed=4).to(device).features
+    prediction, allocation = model.predict(unseen), model.allocate(unseen, Budget(share=0.3))
+    found = (prediction.revenue, prediction.cost, allocation.choice, allocation.revenue)
+    assert {each.device.type for each in found} == {device.type}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_seed_decides_everything(name: str) -> None:
     torch.manual_seed(1)
     first = both(predicted(fit(name)))
