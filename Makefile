@@ -30,7 +30,7 @@ demo: $(VENV)/.dfl-run
 	$(BIN)/dfl $(DEMO)
 
 test: $(VENV)/.dfl-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 faults: $(VENV)/.dfl-test
 	$(BIN)/python -m pytest tests/faults -m faults

@@ -43,12 +43,7 @@ QUICK = Training(
 def study(sizes: PartSizes, training: Training, device: str, names: list[str]) -> dict[str, Any]:
     """Train and measure every method on one draw, and print a row of the table after each."""
     start = time.perf_counter()
-    draw = CriteoLikeSimulator(sizes=sizes, hidden_confounding=0.5).hybrid(0)
-    assert draw.rct is not None
-    assert draw.obs is not None
-    rows = TrainingSet(
-        rct=draw.rct.to(device), obs=draw.obs.to(device), validation=draw.validation.to(device)
-    )
+    draw, rows = rows_on(sizes, device)
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
         "machine": platform.machine(),
@@ -72,6 +67,15 @@ def study(sizes: PartSizes, training: Training, device: str, names: list[str]) -
     found["seconds_in_all"] = time.perf_counter() - start
     print(f"\n{found['seconds_in_all']:.0f} seconds in all, on {found['device']}")
     return found
+
+
+def rows_on(sizes: PartSizes, device: str) -> tuple[HybridData, TrainingSet]:
+    """Draw the data, and put what is trained on on the device."""
+    draw = CriteoLikeSimulator(sizes=sizes, hidden_confounding=0.5).hybrid(0)
+    assert draw.rct is not None
+    assert draw.obs is not None
+    parts = (one.to(device) for one in (draw.rct, draw.obs, draw.validation))
+    return draw, TrainingSet(**dict(zip(("rct", "obs", "validation"), parts, strict=True)))
 
 
 def measure(

@@ -1,11 +1,26 @@
-"""Checks of single options, each with the one text that every part of dfl uses."""
+"""Checks of options, each with one text for all of dfl; checks of tensors that wait for no GPU."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
 
 from dfl.errors import DflError, InvalidValueError
 
-__all__ = ["check_choice", "check_count", "check_number"]
+__all__ = [
+    "check_choice",
+    "check_count",
+    "check_number",
+    "checks_put_off",
+    "put_off",
+    "putting_off",
+]
+
+_flags: ContextVar[dict[str, Tensor] | None] = ContextVar("flags", default=None)
+_AT_ONCE = ("cpu",)  # devices whose numbers are at hand
 
 
 def check_number(
@@ -88,3 +103,51 @@ def _limits(
     if low:
         return ("> " if low[0] == "(" else ">= ") + low[1:]
     return "" if high is None else ("< " if high[-1] == ")" else "<= ") + high[:-1]
+
+
+@contextmanager
+def checks_put_off(device: torch.device) -> Iterator[None]:
+    """Look at what is checked within a ``with`` once, at its end, unless the device is the CPU.
+
+    Whoever reads a number waits until a GPU has done all that it was given, and leaves it idle.
+    At the end the texts of all checks that failed are known, but no longer which entry it was.
+
+    Args:
+        device: where the numbers are.
+
+    Raises:
+        InvalidValueError: with the text of the first check that failed.
+    """
+    if device.type in _AT_ONCE:
+        yield
+        return
+    flags: dict[str, Tensor] = {}
+    token = _flags.set(flags)
+    try:
+        yield
+    finally:
+        _flags.reset(token)
+    kept = [*flags.values()]
+    sound = torch.stack([one.to(kept[0].device) for one in kept]).tolist() if kept else []
+    for text, held in zip(flags, sound, strict=True):
+        if not held:
+            raise InvalidValueError(f"{text} (Seen after the last step of the epoch.)")
+
+
+def putting_off() -> bool:
+    """Say whether checks are put off."""
+    return _flags.get() is not None
+
+
+def put_off(sound: Tensor, text: str) -> bool:
+    """Keep a check for later, if they are put off, and say so.
+
+    Args:
+        sound: whether all is well, bool, of shape ``()``.
+        text: what was expected, what came and what to do; checks of one text count as one.
+    """
+    flags = _flags.get()
+    if flags is None:
+        return False
+    flags[text] = flags[text] & sound if text in flags else sound
+    return True

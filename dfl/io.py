@@ -9,8 +9,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from dfl.errors import DataError, WriteError
@@ -84,6 +82,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     Raises:
         WriteError: if the file could not be written.
     """
+    from safetensors.torch import save  # loads on use
+
     # Not save_file: the file it makes can be read by its owner alone. One key: safetensors keeps no
     # order of several, and the same content should give the same file.
     contiguous = {name: one.cpu().contiguous() for name, one in tensors.items()}
@@ -99,6 +99,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         DataError: if the file is unreadable, truncated, or not as it was written.
     """
+    from safetensors import SafetensorError  # loads on use
+    from safetensors.torch import load
+
     try:
         content = path.read_bytes()
         start = 8 + int.from_bytes(content[:8], "little")

@@ -1,11 +1,25 @@
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from dfl.checks import check_choice, check_count, check_number
+from dfl.checks import (
+    check_choice,
+    check_count,
+    check_number,
+    checks_put_off,
+    put_off,
+    putting_off,
+)
 from dfl.errors import InvalidValueError, ShapeError
+from dfl.hypergrad.conjugate_gradient import conjugate_gradient
+from dfl.hypergrad.curvature.linear_system import balance, check_products
+from dfl.hypergrad.curvature.point import check_finite
+from dfl.losses import LoggedBatch
+from dfl.losses.estimators.policy_value import check_every_treatment_seen, matched_weight
+from dfl.problem.amounts import check_amounts
 
 
 @pytest.mark.parametrize(
@@ -88,3 +102,59 @@ def test_a_count_is_a_whole_number() -> None:
         check_count("knob", 2.5, at_least=1)  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="knob must be >= 1, got 0"):
         check_count("knob", 0, at_least=1)
+
+
+ELSEWHERE = torch.device("meta")  # any device but the CPU
+
+
+def test_checks_are_put_off_where_looking_would_wait() -> None:
+    good, bad = torch.tensor(True), torch.tensor(False)
+    assert not put_off(bad, "knob must turn.")
+    with checks_put_off(torch.device("cpu")):
+        assert not putting_off()
+    with checks_put_off(ELSEWHERE):
+        assert putting_off()
+        assert put_off(good, "knob must turn.")
+    with (
+        pytest.raises(InvalidValueError, match=r"^knob must turn\. \(Seen after the last step"),
+        checks_put_off(ELSEWHERE),
+    ):
+        _turn(good, bad, good)
+    assert not putting_off()
+    with pytest.raises(KeyError, match="another"), checks_put_off(ELSEWHERE):
+        _turn(bad, error=KeyError("another"))
+
+
+def _turn(*sounds: torch.Tensor, error: Exception | None = None) -> None:
+    """Put off some checks, and fail by another error, if there is one."""
+    assert all(put_off(sound, "knob must turn.") for sound in sounds)
+    assert put_off(torch.tensor(True), "wheel must roll.")
+    if error:
+        raise error
+
+
+UNSEEN = LoggedBatch(torch.tensor([0, 1]), *torch.ones(3, 2))
+NONE = torch.full((1, 2), torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("check", "match"),
+    [
+        (lambda: check_amounts("cost", torch.tensor([1.0, -1.0])), "cost must be finite and >= 0"),
+        (lambda: check_amounts("cost", torch.tensor([torch.nan])), "cost must be finite and >= 0"),
+        (lambda: check_finite(torch.tensor([torch.inf]), "slope"), "slope must be finite, got NaN"),
+        (lambda: balance(NONE), "right_hand_side must be finite"),
+        (lambda: check_products(torch.tensor([False])), "product must return finite numbers"),
+        (lambda: matched_weight(torch.zeros(3)), "some logged person must have received"),
+        (lambda: check_every_treatment_seen(UNSEEN, 3, torch.Size([2])), "every treatment must"),
+        (
+            lambda: conjugate_gradient(
+                lambda v: v, torch.ones(1, 2), start=NONE, max_iter=1, rtol=0
+            ),
+            "start must be finite",
+        ),
+    ],
+)
+def test_what_is_put_off_is_refused_in_the_end(check: Callable[[], object], match: str) -> None:
+    with pytest.raises(InvalidValueError, match=match), checks_put_off(ELSEWHERE):
+        check()

@@ -33,6 +33,7 @@ ORDER = (
     "frames",
     "seeds",
     "scale",
+    "kernels",
     "stats",
     "abtest",
     "budget",

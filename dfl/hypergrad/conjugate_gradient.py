@@ -7,13 +7,16 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_count, check_number, put_off
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.hypergrad.curvature.base import Curvature, Product
 from dfl.hypergrad.curvature.linear_system import LinearSolution, balance, check_products
 from dfl.hypergrad.implicit import AbstractImplicit
 
 __all__ = ["ConjugateGradient", "conjugate_gradient"]
+
+_LOOK = 16  # steps between two looks at who goes on, where a look waits for a GPU
+_AT_HAND = ("cpu",)  # devices where it does not
 
 
 @final
@@ -111,9 +114,12 @@ def conjugate_gradient(
     some = right_hand_side.any(dim=1, keepdim=True)
     first = torch.zeros_like(right_hand_side) if start is None else some * start / size
     run = _Run(product, right_hand_side / size, first, rtol, damping)
-    while run.begin() and run.iterations < max_iter:
-        while run.iterations < max_iter and bool(run.active.any()):
+    run.moved = start is not None
+    run.begin()
+    while run.iterations < max_iter and run.goes_on():
+        while run.iterations < max_iter and run.goes_on():
             run.step()
+        run.begin()
     check_products(run.finite & run.squared.isfinite())
     return run.result(size)
 
@@ -123,8 +129,9 @@ def _check_start(start: Tensor | None, shape: torch.Size) -> None:
         return
     if start.shape != shape:
         raise ShapeError(f"start must be {tuple(shape)}, got {tuple(start.shape)}.")
-    if not bool(start.isfinite().all()):
-        raise InvalidValueError("start must be finite, got NaN or infinity.")
+    finite, text = start.isfinite().all(), "start must be finite, got NaN or infinity."
+    if not put_off(finite, text) and not bool(finite):
+        raise InvalidValueError(text)
 
 
 @final
@@ -140,27 +147,32 @@ class _Run:
         self.product, self.target, self.solution, self.damping = product, target, solution, damping
         self.length = torch.linalg.vector_norm(target, dim=1, keepdim=True)
         self.goal = rtol * self.length
-        self.iterations = 0
+        self.iterations, self.moved = 0, False  # away from a solution of zeros
         self.smallest = torch.full_like(self.length, inf)  # curvature, without the damping
         self.largest = torch.zeros_like(self.length)  # with it, absolute
         self.best, self.best_squared = solution.clone(), torch.full_like(self.length, inf)
         self.stopped = torch.zeros_like(self.length, dtype=torch.bool)
         self.finite = torch.ones_like(self.stopped)
 
-    def begin(self) -> bool:
-        """Measure the true residual, start there anew, and say whether anyone goes on."""
+    def begin(self) -> None:
+        """Measure the true residual, and start there anew."""
         self.residual = self.target.clone()
-        if bool(self.solution.any()):
+        if self.moved:
             self.residual -= self.product(self.solution) + self.damping * self.solution
         self.squared = _dot(self.residual, self.residual)
         self.active = ~self.stopped & (self.squared.sqrt() > self.goal)
         self.direction = self.residual.clone()
         self._keep_best(self.active)
-        return bool(self.active.any())
+
+    def goes_on(self) -> bool:
+        """Say whether anyone goes on; off the CPU, look only now and then, as that waits."""
+        every = 1 if self.target.device.type in _AT_HAND else _LOOK
+        first = every > 1 and not self.iterations
+        return first or bool(self.iterations % every) or bool(self.active.any())
 
     def step(self) -> None:
         """Move every active member along its direction, or stop it."""
-        self.iterations += 1
+        self.iterations, self.moved = self.iterations + 1, True
         image = self.product(self.direction)
         along, length = _dot(self.direction, image), _dot(self.direction, self.direction)
         good = self._measure(along / torch.where(self.active, length, 1.0))
@@ -198,8 +210,7 @@ class _Run:
         good: Tensor = self.active & (total > noise)
         halted = self.active & ~good
         self.stopped |= halted
-        if bool(halted.any()):
-            self.solution = torch.where(halted, self.best, self.solution)
+        self.solution = torch.where(halted, self.best, self.solution)
         return good
 
     def _keep_best(self, moved: Tensor) -> None:

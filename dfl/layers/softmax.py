@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dfl.errors import InvalidValueError
+from dfl.kernels import by_triton
 from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
 from dfl.layers.pricing.options import Price, Softness, check_values
 from dfl.layers.pricing.problems import (
@@ -165,6 +166,10 @@ class _ReceivedShare(Function):
     def forward(
         revenue: Tensor, cost: Tensor, multiplier: Tensor, temperature: Tensor, treatment: Tensor
     ) -> tuple[Tensor, Tensor]:
+        if by_triton(revenue, cost, multiplier, temperature, treatment):
+            from dfl.kernels.received_share import received_and_shares
+
+            return received_and_shares(revenue, cost, multiplier, temperature, treatment)
         price, tau = multiplier[..., None, None], temperature[..., None, None]
         received, shares = [], []
         for part in blocks(treatment.shape[-1], multiplier.numel()):
@@ -187,8 +192,13 @@ class _ReceivedShare(Function):
         multiplier, temperature, treatment, received, shares = ctx.saved_tensors
         price, tau = multiplier[..., None, None], temperature[..., None, None]
         moved = torch.zeros_like(received) if slope is None else slope * received
-        moved = (moved / temperature.unsqueeze(-1)).unsqueeze(-2)
-        treatment = treatment.unsqueeze(-2)
+        moved = moved / temperature.unsqueeze(-1)
+        if shares_slope is None and by_triton(moved, multiplier, treatment, shares):
+            from dfl.kernels.received_share import pull_back
+
+            by_revenue, by_cost = pull_back(moved, multiplier, treatment, shares)
+            return by_revenue.mT, by_cost.mT, None, None, None
+        moved, treatment = moved.unsqueeze(-2), treatment.unsqueeze(-2)
         if shares_slope is None and not torch.is_grad_enabled():
             by_revenue, by_cost = torch.empty_like(shares), torch.empty_like(shares)
             for part in blocks(shares.shape[-1], multiplier.numel()):

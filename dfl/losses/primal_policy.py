@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_choice
-from dfl.layers.base import AbstractLayer, BudgetLike
+from dfl.layers.base import AbstractLayer, AtPrice, BudgetLike
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import (
@@ -78,7 +78,8 @@ class PrimalPolicy(AbstractDecisionLoss):
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
         check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
-        plain = self.estimator == "horvitz-thompson"
+        # At a price nobody asks what is spent.
+        plain = self.estimator == "horvitz-thompson" or isinstance(budget, AtPrice)
         observed = batch.plain_cost if plain else batch.observed_cost
         if self.estimator == "doubly-robust":
             shares, multiplier = self.layer(revenue, cost, budget, observed)

@@ -65,6 +65,10 @@ class BiDfcl(AbstractNetworkMethod):
         teacher; with ``held_out`` rows shared the paper is silent. Its ablation, row by row:
         ``tsm-sl-rct``, ``dfcl-ppl``, ``bi-dfcl-weighted`` (no labels; differentiates the steps
         themselves, `Unrolled`), ``bi-dfcl-explicit`` (the same with labels), ``bi-dfcl-ppl``.
+        ``bi-dfcl-published`` is the paper's form: one budget met on each batch, plain inverse
+        propensities, revenue alone, logs alone, 50 Hessian products, a gate that starts even, no
+        refit. Ours stay, where the paper is silent: held-out upper rows, the ensemble as
+        teacher, the relative temperature and the settings of training.
     """
 
     loss: AbstractDecisionLoss = field(default_factory=PrimalPolicy)

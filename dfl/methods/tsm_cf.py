@@ -113,9 +113,9 @@ class TsmCf(AbstractMethod):
         level = self._regression(seed).fit(x, y - moved.numpy())
         trees = [tree.tree_ for tree in level.estimators_]
         return CausalForestModel(
-            Trees.of(trees, [tree.value[..., 0] for tree in trees]),
-            (effects[0], effects[1]),
-            scaling.fixed_cost.cpu(),
+            Trees.of(trees, [tree.value[..., 0] for tree in trees]).to(features.device),
+            (effects[0].to(features.device), effects[1].to(features.device)),
+            scaling.fixed_cost,
             torch.tensor(features.shape[1]),
             {},
         )

@@ -66,6 +66,10 @@ class Trees:
             depth=torch.tensor(max(tree.max_depth for tree in trees)),
         )
 
+    def to(self, device: torch.device) -> "Trees":
+        """Return the trees on a device."""
+        return Trees(**{one.name: getattr(self, one.name).to(device) for one in fields(self)})
+
     def check(self, features: int, columns: int) -> None:
         """Refuse arrays that are no trees.
 

@@ -179,7 +179,8 @@ class _Cuts:
 def _candidates(features: Tensor, thresholds: int) -> _Cuts:
     feature: list[int] = []
     threshold: list[Tensor] = []
-    steps = torch.arange(1, thresholds + 1, dtype=torch.float64) / (thresholds + 1)
+    steps = torch.arange(1, thresholds + 1, dtype=torch.float64, device=features.device)
+    steps = steps / (thresholds + 1)
     for column in range(features.shape[1]):
         values = torch.unique(features[:, column])
         middle = values[:-1] + (values[1:] - values[:-1]) / 2
@@ -191,7 +192,8 @@ def _candidates(features: Tensor, thresholds: int) -> _Cuts:
         feature += [column] * len(middle)
         threshold.append(middle)
     none = features.new_zeros(0)
-    return _Cuts(torch.tensor(feature, dtype=torch.int64), torch.cat([none, *threshold]))
+    places = torch.tensor(feature, dtype=torch.int64, device=features.device)
+    return _Cuts(places, torch.cat([none, *threshold]))
 
 
 @final
@@ -204,10 +206,10 @@ class _Found:
     splits: tuple[int, ...]
 
     def tree(self, width: int, depth: int, cuts: _Cuts) -> Tree:
-        splits = torch.tensor(self.splits, dtype=torch.int64)
+        splits = cuts.feature.new_tensor(self.splits)
         none = splits < 0
         feature = torch.where(none, 0, cuts.feature[splits] if len(cuts.feature) else splits * 0)
-        inf = torch.full(splits.shape, torch.inf, dtype=cuts.threshold.dtype)
+        inf = cuts.threshold.new_full(splits.shape, torch.inf)
         threshold = (
             inf if not len(cuts.threshold) else torch.where(none, inf, cuts.threshold[splits])
         )
@@ -218,7 +220,7 @@ class _Found:
 
 def _reached(none: Tensor, depth: int) -> Tensor:
     """Say which leaves someone can reach: right children of nodes that do not split are not."""
-    reached = torch.ones(1, dtype=torch.bool)
+    reached = torch.ones_like(none[:1])
     start = 0
     for level in range(depth):
         splits = ~none[start : start + 2**level]

@@ -55,7 +55,7 @@ class GreedyDual(AbstractSolver):
 
     def __post_init__(self) -> None:
         """Check that the back end is there."""
-        passes_for(self.backend, torch.device("cpu"))
+        passes_for(self.backend, torch.device("cuda" if self.backend == "triton" else "cpu"))
 
     @torch.no_grad()
     def solve(self, problem: AllocationProblem) -> Allocation:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t as student
 
 __all__ = ["across"]
 
@@ -15,6 +14,8 @@ def across(values: Sequence[float], level: float) -> dict[str, float]:
         values: one per seed.
         level: confidence level, in (0, 1).
     """
+    from scipy.stats import t as student  # loads on use
+
     mean = float(np.mean(values))
     if len(values) == 1:
         return {"value": mean}

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import scipy
 
 from dfl.stats.arrays import Integers, Vector
 from dfl.stats.intervals import two_sided_p_value
@@ -39,11 +38,13 @@ def location_p_value(one: Vector, two: Vector, alarm: float) -> float:
         two: of another arm. Shape ``(m,)``.
         alarm: p-value that has consequences, > 0.
     """
+    from scipy import stats  # loads on use
+
     usual, weight, _ = _sum_test(one, two)
     if weight < _SMALL:
         return usual
     one, two = _thinned(one), _thinned(two)
-    rank = scipy.stats.rankdata(np.concatenate([one, two]))
+    rank = stats.rankdata(np.concatenate([one, two]))
     usual, weight, found = _sum_test(rank[: len(one)], rank[len(one) :])
     if usual >= alarm or weight < _SMALL:
         return usual
@@ -108,12 +109,14 @@ def shape_p_value(one: Vector, two: Vector) -> float:
 
     On up to 100,000 units each.
     """
+    from scipy import stats  # loads on use
+
     one, two = _thinned(one), _thinned(two)
     few, many = sorted((len(one), len(two)))
     exact = few <= _EXACT[0] and many <= _EXACT[1]
     with warnings.catch_warnings():  # where counting paths fails it falls back by itself
         warnings.simplefilter("ignore", RuntimeWarning)
-        return float(scipy.stats.ks_2samp(one, two, method="exact" if exact else "asymp").pvalue)
+        return float(stats.ks_2samp(one, two, method="exact" if exact else "asymp").pvalue)
 
 
 def table_p_value(counts: Integers, alarm: float) -> float:
@@ -126,11 +129,13 @@ def table_p_value(counts: Integers, alarm: float) -> float:
         counts: shape ``(r, c)``, both at least 2.
         alarm: p-value that has consequences, > 0.
     """
-    found = scipy.stats.chi2_contingency(counts, correction=False)
+    from scipy import stats  # loads on use
+
+    found = stats.chi2_contingency(counts, correction=False)
     usual = float(found.pvalue)
     if usual >= alarm or float(found.expected_freq.min()) >= _EXPECTED:
         return usual
-    table = scipy.stats.random_table(counts.sum(axis=1), counts.sum(axis=0))
+    table = stats.random_table(counts.sum(axis=1), counts.sum(axis=0))
 
     def draw(generator: np.random.Generator, count: int) -> Vector:
         drawn = table.rvs(size=count, random_state=generator)
@@ -141,12 +146,14 @@ def table_p_value(counts: Integers, alarm: float) -> float:
 
 def counts_p_value(counts: Integers, expected: Vector) -> float:
     """Return the p-value of counts against a plan: chi-square, or exactly where it is small."""
-    usual = float(scipy.stats.chisquare(counts, expected).pvalue)
+    from scipy import stats  # loads on use
+
+    usual = float(stats.chisquare(counts, expected).pvalue)
     if float(expected.min()) >= _EXPECTED:
         return usual
     shares = expected / expected.sum()
     if len(counts) == 2:
-        return float(scipy.stats.binomtest(int(counts[0]), int(counts.sum()), shares[0]).pvalue)
+        return float(stats.binomtest(int(counts[0]), int(counts.sum()), shares[0]).pvalue)
 
     def draw(generator: np.random.Generator, count: int) -> Vector:
         return _distance(generator.multinomial(int(counts.sum()), shares, size=count), expected)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from dfl.errors import ShapeError
 from dfl.stats.arrays import Matrix
@@ -46,6 +45,8 @@ def ranks(scores: Matrix, *, level: float = 0.95) -> Ranks:
     Source:
         Demsar (2006), Statistical comparisons of classifiers over multiple data sets, JMLR 7.
     """
+    from scipy.stats import friedmanchisquare, rankdata, studentized_range  # loads on use
+
     if scores.ndim != 2 or scores.shape[0] < 2 or scores.shape[1] < 3:
         raise ShapeError(f"scores must be (2 or more, 3 or more), got {scores.shape}.")
     number, methods = scores.shape

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy import special
 
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Integers, Vector
@@ -67,6 +66,8 @@ class Spread:
             factor: quantile of the normal law.
             level: confidence level.
         """
+        from scipy import special  # loads on use
+
         if math.isfinite(self.degrees):
             factor = -float(special.stdtrit(self.degrees, (1 - level) / 2))
         reach = factor * self.error
@@ -74,6 +75,8 @@ class Spread:
 
     def p_value(self, estimate: float) -> float:
         """Return the two-sided p-value of "no difference"; it fits the interval at any level."""
+        from scipy import special  # loads on use
+
         z = abs(estimate) / self.error / (self.above if estimate > 0 else self.below)
         if math.isfinite(self.degrees):
             return 2 * float(special.stdtr(self.degrees, -z))
@@ -174,6 +177,8 @@ def _degrees(share: Vector, squares: float, left: Vector) -> float:
 
 def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tuple[float, float]:
     """Return the upper and lower quantiles over those of the t law."""
+    from scipy import special  # loads on use
+
     units = [len(treated.size), len(control.size)]
     few, many = min(units), sum(units)
     if few > _MANY or 2 * few == many < _SCARCE:

@@ -145,7 +145,7 @@ class OuterLearner:
         self._epoch = 0
         self._batches: Iterator[Batch] = iter(())
         self._ahead = LookAhead(settings.steps)
-        self._seen: list[Logs] = []
+        self._seen: list[Tensor] = []  # upper loss, residual and curvature of each upper step
 
     @torch.no_grad()
     def reading(self, features: Tensor) -> Tensor:
@@ -187,19 +187,16 @@ class OuterLearner:
         inner = {name: value.detach() for name, value in parameters.items()}
         found = self._ahead.hypergradient(problem.hypergrad, lower, upper_loss, inner, outer)
         self.optimiser.step_along(found.outer_grad)
-        self._seen.append(
-            {
-                "upper_loss": float(found.outer_value.mean()),
-                "residual": float(found.diagnostics.residual.mean()),
-                "curvature": float(found.diagnostics.curvature.min()),
-            }
-        )
+        told = found.diagnostics
+        seen = (found.outer_value.mean(), told.residual.mean(), told.curvature.min())
+        self._seen.append(torch.stack([one.detach().double() for one in seen]))
 
     def logs(self) -> Logs:
         """Return the epoch's averages, and mean and spread of the reading on upper rows."""
         if not self._seen:
             return {}
-        logs = {key: sum(one[key] for one in self._seen) / len(self._seen) for key in self._seen[0]}
+        means = torch.stack(self._seen).mean(dim=0).tolist()
+        logs = dict(zip(("upper_loss", "residual", "curvature"), means, strict=True))
         logs = {key: one for key, one in logs.items() if one == one}  # no solve, no residual
         reading = self.reading(next(self._upper_batches()).features)
         return (

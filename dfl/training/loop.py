@@ -1,5 +1,6 @@
 """One stage of training: epochs, the best network of each kept, checkpoints, progress."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, final
@@ -7,6 +8,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
+from dfl.checks import checks_put_off
 from dfl.errors import NotConvergedError
 from dfl.models import Logs, Parameters
 from dfl.scale import check_bare, from_first, over_ranks, rank_of, together
@@ -111,7 +113,8 @@ class Stage:
         return best.parameters
 
     def _score(self, optimiser: StackedAdam) -> Tensor | None:
-        return None if self.criterion is None else self.criterion(optimiser.frozen())
+        score = None if self.criterion is None else self.criterion(optimiser.frozen())
+        return None if score is None else score.cpu()
 
     def _steps(self) -> int:
         """Return the number of steps of an epoch."""
@@ -135,23 +138,25 @@ class Stage:
             min_steps=self.training.min_steps_per_epoch,
         )
         share_of_epoch = 1 / self._steps()
-        for step, batch in enumerate(batches):
-            done = (epoch + step * share_of_epoch) / self.training.epochs
-            optimiser.scale_rate(self.training.rate_after(done))
-            if self.companion is not None:
-                self.companion.before_step(step, optimiser.parameters, batch)
-            own, share = share_of(batch) if self.by_rows else (batch, 1 / rank_of()[1])
-            loss = share * self.loss(optimiser.parameters, own)
-            optimiser.step(loss)
-            total, steps = total + loss.detach(), steps + 1
+        with checks_put_off(total.device):
+            for step, batch in enumerate(batches):
+                done = (epoch + step * share_of_epoch) / self.training.epochs
+                optimiser.scale_rate(self.training.rate_after(done))
+                if self.companion is not None:
+                    self.companion.before_step(step, optimiser.parameters, batch)
+                own, share = share_of(batch) if self.by_rows else (batch, 1 / rank_of()[1])
+                loss = share * self.loss(optimiser.parameters, own)
+                optimiser.step(loss)
+                total, steps = total + loss.detach(), steps + 1
         total = over_ranks(total)
-        if not bool(total.isfinite().all()):
+        mean = float(total.mean() / steps)
+        if not math.isfinite(mean):
             raise NotConvergedError(
                 f"training of {self.name!r} diverged in epoch {epoch + 1}: the loss is not "
                 f"finite. Lower learning_rate (now {self.training.learning_rate:g}), or check "
                 "the outcomes for extreme values."
             )
-        logs = {"loss": float(total.mean() / steps)}
+        logs = {"loss": mean}
         for one in (self.companion, self.level):
             logs |= {} if one is None else one.logs()
         return logs
@@ -187,12 +192,12 @@ class _Best:
         self.score = torch.full((size,), float("inf"))
 
     def offer(self, parameters: Parameters, score: Tensor | None) -> None:
-        """Take the networks whose score is smaller than before; all, without a score."""
+        """Take the networks whose score, on the CPU, is smaller than before; all without one."""
         if score is None:
             self.parameters = parameters
             return
-        better = score.cpu() < self.score
-        self.score = torch.where(better, score.cpu(), self.score)
+        better = score < self.score
+        self.score = torch.where(better, score, self.score)
         for name, value in parameters.items():
             mask = better.to(value.device).reshape(-1, *(1,) * (value.ndim - 1))
             self.parameters[name] = torch.where(mask, value, self.parameters[name])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dfl.errors import InvalidValueError
-from dfl.hypergrad import HYPERGRADIENTS, Unrolled
+from dfl.hypergrad import HYPERGRADIENTS, ConjugateGradient, Unrolled
 from dfl.losses import PrimalPolicy
 from dfl.methods import METHODS, BiDfcl, BilevelSettings
 from dfl.models import MLP
@@ -75,6 +75,16 @@ def test_an_ablation_weighs_rows_and_has_no_teacher() -> None:
     assert max(weight) - min(weight) > 0.001
     robust = replace(method, loss=PrimalPolicy(estimator="doubly-robust"))
     assert "teacher" in robust.fit_many([training_set(0)])[0].history
+
+
+def test_the_published_form_is_a_name() -> None:
+    published = METHODS.make("bi-dfcl-published")
+    assert isinstance(published, BiDfcl)
+    assert isinstance(published.loss, PrimalPolicy)
+    assert (published.loss.estimator, published.loss.objective) == ("horvitz-thompson", "revenue")
+    assert (published.price, published.rows, published.refit) == ("batch", "obs", False)
+    assert isinstance(published.hypergrad, ConjugateGradient)
+    assert published.hypergrad.max_iter == 50
 
 
 def test_the_rows_of_the_ablation_are_names() -> None:

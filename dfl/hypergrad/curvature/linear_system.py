@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dfl.checks import put_off
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
 from dfl.hypergrad.curvature.base import Product
 
@@ -58,8 +59,10 @@ def balance(right_hand_side: Tensor) -> Tensor:
     shape = tuple(right_hand_side.shape)
     if len(shape) != 2 or shape[1] == 0:
         raise ShapeError(f"right_hand_side must be (members, n) with n >= 1, got {shape}.")
-    if not bool(right_hand_side.isfinite().all()):
-        raise InvalidValueError("right_hand_side must be finite, got NaN or infinity.")
+    finite = right_hand_side.isfinite().all()
+    text = "right_hand_side must be finite, got NaN or infinity."
+    if not put_off(finite, text) and not bool(finite):
+        raise InvalidValueError(text)
     exponent = torch.frexp(right_hand_side.abs().amax(dim=1, keepdim=True)).exponent - 1
     return torch.ldexp(torch.ones_like(right_hand_side[:, :1]), exponent)
 
@@ -73,11 +76,12 @@ def check_products(finite: Tensor) -> None:
     Raises:
         InvalidValueError: if one was not.
     """
-    if not bool(finite.all()):
-        raise InvalidValueError(
-            "product must return finite numbers, got NaN or infinity: the matrix has entries that "
-            "overflow, or NaN."
-        )
+    text = (
+        "product must return finite numbers, got NaN or infinity: the matrix has entries that "
+        "overflow, or NaN."
+    )
+    if not put_off(finite.all(), text) and not bool(finite.all()):
+        raise InvalidValueError(text)
 
 
 def relative_residual(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from dfl.checks import put_off, putting_off
 from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.hypergrad.base import Loss, Parameters
 from dfl.scale import check_bare
@@ -201,7 +202,8 @@ def check_depends(
     Raises:
         InvalidValueError: if no loss depends on these parameters.
     """
-    if any(bool(slope.any()) for slope in slopes):
+    # In a step of training, whose losses are ours, this would wait for the device.
+    if putting_off() or any(bool(slope.any()) for slope in slopes):
         return
     parameters = getattr(point, leaves)
     for loss in losses.values():
@@ -288,16 +290,14 @@ def check_finite(value: Tensor, name: str) -> None:
         InvalidValueError: if an entry is not finite.
     """
     finite = value.isfinite()
-    if bool(finite.all()):
+    text = f"{name} must be finite, got NaN or infinity"
+    remedy = ": look for overflow in the loss, a step too large, or missing values in the data."
+    if put_off(finite.all(), text + remedy) or bool(finite.all()):
         return
-    where = ""
     if value.ndim:
         members = (~finite).reshape(len(value), -1).any(dim=1).nonzero().flatten().tolist()
-        where = f" at index {members} of its first axis"
-    raise InvalidValueError(
-        f"{name} must be finite, got NaN or infinity{where}: look for overflow in the loss, a "
-        "step that is too large, or missing values in the data."
-    )
+        text += f" at index {members} of its first axis"
+    raise InvalidValueError(text + remedy)
 
 
 @final

@@ -6,7 +6,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count
+from dfl.checks import check_count, put_off
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
 from dfl.hypergrad.base import (
     AbstractHypergradient,
@@ -241,6 +241,7 @@ def _checked_step(step_size: float | Tensor, loss: Tensor) -> Tensor:
             f"step_size must be one number or of the loss's shape {tuple(loss.shape)}, got "
             f"{tuple(size.shape)}."
         )
-    if not bool(((size > 0) & size.isfinite()).all()):
+    sound = ((size > 0) & size.isfinite()).all()
+    if not put_off(sound, "step_size must be > 0 and finite.") and not bool(sound):
         raise InvalidValueError(f"step_size must be > 0 and finite, got {size.tolist()}.")
     return size

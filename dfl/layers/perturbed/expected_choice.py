@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast, final
 import torch
 from torch import Tensor
 
+from dfl.kernels import by_triton
 from dfl.layers.perturbed.noise import SmoothNoise
 from dfl.layers.perturbed.normal_nodes import factors, nodes
 from dfl.layers.pricing.problems import eagerly, lift, signed
@@ -15,6 +16,7 @@ __all__ = ["expected_choice", "expected_maximum", "normal_choice", "normal_maxim
 
 _ON_CPU = 2**17  # numbers worked on at once: a handful of such arrays stay in the cache
 _ELSEWHERE = 2**24
+_IN_KERNEL = 1024  # entries that one program of a kernel holds
 
 
 def expected_choice(values: Tensor, noise: SmoothNoise) -> Tensor:  # (..., M) -> (..., M)
@@ -109,6 +111,10 @@ def _parts(values: Tensor) -> Iterator[_Part]:  # (rows, M)
 def _choose(values: Tensor) -> Tensor:
     """Return the probabilities, without a graph."""
     rows = values.reshape(-1, values.shape[-1])
+    if by_triton(rows) and rows.shape[1] <= _IN_KERNEL:
+        from dfl.kernels.normal_choice import choose
+
+        return choose(rows, nodes(values)).reshape(values.shape)
     found, grid = torch.empty_like(rows), nodes(values)
     for part in _parts(rows):
         total = torch.zeros_like(part.values)
@@ -133,6 +139,10 @@ def _expect_maximum(values: Tensor) -> Tensor:
 def _multiply(values: Tensor, vector: Tensor) -> Tensor:
     """Return the Jacobian times a vector, without a graph."""
     rows, vectors = values.reshape(-1, values.shape[-1]), vector.reshape(-1, values.shape[-1])
+    if by_triton(rows, vectors) and rows.shape[1] <= _IN_KERNEL:
+        from dfl.kernels.normal_choice import multiply
+
+        return multiply(rows, vectors, nodes(values)).reshape(values.shape)
     found, grid = torch.empty_like(rows), nodes(values)
     for part in _parts(rows):
         along = vectors[part.start : part.end].mT.contiguous()

@@ -8,6 +8,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dfl.kernels import by_triton
+
 __all__ = [
     "AbstractRegulariser",
     "Entropy",
@@ -17,6 +19,7 @@ __all__ = [
 ]
 
 _NETWORK_UP_TO = 32  # treatments; a sorting network grows as M log(M)^2
+_IN_KERNEL = 1024  # treatments that one program of a kernel holds
 _SORT_UP_TO = 8192  # scores; so few are sorted faster than the network's calls are made
 
 
@@ -118,6 +121,10 @@ def project_on_simplex(
         Held, Wolfe and Crowder (1974), doi:10.1007/BF01580223 (the threshold); Batcher
         (1968), doi:10.1145/1468075.1468121 (the network).
     """
+    if by_triton(scores) and scores.ndim <= 3 and scores.shape[-2] <= _IN_KERNEL:
+        from dfl.kernels.simplex import project
+
+        return project(scores, torch.empty_like(scores) if out is None else out)
     top = scores.amax(dim=-2, keepdim=True)  # sums of large scores would round
     below = scores - top if out is None else scores.sub_(top)
     sort = scores.shape[-2] > _NETWORK_UP_TO or scores.numel() <= _SORT_UP_TO

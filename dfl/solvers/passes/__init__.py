@@ -7,12 +7,13 @@ import torch
 
 from dfl.checks import check_choice
 from dfl.errors import InvalidValueError, MissingExtraError
+from dfl.kernels import check_triton, triton_asked_for
 from dfl.solvers.passes.base import AbstractPasses, Sifted
 from dfl.solvers.passes.eager import TorchPasses, cheapest, tournament
 
 __all__ = ["AbstractPasses", "Backend", "Sifted", "cheapest", "passes_for", "tournament"]
 
-Backend = Literal["auto", "torch", "compile", "numba"]
+Backend = Literal["auto", "torch", "compile", "numba", "triton"]
 
 
 def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
@@ -21,13 +22,15 @@ def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
     Args:
         backend: ``"torch"``: plain torch, any device. ``"compile"``: torch.compile where it
             pays, any device; the first call of each number of treatments takes many seconds.
-            ``"numba"``: compiled loops for the CPU, of the extra ``numba``. ``"auto"``: numba
-            where it is installed and the tensors are on the CPU, else torch.
+            ``"numba"``: compiled loops for the CPU, of the extra ``numba``. ``"triton"``:
+            kernels for CUDA devices, of the extra ``triton``. ``"auto"``: triton within
+            `dfl.kernels.triton_kernels`, numba where it is installed and the tensors are on the
+            CPU, else torch.
         device: where the tensors are.
 
     Raises:
         InvalidValueError: if the back end does not exist, or not for this device.
-        MissingExtraError: if numba was asked for and is not installed.
+        MissingExtraError: if numba or triton was asked for and is not installed.
     """
     check_choice("backend", backend, get_args(Backend))
     installed, on_cpu = find_spec("numba") is not None, device.type == "cpu"
@@ -40,6 +43,11 @@ def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
         raise InvalidValueError(
             f"backend 'numba' works on the CPU, got tensors on {device}; use 'torch' or 'compile'."
         )
+    if backend == "triton" or (backend == "auto" and triton_asked_for(device)):
+        check_triton(device)
+        from dfl.solvers.passes.triton_gpu import TritonPasses
+
+        return TritonPasses()
     if backend == "numba" or (backend == "auto" and installed and on_cpu):
         from dfl.solvers.passes.numba_cpu import NumbaPasses
 

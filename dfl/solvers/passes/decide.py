@@ -45,7 +45,9 @@ def decide(
             "revenue and cost must share one shape (..., N, M) with M >= 1, got "
             f"{tuple(revenue.shape)} and {tuple(cost.shape)}."
         )
-    price = torch.as_tensor(multiplier, dtype=revenue.dtype, device=revenue.device)
+    # A number stays on the CPU, where looking at it does not wait for a GPU.
+    device = revenue.device if isinstance(multiplier, Tensor) else None
+    price = torch.as_tensor(multiplier, dtype=revenue.dtype, device=device)
     if not bool((price >= 0).all()):
         raise InvalidValueError(f"multiplier must be >= 0, got {price.min().item():g}.")
     if price.ndim > revenue.ndim - 2:

@@ -71,7 +71,7 @@ def sifted(
     if others.shape[0] > most_others(revenue.shape[0]):
         return None
     rows = revenue.index_select(0, others), cost.index_select(0, others)
-    cost_kept, revenue_kept = (float(total) for total in kept)
+    cost_kept, revenue_kept = torch.stack(kept).tolist()
     return Sifted(choice, others, *rows, cost_kept, revenue_kept)
 
 

@@ -10,12 +10,13 @@ from dfl.budget_path import BudgetPath
 from dfl.errors import InfeasibleBudgetError
 from dfl.problem import Allocation
 from dfl.scale import over_ranks
-from dfl.solvers.passes import AbstractPasses
+from dfl.solvers.passes import AbstractPasses, passes_for
 
 __all__ = ["budget_path", "narrow"]
 
 _SMALL = 8_192  # rows from which on a whole path costs more than sifting
 _SPREADS = (2.5, 10.0)  # half width of the bracket, in standard errors of the sample's spend
+_AT_HAND = ("cpu",)  # devices on which a number is looked at without waiting
 _OUTWARD = 2.0**-20  # ends lie on multipliers of the sample; away from them ties are rare
 
 
@@ -40,7 +41,8 @@ def narrow(revenue: Tensor, cost: Tensor, budget: float, passes: AbstractPasses)
     taken. Rounding cannot break this: how much worse a treatment is than the best one is
     convex in the multiplier, so it is no worse inside a bracket than at its ends.
 
-    What is left after the LP optimum is rounded goes to steps of the last, small problem.
+    What is left after the LP optimum is rounded goes to steps of the last, small problem. Off the
+    CPU the sample's path and that problem come to the CPU, as a path is looked at number by number.
 
     Args:
         revenue: shape ``(N, M)``.
@@ -58,12 +60,29 @@ def narrow(revenue: Tensor, cost: Tensor, budget: float, passes: AbstractPasses)
         Own. Pisinger (1995), doi:10.1016/0377-2217(95)00015-I, also narrows the classes that
         matter around the critical multiplier, by partitioning instead of by a sample.
     """
-    if revenue.shape[0] > _SMALL:
-        for spread in _SPREADS:
-            found = _settle(revenue, cost, budget, passes, spread)
-            if found is not None:
-                return found
+    found = _narrowed(revenue, cost, budget, passes)
+    names = ("choice", "multiplier", "revenue", "cost", "upper_bound")
+    return replace(found, **{name: getattr(found, name).to(revenue.device) for name in names})
+
+
+def _narrowed(revenue: Tensor, cost: Tensor, budget: float, passes: AbstractPasses) -> Allocation:
+    """Allocate one budget; the answer may lie on the CPU."""
+    if revenue.shape[0] <= _SMALL:
+        return budget_path(*_at_hand(revenue, cost, passes)).at(budget)
+    for spread in _SPREADS:
+        found = _settle(revenue, cost, budget, passes, spread)
+        if found is not None:
+            return found
     return budget_path(revenue, cost, passes).at(budget)
+
+
+def _at_hand(
+    revenue: Tensor, cost: Tensor, passes: AbstractPasses
+) -> tuple[Tensor, Tensor, AbstractPasses]:
+    """Return few people's rows on the CPU, and passes for them."""
+    if revenue.device.type in _AT_HAND:
+        return revenue, cost, passes
+    return revenue.cpu(), cost.cpu(), passes_for("auto", torch.device("cpu"))
 
 
 def _settle(
@@ -78,14 +97,14 @@ def _settle(
     kept = torch.tensor([sifted.cost, sifted.revenue], dtype=torch.float64)
     cost_kept, revenue_kept = over_ranks(kept).tolist()
     try:
-        rest = narrow(sifted.others_revenue, sifted.others_cost, budget - cost_kept, passes)
+        rest = _narrowed(sifted.others_revenue, sifted.others_cost, budget - cost_kept, passes)
     except InfeasibleBudgetError:  # the choices at the bracket's upper end cost too much
         return None
     if not low <= float(rest.multiplier) <= high:
         return None
     split = rest.split
     return Allocation(
-        choice=sifted.choice.index_copy_(0, others, rest.choice),
+        choice=sifted.choice.index_copy_(0, others, rest.choice.to(others.device)),
         multiplier=rest.multiplier,
         revenue=rest.revenue + revenue_kept,
         cost=rest.cost + cost_kept,
@@ -102,10 +121,12 @@ def _bracket(
     size = min(max(rows // 256, _SMALL // 2), 2 * _SMALL)
     draw = torch.randint(rows, (size,), generator=torch.Generator().manual_seed(rows))
     sample = draw.to(revenue.device)
-    path = budget_path(revenue.index_select(0, sample), cost.index_select(0, sample), passes)
+    revenue, cost = revenue.index_select(0, sample), cost.index_select(0, sample)
+    revenue, cost, passes = _at_hand(revenue, cost, passes)
+    path = budget_path(revenue, cost, passes)
     target = budget * size / rows
     point = _point(path, target)
-    spends = cost.index_select(0, sample).gather(1, path.choice_at(point)[:, None])
+    spends = cost.gather(1, path.choice_at(point)[:, None])
     error = spread * float(spends.double().std()) * math.sqrt(size * (1 - size / rows))
     low, high = (float(path.multipliers[_point(path, target + e)]) for e in (error, -error))
     if target - error < float(path.costs[0]):

@@ -1,0 +1,1 @@
+"""Tests of the Triton kernels: interpreted on the CPU, and compiled for a GPU all the same."""
