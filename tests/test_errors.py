@@ -19,6 +19,7 @@ BUILTIN = {
     "InvalidValueError": ValueError,
     "MissingExtraError": ImportError,
     "NotConvergedError": RuntimeError,
+    "ProcessError": RuntimeError,
     "RunFolderError": FileExistsError,
     "ShapeError": ValueError,
     "UnknownNameError": LookupError,
