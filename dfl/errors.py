@@ -141,8 +141,8 @@ class NotConvergedError(DflError, RuntimeError):
 class ProcessError(DflError, RuntimeError):
     """Another process of those that work together has gone.
 
-    Usual cause: one of torchrun's processes ran out of memory, or was killed; its own message stands
-    above this one.
+    Usual cause: one of torchrun's processes ran out of memory, or was killed; what it said itself
+    stands above.
 
     What helps: start again with ``--resume``; fewer processes, or smaller batches, where memory ran
     out.
