@@ -16,7 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 page = Path(sys.argv[0]).resolve().parents[1] / "when_does_it_pay.md"
-found = page.read_text(encoding="utf-8").partition("## Worlds")[2]
+found = (
+    page.read_text(encoding="utf-8").partition("## Worlds")[2].partition("<!-- worlds: end -->")[0]
+)
 lines = [line.strip("| \n").split(" | ") for line in re.findall(r"^\| .*\|$", found, re.MULTILINE)]
 head, cells = lines[0], lines[1:]
 methods = head[2:6]
