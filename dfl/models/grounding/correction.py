@@ -251,9 +251,8 @@ class _Fitting:
         A feature is judged by the largest score statistic of its columns: how far the
         predictions' errors follow it, among rows of the experiment or of the logs.
         """
-        patterns = basis.doses.shape[1] + (
-            self._sources == 2
-        )  # in every form, so that all keep the same
+        # One pattern of bias, whatever the form's, so that all forms keep the same features.
+        patterns = basis.doses.shape[1] + (self._sources == 2)
         if 2 * patterns * len(basis.keep) <= _MOST_COLUMNS:
             return basis
         variance, _ = noise_variance(self._outcome, self._own)
