@@ -19,11 +19,6 @@ from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.seeds import stream
 
-_UNBIASED = (
-    "bias is a way to make observational rows out of an experiment, got {got}; leave bias out, or "
-    "give randomised rows alone and make_obs true."
-)
-
 __all__ = [
     "Held",
     "HybridData",
@@ -39,6 +34,10 @@ Policy: TypeAlias = Callable[[Tensor], Tensor]
 """From features ``(N, F)`` to treatments ``(N,)``, int64."""
 
 _PARTS = ("rct", "obs", "validation", "test")
+_UNBIASED = (
+    "bias is a way to make observational rows out of an experiment, got {got}; leave bias out, or "
+    "give randomised rows alone and make_obs true."
+)
 
 
 @final
@@ -359,5 +358,5 @@ def _hide(hybrid: HybridData, kept: Tensor, encoder: FeatureEncoder) -> HybridDa
         names = tuple(compress(part.feature_names, kept.tolist()))
         return replace(part, features=part.features[:, kept], feature_names=names)
 
-    parts = {name: left(getattr(hybrid, name)) for name in ("rct", "obs", "validation", "test")}
+    parts = {name: left(getattr(hybrid, name)) for name in _PARTS}
     return replace(hybrid, **parts, encoder=encoder)

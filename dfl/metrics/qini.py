@@ -28,12 +28,15 @@ class Qini:
         auuc: area under that curve, in currency per head.
         coefficient: ``auuc - uplift[-1] / 2``, the area above a random order, in currency
             per head; 0 for a random score.
+        normalised: ``coefficient / uplift[-1]``, see `normalised_qini`; None where that unit is
+            not positive, in the data or in any draw.
     """
 
     share: Tensor
     uplift: Tensor
     auuc: Estimate
     coefficient: Estimate
+    normalised: Estimate | None
 
 
 def qini(
@@ -70,17 +73,22 @@ def qini(
     """
     ranked = RankedRows.of(data, score, estimator)
     found = ranked.increments()
-    areas = [_areas(ranked.increments(counts)) for counts in redrawn(data, bootstrap)]
+    value = _areas(found)
+    draws = [_areas(ranked.increments(counts)) for counts in redrawn(data, bootstrap)]
     key = rows_key(data, bootstrap)
     auuc, coefficient = (
-        bootstrap.estimate(value, draws, key)
-        for value, draws in zip(_areas(found), zip(*areas, strict=True), strict=True)
+        bootstrap.estimate(value[one], [draw[one] for draw in draws], key) for one in (0, 1)
     )
+    unit = None
+    if all(total > 0 for _, _, total in (value, *draws)):
+        ratios = [above / total for _, above, total in draws]
+        unit = bootstrap.estimate(value[1] / value[2], ratios, key)
     return Qini(
         share=torch.linspace(0, 1, len(data) + 1, dtype=torch.float64),
         uplift=torch.from_numpy(found.row_by_row(found.revenue)),
         auuc=auuc,
         coefficient=coefficient,
+        normalised=unit,
     )
 
 
@@ -113,25 +121,17 @@ def normalised_qini(
         The package CausalML, ``qini_score(normalize=True)``; it divides the whole curve, whose own
         last value is then 1.
     """
-    ranked = RankedRows.of(data, score, estimator)
-    value = _ratio(ranked.increments())
-    draws = [_ratio(ranked.increments(counts)) for counts in redrawn(data, bootstrap)]
-    return bootstrap.estimate(value, draws, rows_key(data, bootstrap))
-
-
-def _ratio(found: Increments) -> float:
-    """Return area above the straight line over the effect of treating everyone."""
-    total = float(found.revenue[-1])
-    if not total > 0:
+    found = qini(data, score, estimator=estimator, bootstrap=bootstrap)
+    if found.normalised is None:
         raise InvalidValueError(
             "a normalised Qini is undefined: the revenue effect of treating everyone must be "
-            f"positive, got {total:g} per head, and it is the unit; use qini, or more rows if the "
-            "true effect is positive."
+            f"positive, got {float(found.uplift[-1]):g} per head, and it is the unit, in every "
+            "draw of the bootstrap; use qini, or more rows if the true effect is positive."
         )
-    return _areas(found)[1] / total
+    return found.normalised
 
 
-def _areas(found: Increments) -> tuple[float, float]:
-    """Return area and area above the straight line to the end."""
-    auuc = found.area(found.revenue)
-    return auuc, auuc - float(found.revenue[-1]) / 2
+def _areas(found: Increments) -> tuple[float, float, float]:
+    """Return area, area above the straight line to the end, and that end."""
+    auuc, end = found.area(found.revenue), float(found.revenue[-1])
+    return auuc, auuc - end / 2, end

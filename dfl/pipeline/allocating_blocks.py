@@ -276,11 +276,10 @@ def _allocate(
     blocks: ScoredBlocks, budget: Budget, keep: Sequence[str], engine: Engine
 ) -> tuple[BlockwiseAllocation, list[Arrays]]:
     """Solve and write; return what was found and the people under each treatment by block."""
+    shared: AbstractBlocks = blocks
     if engine == "ray":  # workers start in folders of their own
         files = tuple(file.absolute() for file in blocks.data.files)
         blocks = replace(blocks, data=replace(blocks.data, files=files))
-    shared: AbstractBlocks = blocks
-    if engine == "ray":
         numbers = len(blocks.score.columns) + 2 * len(blocks.score.names)
         most = max(blocks.sizes, default=0)
         shared = RayBlocks(blocks, memory=_INTERPRETER + _PER_NUMBER * most * numbers)

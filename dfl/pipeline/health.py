@@ -70,7 +70,7 @@ def health(
         "sample_ratio": _sample_ratio(units, counts),
         "balance": _balance(units, features),
         "overlap": None if data.obs is None else _overlap(data.obs),
-        "drift": _drift(before, test, features),
+        "drift": _drift(len(before), mean, spread, test, features),
         "trained": {
             "features": list(features),
             "rows": len(before),
@@ -241,16 +241,17 @@ def _features(training: list[UpliftData]) -> Tensor:
     return torch.cat([part.features[::step].cpu() for part in training]).double()
 
 
-def _drift(before: Tensor, test: UpliftData, features: tuple[str, ...]) -> list[dict[str, Any]]:
+def _drift(
+    rows: int, mean: Tensor, spread: Tensor, test: UpliftData, features: tuple[str, ...]
+) -> list[dict[str, Any]]:
     """Return the features whose means differ most, in standard deviations of the training rows."""
     now = test.features[:: _step(*test.features.shape)].cpu().double()
-    spread = before.std(dim=0, correction=0)
-    away = now.mean(dim=0) - before.mean(dim=0)
+    away = now.mean(dim=0) - mean
     # A feature that never varied in training and does now has moved by its own spread.
     spread = torch.where(spread > 0, spread, now.std(dim=0, correction=0).clamp_min(away.abs()))
     shift = torch.where(spread > 0, away / spread, 0)
     order = shift.abs().argsort(descending=True, stable=True)[:_SHOWN]
-    error = (1 / len(before) + 1 / len(now)) ** 0.5
+    error = (1 / rows + 1 / len(now)) ** 0.5
     return [
         {"feature": features[k], "shift": float(shift[k]), "error": error} for k in order.tolist()
     ]

@@ -1,15 +1,15 @@
 """`row_of`: everything that a suite keeps of one training."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, final
 
 from dfl.config import Study
 from dfl.data import HybridData
 from dfl.errors import InvalidValueError, UnsupportedProblemError
-from dfl.metrics import Estimate, aucc, normalised_qini, qini, roi_score, true_aucc
+from dfl.metrics import Estimate, aucc, qini, roi_score, true_aucc
 from dfl.models import Prediction
 from dfl.pipeline.yardstick import Yardstick
 from dfl.training.settings import Training
@@ -80,10 +80,9 @@ def measured(study: Study, yardstick: Yardstick, predicted: Prediction) -> dict[
     """Return every metric of a model's predictions of the test rows, by name.
 
     Where the budget is ``share=0.3``, ``eom@share=0.3`` is the value per head, by the estimator
-    of the evaluation, and
-    ``eom_se@share=0.3`` its standard error; likewise ``over_mix`` (minus the best constant
-    mix), ``cost``, ``mixed`` (share of people moved to the cheapest treatment) and, of the
-    truth, ``true_value``, ``true_cost``, ``oracle``, ``true_mix``, ``true_random``,
+    of the evaluation, and ``eom_se@share=0.3`` its standard error; likewise ``over_mix`` (minus
+    the best constant mix), ``cost``, ``mixed`` (share of people moved to the cheapest treatment)
+    and, of the truth, ``true_value``, ``true_cost``, ``oracle``, ``true_mix``, ``true_random``,
     ``share_of_gain`` and ``regret``. With two treatments there are ``aucc``, ``qini`` and
     ``qini_normalised`` by the same estimator, ``aucc_raw``, the published form, ``true_aucc`` and
     ``oracle_aucc``, of the truth. What is undefined is None.
@@ -117,22 +116,17 @@ def _of_ranking(yardstick: Yardstick, predicted: Prediction) -> dict[str, float 
     """Return what a ranking of people by return on money, or by uplift, is worth."""
     test, bootstrap = yardstick.test, yardstick.bootstrap
     uplift = predicted.revenue[:, 1] - predicted.revenue[:, 0]
-    how = partial(qini, estimator=yardstick.estimator, bootstrap=bootstrap)
-    unit = partial(normalised_qini, estimator=yardstick.estimator, bootstrap=bootstrap)
-    measures: dict[str, Callable[[], Estimate]] = {
-        "aucc_raw": lambda: aucc(
-            test, roi_score(predicted.revenue, predicted.cost), bootstrap=bootstrap
-        ),
-        "qini": lambda: how(test, uplift).coefficient,
-        "qini_normalised": lambda: unit(test, uplift),
-    }
+    measures: dict[str, Estimate | None] = dict.fromkeys(("aucc_raw", "qini", "qini_normalised"))
+    undefined = suppress(InvalidValueError, UnsupportedProblemError)  # effects near 0, or costs
+    with undefined:
+        score = roi_score(predicted.revenue, predicted.cost)
+        measures["aucc_raw"] = aucc(test, score, bootstrap=bootstrap)
+    with undefined:
+        one = qini(test, uplift, estimator=yardstick.estimator, bootstrap=bootstrap)
+        measures |= {"qini": one.coefficient, "qini_normalised": one.normalised}
     found: dict[str, float | None] = {}
-    for name, measure in measures.items():
-        try:
-            one = measure()
-            found |= {name: one.value, f"{name}_se": one.standard_error}
-        except (InvalidValueError, UnsupportedProblemError):  # effects too close to 0 in some draw
-            found |= {name: None, f"{name}_se": None}
+    for name, estimate in measures.items():
+        found |= _estimate(name, {} if estimate is None else vars(estimate))
     if test.truth is not None:
         try:
             found["true_aucc"] = true_aucc(test.truth, roi_score(predicted.revenue, predicted.cost))
