@@ -1,6 +1,7 @@
 """``dfl ab``."""
 
 import glob
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -138,7 +139,8 @@ def _finish(
 ) -> None:
     """Print what was read, and write it."""
     _show(found)
-    folder = free_folder(f"ab-{file.name.partition('.')[0]}") if output is None else output
+    stem = re.sub(r"[*?\[\]]", "", file.name.partition(".")[0])  # of a pattern, its letters
+    folder = free_folder(f"ab-{stem or 'rows'}") if output is None else output
     written = _write(folder, found, {"file": file.name, **asdict(columns), **asdict(options)})
     say(f"Written: {', '.join(str(path) for path in written)}")
     publish({"folder": str(folder), **found.content()})

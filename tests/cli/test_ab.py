@@ -216,7 +216,9 @@ def test_splits_and_seeds_out_of_range_cost_no_reading(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_is_read_block_by_block(dfl: Dfl, tmp_path: Path) -> None:
+def test_a_folder_is_read_block_by_block(
+    dfl: Dfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw = np.random.default_rng(0)
     arm = draw.integers(0, 2, 24_000)
     past = draw.gamma(2.0, size=24_000)
@@ -243,7 +245,9 @@ def test_a_folder_is_read_block_by_block(dfl: Dfl, tmp_path: Path) -> None:
     leaks = dfl("ab", tmp_path / "days", *asked, *names, "-o", tmp_path / "leaks")
     assert "warning: these columns differ between the arms" in leaks.text
     assert json.loads((tmp_path / "leaks" / "readout.json").read_text())["leaks"]
+    monkeypatch.chdir(tmp_path)
     usual = dfl("ab", tmp_path / "*" / "?.parquet", *asked, "--estimator", "state", *names)
+    assert [one.name for one in (tmp_path / "runs").iterdir()] == ["ab-rows"]
     assert "state: not read, it needs all rows in memory" in " ".join(usual.text.split())
     wrong = dfl("ab", tmp_path / "days", *asked, "--aa", 10)
     assert (wrong.code, "--aa needs all rows in memory" in wrong.text) == (2, True), wrong.text
