@@ -50,11 +50,13 @@ class NumbaPasses(AbstractPasses):
         choice = np.empty(revenue.shape[0], np.int64)
         most = most_others(revenue.shape[0])
         others = np.empty(most, np.int64)
-        rows = [np.empty((most, len(arms)), flat[0].dtype) for _ in flat]
+        rows = [np.empty(most * len(arms), flat[0].dtype) for _ in flat]
         found, kept_cost, kept_revenue = sift(*flat, len(arms), low, high, choice, others, *rows)
         if found > most:
             return None
-        picked, revenues, costs = (torch.from_numpy(one[:found]) for one in (others, *rows))
+        shape = (most, len(arms))
+        moved = (others, *(one.reshape(shape) for one in rows))
+        picked, revenues, costs = (torch.from_numpy(one[:found]) for one in moved)
         return Sifted(torch.from_numpy(choice), picked, revenues, costs, kept_cost, kept_revenue)
 
     def hull(self, revenue: Tensor, cost: Tensor) -> HullSteps:
