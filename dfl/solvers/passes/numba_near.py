@@ -6,7 +6,7 @@ the rows' order; compared with them, the scores of each row become one whole num
 treatment. Nothing of this is left to the compiler's vectorising, which takes many times as long.
 """
 
-# mypy: disable-error-code="untyped-decorator,misc,import-untyped,call-arg"
+# mypy: disable-error-code="untyped-decorator,misc,import-untyped,no-untyped-call,call-arg"
 
 from typing import Any
 
@@ -190,7 +190,7 @@ def lowest(_: Any, word: Any) -> Any:
 
 @intrinsic
 def copy_row(_: Any, source: Any, at: Any, target: Any, to: Any, arms: Any) -> Any:
-    """Copy neighbours at one go, as many as ``arms``: ``target[to : to + m] = source[at : ...]``."""
+    """Copy neighbours at one go, as many as ``arms``, from one flat array to another."""
 
     def build(context: Any, builder: Any, __: Any, given: Any) -> Any:
         size = context.get_abi_sizeof(context.get_data_type(source.dtype))

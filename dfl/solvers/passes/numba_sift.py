@@ -4,7 +4,7 @@ Scores in the inputs' precision are right but for a few roundings. Whose best le
 those, at both ends of the bracket, is settled; all others are looked at again, one by one.
 """
 
-# mypy: disable-error-code="untyped-decorator"
+# mypy: disable-error-code="untyped-decorator,call-arg"
 
 from typing import Any
 
@@ -28,7 +28,7 @@ __all__ = ["sift"]
 _compiled = cached_njit(nogil=True, error_model="numpy")
 _vectors = cached_njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 _U = np.uint64
-_TILE_BYTES, _TILES = 1 << 13, (128, 256)  # of one input's rows that stay in cache
+_TILES = 256, 128  # rows that stay in cache, few treatments and many
 _ROUNDINGS = 8  # what two scores, the prices and a difference need
 Array = npt.NDArray[Any]
 
@@ -55,8 +55,8 @@ def sift(
     """
     unit = unit_of(revenue.dtype, _ROUNDINGS)
     ends = float(low), float(high)
-    known = in_reach(m, choice.shape[0]) if abs(ends[1]) < unit[2] else 0
-    tile = min(max(_TILE_BYTES // (m * revenue.itemsize), _TILES[0]), _TILES[1])
+    known = in_reach(m, choice.shape[0]) if abs(ends[1]) < float(unit[2]) else 0
+    tile = _TILES[m > 8]
     near = words(m, tile), words(m, tile)
     arms = (0,) * min(m, MOST_ARMS)
     found, kept_cost, kept_revenue = _sift(
