@@ -86,21 +86,23 @@ class StackedAdam:
 
     def frozen(self) -> Parameters:
         """Return the current parameters, or their average, detached copies."""
-        return self._named((self._values if self._average is None else self._average).clone())
+        values = self._values if self._average is None else self._average
+        return {name: part.clone() for name, part in self._named(values).items()}
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything needed to go on from here, as flat tensors."""
+        """Return everything needed to go on from here, as tensors apart from each other."""
         moments = self._adam.state[self._values]
-        step = moments["step"].cpu() if moments else None
         flat = {"value": self._values, "average": self._average}
         flat |= {key: moments.get(key) for key in _MOMENTS}
         tensors = {
-            f"{key}/{name}": part
+            f"{key}/{name}": part.clone()
             for key, values in flat.items()
             if values is not None
             for name, part in self._named(values).items()
         }
-        return tensors | {f"step/{name}": step for name in self._shapes if step is not None}
+        if not moments:
+            return tensors
+        return tensors | {f"step/{name}": moments["step"].cpu().clone() for name in self._shapes}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
