@@ -172,6 +172,24 @@ def test_the_first_part_of_an_in_sample_model_is_grounded_as_usual() -> None:
     assert_close(vars(replace(model, in_sample=None).predict(rows)), vars(usual), rtol=0, atol=0)
 
 
+def test_an_in_sample_training_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    method, sets = Grounded(base=BASES["both"], in_sample=True), [training_set(0)]
+
+    def stop(progress: Progress) -> None:
+        if (progress.stage, progress.epoch) == ("in-sample-target", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        method.fit_many(sets, monitor=Monitor(report=stop, folder=tmp_path))
+    heard: list[Progress] = []
+    again = method.fit_many(sets, monitor=Monitor(report=heard.append, folder=tmp_path))[0]
+    assert [(one.stage, one.epoch) for one in heard] == [("in-sample-target", 3)]
+    rows = logs(50, dtype=torch.float64).features
+    whole = method.fit_many(sets)[0]
+    assert_close(vars(again.predict(rows)), vars(whole.predict(rows)), rtol=0, atol=0)
+    assert again.history == whole.history
+
+
 def test_logs_that_lie_are_put_right() -> None:
     training = Training(epochs=8, batch_size=128, min_steps=320, members=2, weight_decay=(0.1,))
     base = TsmSl(network=MLP((16,)), training=training)
