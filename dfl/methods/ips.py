@@ -59,6 +59,8 @@ class Ips(AbstractNetworkMethod):
 
         def loss(parameters: Parameters, batch: Batch) -> Tensor:
             outcomes = network(parameters, batch.features)
-            return factual_loss(outcomes, batch.treatment, batch.outcome, rows_at(weight, batch.index))
+            return factual_loss(
+                outcomes, batch.treatment, batch.outcome, rows_at(weight, batch.index)
+            )
 
         return fit_rows("target", networks, "obs", self.training, monitor, loss, by_rows=True)

@@ -125,6 +125,6 @@ class StackedAdam:
 
     def _named(self, flat: Tensor) -> Parameters:
         """Return views of the numbers of one flat tensor by parameter."""
-        parts = flat.split([shape.numel() for shape in self._shapes.values()])
+        parts = torch.split(flat, [shape.numel() for shape in self._shapes.values()])
         shaped = zip(self._shapes.items(), parts, strict=True)
         return {name: part.view(shape) for (name, shape), part in shaped}

@@ -176,7 +176,7 @@ def rows_at(table: Tensor, index: Tensor) -> Tensor:
         table: shape ``(R, ...)``.
         index: shape ``(K, B)``.
     """
-    return table.index_select(0, index.flatten()).unflatten(0, index.shape)
+    return table.index_select(0, index.flatten()).reshape(*index.shape, *table.shape[1:])
 
 
 def _shuffled(rows: int, count: int, generator: torch.Generator) -> Tensor:
