@@ -23,7 +23,7 @@ __all__ = ["AbstractModel", "Logs", "Prediction", "State", "read_state"]
 Logs: TypeAlias = dict[str, float]
 """Averages of one epoch, by what they measure."""
 
-_PREDICTED = Chunks(1 << 13)  # rows at once, whose hidden layers stay in one core's cache
+PREDICTED = Chunks(1 << 13)  # rows at once, whose hidden layers stay in one core's cache
 _FORMAT = 2  # of the file; raised when an older program could misread it
 
 
@@ -145,7 +145,7 @@ class AbstractModel(ABC):
             raise ShapeError(f"features must be (N, {self.features}), got {tuple(features.shape)}.")
         if not bool(features.isfinite().all()):
             raise InvalidValueError("features must be finite, got NaN or infinity.")
-        chunks = list(_PREDICTED.of(features.shape[0])) or [slice(0, 0)]
+        chunks = list(PREDICTED.of(features.shape[0])) or [slice(0, 0)]
         parts = [self.predict_rows(features[rows], spread=spread) for rows in chunks]
         columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Prediction)}
         return Prediction(**{k: torch.cat(v) for k, v in columns.items() if v[0] is not None})
