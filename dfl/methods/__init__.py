@@ -100,6 +100,7 @@ METHODS: Registry[AbstractMethod] = Registry(
         "dfcl": "dfl.methods.dfcl:Dfcl",
         "dragonnet": "dfl.methods.dragonnet:DragonNet",
         "grounded": "dfl.methods.grounded:Grounded",
+        "grounded-in-sample": Entry("dfl.methods.grounded:Grounded", options={"in_sample": True}),
         "hrc": "dfl.methods.hrc:Hrc",
         "policy-tree": "dfl.methods.policy_tree:PolicyTree",
         "ips": "dfl.methods.ips:Ips",

@@ -167,7 +167,12 @@ class AbstractNetworkMethod(AbstractMethod):
         Scaling.fit(*self._learned(kept).rows("both"))
 
     def fit_decided(
-        self, sets: Sequence[TrainingSet], decays: Sequence[float], monitor: Monitor
+        self,
+        sets: Sequence[TrainingSet],
+        decays: Sequence[float],
+        monitor: Monitor,
+        *,
+        name: str = "",
     ) -> list[AbstractModel]:
         """Fit one ensemble per training set under weight decays that are chosen already.
 
@@ -175,6 +180,7 @@ class AbstractNetworkMethod(AbstractMethod):
             sets: with the parts that the method uses, see `needed`.
             decays: weight decay of each set.
             monitor: as in `fit_many`.
+            name: put before the names of stages, to keep their checkpoints apart.
 
         Raises:
             ShapeError: as in `fit_many`.
@@ -183,7 +189,7 @@ class AbstractNetworkMethod(AbstractMethod):
         """
         scalings = [Scaling.fit(*one.rows("both"), ranks=self.training.ranks) for one in sets]
         plan = NetworkPlan.of(sets, self.training.members, [[decay] for decay in decays])
-        networks = Networks(sets, scalings, plan, self.network, "")
+        networks = Networks(sets, scalings, plan, self.network, name)
         parameters = self.train(networks, monitor)
         history = {**monitor.history, "weight_decay": [{"value": decay} for decay in decays]}
         return [

@@ -35,6 +35,9 @@ def _forms() -> tuple[CorrectionForm, ...]:
     )
 
 
+_IN_SAMPLE = CorrectionForm(add=0.02, contrast=False)
+
+
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Grounded(AbstractMethod):
@@ -54,6 +57,9 @@ class Grounded(AbstractMethod):
     Args:
         base: the method that is corrected; as many folds as it has members.
         corrections: forms of the corrections, whose answers are averaged.
+        in_sample: whether the base method is also trained as it is, on all of its rows, and one
+            more correction is fitted to what it predicts of them, to join the average: terms as
+            published (``add`` .02), contrasts not stretched. Twice the training.
 
     Raises:
         InvalidValueError: if the base method trains no networks or fewer than two members, it
@@ -66,6 +72,7 @@ class Grounded(AbstractMethod):
 
     base: AbstractNetworkMethod = field(default_factory=TsmSl)
     corrections: tuple[CorrectionForm, ...] = field(default_factory=_forms)
+    in_sample: bool = False
 
     def __post_init__(self) -> None:
         """Check base and corrections."""
@@ -131,25 +138,39 @@ class Grounded(AbstractMethod):
             monitor,
         )
         chosen = {"weight_decay": [{"value": decay} for decay in decays]}
+        histories = [{**members[0].history, **chosen, **tail} for tail in tails]
+        models = [
+            _corrected(
+                one, fold, members[index * count : (index + 1) * count], self.corrections, history
+            )
+            for index, (one, fold, history) in enumerate(zip(sets, folds, histories, strict=True))
+        ]
+        if not self.in_sample:
+            return [*models]
+        whole = self.base.fit_decided(learned, decays, monitor, name="in-sample-")
+        others = [
+            _corrected(one, Folds(kept, {}), [ensemble], [_IN_SAMPLE], ensemble.history)
+            for one, kept, ensemble in zip(sets, learned, whole, strict=True)
+        ]
         return [
-            self._grounded(one, fold, members[index * count : (index + 1) * count], chosen | tail)
-            for index, (one, fold, tail) in enumerate(zip(sets, folds, tails, strict=True))
+            replace(model, history={**other.history, **model.history}, in_sample=other)
+            for model, other in zip(models, others, strict=True)
         ]
 
-    def _grounded(
-        self,
-        one: TrainingSet,
-        folds: Folds,
-        members: Sequence[AbstractModel],
-        chosen: Mapping[str, list[Logs]],
-    ) -> GroundedModel:
-        """Correct one set's members."""
-        evidence = _evidence(one, folds, members)
-        cost = _mean_cost([part for part in (one.rct, one.validation) if part is not None])
-        corrections = tuple(Correction.fit(evidence, cost, form) for form in self.corrections)
-        logs = [_logs(correction) for correction in corrections]
-        history = {**members[0].history, **chosen, "correction": logs}
-        return GroundedModel(tuple(members), corrections, history)
+
+def _corrected(
+    one: TrainingSet,
+    folds: Folds,
+    members: Sequence[AbstractModel],
+    forms: Sequence[CorrectionForm],
+    history: Mapping[str, list[Logs]],
+) -> GroundedModel:
+    """Correct one set's members."""
+    evidence = _evidence(one, folds, members)
+    cost = _mean_cost([part for part in (one.rct, one.validation) if part is not None])
+    corrections = tuple(Correction.fit(evidence, cost, form) for form in forms)
+    logs = [_logs(correction) for correction in corrections]
+    return GroundedModel(tuple(members), corrections, {**history, "correction": logs})
 
 
 def _without_tails(one: TrainingSet) -> tuple[TrainingSet, dict[str, list[Logs]]]:
@@ -176,7 +197,10 @@ def _without_tails(one: TrainingSet) -> tuple[TrainingSet, dict[str, list[Logs]]
 
 
 def _evidence(one: TrainingSet, folds: Folds, members: Sequence[AbstractModel]) -> Evidence:
-    """Return a set's rows, each predicted by members that did not learn from it."""
+    """Return a set's rows, each predicted by members that did not learn from it.
+
+    Rows of parts that have no folds are predicted by the mean of all members.
+    """
     pieces: list[tuple[UpliftData, Tensor | slice, Tensor]] = []
     named: tuple[tuple[Part | None, UpliftData | None], ...] = (
         ("rct", one.rct),

@@ -25,12 +25,14 @@ class GroundedModel(AbstractModel):
     """The mean of several models, with its revenue corrected.
 
     ``revenue = mean_c correction_c(mean_m revenue_m, x)``; costs, and how far the models differ
-    from each other, are left as they are.
+    from each other, are left as they are. With ``in_sample``, the mean over the corrections of
+    both models, and over the networks of both for costs.
 
     Args:
         members: models of equal features and treatments, at least one.
         corrections: of their mean revenue, at least one; their answers are averaged.
         history: what was logged per stage and epoch.
+        in_sample: another such model, of networks that learned from all rows, or None.
 
     Raises:
         InvalidValueError: if there is no member or no correction.
@@ -39,6 +41,7 @@ class GroundedModel(AbstractModel):
     members: tuple[AbstractModel, ...]
     corrections: tuple[Correction, ...]
     history: Mapping[str, list[Logs]]
+    in_sample: "GroundedModel | None" = None
 
     def __post_init__(self) -> None:
         """Check that there is something to average."""
@@ -62,7 +65,21 @@ class GroundedModel(AbstractModel):
         cost, cost_spread = _mean_and_spread([(p.cost, p.cost_spread) for p in found])
         rows = features.to(revenue.device)
         corrected = [correction(revenue, rows) for correction in self.corrections]
-        return Prediction(torch.stack(corrected).mean(dim=0), cost, revenue_spread, cost_spread)
+        served = torch.stack(corrected).mean(dim=0)
+        if self.in_sample is None:
+            return Prediction(served, cost, revenue_spread, cost_spread)
+        other = self.in_sample.predict_rows(features, spread=spread)
+        share = len(self.in_sample.corrections) / len(self._serving())
+        _, revenue_spread = _mean_and_spread(
+            [(served, revenue_spread), (other.revenue, other.revenue_spread)]
+        )
+        cost, cost_spread = _mean_and_spread([(cost, cost_spread), (other.cost, other.cost_spread)])
+        revenue = (1 - share) * served + share * other.revenue
+        return Prediction(revenue, cost, revenue_spread, cost_spread)
+
+    def _serving(self) -> tuple[Correction, ...]:
+        """Return all corrections whose answers are averaged."""
+        return self.corrections + (() if self.in_sample is None else self.in_sample.corrections)
 
     def account(
         self, feature_names: Sequence[str], treatment_names: Sequence[str]
@@ -74,11 +91,11 @@ class GroundedModel(AbstractModel):
         treatments).
         """
         names = {"feature_names": feature_names, "treatment_names": treatment_names}
-        effect = effects(self.corrections)[:, 1:]
+        effect = effects(self._serving())[:, 1:]
         most = effect.abs().amax(dim=0).argsort(descending=True, stable=True)[:_TOLD]
         features, arms = labels(effect, feature_names, treatment_names)
         return {
-            "words": [*in_words(self.corrections, **names), *self._tails()],
+            "words": [*in_words(self._serving(), **names), *self._tails()],
             "correction": {
                 "features": [features[place] for place in most.tolist()],
                 "treatments": list(arms),
@@ -112,6 +129,10 @@ class GroundedModel(AbstractModel):
             held = {name: one for name, one in columns.items() if isinstance(one, Tensor)}
             tensors |= {f"correction-{index}/{name}": one for name, one in held.items()}
             about["corrections"].append({k: v for k, v in columns.items() if k not in held})
+        if self.in_sample is not None:
+            inside, described = self.in_sample.state().within("in-sample/")
+            tensors |= inside
+            about |= described
         # Copies: members may share tensors, such as their scaling, and a file holds each once.
         return State("grounded", {name: one.clone() for name, one in tensors.items()}, about)
 
@@ -126,6 +147,7 @@ class GroundedModel(AbstractModel):
                 for index, numbers in enumerate(state.about["corrections"])
             ),
             state.about["history"],
+            cls.of_state(state.nested("in-sample/")) if "in-sample/" in state.about else None,
         )
 
 

@@ -1,7 +1,7 @@
-"""`StackedNetwork`: many networks of one shape, run as one by `torch.func.vmap`."""
+"""`StackedNetwork`: many networks of one shape, run as one."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ class StackedNetwork:
     """K networks of one architecture whose parameters carry a leading axis of length K.
 
     Members of an ensemble, candidates of a tuning grid and seeds of a study are all just
-    networks along that axis; they train in the time of a few.
+    networks along that axis; they train in the time of a few. An architecture that says it
+    ``stacks`` is called once for all, any other by ``vmap``.
 
     Args:
         build: returns one freshly initialised network.
@@ -65,8 +66,7 @@ class StackedNetwork:
         Returns:
             Outputs ``(K, N, ...)``.
         """
-        rows = 0 if features.ndim == 3 else None
-        output: Tensor = vmap(self._one, in_dims=(0, rows))(parameters, features)
+        output: Tensor = self._all(parameters, features)
         return output
 
     def details(self, parameters: Parameters, features: Tensor) -> dict[str, Tensor]:
@@ -79,16 +79,16 @@ class StackedNetwork:
         Returns:
             Tensors with a leading axis of length K.
         """
-        rows = 0 if features.ndim == 3 else None
-        found: dict[str, Tensor] = vmap(self._found, in_dims=(0, rows))(parameters, features)
+        found: dict[str, Tensor] = self._all(parameters, features, details=True)
         return found
 
-    def _one(self, parameters: Parameters, features: Tensor) -> Tensor:
-        output: Tensor = functional_call(self._template, parameters, (features,))
-        return output
+    def _all(self, parameters: Parameters, features: Tensor, **options: bool) -> Any:
+        if getattr(self._template, "stacks", False):
+            size = next(iter(parameters.values())).shape[0]
+            rows = features.expand(size, *features.shape[-2:])
+            return functional_call(self._template, parameters, (rows,), options)
 
-    def _found(self, parameters: Parameters, features: Tensor) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = functional_call(
-            self._template, parameters, (features,), {"details": True}
-        )
-        return found
+        def one(own: Parameters, rows: Tensor) -> Any:
+            return functional_call(self._template, own, (rows,), options)
+
+        return vmap(one, in_dims=(0, 0 if features.ndim == 3 else None))(parameters, features)

@@ -14,7 +14,7 @@ from dfl.losses.base import LoggedBatch
 from dfl.models.standardisation import Scaling
 from dfl.scale import STREAMED
 
-__all__ = ["Batch", "RowPool"]
+__all__ = ["Batch", "RowPool", "rows_at"]
 
 
 @final
@@ -131,22 +131,22 @@ class Batch:
     @cached_property
     def features(self) -> Tensor:
         """Standardised features. Shape ``(K, B, F)``."""
-        return self.pool.features[self.index]
+        return rows_at(self.pool.features, self.index)
 
     @cached_property
     def treatment(self) -> Tensor:
         """Treatment received. Shape ``(K, B)``."""
-        return self.pool.treatment[self.index]
+        return rows_at(self.pool.treatment, self.index)
 
     @cached_property
     def outcome(self) -> Tensor:
         """Revenue and cost in network units. Shape ``(K, B, 2)``."""
-        return self.pool.outcome[self.index]
+        return rows_at(self.pool.outcome, self.index)
 
     @cached_property
     def from_logs(self) -> Tensor:
         """True for observational rows. Shape ``(K, B)``."""
-        return self.pool.logged[self.index]
+        return rows_at(self.pool.logged, self.index)
 
     @cached_property
     def logged(self) -> LoggedBatch:
@@ -162,11 +162,21 @@ class Batch:
                 "rows without one. Use randomised rows, or give their propensity."
             )
         columns = (pool.treatment, pool.revenue, pool.cost, pool.weight)
-        logged = LoggedBatch(*(column[self.index] for column in columns))
+        logged = LoggedBatch(*(rows_at(column, self.index) for column in columns))
         if pool.baseline is None:
             return logged
-        revenue, cost = pool.baseline[self.index].unbind(dim=-2)
+        revenue, cost = rows_at(pool.baseline, self.index).unbind(dim=-2)
         return replace(logged, baseline_revenue=revenue, baseline_cost=cost)
+
+
+def rows_at(table: Tensor, index: Tensor) -> Tensor:
+    """Return ``table[index]``, ``(K, B, ...)``: several times as fast as indexing with a matrix.
+
+    Args:
+        table: shape ``(R, ...)``.
+        index: shape ``(K, B)``.
+    """
+    return table.index_select(0, index.flatten()).reshape(*index.shape, *table.shape[1:])
 
 
 def _shuffled(rows: int, count: int, generator: torch.Generator) -> Tensor:

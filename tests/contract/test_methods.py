@@ -39,7 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 RATES = {"dhcl-dpm": 1e-2, "dhcl-drp": 1e-2}
 
 
-WRAPPERS = {"grounded", "hrc", "policy-tree"}
+WRAPPERS = {"grounded", "grounded-in-sample", "hrc", "policy-tree"}
 
 
 def make(name: str, training: Training = TRAINING) -> AbstractMethod:
@@ -194,7 +194,7 @@ def test_an_arm_whose_outcomes_are_all_alike_is_no_trouble(name: str) -> None:
 
 
 # Trees draw their rows by place, and so do the folds of `grounded`'s members.
-BY_PLACE = ("grounded", "tsm-cf")
+BY_PLACE = ("grounded", "grounded-in-sample", "tsm-cf")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(BY_PLACE)])

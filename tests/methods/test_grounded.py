@@ -1,6 +1,7 @@
 """Methods that are corrected by what the experiment says."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from dfl.config import from_yaml, read_study, to_yaml
 from dfl.data import PotentialOutcomes, UpliftData
 from dfl.errors import ConfigError, DataError, InvalidValueError
 from dfl.methods import (
+    METHODS,
     AbstractNetworkMethod,
     BiDfcl,
     BilevelSettings,
@@ -27,7 +29,7 @@ from dfl.methods import (
     TsmSl,
 )
 from dfl.metrics import TrueScale
-from dfl.models import MLP, ArmHeads, GroundedModel
+from dfl.models import MLP, ArmHeads, GroundedModel, load_model
 from dfl.models.grounding.correction import Correction, CorrectionForm
 from dfl.models.grounding.evidence import Evidence
 from dfl.training.folds import Folds
@@ -120,6 +122,72 @@ def test_weight_decay_is_chosen_once_and_members_learn_their_folds_at_once() -> 
     ]
     alone = base.fit_many([one])[0]
     assert model.history["weight_decay"] == alone.history["weight_decay"]
+
+
+def test_in_sample_adds_the_base_method_itself_corrected_by_the_rows_it_learned(
+    seen: list[tuple[Evidence, torch.Tensor]], tmp_path: Path
+) -> None:
+    base, sets = BASES["both"], [training_set(seed) for seed in (0, 1)]
+    heard: list[Progress] = []
+    monitor = Monitor(report=heard.append, folder=tmp_path)
+    models = Grounded(base=base, in_sample=True).fit_many(sets, monitor=monitor)
+    stages = ("target", "in-sample-target")
+    assert [(p.stage, p.epoch) for p in heard] == [(s, e) for s in stages for e in (1, 2, 3)]
+    assert {path.stem for path in tmp_path.iterdir()} == set(stages)
+    assert len(seen) == 10  # four forms of each set, then one more of each
+    rows = logs(100, seed=7, dtype=torch.float64).features
+    for number, (one, model) in enumerate(zip(sets, models, strict=True)):
+        assert isinstance(model, GroundedModel)
+        assert {*stages} <= model.history.keys()
+        evidence = seen[8 + number][0]
+        alone = base.fit_many(sets)[number]
+        assert_close(evidence.predicted, alone.predict(evidence.features).revenue)
+        assert_close(evidence.features, torch.cat([part.features for part in one.parts]))
+        other = model.in_sample
+        assert other is not None
+        assert (len(other.members), len(other.corrections)) == (1, 1)
+        assert float(other.corrections[0].stretch) == 0
+        first, second = replace(model, in_sample=None).predict(rows), other.predict(rows)
+        found = model.predict(rows, spread=True)
+        assert_close(found.revenue, 0.8 * first.revenue + 0.2 * second.revenue)
+        assert_close(found.cost, (first.cost + second.cost) / 2)
+        assert found.revenue_spread is not None
+        assert found.cost_spread is not None
+        apart = (first.cost - second.cost).abs() / 2
+        assert bool((found.cost_spread >= apart - 1e-12).all())
+        model.save(tmp_path / f"{number}.dfl")
+        again = load_model(tmp_path / f"{number}.dfl").predict(rows, spread=True)
+        assert_close(vars(again), vars(found), rtol=0, atol=0)
+        told: Any = model.account((), ())["words"]
+        (size,) = [line for line in told if line.startswith("Effective number")]
+        assert size.count(",") == 4
+
+
+def test_the_first_part_of_an_in_sample_model_is_grounded_as_usual() -> None:
+    one = training_set(0)
+    model = METHODS.make("grounded-in-sample", base=BASES["rct"]).fit_many([one])[0]
+    assert isinstance(model, GroundedModel)
+    rows = logs(50, dtype=torch.float64).features
+    usual = fitted(one, "rct").predict(rows)
+    assert_close(vars(replace(model, in_sample=None).predict(rows)), vars(usual), rtol=0, atol=0)
+
+
+def test_an_in_sample_training_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    method, sets = Grounded(base=BASES["both"], in_sample=True), [training_set(0)]
+
+    def stop(progress: Progress) -> None:
+        if (progress.stage, progress.epoch) == ("in-sample-target", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        method.fit_many(sets, monitor=Monitor(report=stop, folder=tmp_path))
+    heard: list[Progress] = []
+    again = method.fit_many(sets, monitor=Monitor(report=heard.append, folder=tmp_path))[0]
+    assert [(one.stage, one.epoch) for one in heard] == [("in-sample-target", 3)]
+    rows = logs(50, dtype=torch.float64).features
+    whole = method.fit_many(sets)[0]
+    assert_close(vars(again.predict(rows)), vars(whole.predict(rows)), rtol=0, atol=0)
+    assert again.history == whole.history
 
 
 def test_logs_that_lie_are_put_right() -> None:

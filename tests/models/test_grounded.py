@@ -70,7 +70,7 @@ def test_chunks_of_people_are_predicted_as_all_of_them(
     model: GroundedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = model.predict(FEATURES)
-    monkeypatch.setattr("dfl.models.base.STREAMED", Chunks(7))
+    monkeypatch.setattr("dfl.models.base.PREDICTED", Chunks(7))
     assert_close(model.predict(FEATURES).revenue, whole.revenue)
     assert model.predict(FEATURES[:0]).revenue.shape == (0, 3)
 

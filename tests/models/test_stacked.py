@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 from dfl.models import MLP, OuterNetwork, StackedNetwork
@@ -53,3 +54,14 @@ def test_parameters_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"parameters must be .*does not fit"):
         outcome_networks().check(other)
     outcome_networks().check(outcome_networks().initial([1, 2]))
+
+
+def test_an_architecture_that_does_not_stack_is_mapped_over() -> None:
+    torch.manual_seed(0)
+    plain = StackedNetwork(lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2)))
+    parameters, features = plain.initial([1, 2]), torch.randn(2, 6, 5)
+    found = plain(parameters, features)
+    for k in range(2):
+        first = (features[k] @ parameters["0.weight"][k].mT + parameters["0.bias"][k]).tanh()
+        assert_close(found[k], first @ parameters["2.weight"][k].mT + parameters["2.bias"][k])
+    assert_close(plain(parameters, features[0])[0], found[0])

@@ -12,6 +12,7 @@ from dfl.models.architectures.base import (
     AbstractArchitecture,
     AbstractOutcomeNetwork,
     Details,
+    Linear,
     dense,
     outcomes_of,
 )
@@ -56,6 +57,8 @@ class ArmHeads(AbstractArchitecture):
 
 @final
 class _Heads(AbstractOutcomeNetwork):
+    stacks = True
+
     def __init__(self, sizes: ArmHeads, features: int, treatments: int) -> None:
         super().__init__()
         self.body, width = dense(features, sizes.trunk)
@@ -65,15 +68,15 @@ class _Heads(AbstractOutcomeNetwork):
             layers += [_LinearPerArm(treatments, inputs, size), nn.ReLU()]
             inputs = size
         self.heads = nn.Sequential(*layers, _LinearPerArm(treatments, inputs, 2))
-        self.propensity = nn.Linear(width, treatments) if sizes.propensity else None
+        self.propensity = Linear(width, treatments) if sizes.propensity else None
         if sizes.propensity:
             self.epsilon = nn.Parameter(torch.zeros(2, treatments))
         self.treatments = treatments
 
     def details(self, features: Tensor) -> Details:
         hidden = self.body(features)
-        own = self.heads(hidden.unsqueeze(-2).expand(*hidden.shape[:-1], self.treatments, -1))
-        found = {"outcomes": outcomes_of(own.mT), "hidden": hidden}
+        own = self.heads(hidden.unsqueeze(-3))  # (..., M, N, 2)
+        found = {"outcomes": outcomes_of(own.movedim(-3, -1)), "hidden": hidden}
         if self.propensity is not None:
             found |= {"propensity": self.propensity(hidden), "epsilon": self.epsilon}
         return found
@@ -81,7 +84,7 @@ class _Heads(AbstractOutcomeNetwork):
 
 @final
 class _LinearPerArm(nn.Module):
-    """One linear map for each treatment: ``(..., M, in)`` to ``(..., M, out)``."""
+    """One linear map for each treatment: ``(..., M, N, in)`` to ``(..., M, N, out)``."""
 
     def __init__(self, treatments: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -90,4 +93,4 @@ class _LinearPerArm(nn.Module):
         self.bias = nn.Parameter(torch.empty(treatments, outputs).uniform_(-reach, reach))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return torch.einsum("...mi,mio->...mo", inputs, self.weight) + self.bias
+        return inputs @ self.weight + self.bias.unsqueeze(-2)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfl.checks import check_count
 from dfl.models.architectures.base import (
     AbstractArchitecture,
     AbstractOutcomeNetwork,
     Details,
+    Linear,
     dense,
     outcomes_of,
 )
@@ -46,10 +47,12 @@ class MLP(AbstractArchitecture):
 
 @final
 class _Perceptron(AbstractOutcomeNetwork):
+    stacks = True
+
     def __init__(self, hidden: tuple[int, ...], features: int, treatments: int) -> None:
         super().__init__()
         self.body, width = dense(features, hidden)
-        self.head = nn.Linear(width, 2 * treatments)
+        self.head = Linear(width, 2 * treatments)
         self.treatments = treatments
 
     def details(self, features: Tensor) -> Details:

@@ -4,7 +4,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.models.architectures.base import dense
+from dfl.models.architectures.base import Linear, dense
 
 __all__ = ["OuterNetwork"]
 
@@ -31,6 +31,8 @@ class OuterNetwork(nn.Module):
         arXiv:2510.19517, section 3, ``G_phi``.
     """
 
+    stacks = True
+
     def __init__(
         self,
         hidden: tuple[int, ...],
@@ -43,7 +45,7 @@ class OuterNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.body, width = dense(features, hidden)
-        self.head = nn.Linear(width, channels * treatments)
+        self.head = Linear(width, channels * treatments)
         self.channels, self.treatments = channels, treatments
         if bias is not None:
             nn.init.constant_(self.head.bias, bias)

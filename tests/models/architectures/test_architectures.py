@@ -64,6 +64,25 @@ def test_stacked_details_are_those_of_each_network(architecture: AbstractArchite
             assert_close(found[name][k], value)
 
 
+@each
+def test_all_networks_at_once_differentiate_as_each_alone(
+    architecture: AbstractArchitecture,
+) -> None:
+    stacked = StackedNetwork(lambda: architecture.build(5, 3))
+    parameters = {k: v.double().requires_grad_() for k, v in stacked.initial([1, 2]).items()}
+    features = torch.stack([rows(), rows().flip(0)]).double()
+    used = {name: v for name, v in parameters.items() if "propensity" not in name}
+    used.pop("epsilon", None)
+    found = torch.autograd.grad(stacked(parameters, features).square().sum(), [*used.values()])
+    for k in range(2):
+        single = architecture.build(5, 3).double()
+        single.load_state_dict({name: value[k] for name, value in parameters.items()})
+        single(features[k]).square().sum().backward()
+        own = dict(single.named_parameters())
+        for name, slope in zip(used, found, strict=True):
+            assert_close(slope[k], own[name].grad)
+
+
 def test_each_treatment_has_its_own_head() -> None:
     torch.manual_seed(0)
     network = ArmHeads((8,), (4,)).build(5, 3)
