@@ -28,7 +28,9 @@ __all__ = ["sift"]
 _compiled = cached_njit(nogil=True, error_model="numpy")
 _vectors = cached_njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 _U = np.uint64
-_TILES = 256, 128  # rows that stay in cache, few treatments and many
+_FEW = 5  # treatments; the compiler's own vectors are quicker up to here
+_TILES = 2048, 256, 128  # rows that stay in cache; few treatments, up to eight, more
+_MOVES, _OPEN = np.uint8(1), np.uint8(2)  # what becomes of a person who is not settled, 0
 _ROUNDINGS = 8  # what two scores, the prices and a difference need
 Array = npt.NDArray[Any]
 
@@ -56,11 +58,12 @@ def sift(
     unit = unit_of(revenue.dtype, _ROUNDINGS)
     ends = float(low), float(high)
     known = in_reach(m, choice.shape[0]) if abs(ends[1]) < float(unit[2]) else 0
-    tile = _TILES[m > 8]
+    tile = _TILES[(m > _FEW) + (m > 8)]
     near = words(m, tile), words(m, tile)
     arms = (0,) * min(m, MOST_ARMS)
+    few = arms if m <= _FEW else ()
     found, kept_cost, kept_revenue = _sift(
-        revenue, cost, m, arms, *ends, unit, known, *near, choice, others, others_revenue,
+        revenue, cost, m, arms, few, *ends, unit, known, *near, choice, others, others_revenue,
         others_cost,
     )  # fmt: skip
     return found, kept_cost, kept_revenue
@@ -68,31 +71,33 @@ def sift(
 
 @_compiled
 def _sift(
-    revenue: Array, cost: Array, m: int, arms: Any, low: float, high: float, unit: Any, known: int,
-    at_low: Array, at_high: Array, choice: Array, others: Array, others_revenue: Array,
-    others_cost: Array,
+    revenue: Array, cost: Array, m: int, arms: Any, few: Any, low: float, high: float, unit: Any,
+    known: int, at_low: Array, at_high: Array, choice: Array, others: Array,
+    others_revenue: Array, others_cost: Array,
 ) -> Any:  # fmt: skip
     """Sift tile by tile, copying those who move while their rows are in cache."""
     prices = revenue.dtype.type(low), revenue.dtype.type(high)
     found, kept_cost, kept_revenue = 0, 0.0, 0.0
     tile = at_low.shape[0]
-    unsure, again = np.empty(tile, np.uint8), np.empty(tile, np.uint64)
-    eights = unsure.view(np.uint64)
+    fate, again = np.empty(tile, np.uint8), np.empty(tile, np.uint64)
+    eights = fate.view(np.uint64)
     for start in range(0, choice.shape[0], tile):
         end = min(start + tile, choice.shape[0])
         rows = revenue[start * m : end * m], cost[start * m : end * m]
-        quick = max(min(end, known) - start, 0) // LANES * LANES
-        for i in range(_U(0), _U(quick), _U(LANES)):
-            first = i * _U(len(arms))
-            mark_near(rows[0], rows[1], arms, first, prices[1], unit, at_high, i)
-            mark_near(rows[0], rows[1], arms, first, prices[0], unit, at_low, i)
-        at_high[quick:] = at_low[quick:] = 3  # two treatments: not known
-        marks = at_low[: end - start], at_high[: end - start]
-        here = choice[start:end], unsure[: end - start]
-        tile_cost, tile_revenue = _settle(rows[0], rows[1], m, marks[0], marks[1], here[0], here[1])
+        here = choice[start:end], fate[: end - start]
+        if len(few) > 0:
+            tile_cost, tile_revenue = _few(*rows, few, *prices, unit, *here)
+        else:
+            quick = max(min(end, known) - start, 0) // LANES * LANES
+            for i in range(_U(0), _U(quick), _U(LANES)):
+                first = i * _U(len(arms))
+                mark_near(rows[0], rows[1], arms, first, prices[1], unit, at_high, i)
+                mark_near(rows[0], rows[1], arms, first, prices[0], unit, at_low, i)
+            at_high[quick:] = at_low[quick:] = 3  # two treatments: not known
+            tile_cost, tile_revenue = _settle(*rows, m, at_low, at_high, *here)
         kept_cost += tile_cost
         kept_revenue += tile_revenue
-        unsure[end - start :] = 0
+        fate[end - start :] = 0
         count = _U(0)
         for eight in range(_U(0), _U(eights.shape[0])):
             left = eights[eight]
@@ -103,7 +108,7 @@ def _sift(
         for k in range(count):
             i = again[k]
             first = i * _U(m)
-            if at_high[i] & (at_high[i] - 1) or at_high[i] & at_low[i]:
+            if fate[i] == _OPEN:
                 best, moves = _exact(rows[0], rows[1], first, m, low, high)
                 choice[_U(start) + i] = best
                 if not moves:
@@ -139,17 +144,63 @@ def _exact(revenue: Array, cost: Array, first: Any, m: int, low: float, high: fl
 
 
 @_vectors
+def _few(
+    revenue: Array, cost: Array, arms: Any, low: Any, high: Any, unit: Any,
+    choice: Array, fate: Array,
+) -> Any:  # fmt: skip
+    """Settle who is certain among few treatments; return their cost and revenue."""
+    m = len(arms)
+    eps, tiny, most = unit
+    kept_cost = kept_revenue = 0.0
+    for i in range(_U(0), _U(choice.shape[0])):
+        first = i * _U(m)
+        best_revenue, best_cost, best = revenue[first], cost[first], np.int32(0)
+        at_high = best_revenue - high * best_cost
+        at_low = best_revenue - low * best_cost
+        next_high = next_low = revenue.dtype.type(-np.inf)  # of all but the best at ``high``
+        size = abs(best_revenue) + high * abs(best_cost)
+        for j in range(1, m):
+            this_revenue, this_cost = revenue[first + _U(j)], cost[first + _U(j)]
+            this_at_high = this_revenue - high * this_cost
+            this_at_low = this_revenue - low * this_cost
+            this_size = abs(this_revenue) + high * abs(this_cost)
+            size = this_size if this_size > size else size
+            wins = this_at_high > at_high
+            beaten_high = at_high if wins else this_at_high
+            beaten_low = at_low if wins else this_at_low
+            next_high = beaten_high if beaten_high > next_high else next_high
+            next_low = beaten_low if beaten_low > next_low else next_low
+            at_high = this_at_high if wins else at_high
+            at_low = this_at_low if wins else at_low
+            best_revenue = this_revenue if wins else best_revenue
+            best_cost = this_cost if wins else best_cost
+            best = np.int32(j) if wins else best
+        margin = eps * size + tiny
+        certain = (at_high - next_high > margin) & (size < most)
+        sure = certain & (at_low - next_low > margin)
+        choice[i] = best
+        moves = certain & (next_low - at_low > margin)
+        fate[i] = np.uint8(0) if sure else (_MOVES if moves else _OPEN)
+        kept_cost += np.float64(best_cost) if sure else 0.0
+        kept_revenue += np.float64(best_revenue) if sure else 0.0
+    return kept_cost, kept_revenue
+
+
+@_vectors
 def _settle(
-    revenue: Array, cost: Array, m: int, at_low: Array, at_high: Array, choice: Array,
-    unsure: Array,
+    revenue: Array, cost: Array, m: int, at_low: Array, at_high: Array, choice: Array, fate: Array
 ) -> Any:  # fmt: skip
     """Write down who has one treatment at both ends; return their cost and revenue."""
     for i in range(_U(0), _U(choice.shape[0])):
         choice[i] = lowest(at_high[i])
-        unsure[i] = (at_high[i] != at_low[i]) | ((at_high[i] & (at_high[i] - 1)) != 0)
+        single = (at_high[i] & (at_high[i] - 1)) == 0
+        moves = single & ((at_high[i] & at_low[i]) == 0)
+        fate[i] = (
+            np.uint8(0) if single & (at_high[i] == at_low[i]) else (_MOVES if moves else _OPEN)
+        )
     kept_cost = kept_revenue = 0.0
     for i in range(_U(0), _U(choice.shape[0])):
         mine = i * _U(m) + _U(choice[i])
-        kept_cost += np.float64(0 if unsure[i] else cost[mine])
-        kept_revenue += np.float64(0 if unsure[i] else revenue[mine])
+        kept_cost += np.float64(cost[mine]) if fate[i] == 0 else 0.0
+        kept_revenue += np.float64(revenue[mine]) if fate[i] == 0 else 0.0
     return kept_cost, kept_revenue
