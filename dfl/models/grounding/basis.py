@@ -53,6 +53,7 @@ class Basis:
 
     def __call__(self, features: Tensor) -> Tensor:
         """Return ``z`` of people ``(N, F)``: ``(N, Q)``, float64, clipped at 4 deviations."""
-        standard = ((features.double() - self.mean) / self.scale).clamp(-_CLIP, _CLIP)
-        ones = standard.new_ones(standard.shape[0], 1)
-        return torch.cat([ones, standard], dim=1)[:, self.keep]
+        z = self.mean.new_ones(features.shape[0], features.shape[1] + 1)
+        z[:, 1:] = features
+        z[:, 1:].sub_(self.mean).div_(self.scale).clamp_(-_CLIP, _CLIP)
+        return z if len(self.keep) == z.shape[1] else z[:, self.keep]
