@@ -8,7 +8,7 @@ treatment. Nothing of this is left to the compiler's vectorising, which takes ma
 
 # mypy: disable-error-code="untyped-decorator,misc,import-untyped,no-untyped-call,call-arg"
 
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,7 @@ def _word_bytes(m: int) -> int:
     return 1 << (-(-m // 8) - 1).bit_length()
 
 
+@final
 class _Vectors:
     """Vectors of sixteen numbers, and the instructions made of them."""
 

@@ -28,7 +28,7 @@ __all__ = ["sift"]
 _compiled = cached_njit(nogil=True, error_model="numpy")
 _vectors = cached_njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 _U = np.uint64
-_FEW = 5  # treatments; the compiler's own vectors are quicker up to here
+_FEW = 7  # treatments; the compiler's own vectors are quicker up to here
 _TILES = 2048, 256, 128  # rows that stay in cache; few treatments, up to eight, more
 _MOVES, _OPEN = np.uint8(1), np.uint8(2)  # what becomes of a person who is not settled, 0
 _ROUNDINGS = 8  # what two scores, the prices and a difference need
