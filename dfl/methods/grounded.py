@@ -16,7 +16,7 @@ from dfl.models import AbstractModel, Logs
 from dfl.models.grounded import GroundedModel
 from dfl.models.grounding.correction import Correction, CorrectionForm
 from dfl.models.grounding.evidence import Evidence
-from dfl.models.grounding.tails import without_tail
+from dfl.models.grounding.tails import largest_mean, without_tail
 from dfl.training.folds import Folds
 from dfl.training.monitor import Monitor
 from dfl.training.settings import Part, TrainingSet
@@ -52,7 +52,9 @@ class Grounded(AbstractMethod):
 
     Where winsorising at the 95 % quantile would halve the variance of revenue or of cost, both
     are winsorised first, see `without_tail`, for members and corrections alike: the shape of
-    what they learn is then that of most purchases, the level that of all.
+    what they learn is then that of most purchases, the level that of all. Not so where the mean
+    of some twentieth of people surely lies above the bound (`largest_mean`): there the size is
+    not chance, but who one is.
 
     Args:
         base: the method that is corrected; as many folds as it has members.
@@ -177,12 +179,16 @@ def _without_tails(one: TrainingSet) -> tuple[TrainingSet, dict[str, list[Logs]]
     """Return the set, winsorised if its tails are heavy, and the bounds for the history."""
     sizes = [len(part) for part in one.parts]
     treatment = torch.cat([part.treatment for part in one.parts])
+    features = torch.cat([part.features for part in one.parts])
     cut: dict[str, Sequence[Tensor]] = {}
     bounds: dict[str, float] = {}
     most = 0.0
     for name in ("revenue", "cost"):
         outcome = torch.cat([getattr(part, name) for part in one.parts])
-        shorter, bounds[name], fall = without_tail(outcome, treatment, one.parts[0].treatments)
+        shorter, bound, fall = without_tail(outcome, treatment, one.parts[0].treatments)
+        if fall >= _HEAVY and largest_mean(features, outcome) >= bound:
+            shorter, bound, fall = outcome, float(outcome.abs().max()), 1.0
+        bounds[name] = bound
         cut[name] = torch.split(shorter, sizes)
         most = max(most, fall)
     if most < _HEAVY:

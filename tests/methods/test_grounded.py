@@ -323,3 +323,17 @@ def test_a_configuration_names_the_method_inside_and_is_written_back() -> None:
     assert again.config == study.config
     with pytest.raises(ConfigError, match=r"method: base must be a method .* got Grounded"):
         read_study({"method": {"name": "grounded", "base": "grounded"}})
+
+
+def test_who_spends_much_is_no_tail(seen: list[tuple[Evidence, torch.Tensor]]) -> None:
+    one = training_set(0)
+    parts = {}
+    for name in ("rct", "obs", "validation"):
+        part = getattr(one, name)
+        rich = part.features[:, 0] >= part.features[:, 0].quantile(0.96)
+        parts[name] = replace(part, revenue=torch.where(rich, 100.0, 1.0) * (1 + part.revenue))
+    whole = replace(one, **parts)
+    model = fitted(whole)
+    outcome = torch.cat([part.revenue for part in whole.parts])
+    assert_close(seen[0][0].outcome.sort().values, outcome.sort().values, rtol=0, atol=0)
+    assert "tails" not in model.history

@@ -5,9 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["without_tail"]
+__all__ = ["largest_mean", "without_tail"]
 
 _QUANTILE = 0.95  # of outcomes that are not 0
+_GROUPS = 20  # people with similar values of a feature
 
 
 def without_tail(
@@ -39,3 +40,29 @@ def without_tail(
     cut = cut * (sizes.sum(dtype=torch.float64) / total).to(outcome)
     before, after = (float(one.double().var(correction=0)) for one in (outcome, cut))
     return cut, float(bound), before / after if after > 0 else 1.0
+
+
+def largest_mean(features: Tensor, outcome: Tensor) -> float:
+    """Return what the largest mean size of an outcome among people alike in a feature is at least.
+
+    People are cut at each feature's twentieths; those of one value stay together, and groups of
+    less than half a twentieth are left out. Two standard errors are taken off each mean, so that
+    one huge outcome makes none of them large. A bound below this would cut what people are like,
+    not what chance brought them.
+
+    Args:
+        features: shape ``(N, F)``.
+        outcome: observed, in currency. Shape ``(N,)``.
+    """
+    sizes, most = outcome.abs().double(), 0.0
+    places = torch.arange(1, _GROUPS, device=outcome.device) * len(outcome) // _GROUPS
+    for column in features.T.contiguous():
+        edges = column.sort().values[places].unique()
+        group = torch.bucketize(column, edges, right=True)
+        count = group.bincount(minlength=len(edges) + 1)
+        empty = sizes.new_zeros(len(count))
+        mean = empty.index_add(0, group, sizes) / count
+        variance = empty.index_add(0, group, (sizes - mean[group]).square()) / count
+        least = (mean - 2 * (variance / count).sqrt())[2 * _GROUPS * count >= len(outcome)]
+        most = max(most, float(least.max()))
+    return most

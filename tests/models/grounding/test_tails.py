@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.models.grounding.tails import without_tail
+from dfl.models.grounding.tails import largest_mean, without_tail
 
 
 def draw(spread: float, rows: int = 20_000) -> tuple[Tensor, Tensor]:
@@ -57,3 +57,29 @@ def test_constant_outcomes_are_left_alone(value: float) -> None:
     cut, _, fall = without_tail(outcome, torch.zeros(10, dtype=torch.int64), 2)
     assert_close(cut, outcome)
     assert fall == 1
+
+
+def test_the_largest_mean_is_that_of_people_alike_in_some_feature() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2_000, 3, generator=generator)
+    who = features[:, 1].argsort()[-100:]
+    outcome = torch.ones(2_000)
+    outcome[who] = -torch.linspace(4.0, 6.0, 100)
+    error = float(outcome[who].double().std(correction=0)) / 10
+    assert largest_mean(features, outcome) == pytest.approx(5.0 - 2 * error)
+    order = torch.randperm(2_000, generator=generator)
+    assert largest_mean(features[order], outcome[order]) == pytest.approx(5.0 - 2 * error)
+
+
+def test_one_huge_outcome_makes_no_group_large() -> None:
+    outcome, features = torch.ones(400), torch.arange(400.0)[:, None]
+    outcome[7] = 1e6
+    assert largest_mean(features, outcome) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("rows", [2, 30])
+def test_groups_of_one_value_or_of_a_row_are_groups_too(rows: int) -> None:
+    alike = torch.ones(rows)
+    assert largest_mean(torch.zeros(rows, 2), alike) == 1
+    assert largest_mean(torch.arange(float(rows))[:, None], alike) == 1
+    assert largest_mean(torch.zeros(rows, 0), alike) == 0
