@@ -57,7 +57,9 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(config: Path, tmp_p
     assert "another of the processes that work together has ended" in said
     assert "dfl run goes on with --resume" in said
     assert not RunFolder.open(path).finished
-    assert [code for code, _, _ in ended("-o", path, "--resume")] == [0, 0]
+    first_code, helper_code = (code for code, _, _ in ended("-o", path, "--resume"))
+    assert first_code == 0
+    assert helper_code in (0, -6)  # as above; it writes nothing
     found = RunFolder.open(path)
     assert found.finished
     assert found.read_json("timing.json")["after_resuming"]
