@@ -1,6 +1,8 @@
 """The commands and their options; each imports what it needs when it runs."""
 
 # Imports stand inside the commands so that `dfl list` and `--help` start quickly.
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -396,5 +398,19 @@ app.command("help")(help_)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line.
+
+    One of several processes ends at once when its work is done: threads of gloo now and then abort
+    a process that takes its leave step by step, and torchrun would call a finished run failed.
+
+    Raises:
+        SystemExit: with the exit code.
+    """
+    try:
+        app()
+    except SystemExit as end:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else bool(end.code))

@@ -51,15 +51,12 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(config: Path, tmp_p
     second.kill()
     said = first.communicate(timeout=120)[1]
     second.communicate()
-    # Once in some twenty runs threads of gloo abort at the end, after dfl has said its line.
-    assert first.returncode in (2, -6)
+    assert first.returncode == 2
     assert second.returncode == -9
     assert "another of the processes that work together has ended" in said
     assert "dfl run goes on with --resume" in said
     assert not RunFolder.open(path).finished
-    first_code, helper_code = (code for code, _, _ in ended("-o", path, "--resume"))
-    assert first_code == 0
-    assert helper_code in (0, -6)  # as above; it writes nothing
+    assert [code for code, _, _ in ended("-o", path, "--resume")] == [0, 0]
     found = RunFolder.open(path)
     assert found.finished
     assert found.read_json("timing.json")["after_resuming"]
