@@ -1,5 +1,6 @@
 """Methods that are corrected by what the experiment says."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,17 @@ def finite(model: GroundedModel, rows: UpliftData) -> bool:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evidence, torch.Tensor]]:
-    """What the corrections were fitted to."""
+    """What each correction was fitted to."""
     kept: list[tuple[Evidence, torch.Tensor]] = []
-    fit = Correction.fit
+    fit = Correction.fit_all
 
-    def noting(evidence: Evidence, cost: torch.Tensor, form: CorrectionForm) -> Correction:
-        kept.append((evidence, cost))
-        return fit(evidence, cost, form)
+    def noting(
+        evidence: Evidence, cost: torch.Tensor, forms: Sequence[CorrectionForm]
+    ) -> tuple[Correction, ...]:
+        kept.extend((evidence, cost) for _ in forms)
+        return fit(evidence, cost, forms)
 
-    monkeypatch.setattr(module.Correction, "fit", staticmethod(noting))
+    monkeypatch.setattr(module.Correction, "fit_all", staticmethod(noting))
     return kept
 
 

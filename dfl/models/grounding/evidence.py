@@ -90,10 +90,10 @@ def noise_variance(outcome: Tensor, mean: Tensor) -> tuple[Tensor, float]:
     """
     size = mean.clamp(min=_FLOOR * float(mean.mean().abs()) + 1e-9)
     error = (outcome - mean).square()
+    logarithm = float(size.log().mean())
     tried = []
     for power in _POWERS:
-        shape = size**power
-        phi = (error / shape).mean().clamp(min=torch.finfo(torch.float64).tiny)
-        tried.append((float((phi * shape).log().mean()), power, phi * shape))
-    _, power, variance = min(tried, key=lambda one: one[0])
-    return variance, power
+        phi = (error / size**power).mean().clamp(min=torch.finfo(torch.float64).tiny)
+        tried.append((float(phi.log()) + power * logarithm, power, phi))
+    _, power, phi = min(tried, key=lambda one: one[0])
+    return phi * size**power, power

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
+from scipy.linalg.lapack import dpotrf, dpotri
 from torch import Tensor
 
 from dfl.checks import check_number
+from dfl.stats.arrays import Booleans, Matrix, Vector
 
 __all__ = ["SparseFit", "sparse_bayes"]
 
@@ -67,73 +70,90 @@ def sparse_bayes(
     """
     check_number("add", add, at_least=0)
     check_number("stop", stop, above=0)
-    path = _Path(gram, moment)
+    path = _Path(gram.cpu().numpy(), moment.cpu().numpy())
     for _ in range(max_steps):
         gains, best = path.gains()
-        gains = torch.where(~path.active & (gains < add), -torch.inf, gains)
+        gains[~path.active & (gains < add)] = -np.inf
         column = int(gains.argmax())
         if not gains[column] >= stop:
             break
-        path.set(column, best[column], float(gains[column]))
-    return path.fit()
+        path.set(column, float(best[column]), float(gains[column]))
+    return path.fit(moment)
 
 
 @final
 class _Path:
-    """The set of active columns, and how the evidence depends on each column alone."""
+    """The set of active columns, and how the evidence depends on each column alone.
 
-    def __init__(self, gram: Tensor, moment: Tensor) -> None:
+    In NumPy: hundreds of small steps, each of which a device would be asked about.
+    """
+
+    def __init__(self, gram: Matrix, moment: Vector) -> None:
         self._gram, self._moment = gram, moment
         self._length = gram.diagonal()
         self._usable = self._length > _TINY * self._length.max()
-        self._alpha = torch.full_like(moment, torch.inf)
+        self._alpha = np.full_like(moment, np.inf)
         self._mean, self._covariance = moment[:0], gram[:0, :0]
         self._log_evidence = 0.0
 
     @property
-    def active(self) -> Tensor:
-        return self._alpha.isfinite()
+    def active(self) -> Booleans:
+        found: Booleans = np.isfinite(self._alpha)
+        return found
 
-    def gains(self) -> tuple[Tensor, Tensor]:
+    def gains(self) -> tuple[Vector, Vector]:
         """Return the rise of the log evidence by each column's best change, and its alpha.
 
         With the other columns as they are, the evidence depends on ``alpha_k`` through
         ``sparsity s`` and ``quality q``: it is largest at ``s^2 / (q^2 - s)`` where
         ``q^2 > s``, else at infinity.
         """
-        places = self.active.nonzero().squeeze(1)
+        places = np.flatnonzero(self.active)
         across = self._gram[:, places]
-        s = self._length - (across @ self._covariance * across).sum(dim=1)
+        s = self._length - ((across @ self._covariance) * across).sum(axis=1)
+        lost = ~(self._usable & (s > 0))  # not positive: rounding is all that is left of it
+        s[lost] = 1.0
         q = self._moment - across @ self._mean
-        ratio = torch.ones_like(s)
         alpha = self._alpha[places]
-        ratio[places] = alpha / (alpha - s[places]).clamp(min=1e-9 * alpha)
-        sparsity, quality = s * ratio, q * ratio
-        excess = quality.square() - sparsity
-        best = torch.where(excess > 0, sparsity.square() / excess, torch.inf)
-        gains = _term(sparsity, quality, best) - _term(sparsity, quality, self._alpha)
-        return torch.where(self._usable, gains, -torch.inf), best
+        ratio = alpha / np.maximum(alpha - s[places], 1e-9 * alpha)
+        s[places] *= ratio
+        q[places] *= ratio
+        excess = q**2 - s
+        best = np.divide(s**2, excess, out=np.full_like(s, np.inf), where=excess > 0)
+        gains = _term(s, q, best)
+        gains[places] -= _term(s[places], q[places], alpha)
+        gains[lost] = -np.inf
+        return gains, best
 
-    def set(self, column: int, alpha: Tensor, gain: float) -> None:
+    def set(self, column: int, alpha: float, gain: float) -> None:
         """Give one column its precision; infinity leaves it out."""
-        self._alpha[column] = alpha
+        before, self._alpha[column] = self._alpha[column], alpha
+        places = np.flatnonzero(self.active)
+        precision = self._gram[np.ix_(places, places)]
+        precision.flat[:: len(places) + 1] += self._alpha[places]
+        factor, failed = dpotrf(precision, lower=1)
+        if failed:  # up to rounding the column is made of others: it stays as it is
+            self._alpha[column], self._usable[column] = before, False
+            return
         self._log_evidence += gain
-        places = self.active.nonzero().squeeze(1)
-        precision = self._gram[places][:, places] + torch.diag(self._alpha[places])
-        # Not torch.linalg.inv: batched LU is to be avoided, and the matrix is positive definite.
-        self._covariance = torch.cholesky_inverse(torch.linalg.cholesky(precision))
+        inverse, _ = dpotri(factor, lower=1)  # its lower half
+        self._covariance = np.tril(inverse) + np.tril(inverse, -1).T
         self._mean = self._covariance @ self._moment[places]
 
-    def fit(self) -> SparseFit:
-        places = self.active.nonzero().squeeze(1)
-        weights, variance, share = (torch.zeros_like(self._moment) for _ in range(3))
+    def fit(self, like: Tensor) -> SparseFit:
+        """Return the posterior as tensors like the one given."""
+        places = np.flatnonzero(self.active)
+        weights, variance, share = (np.zeros_like(self._moment) for _ in range(3))
         weights[places], variance[places] = self._mean, self._covariance.diagonal()
         share[places] = 1 - self._alpha[places] * variance[places]
-        return SparseFit(weights, variance, share, self._log_evidence)
+        found = [torch.from_numpy(one).to(like) for one in (weights, variance, share)]
+        return SparseFit(found[0], found[1], found[2], self._log_evidence)
 
 
-def _term(sparsity: Tensor, quality: Tensor, alpha: Tensor) -> Tensor:
+def _term(sparsity: Vector, quality: Vector, alpha: Vector) -> Vector:
     """Return the part of the log evidence that depends on ``alpha``; 0 where it is infinite."""
-    finite = torch.where(alpha.isfinite(), alpha, 1.0)
-    term = 0.5 * (finite.log() - (finite + sparsity).log() + quality.square() / (finite + sparsity))
-    return torch.where(alpha.isfinite(), term, 0.0)
+    term = np.zeros_like(alpha)
+    some = np.isfinite(alpha)
+    s, q, a = sparsity[some], quality[some], alpha[some]
+    term[some] = 0.5 * (np.log(a / (a + s)) + q**2 / (a + s))
+    return term

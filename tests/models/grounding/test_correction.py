@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.models.grounding import correction as module
 from dfl.models.grounding.correction import Correction, CorrectionForm
 from dfl.models.grounding.evidence import Evidence, noise_variance
 from dfl.scale import Chunks
@@ -91,7 +90,7 @@ def test_the_order_of_rows_and_the_size_of_chunks_do_not_matter(
     shuffled = Evidence(**{name: value[order] for name, value in vars(rows).items()})
     whole = Correction.fit(rows, COST, CorrectionForm())
     again = Correction.fit(shuffled, COST, CorrectionForm())
-    monkeypatch.setattr("dfl.models.grounding.correction.STREAMED", Chunks(700))
+    monkeypatch.setattr("dfl.models.grounding.cells.CACHED", Chunks(700))
     pieces = Correction.fit(rows, COST, CorrectionForm())
     for other in (again, pieces):
         torch.testing.assert_close(other.multiply, whole.multiply, rtol=1e-7, atol=1e-9)
@@ -128,7 +127,7 @@ def test_a_wide_basis_is_screened_and_the_feature_that_matters_stays(
     rows, truth = evidence(true=0.3)
     noise = torch.randn(6_000, 60, generator=torch.Generator().manual_seed(2))
     wide = replace(rows, features=torch.cat([noise, rows.features], dim=1))
-    monkeypatch.setattr(module, "_SCREENED", 5)
+    monkeypatch.setattr("dfl.models.grounding.cells._SCREENED", 5)
     correction = Correction.fit(wide, COST, CorrectionForm())
     assert len(correction.basis.keep) == 6
     assert {0, 61} <= set(correction.basis.keep.tolist())

@@ -84,3 +84,12 @@ def test_empty_and_constant_columns_are_left_out() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         sparse_bayes(torch.eye(2).double(), torch.ones(2).double(), **options)
+
+
+@pytest.mark.parametrize("second", [1.0 + 1e-15, 1.0 + 1e-6, 2.0])
+def test_a_gram_matrix_that_rounding_made_indefinite_is_no_trouble(second: float) -> None:
+    gram = torch.tensor([[1.0, second], [second, 1.0]], dtype=torch.float64)
+    for moment in ([50.0, 40.0], [1e8, -1e8], [3.0, 3.0]):
+        found = sparse_bayes(gram, torch.tensor(moment, dtype=torch.float64), add=0.0)
+        assert found.weights.isfinite().all()
+        assert found.log_evidence > 0

@@ -1,0 +1,213 @@
+"""`Cells`: rows of the evidence by source and treatment, and what a linear fit sums over them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dfl.models.grounding.basis import Basis
+from dfl.models.grounding.evidence import Evidence, noise_variance
+from dfl.scale import CACHED
+
+__all__ = ["CAP", "Cells", "Moments"]
+
+CAP = 1.5
+"""A multiplicative correction lies between exp(-1.5) and exp(1.5)."""
+
+_MOST_COLUMNS = 400  # above it features are screened first
+_SCREENED = 15  # features that survive
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over the rows of each cell, in units of the noise.
+
+    A row enters as ``u = [m z, unit z, H]``: basis times multiplied prediction, basis times the
+    mean size of predictions, contrast. ``e`` is its outcome less its expected mean, ``v`` the
+    variance of its noise.
+
+    Args:
+        mean: expected outcome of each row. Shape ``(N,)``.
+        noise_power: exponent of the noise, see `noise_variance`.
+        gram: ``sum u u' / v``. Shape ``(C, 2Q + 1, 2Q + 1)``.
+        moment: ``sum u e / v``. Shape ``(C, 2Q + 1)``.
+    """
+
+    mean: Tensor
+    noise_power: float
+    gram: Tensor
+    moment: Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Rows of the evidence, those of one source and treatment side by side.
+
+    Args:
+        basis: ``z``, screened where it would be too wide.
+        z: of every row, a column each, so that sums run along the rows. Shape ``(Q, N)``.
+        own: prediction for the treatment received. Shape ``(N,)``.
+        outcome: observed. Shape ``(N,)``.
+        contrast: of the treatment received. Shape ``(N,)``.
+        contrast_mean: mean contrast of each treatment in the experiment. Shape ``(M,)``.
+        unit: mean size of the predictions, in currency.
+        source: of each cell that has rows, 0 for the experiment, 1 for logs. Shape ``(C,)``.
+        treatment: of each cell. Shape ``(C,)``.
+        rows: of each cell.
+    """
+
+    basis: Basis
+    z: Tensor
+    own: Tensor
+    outcome: Tensor
+    contrast: Tensor
+    contrast_mean: Tensor
+    unit: float
+    source: Tensor
+    treatment: Tensor
+    rows: tuple[slice, ...]
+
+    @staticmethod
+    def of(evidence: Evidence, mean_cost: Tensor) -> "Cells":
+        """Sort the rows, and evaluate the basis on them.
+
+        Args:
+            evidence: rows of the experiment, and of the logs where there are any.
+            mean_cost: of each treatment, which gives their order. Shape ``(M,)``.
+        """
+        arms = len(mean_cost)
+        cell = evidence.logged.long() * arms + evidence.treatment
+        evidence = evidence.rows(cell.argsort(stable=True))
+        count = cell.bincount(minlength=2 * arms)
+        number, count = count.nonzero().squeeze(1), count[count > 0]
+        ends = count.cumsum(0).tolist()
+        rows = tuple(slice(start, end) for start, end in zip([0, *ends], ends, strict=False))
+        own, outcome = evidence.own, evidence.outcome.double()
+        basis = Basis.of(evidence.features[~evidence.logged], mean_cost)
+        screened = _Screening(basis, evidence.features, own, outcome, number, rows).run()
+        z = own.new_empty(len(screened.keep), len(own))
+        for part in CACHED.of(*z.T.shape):
+            z[:, part] = screened(evidence.features[part]).T
+        contrast, contrast_mean = evidence.contrasts()
+        unit = float(own.mean().abs()) + 1e-9
+        return Cells(
+            basis=screened,
+            z=z,
+            own=own,
+            outcome=outcome,
+            contrast=contrast,
+            contrast_mean=contrast_mean,
+            unit=unit,
+            source=number // arms,
+            treatment=number % arms,
+            rows=rows,
+        )
+
+    @cached_property
+    def start(self) -> Moments:
+        """Moments before anything is corrected."""
+        return self.moments(self.own, self.own)
+
+    def expected(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the multiplied prediction and the corrected mean of each row ``(N,)``.
+
+        Args:
+            weights: of ``u``'s numbers, the first in the exponent. Shape ``(C, 2Q + 1)``.
+        """
+        power, added, stretch = (torch.empty_like(self.own) for _ in range(3))
+        width = len(self.basis.keep)
+        for own, rows in zip(weights, self.rows, strict=True):
+            power[rows] = own[:width] @ self.z[:, rows]
+            added[rows] = own[width:-1] @ self.z[:, rows]
+            stretch[rows] = own[-1]
+        multiplied = power.clamp_(-CAP, CAP).exp_().mul_(self.own)
+        mean = added.mul_(self.unit).add_(multiplied).addcmul_(stretch, self.contrast)
+        return multiplied, mean
+
+    def moments(self, multiplied: Tensor, mean: Tensor) -> Moments:
+        """Return the sums that a linear fit around a corrected mean needs.
+
+        Args:
+            multiplied: prediction, multiplied. Shape ``(N,)``.
+            mean: expected outcome. Shape ``(N,)``.
+        """
+        variance, power = noise_variance(self.outcome, mean)
+        precision = variance.rsqrt()
+        first, second = multiplied * precision, self.unit * precision
+        contrast, error = self.contrast * precision, (self.outcome - mean) * precision
+        squares = torch.stack([first * first, first * second, second * second])
+        sides = torch.stack([first * contrast, second * contrast, first * error, second * error])
+        last = torch.stack([contrast * contrast, contrast * error])
+        width = len(self.basis.keep)
+        gram = mean.new_empty(len(self.rows), 2 * width + 1, 2 * width + 1)
+        moment = mean.new_empty(len(self.rows), 2 * width + 1)
+        for u, own, rows in zip(gram, moment, self.rows, strict=True):
+            top, middle, bottom = self._squares(rows, squares[:, rows])
+            u[:width, :width], u[width:-1, width:-1] = top, bottom
+            u[:width, width:-1] = u[width:-1, :width] = middle
+            side = (sides[:, rows] @ self.z[:, rows].T).reshape(2, 2 * width)
+            end = last[:, rows].sum(dim=1)
+            u[-1, :-1] = u[:-1, -1] = side[0]
+            u[-1, -1] = end[0]
+            own[:-1], own[-1] = side[1], end[1]
+        return Moments(mean, power, gram, moment)
+
+    def _squares(self, rows: slice, weights: Tensor) -> Tensor:
+        """Return ``sum w z z'`` over the rows of a cell for each weight ``(W, n)``: (W, Q, Q)."""
+        z, (count, number) = self.z[:, rows], weights.shape
+        total = z.new_zeros(count * len(z), len(z))
+        for part in CACHED.of(number, len(total)):
+            weighted = z[:, part] * weights[:, None, part]
+            total.addmm_(weighted.reshape(len(total), -1), z[:, part].T)
+        return total.reshape(count, len(z), len(z))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Screening:
+    """Chooses among many features those that the predictions' errors follow most."""
+
+    basis: Basis
+    features: Tensor  # (N, F)
+    own: Tensor  # (N,)
+    outcome: Tensor  # (N,)
+    number: Tensor  # (C,), source times treatments plus treatment
+    rows: tuple[slice, ...]
+
+    def run(self) -> Basis:
+        """Return the basis, or where it is too wide its intercept and best features alone.
+
+        A feature is judged by the largest score statistic of its columns: how far the
+        predictions' errors follow it, among rows of the experiment or of the logs.
+        """
+        doses, width = self.basis.doses, len(self.basis.keep)
+        arms, logged = len(doses), int(self.number[-1]) >= len(doses)
+        # One pattern of bias, whatever the form's, so that all forms keep the same features.
+        if 2 * (doses.shape[1] + logged) * width <= _MOST_COLUMNS:
+            return self.basis
+        variance, _ = noise_variance(self.outcome, self.own)
+        error = (self.outcome - self.own) / variance
+        factors = torch.stack([self.own, torch.ones_like(self.own)])
+        slope = error.new_zeros(2 * arms, 2, width)  # source and treatment, factor, column of z
+        curve = torch.zeros_like(slope)
+        for number, rows in self._pieces():
+            z = self.basis(self.features[rows])
+            slope[number] += (factors[:, rows] * error[rows]) @ z
+            curve[number] += (factors[:, rows].square() / variance[rows]) @ z.square()
+        slope, curve = (one.reshape(2, arms, 2, width) for one in (slope, curve))
+        first = torch.einsum("sjfq,jd->sfdq", slope, doses)
+        second = torch.einsum("sjfq,jd->sfdq", curve, doses.square())
+        score = (first.square() / second.clamp(min=1e-12)).amax(dim=(0, 1, 2))
+        best = score[1:].topk(min(_SCREENED, width - 1)).indices + 1
+        return self.basis.only(torch.cat([best.new_zeros(1), best.sort().values]))
+
+    def _pieces(self) -> Iterator[tuple[int, slice]]:
+        """Yield cells with some of their rows, as many as stay in the cache."""
+        for number, rows in zip(self.number.tolist(), self.rows, strict=True):
+            for part in CACHED.of(rows.stop - rows.start, len(self.basis.keep)):
+                yield number, slice(rows.start + part.start, rows.start + part.stop)
