@@ -1,5 +1,6 @@
 """The command line: ``dfl run``, ``compare``, ``allocate``, ``list``, ``explain``, ``report``."""
 
-from dfl.cli.app import app, main
+from dfl.cli.app import app
+from dfl.cli.main import main
 
 __all__ = ["app", "main"]

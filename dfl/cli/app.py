@@ -1,8 +1,6 @@
 """The commands and their options; each imports what it needs when it runs."""
 
 # Imports stand inside the commands so that `dfl list` and `--help` start quickly.
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +28,7 @@ from dfl.cli.options import (
 )
 from dfl.cli.plan_options import plan
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app = typer.Typer(
     cls=GuardedGroup,
@@ -395,22 +393,3 @@ app.command()(lab)
 app.command()(doctor)
 app.command()(power)
 app.command("help")(help_)
-
-
-def main() -> None:
-    """Run the command line.
-
-    One of several processes ends at once when its work is done: threads of gloo now and then abort
-    a process that takes its leave step by step, and torchrun would call a finished run failed.
-
-    Raises:
-        SystemExit: with the exit code.
-    """
-    try:
-        app()
-    except SystemExit as end:
-        if os.environ.get("WORLD_SIZE", "1") == "1":
-            raise
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else bool(end.code))
