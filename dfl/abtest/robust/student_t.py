@@ -8,7 +8,8 @@ import numpy as np
 import scipy
 from scipy import special
 
-from dfl.abtest.regression.linear import PARTS, LeastSquares, least_squares, solve
+from dfl.abtest.regression.linear import LeastSquares, least_squares, solve
+from dfl.abtest.rows.parts import PARTS, Empty
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
 from dfl.stats.arrays import Matrix, Vector, vector
 
@@ -310,7 +311,13 @@ def _require_scale(variance: float, smallest: float) -> None:
 
 
 def t_influence(
-    regressors: Matrix, outcome: Vector, fitted: TParameters, index: int, *, joint: bool = True
+    regressors: Matrix,
+    outcome: Vector,
+    fitted: TParameters,
+    index: int,
+    *,
+    joint: bool = True,
+    empty: Empty = np.empty,
 ) -> Vector:
     """Return the influence of each row on ``n`` times one coefficient, nu held fixed.
 
@@ -325,6 +332,7 @@ def t_influence(
         fitted: parameters, at the fixed point.
         index: of the coefficient.
         joint: whether the scale was estimated too; False takes it as known.
+        empty: makes the array that is returned.
 
     Raises:
         InvalidValueError: if the mean derivative is singular, as too few rows lie in the bulk.
@@ -335,7 +343,7 @@ def t_influence(
     rows = outcome.shape[0]
     row = _inverse_row(_mean_jacobian(regressors, outcome, fitted, joint), index)
     inner = fitted.nu * fitted.variance
-    influence = np.empty(rows)
+    influence: Vector = empty(rows)
     for part in PARTS.of(rows):
         block = regressors[:, part]
         residual = outcome[part] - fitted.coefficients @ block
