@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
@@ -212,7 +212,7 @@ class Contrast:
             scaled = influence[part] / (self.rows * np.sqrt(1 - slopes))
             if bessel and self.clusters is None:
                 scaled *= np.sqrt(1 - mean)
-            unit = part if self.clusters is None else self.clusters[part]
+            unit: Any = part if self.clusters is None else self.clusters[part]
             np.add.at(own, unit, scaled)
             np.add.at(size, unit, 1.0 if self.events is None else self.events[part])
             used += float(slopes[treated].sum()), float(slopes[~treated].sum())

@@ -7,7 +7,7 @@ import numpy as np
 
 from dfl.abtest.rows.parts import PARTS
 from dfl.errors import InvalidValueError
-from dfl.stats.arrays import Booleans, Integers, Vector
+from dfl.stats.arrays import Booleans, Counts, Integers, Vector
 
 __all__ = ["Clusters"]
 
@@ -25,10 +25,10 @@ class Clusters:
 
     arms: tuple[str, ...]
     of_rows: Integers
-    places: Integers
+    places: Counts
 
     @classmethod
-    def of(cls, arms: tuple[str, ...], codes: Integers, of_rows: Integers) -> Self:
+    def of(cls, arms: tuple[str, ...], codes: Counts, of_rows: Integers) -> Self:
         """Look up the arm of each cluster.
 
         Args:

@@ -13,7 +13,7 @@ from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.contrast import Contrast, Linearisation, linearise, linearise_arms
 from dfl.abtest.rows.parts import PARTS, no_room, on_disk
 from dfl.errors import DflError, WriteError
-from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
+from dfl.stats.arrays import Booleans, Counts, Integers, Matrix, Vector
 
 __all__ = ["Block", "Keeper", "KeptRows"]
 
@@ -130,7 +130,7 @@ class KeptRows:
     """
 
     arms: tuple[str, ...]
-    codes: Any
+    codes: Counts
     above: Vector
     below: Vector | None = None
     covariates: Matrix | None = None
