@@ -1,6 +1,7 @@
 """Turns the columns of a file into experiments, for ``dfl ab``."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -148,27 +149,22 @@ def block_of(
     clusters = None
     if columns.clusters is not None and numbers is not None:
         labels, places = cluster_labels(table.column(columns.clusters))
-        clusters = numbers(labels)[places]
+        clusters = numbers(labels) if places is None else numbers(labels)[places]
     return Block(factor.labels, factor.codes, metrics, covariates, clusters)
 
 
-def cluster_labels(column: Column) -> tuple[Labels, Integers]:
-    """Return the labels of a column, each once, and the place of each row's.
+def cluster_labels(column: Column) -> tuple[Labels, Integers | None]:
+    """Return the label of each row, or each label once and the place of each row's.
 
     Args:
-        column: whose whole numbers become int64, and all else UTF-8 bytes.
+        column: whole numbers become one int64 per row, all else UTF-8 bytes.
 
     Raises:
         InvalidValueError: if a label is missing.
     """
     if column.kind == "number" and not column.values.null_count:
-        try:
-            whole = column.values.cast("int64").to_numpy(zero_copy_only=False)
-        except pa.ArrowException:  # fractions, or above int64
-            whole = None
-        if whole is not None:
-            labels, places = np.unique(whole, return_inverse=True)
-            return labels, places
+        with suppress(pa.ArrowException):  # fractions, or above int64
+            return column.values.cast("int64").to_numpy(zero_copy_only=False), None
     factor = column.known_factor()
     return np.array([one.encode() for one in factor.labels], np.bytes_), factor.codes
 

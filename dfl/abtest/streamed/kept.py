@@ -111,7 +111,8 @@ class _Column:
         shape = (self._rows, *self._shape)
         if not self._rows:
             return np.empty(shape, self._dtype)
-        return np.asarray(np.memmap(self._file, self._dtype, mode="r", shape=shape))
+        # One that can be written, or numpy.bincount takes a copy.
+        return np.asarray(np.memmap(self._file, self._dtype, mode="r+", shape=shape))
 
 
 @final

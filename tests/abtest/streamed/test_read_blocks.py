@@ -1,13 +1,16 @@
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from dfl.abtest import (
     ESTIMATORS,
     AaResult,
+    CrossFit,
     Cuped,
     DifferenceInMeans,
     Experiment,
@@ -20,6 +23,7 @@ from dfl.abtest.checks.assignment import find_leaks
 from dfl.abtest.streamed import STREAMED_ESTIMATORS, Block, read_blocks
 from dfl.abtest.streamed.past import Past
 from dfl.errors import InvalidValueError
+from dfl.scale import Chunks
 
 past_module = sys.modules[Past.__module__]
 
@@ -215,3 +219,39 @@ def test_sound_covariates_raise_no_alarm_and_memory_is_bounded() -> None:
     assert past.step == 8
     assert past.ends[:, 0].tolist() == [0, 1_000_002]
     assert read_blocks(blocks(), ["cuped"]).leaks == ()
+
+
+@pytest.mark.parametrize("clusters", [True, False])
+def test_memory_does_not_grow_with_the_rows(
+    clusters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = sys.modules["dfl.abtest.regression.cross_fit"]
+    monkeypatch.setattr(learnt, "_LEARNT", 1_000)
+    for module in (learnt, sys.modules["dfl.abtest.checks.aa"]):
+        monkeypatch.setattr(module, "_DEALT", Chunks(5_000))
+    for name in ("dfl.abtest.state", "dfl.abtest.robust.student_t"):
+        monkeypatch.setattr(sys.modules[name], "_SAMPLE", 1_000)
+    monkeypatch.setattr(past_module, "_KEPT", 1_000)
+    cross_fit = CrossFit(regressor=LinearRegression())
+
+    def draw(rows: int) -> Iterator[Block]:
+        random = np.random.default_rng(0)
+        for _ in range(0, rows, 5_000):
+            user = random.permutation(np.arange(5_000) % 900)
+            past = random.gamma(2.0, size=(5_000, 2))
+            money = past[:, 0] + random.standard_t(3, 5_000)
+            arm = user % 3 if clusters else random.integers(0, 3, 5_000)
+            metrics = {"money": (money, None), "money/orders": (money, 1 + past[:, 1])}
+            yield Block(["0", "1", "2"], arm, metrics, past, user if clusters else None)
+
+    def peak(rows: int) -> int:
+        tracemalloc.start()
+        try:
+            read_blocks(draw(rows), STREAMED_ESTIMATORS, cross_fit=cross_fit, splits=2)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(20_000)  # what is imported on the way
+    small, large = (peak(rows) for rows in (80_000, 240_000))
+    assert large < small + 160_000  # a byte for each of them
