@@ -66,7 +66,7 @@ def read_blocks(
     metric or, by the delta method, of a ratio; memory holds one block. For the others, for
     clusters and for A/A tests the columns are written to temporary files, 8 bytes a number, and
     read in parts as often as need be; memory holds one block, the rows that models of a
-    prediction learn from (see `CrossFit`), and about 150 bytes a cluster. Estimators that look at
+    prediction learn from (see `CrossFit`), and about 80 bytes a cluster. Estimators that look at
     all rows at once are refused with a line each.
 
     Leaks of the covariates are looked for as in memory: means by sums over all rows, ranks and
