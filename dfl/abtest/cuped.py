@@ -7,8 +7,8 @@ import numpy as np
 
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.rows.contrast import Contrast, Linearisation
-from dfl.abtest.rows.parts import PARTS, Empty, mean_square
 from dfl.errors import InvalidValueError
+from dfl.scale import PARTS, Empty, mean_square
 from dfl.stats.arrays import Matrix, Vector
 
 __all__ = ["Cuped", "adjusted_difference", "cuped_adjust"]

@@ -34,9 +34,9 @@ from dfl.abtest.robust.verdict import (
     summarise_weights,
 )
 from dfl.abtest.rows.contrast import Contrast, Linearisation
-from dfl.abtest.rows.parts import PARTS
 from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError, UnsupportedProblemError
+from dfl.scale import PARTS
 from dfl.stats.arrays import Integers, Matrix, Vector
 
 __all__ = ["State"]

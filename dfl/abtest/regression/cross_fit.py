@@ -6,10 +6,9 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
-from dfl.abtest.rows.parts import PARTS, Empty
 from dfl.checks import check_count
 from dfl.errors import InvalidValueError
-from dfl.scale import Chunks
+from dfl.scale import PARTS, Chunks, Empty
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
 
 __all__ = ["CrossFit", "Regressor"]

@@ -8,8 +8,8 @@ import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.contrast import Contrast, require_varying
-from dfl.abtest.rows.parts import PARTS, Empty
 from dfl.errors import InvalidValueError, NotConvergedError
+from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Matrix, Vector
 
 __all__ = [

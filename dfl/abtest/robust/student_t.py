@@ -9,8 +9,8 @@ import scipy
 from scipy import special
 
 from dfl.abtest.regression.linear import LeastSquares, least_squares, solve
-from dfl.abtest.rows.parts import PARTS, Empty
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
+from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Matrix, Vector, vector
 
 __all__ = [

@@ -8,8 +8,8 @@ import numpy as np
 
 from dfl.abtest.robust.student_t import TParameters
 from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.parts import PARTS
 from dfl.errors import InvalidValueError
+from dfl.scale import PARTS
 from dfl.stats.arrays import Matrix, Vector
 from dfl.stats.intervals import two_sided_p_value
 

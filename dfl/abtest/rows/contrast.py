@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.parts import PARTS, Empty
 from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, ShapeError
+from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
 from dfl.stats.small_samples import Arm, Spread, spread_of
 

@@ -5,8 +5,8 @@ from typing import Self, final
 
 import numpy as np
 
-from dfl.abtest.rows.parts import PARTS
 from dfl.errors import InvalidValueError
+from dfl.scale import PARTS
 from dfl.stats.arrays import Booleans, Counts, Integers, Vector
 
 __all__ = ["Clusters"]

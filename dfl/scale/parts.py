@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfl.errors import WriteError
-from dfl.scale import Chunks
-from dfl.stats.arrays import Vector
+from dfl.scale.chunks import Chunks
 
 __all__ = ["PARTS", "Empty", "mean_square", "no_room", "on_disk"]
 
@@ -63,7 +63,7 @@ def no_room(size: int, error: OSError) -> str:
     )
 
 
-def mean_square(values: Vector) -> float:
+def mean_square(values: NDArray[np.float64]) -> float:
     """Return the mean squared distance of values from their mean; no array as long is made."""
     mean = values.mean()
     total = 0.0

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfl.abtest.rows.parts import mean_square, on_disk
 from dfl.errors import WriteError
+from dfl.scale import mean_square, on_disk
 
 
 def test_an_array_on_disk_is_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
