@@ -255,3 +255,19 @@ def test_memory_does_not_grow_with_the_rows(
     peak(20_000)  # what is imported on the way
     small, large = (peak(rows) for rows in (80_000, 240_000))
     assert large < small + 160_000  # a byte for each of them
+
+
+def test_what_state_refuses_in_memory_it_refuses_here() -> None:
+    rare = np.where(np.arange(ROWS) % 5 < 3, 0.0, MONEY)  # 0 in three rows of five
+    far = 1e15 + MONEY  # of which float64 keeps few digits
+    constant = np.ones(ROWS)
+    metrics = {"money": (MONEY, None), "rare": (rare, None), "far": (far, None)}
+    found = read_blocks(blocks(PAST[:, :0], metrics), ["state"])
+    experiments = {
+        name: Experiment(treatment=ARM, metric=one) for name, (one, _) in metrics.items()
+    }
+    whole = read_out(experiments, {"state": ESTIMATORS.load("state")()})
+    assert [*map(str, found.refusals)] == [*map(str, whole.refusals)]
+    assert {one.metric for one in found.refusals} == {"rare", "far"}
+    with pytest.raises(InvalidValueError, match="metric must vary, got 1 in all"):
+        read_blocks(blocks(PAST[:, :0], {"constant": (constant, None)}), ["state"])
