@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=float, nargs="+", default=[1e6])
     asked = parser.parse_args()
-    found = []
+    found: list[dict[str, object]] = []
     for rows in map(int, asked.rows):
         folder = asked.folder / str(rows)
         make(folder, rows)

@@ -35,7 +35,6 @@ from dfl.scale import gathered, rank_of
 from dfl.solvers import GreedyDual
 from dfl.solvers.blockwise import (
     AbstractBlocks,
-    BlockwiseAllocation,
     RayBlocks,
     money_of,
     solve_blocks,
@@ -79,8 +78,7 @@ def allocate_dataset(
         output: folder to write.
         budget: money; a share is taken of predicted costs.
         solver: None or ``greedy-dual``.
-        margin: confidence, in [0.5, 1), that the expected true spend is within the budget, see
-            `allocate_file`; None: predicted costs may add up to all of it.
+        margin: as of `allocate_file`.
         keep: columns to carry over, such as an id.
         overwrite: whether ``output`` may replace a folder.
         engine: as of `allocate_scored`.
@@ -100,8 +98,6 @@ def allocate_dataset(
     checksum = hashlib.sha256(folder.checked(MODEL).read_bytes()).hexdigest()
     scores = ModelScores(served, checksum)
     cut = None if margin is None else partial(margin_of, measured(folder), level=margin)
-    if cut is not None:
-        cut(0.0)  # before anything that takes long
     done = allocate_scored(
         scores, customers, output, budget, cut=cut, keep=keep, overwrite=overwrite, engine=engine
     )
@@ -187,8 +183,7 @@ def allocate_scored(
             the output, another process works on it, or workers wrote into another folder.
         UnsupportedProblemError: as `RayBlocks.over`.
         MissingExtraError: if Ray is asked for and not installed.
-        InfeasibleBudgetError: if the budget, cut by the margin, is below the cheapest treatment
-            for everyone.
+        InfeasibleBudgetError: if what the margin leaves is below the cheapest treatment for all.
         WriteError: if something could not be written.
     """
     check_choice("engine", engine, get_args(Engine))
@@ -210,26 +205,25 @@ def allocate_scored(
     first = rank_of()[0] == 0
     if not first:  # the first process opens the folder and holds it until all have written
         gathered(None)
-        found, counts, money = _allocate(blocks, budget, cut, keep, engine)
+        done = _allocate(blocks, budget, cut, keep, engine)
         gathered(None)
-        return CustomerAllocation(found, money[0], _people(scores, counts), None, money[1])
+        return done
     with locked(work), on_cluster() if engine == "ray" else contextlib.nullcontext():
         _open_work(work, asked)
         gathered(None)
-        found, counts, (total, margin) = _allocate(blocks, budget, cut, keep, engine)
-        people = _people(scores, counts)
-        rows = work / "rows"
-        content = {"people": people, "rows": found.people, "budget": total}
-        content["margin"] = None if margin is None else asdict(margin)
+        done = _allocate(blocks, budget, cut, keep, engine)
+        rows, people = work / "rows", sum(done.people.values())
+        content = {"people": done.people, "rows": people, "budget": done.budget}
+        content["margin"] = None if done.margin is None else asdict(done.margin)
         amounts = ("multiplier", "revenue", "cost", "upper_bound")
-        content |= {name: getattr(found, name) for name in amounts}
+        content |= {name: getattr(done.allocation, name) for name in amounts}
         write_json(rows / "_allocation.json", content)
         gathered(None)
         if output.exists():
             shutil.rmtree(output)
         rows.replace(output)
     shutil.rmtree(work, ignore_errors=True)
-    return CustomerAllocation(found, total, people, None, margin)
+    return done
 
 
 def work_of(output: Path) -> Path:
@@ -297,8 +291,8 @@ def _allocate(
     cut: Callable[[float], Margin] | None,
     keep: Sequence[str],
     engine: Engine,
-) -> tuple[BlockwiseAllocation, list[Arrays], tuple[float, Margin | None]]:
-    """Solve and write; return what was found, people by treatment and block, money and margin."""
+) -> CustomerAllocation:
+    """Solve and write."""
     shared: AbstractBlocks = blocks
     if engine == "ray":  # workers start in folders of their own
         files = tuple(file.absolute() for file in blocks.data.files)
@@ -339,7 +333,8 @@ def _allocate(
             f"{part(lost[0])} and {len(lost) - 1} others were written where this process cannot "
             "see them: output must lie in a folder that all machines share."
         )
-    return found, [one for _, one in counts], (total, margin)
+    people = _people(blocks.score, [one for _, one in counts])
+    return CustomerAllocation(found, total, people, None, margin)
 
 
 def _save(path: Path, write: Callable[[Path], object]) -> None:

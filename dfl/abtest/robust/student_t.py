@@ -80,8 +80,7 @@ class StudentTFit:
         """
         found = self.parameters
         residual = outcome - design @ found.coefficients
-        weight: Vector = (found.nu + 1) / (found.nu + residual**2 / found.variance)
-        return weight
+        return np.asarray((found.nu + 1) / (found.nu + residual**2 / found.variance))
 
 
 def fit_t_regression(
@@ -355,8 +354,7 @@ def t_influence(
 def _mean_jacobian(regressors: Matrix, outcome: Vector, fitted: TParameters, joint: bool) -> Matrix:
     """Return the mean derivative of the scores by coefficients and ``sigma^2``.
 
-    ``d psi / d r = (nu + 1) (nu sigma^2 - r^2) / (nu sigma^2 + r^2)^2`` and so on, with ``dr / da
-    = -d``.
+    ``d psi / d r = (nu + 1) (nu sigma^2 - r^2) / (nu sigma^2 + r^2)^2``, ``dr / da = -d``.
     """
     size, rows = regressors.shape
     nu, inner = fitted.nu, fitted.nu * fitted.variance
@@ -373,8 +371,7 @@ def _mean_jacobian(regressors: Matrix, outcome: Vector, fitted: TParameters, joi
         jacobian[size, size] -= nu * float(slope @ (outer - inner))
     if not joint:
         jacobian[:size, size] = 0
-    mean: Matrix = jacobian / rows
-    return mean
+    return np.asarray(jacobian / rows)
 
 
 def fisher_errors(gram: Matrix, fitted: TParameters) -> Vector:
@@ -388,8 +385,7 @@ def fisher_errors(gram: Matrix, fitted: TParameters) -> Vector:
     """
     factor = fitted.variance * (fitted.nu + 3) / (fitted.nu + 1)
     inverse = [solve(gram, unit)[index] for index, unit in enumerate(np.eye(len(gram)))]
-    errors: Vector = np.sqrt(factor * np.array(inverse))
-    return errors
+    return np.asarray(np.sqrt(factor * np.array(inverse)))
 
 
 def _inverse_row(jacobian: Matrix, index: int) -> Vector:

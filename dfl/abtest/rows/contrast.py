@@ -1,7 +1,6 @@
 """`Contrast`: one arm against the control, one number per row; ratios are linearised."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, final
@@ -13,6 +12,7 @@ from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
+from dfl.stats.leverage import leverage
 from dfl.stats.small_samples import Arm, Spread, spread_of
 
 __all__ = [
@@ -205,10 +205,10 @@ class Contrast:
         if not plain > 0:
             return Spread(error=error)
         own, size, used = np.zeros(self._unit_count), np.zeros(self._unit_count), np.zeros(2)
-        for part, leverage in _leverage(design, self.rows):
+        for part, leverages in leverage(design, self.rows):
             treated = self.treated[part]
             mean = np.where(treated, 1 / self.treated_rows, 1 / (self.rows - self.treated_rows))
-            slopes = np.clip(leverage - mean, 0, 0.9)
+            slopes = np.clip(leverages - mean, 0, 0.9)
             scaled = influence[part] / (self.rows * np.sqrt(1 - slopes))
             if bessel and self.clusters is None:
                 scaled *= np.sqrt(1 - mean)
@@ -241,14 +241,10 @@ class Contrast:
         if self.clusters is None:
             scales[0] *= math.sqrt(ones / (ones - 1))
             scales[1] *= math.sqrt(zeros / (zeros - 1))
-        influence = self.empty(self.rows)
+        influence: Vector = self.empty(self.rows)
         for part in PARTS.of(self.rows):
-            own = values[part]
-            influence[part] = np.where(
-                self.treated[part],
-                (own - treated_mean) * scales[0],
-                (control_mean - own) * scales[1],
-            )
+            above, below = values[part] - treated_mean, control_mean - values[part]
+            influence[part] = np.where(self.treated[part], above * scales[0], below * scales[1])
         return treated_mean - control_mean, influence
 
     def predicted(self, cross_fit: CrossFit) -> Vector | None:
@@ -277,20 +273,6 @@ class Contrast:
                 "difference-in-means."
             )
         return require_varying(prediction)
-
-
-def _leverage(design: Matrix | None, rows: int) -> Iterator[tuple[slice, Vector]]:
-    """Yield the diagonal of the hat matrix of regressors that lie in rows, part by part."""
-    if design is None:
-        yield from ((part, np.zeros(part.stop - part.start)) for part in PARTS.of(rows))
-        return
-    gram = design @ design.T
-    size = np.sqrt(np.diagonal(gram))
-    size = np.where(size > 0, size, 1)[:, None]
-    inverse = np.linalg.pinv(gram / (size @ size.T), rcond=1e-10, hermitian=True)
-    for part in PARTS.of(rows):
-        block = design[:, part] / size
-        yield part, np.einsum("in,in->n", block, inverse @ block)
 
 
 def unmoved(metric: Vector) -> InvalidValueError:
