@@ -156,7 +156,28 @@ class AbstractEstimator(ABC):
             InvalidValueError: if the estimator cannot read the arm, or an argument is none.
             NotConvergedError: if an iteration does not reach its tolerance.
         """
-        contrast = experiment.contrast(arm, self.linearisation)
+        return self.read(
+            experiment.contrast(arm, self.linearisation),
+            (str(arm), str(experiment.control_arm)),
+            level=level,
+            value=experiment.value_of(experiment.control_arm),
+        )
+
+    def read(
+        self, contrast: Contrast, labels: tuple[str, str], *, level: float, value: float
+    ) -> Effect:
+        """Return the effect in one contrast; sample ratio and leaks were checked before.
+
+        Args:
+            contrast: treated and control rows.
+            labels: of the arm and the control.
+            level: confidence level of the interval, in (0, 1).
+            value: of the metric in the control.
+
+        Raises:
+            InvalidValueError: if the estimator cannot read the contrast, or ``level`` is none.
+            NotConvergedError: if an iteration does not reach its tolerance.
+        """
         factor = interval_factor(level)
         fit = self.fit(contrast)
         contrast.require_units(fit.least_units)
@@ -164,12 +185,12 @@ class AbstractEstimator(ABC):
             fit.standard_error, fit.influence, bessel=fit.bessel, design=fit.design
         )
         return effect_of(
-            (str(arm), str(experiment.control_arm)),
+            labels,
             fit.estimate,
             spread,
             factor,
             level,
-            value=experiment.value_of(experiment.control_arm),
+            value=value,
             rows=(contrast.treated_rows, contrast.rows - contrast.treated_rows),
             diagnostics=fit.diagnostics,
             caveat=fit.caveat,

@@ -8,6 +8,7 @@ import numpy as np
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.errors import InvalidValueError
+from dfl.scale import PARTS, Empty, mean_square
 from dfl.stats.arrays import Matrix, Vector
 
 __all__ = ["Cuped", "adjusted_difference", "cuped_adjust"]
@@ -52,7 +53,9 @@ class Cuped(AbstractEstimator):
         return adjusted_difference(contrast, contrast.outcome, covariates)
 
 
-def cuped_adjust(outcome: Vector, covariates: Matrix) -> tuple[Vector, Vector]:
+def cuped_adjust(
+    outcome: Vector, covariates: Matrix, empty: Empty = np.empty
+) -> tuple[Vector, Vector]:
     """Return the outcome less what covariates explain, and the slopes theta.
 
     The mean stays, the variance falls.
@@ -60,20 +63,28 @@ def cuped_adjust(outcome: Vector, covariates: Matrix) -> tuple[Vector, Vector]:
     Args:
         outcome: shape ``(n,)``.
         covariates: shape ``(n, p)``.
+        empty: makes the array that is returned.
 
     Raises:
         InvalidValueError: if no covariate varies.
     """
-    centred = covariates - covariates.mean(axis=0)
-    if not np.any(centred):
+    rows, columns = covariates.shape
+    mean, middle = covariates.mean(axis=0), float(outcome.mean())
+    gram, moment = np.zeros((columns, columns)), np.zeros(columns)
+    for part in PARTS.of(rows):
+        centred = covariates[part] - mean
+        gram += centred.T @ centred
+        moment += centred.T @ (outcome[part] - middle)
+    spread = np.sqrt(np.diagonal(gram) / rows)
+    if not spread.any():
         raise InvalidValueError("covariates must vary, each is the same in all rows.")
-    spread = np.sqrt((centred**2).mean(axis=0))
-    centred /= np.where(spread > 0, spread, 1)
+    scale = np.where(spread > 0, spread, 1)
     # The shortest solution where covariates repeat each other: the fit is the same.
-    theta: Vector = np.linalg.lstsq(
-        centred.T @ centred, centred.T @ (outcome - outcome.mean()), rcond=1e-12
-    )[0]
-    return outcome - centred @ theta, theta / np.where(spread > 0, spread, 1)
+    theta = np.linalg.lstsq(gram / np.outer(scale, scale), moment / scale, rcond=1e-12)[0] / scale
+    adjusted: Vector = empty(rows)
+    for part in PARTS.of(rows):
+        adjusted[part] = outcome[part] - (covariates[part] - mean) @ theta
+    return adjusted, theta
 
 
 def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix) -> Fit:
@@ -87,10 +98,9 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
     Raises:
         InvalidValueError: if no covariate varies.
     """
-    adjusted, theta = cuped_adjust(outcome, covariates)
-    centred = covariates - covariates.mean(axis=0)
+    adjusted, theta = cuped_adjust(outcome, covariates, contrast.empty)
     estimate, influence = contrast.mean_difference(adjusted)
-    diagnostics = {"explained_variance": 1 - float(adjusted.var() / outcome.var())}
+    diagnostics = {"explained_variance": 1 - mean_square(adjusted) / mean_square(outcome)}
     if len(theta) == 1:
         diagnostics["theta"] = float(theta[0])
     return Fit(
@@ -99,5 +109,13 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
         influence=influence,
         diagnostics=diagnostics,
         bessel=True,
-        design=np.vstack([np.ones(contrast.rows), contrast.indicator, centred.T]),
+        design=_design(contrast, covariates) if contrast.corrected else None,
     )
+
+
+def _design(contrast: Contrast, covariates: Matrix) -> Matrix:
+    """Return ones, treatment and centred covariates, as rows."""
+    design: Matrix = contrast.empty((2 + covariates.shape[1], contrast.rows))
+    design[0], design[1] = 1, contrast.treated
+    np.subtract(covariates.T, covariates.mean(axis=0)[:, None], out=design[2:])
+    return design

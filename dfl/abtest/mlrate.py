@@ -42,16 +42,20 @@ class Mlrate(AbstractEstimator):
         """
         prediction = contrast.required_prediction("mlrate", self.cross_fit)
         mean = float(prediction.mean())
-        centred, treated = prediction - mean, contrast.indicator
-        regressors = np.stack([np.ones(contrast.rows), treated, centred, treated * centred])
+        regressors = contrast.empty((4, contrast.rows))
+        regressors[0], regressors[1] = 1, contrast.treated
+        centred = np.subtract(prediction, mean, out=regressors[2])
+        np.multiply(regressors[1], centred, out=regressors[3])
         found = least_squares(regressors, contrast.outcome)
         intercept, estimate, slope, interaction = map(float, found.coefficients)
-        influence = found.influence(regressors, contrast.outcome, 1)
-        of_the_mean = interaction * centred
+        influence = found.influence(regressors, contrast.outcome, 1, contrast.empty)
+        of_the_mean = np.multiply(centred, interaction, out=contrast.empty(contrast.rows))
+        error = contrast.standard_error(influence, of_the_mean)
+        influence += of_the_mean
         return Fit(
             estimate=estimate,
-            standard_error=contrast.standard_error(influence, of_the_mean),
-            influence=influence + of_the_mean,
+            standard_error=error,
+            influence=influence,
             design=regressors,
             least_units=10,
             diagnostics={

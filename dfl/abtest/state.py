@@ -36,6 +36,7 @@ from dfl.abtest.robust.verdict import (
 from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError, UnsupportedProblemError
+from dfl.scale import PARTS
 from dfl.stats.arrays import Integers, Matrix, Vector
 
 __all__ = ["State"]
@@ -112,7 +113,9 @@ class State(AbstractEstimator):
         problem = _Problem.of(contrast, regressors(contrast, self.cross_fit))
         found = self._fit_problem(problem)
         estimate = float(found.parameters.coefficients[TREATMENT]) * problem.scale
-        influence = t_influence(problem.rows, problem.outcome, found.parameters, TREATMENT)
+        influence = t_influence(
+            problem.rows, problem.outcome, found.parameters, TREATMENT, empty=contrast.empty
+        )
         influence *= problem.scale
         check = same_effect_check(contrast, (estimate, influence), problem.mean_effect(contrast))
         weights = summarise_weights(problem.rows, problem.outcome, found.parameters, TREATMENT)
@@ -176,7 +179,8 @@ class _Problem:
     def of(cls, contrast: Contrast, rows: Matrix) -> "_Problem":
         mean_fit = least_squares(rows, contrast.outcome)
         scale = _robust_scale(rows, contrast.outcome, mean_fit)
-        return cls(rows, contrast.outcome / scale, scale, mean_fit)
+        outcome = np.divide(contrast.outcome, scale, out=contrast.empty(contrast.rows))
+        return cls(rows, outcome, scale, mean_fit)
 
     @property
     def scaled_fit(self) -> LeastSquares:
@@ -187,7 +191,7 @@ class _Problem:
 
     def mean_effect(self, contrast: Contrast) -> tuple[float, Vector]:
         """Return the estimate of the mean effect and its influences."""
-        influence = self.mean_fit.influence(self.rows, contrast.outcome, TREATMENT)
+        influence = self.mean_fit.influence(self.rows, contrast.outcome, TREATMENT, contrast.empty)
         return float(self.mean_fit.coefficients[TREATMENT]), influence
 
 
@@ -247,10 +251,11 @@ def _refuse_ties(outcome: Vector) -> None:
     """
     sample = outcome
     if len(outcome) > _TIE_ROWS:
-        sample = np.random.default_rng(0).choice(outcome, _TIE_ROWS)
+        sample = outcome[np.random.default_rng(0).integers(len(outcome), size=_TIE_ROWS)]
     values, counts = np.unique(sample, return_counts=True)
     for value in values[np.argsort(counts)[-2:]]:
-        share = np.count_nonzero(outcome == value) / outcome.shape[0]
+        same = sum(np.count_nonzero(outcome[part] == value) for part in PARTS.of(len(outcome)))
+        share = same / outcome.shape[0]
         if share > 0.5:
             raise InvalidValueError(
                 f"metric must not be the same in more than half of the rows for state, got "

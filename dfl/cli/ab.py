@@ -3,7 +3,7 @@
 import glob
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, final
@@ -18,13 +18,13 @@ from dfl.abtest import (
     read_out,
 )
 from dfl.abtest.reading.forest import forest_plot
-from dfl.abtest.streamed import STREAMED_ESTIMATORS, read_blocks
-from dfl.cli.ab_columns import AbColumns, block_of, experiments_of, text_shares
+from dfl.abtest.streamed import STREAMED_ESTIMATORS, Block, Numbering, read_blocks
+from dfl.cli.ab_columns import AbColumns, block_of, cluster_labels, experiments_of, text_shares
 from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show
 from dfl.cli.document import publish
 from dfl.data.sources.reading import column_names, find_file, read_frame
-from dfl.errors import ConfigError
+from dfl.errors import ConfigError, DataError, DflError
 from dfl.frames import Frame
 from dfl.io import make_folder, write_bytes, write_json
 from dfl.pipeline.dataset import DataSet
@@ -36,6 +36,7 @@ __all__ = ["AbOptions", "ab_command"]
 _WITHOUT_COVARIATES = ("difference-in-means", "winsorised", "huber", "state")
 # All but aipw, which trains four models per metric and arm.
 _WITH_COVARIATES = ("difference-in-means", "cuped", "cupac", "mlrate", *_WITHOUT_COVARIATES[1:])
+_AT_ONCE = 1 << 20  # rows of a folder or pattern up to which it is read as one file is
 
 
 @final
@@ -80,20 +81,22 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
             found = _read_data_set(file, columns, options)
         else:
             file = find_file(file)
-            found = _read_file(file, columns, options)
+            columns = columns.resolved(column_names(file))
+            found = _read_table(read_frame(file, columns=columns.all()), columns, options)
     for one in warned:
         errors().print(literal(f"warning: {one.message}"))
     _finish(found, file, columns, options, output)
 
 
-def _read_file(file: Path, columns: AbColumns, options: AbOptions) -> ReadOut:
-    """Read one file, all of its rows at once."""
-    columns = columns.resolved(column_names(file))
-    experiments, refused = experiments_of(
-        read_frame(file, columns=columns.all()), columns, options.control, options.shares
-    )
-    names = options.estimators or (_WITH_COVARIATES if columns.covariates else _WITHOUT_COVARIATES)
-    estimators = {name: ESTIMATORS.load(name)() for name in names}
+def _names(columns: AbColumns, options: AbOptions) -> tuple[str, ...]:
+    usual = _WITH_COVARIATES if columns.covariates else _WITHOUT_COVARIATES
+    return options.estimators or usual
+
+
+def _read_table(table: Frame, columns: AbColumns, options: AbOptions) -> ReadOut:
+    """Read a table, all of its rows at once."""
+    experiments, refused = experiments_of(table, columns, options.control, options.shares)
+    estimators = {name: ESTIMATORS.load(name)() for name in _names(columns, options)}
     found = read_out(
         experiments,
         estimators,
@@ -107,31 +110,58 @@ def _read_file(file: Path, columns: AbColumns, options: AbOptions) -> ReadOut:
 
 
 def _read_data_set(file: Path, columns: AbColumns, options: AbOptions) -> ReadOut:
-    """Read a folder or pattern of Parquet files by sums, block by block.
+    """Read a folder or pattern of Parquet files: at once if it is small, else block by block.
 
     Raises:
-        ConfigError: if what is asked for needs all rows at once.
+        ConfigError: if segments are asked for where it is not small.
+        DataError: if there is no row.
     """
-    wanted = {"--clusters": columns.clusters, "--segment": columns.segments, "--aa": options.splits}
-    whole = [option for option, value in wanted.items() if value]
-    if whole:
-        raise ConfigError(
-            f"{', '.join(whole)} needs all rows in memory, a folder or pattern is read block by "
-            "block; name one file."
-        )
-    asked = [one.strip() for text in columns.covariates for one in text.split(",")]
-    columns = replace(columns, covariates=tuple(asked))
+    columns = columns.resolved(DataSet.of(file, (), ()).schema.names)
     data = DataSet.of(file, columns.all(), ())
-    usual = (*STREAMED_ESTIMATORS,) if columns.covariates else STREAMED_ESTIMATORS[:1]
+    if not data.rows:
+        raise DataError(f"there must be rows, {file} has none.")
+    if data.rows <= _AT_ONCE:
+        tables = [Frame.of(data.read(one, columns.all())) for one in data.blocks]
+        return _read_table(Frame.concat(tables), columns, options)
+    if columns.segments is not None:
+        raise ConfigError(
+            "--segment needs all rows in memory, a folder or pattern of more than "
+            f"{_AT_ONCE:,} rows is read block by block; name one file."
+        )
+    names = _names(columns, options)
     return read_blocks(
-        (block_of(Frame.of(data.read(one, columns.all())), columns) for one in data.blocks),
-        options.estimators or usual,
+        _blocks(data, columns),
+        options.estimators or [name for name in names if name in STREAMED_ESTIMATORS],
         control=options.control,
         shares=text_shares(options.shares),
         level=options.level,
         correction=cast(Correction, options.correction),
         names=columns.covariates,
+        cross_fit=CrossFit(seed=options.seed),
+        splits=options.splits,
+        seed=options.seed,
     )
+
+
+def _blocks(data: DataSet, columns: AbColumns) -> Iterator[Block]:
+    """Yield all rows; clusters are numbered by a pass before.
+
+    Raises:
+        DataError: if a block cannot be read; says where it is.
+    """
+    clusters = columns.clusters
+    numbering = None
+    if clusters is not None:
+        numbering = Numbering.of(
+            cluster_labels(Frame.of(data.read(one, [clusters])).column(clusters))[0]
+            for one in data.blocks
+        )
+    for one in data.blocks:
+        table = Frame.of(data.read(one, columns.all()))
+        try:
+            yield block_of(table, columns, None if numbering is None else numbering.numbers)
+        except DflError as error:
+            raise DataError(f"{data.where(one)}: {error}") from error
 
 
 def _finish(

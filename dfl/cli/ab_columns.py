@@ -1,17 +1,20 @@
 """Turns the columns of a file into experiments, for ``dfl ab``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
+import pyarrow as pa
 
 from dfl.abtest import Experiment, Refusal
 from dfl.abtest.streamed import Block
 from dfl.errors import ConfigError, DataError, DflError
-from dfl.frames import Frame
+from dfl.frames import Column, Frame
+from dfl.stats.arrays import Integers, Labels, matrix, vector
 
-__all__ = ["AbColumns", "block_of", "experiments_of", "text_shares"]
+__all__ = ["AbColumns", "block_of", "cluster_labels", "experiments_of", "text_shares"]
 
 
 @final
@@ -64,10 +67,11 @@ class AbColumns:
         ]
 
     def all(self) -> list[str]:
-        """Return every column that is read."""
+        """Return every column that is read, once."""
         below = [column for _, column in self.pairs() if column is not None]
         single = [column for column in (self.clusters, self.segments) if column is not None]
-        return [self.treatment, *self.metrics, *below, *self.covariates, *single]
+        names = [self.treatment, *self.metrics, *below, *self.covariates, *single]
+        return list(dict.fromkeys(names))
 
 
 def experiments_of(
@@ -116,28 +120,53 @@ def experiments_of(
     return experiments, tuple(Refusal(metric=name, reason=str(error)) for name, error in failures)
 
 
-def block_of(table: Frame, columns: AbColumns) -> Block:
-    """Return some rows of an experiment, to be read by sums.
+def block_of(
+    table: Frame, columns: AbColumns, numbers: Callable[[Labels], Integers] | None
+) -> Block:
+    """Return some rows of an experiment, to be read in parts.
 
     Args:
         table: the rows.
         columns: which column is what.
+        numbers: of the labels of clusters; None: there are none.
 
     Raises:
         ConfigError: if denominators do not go with the metrics.
         DataError: if a column holds no numbers where it must, or misses some.
+        InvalidValueError: if a number is infinite.
     """
     factor = table.column(columns.treatment).known_factor()
     metrics = {
         metric if below is None else f"{metric}/{below}": (
-            _numbers(table, [metric])[:, 0],
-            None if below is None else _numbers(table, [below])[:, 0],
+            vector("metric", _numbers(table, [metric])[:, 0]),
+            None if below is None else vector("denominator", _numbers(table, [below])[:, 0]),
         )
         for metric, below in columns.pairs()
     }
-    none = np.empty((len(table), 0))
-    covariates = _numbers(table, columns.covariates) if columns.covariates else none
-    return Block(factor.labels, factor.codes, metrics, covariates)
+    covariates = np.empty((len(table), 0))
+    if columns.covariates:
+        covariates = matrix("covariates", _numbers(table, columns.covariates), len(table))
+    clusters = None
+    if columns.clusters is not None and numbers is not None:
+        labels, places = cluster_labels(table.column(columns.clusters))
+        clusters = numbers(labels) if places is None else numbers(labels)[places]
+    return Block(factor.labels, factor.codes, metrics, covariates, clusters)
+
+
+def cluster_labels(column: Column) -> tuple[Labels, Integers | None]:
+    """Return the label of each row, or each label once and the place of each row's.
+
+    Args:
+        column: whole numbers become one int64 per row, all else UTF-8 bytes.
+
+    Raises:
+        InvalidValueError: if a label is missing.
+    """
+    if column.kind == "number" and not column.values.null_count:
+        with suppress(pa.ArrowException):  # fractions, or above int64
+            return column.values.cast("int64").to_numpy(zero_copy_only=False), None
+    factor = column.known_factor()
+    return np.array([one.encode() for one in factor.labels], np.bytes_), factor.codes
 
 
 def text_shares(given: Sequence[str]) -> dict[str, float] | None:

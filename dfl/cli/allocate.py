@@ -77,7 +77,7 @@ def allocate_command(
                 **options,
             )
         else:
-            options |= {"solver": solver, "engine": engine}
+            options |= {"solver": solver, "margin": margin, "engine": engine}
             done = allocate_dataset(RunFolder.open(run), customers, output, budget, **options)
         if rank_of()[0]:
             return  # the first process speaks for all
@@ -152,16 +152,13 @@ def _check(run: Path, output: Path, *, scored: bool, margin: float | None, engin
             f"--engine ray allocates block by block into a folder, got -o {output}; give a name "
             "without an ending."
         )
-    if margin is not None and not output.suffix:
-        raise ConfigError(
-            "--margin is for one output file; for a folder, lower the budget by the share that the "
-            f"report of the run says, got -o {output}."
-        )
     if scored != (str(run) == "-"):
         raise ConfigError(
             "scores come from a run, or from columns: name a run's folder, or '-' together with "
             f"--revenue and --cost; got {run}{' and columns' if scored else ''}."
         )
+    if scored and margin is not None:
+        raise ConfigError("--margin rests on what a run measured; name a run in place of columns.")
     if scored and output.suffix:
         raise ConfigError(
             f"columns of scores are allocated block by block into a folder, got -o {output}; "

@@ -15,7 +15,7 @@ from dfl.budget import Budget
 from dfl.config import read_solver
 from dfl.data import DataWarning, FeatureEncoder
 from dfl.data.sources.reading import find_file
-from dfl.errors import DataError, DflError, InfeasibleBudgetError, InvalidValueError
+from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.io import write_whole
 from dfl.models import AbstractModel
 from dfl.pipeline.customers import (
@@ -33,7 +33,7 @@ from dfl.pipeline.spend import Margin, margin_of
 from dfl.problem import Allocation, AllocationProblem
 from dfl.solvers.blockwise import BlockwiseAllocation
 
-__all__ = ["CustomerAllocation", "HeldOut", "allocate_file", "held_out_at"]
+__all__ = ["CustomerAllocation", "HeldOut", "allocate_file", "held_out_at", "measured"]
 
 _SHOWN = 5  # features by which people differ
 
@@ -131,12 +131,13 @@ def allocate_file(
     features = tuple(dict.fromkeys(column.name for column in encoder.columns))
     with CustomerFile.opened(customers, features, keep) as file:
         revenue, cost, mean = _predict(model, encoder, file, features)
-        _warn_of_drift(_metrics(folder), mean, len(cost))
+        _warn_of_drift(measured(folder), mean, len(cost))
         total = budget.total_of(cost)
         per_head = total / max(len(cost), 1)
         held_out = held_out_at(folder, per_head)  # may find the run damaged
-        cut = None if margin is None else margin_of(_metrics(folder), per_head, margin)
-        money = total if cut is None else _within(cost, total, cut)
+        cut = None if margin is None else margin_of(measured(folder), per_head, margin)
+        least = float(cost.amin(dim=1).sum(dtype=torch.float64))
+        money = total if cut is None else cut.within(total, least)
         found = chosen.solve(AllocationProblem(revenue, cost, money))
         said = {"budget": total, "margin": None if cut is None else asdict(cut)}
         columns = _Columns(found.choice, revenue, cost, names, said)
@@ -144,18 +145,6 @@ def allocate_file(
     counts = torch.bincount(found.choice, minlength=len(names)).tolist()
     people = dict(zip(names, counts, strict=True))
     return CustomerAllocation(found, total, people, held_out, cut)
-
-
-def _within(cost: Tensor, total: float, margin: Margin) -> float:
-    """Return the money that is left by the margin, which must reach for everyone."""
-    money, least = total * margin.share, float(cost.amin(dim=1).sum(dtype=torch.float64))
-    if money < least <= total:
-        raise InfeasibleBudgetError(
-            f"budget {total:.6g} leaves {money:.6g} by the margin, less than the cheapest "
-            f"treatment for everyone is predicted to cost, {least:.6g}; raise the budget to "
-            f"{least / margin.share:.6g} or lower the margin's confidence."
-        )
-    return money
 
 
 def _predict(
@@ -222,7 +211,7 @@ def _write(
         raise DataError(f"the kept columns {list(keep)} cannot be written ({error}).") from error
 
 
-def _metrics(folder: RunFolder) -> Mapping[str, Any]:
+def measured(folder: RunFolder) -> Mapping[str, Any]:
     """Return what the run measured, which may find it damaged; nothing if it was stopped before."""
     if not (folder.path / "metrics.json").exists():
         return {}
@@ -232,7 +221,7 @@ def _metrics(folder: RunFolder) -> Mapping[str, Any]:
 
 def held_out_at(folder: RunFolder, per_head: float) -> HeldOut | None:
     """Return what the run measured at the budget nearest to this one."""
-    metrics = _metrics(folder)
+    metrics = measured(folder)
     points = [HeldOut(**{key: point[key] for key in _POINT}) for point in metrics.get("curve", [])]
     points += [
         HeldOut(one["per_head"], *(one["eom"][key] for key in ("value", "low", "high")))

@@ -5,7 +5,8 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
 
@@ -21,17 +22,23 @@ from dfl.checks import check_choice
 from dfl.config import read_solver
 from dfl.errors import ConfigError, DataError, DflError, InvalidValueError, RunFolderError
 from dfl.io import UNFINISHED, make_folder, write_json, write_whole
-from dfl.pipeline.allocating import CustomerAllocation, held_out_at
+from dfl.pipeline.allocating import CustomerAllocation, held_out_at, measured
 from dfl.pipeline.customers import check_kept, given_columns, schema_of
 from dfl.pipeline.dataset import DataBlock, DataSet
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked
 from dfl.pipeline.scoring import AbstractScores, ColumnScores, ModelScores
 from dfl.pipeline.served import MODEL, Served
+from dfl.pipeline.spend import Margin, margin_of
 from dfl.problem import AllocationProblem
 from dfl.scale import gathered, rank_of
 from dfl.solvers import GreedyDual
-from dfl.solvers.blockwise import AbstractBlocks, BlockwiseAllocation, RayBlocks, solve_blocks
+from dfl.solvers.blockwise import (
+    AbstractBlocks,
+    RayBlocks,
+    money_of,
+    solve_blocks,
+)
 from dfl.solvers.blockwise.blocks import Arrays
 from dfl.solvers.blockwise.ray_blocks import on_cluster
 
@@ -58,6 +65,7 @@ def allocate_dataset(
     budget: Budget,
     *,
     solver: str | None = None,
+    margin: float | None = None,
     keep: Sequence[str] = (),
     overwrite: bool = False,
     engine: Engine = "processes",
@@ -70,12 +78,14 @@ def allocate_dataset(
         output: folder to write.
         budget: money; a share is taken of predicted costs.
         solver: None or ``greedy-dual``.
+        margin: as of `allocate_file`.
         keep: columns to carry over, such as an id.
         overwrite: whether ``output`` may replace a folder.
         engine: as of `allocate_scored`.
 
     Raises:
         DflError: as `allocate_scored`, and what a run folder without a model raises.
+        InvalidValueError: if there is no margin to be had.
         ConfigError: if another solver is asked for, or it is unknown.
     """
     chosen = read_solver(folder.config["solver"] if solver is None else solver)
@@ -87,11 +97,12 @@ def allocate_dataset(
     served = Served.of(folder)
     checksum = hashlib.sha256(folder.checked(MODEL).read_bytes()).hexdigest()
     scores = ModelScores(served, checksum)
-    found, people = allocate_scored(
-        scores, customers, output, budget, keep=keep, overwrite=overwrite, engine=engine
+    cut = None if margin is None else partial(margin_of, measured(folder), level=margin)
+    done = allocate_scored(
+        scores, customers, output, budget, cut=cut, keep=keep, overwrite=overwrite, engine=engine
     )
-    held_out = held_out_at(folder, found.budget / max(found.people, 1))
-    return CustomerAllocation(found, found.budget, people, held_out)
+    per_head = done.budget / max(sum(done.people.values()), 1)
+    return replace(done, held_out=held_out_at(folder, per_head))
 
 
 def allocate_columns(
@@ -122,10 +133,9 @@ def allocate_columns(
         ConfigError: if the columns are not as many, or none.
     """
     scores = ColumnScores(tuple(revenue), tuple(cost))
-    found, people = allocate_scored(
+    return allocate_scored(
         scores, customers, output, budget, keep=keep, overwrite=overwrite, engine=engine
     )
-    return CustomerAllocation(found, found.budget, people, None)
 
 
 def allocate_scored(
@@ -134,10 +144,11 @@ def allocate_scored(
     output: Path,
     budget: Budget,
     *,
+    cut: Callable[[float], Margin] | None = None,
     keep: Sequence[str] = (),
     overwrite: bool = False,
     engine: Engine = "processes",
-) -> tuple[BlockwiseAllocation, dict[str, int]]:
+) -> CustomerAllocation:
     """Give every row of a data set a treatment, in passes over blocks of a million rows.
 
     Memory holds one block at a time, whatever the number of rows; see `solve_blocks`. What each
@@ -154,13 +165,14 @@ def allocate_scored(
         customers: Parquet file, folder or pattern, see `DataSet.of`.
         output: folder to write. Columns as of `allocate_file`.
         budget: money; a share is taken of the scores' costs.
+        cut: the margin at a budget per head; None: there is none.
         keep: columns to carry over.
         overwrite: whether ``output`` may replace a folder.
         engine: ``"processes"``: this one, or those of torchrun; ``"ray"``: the workers of a Ray
             cluster, see `RayBlocks`; all its machines must see the same folders.
 
     Returns:
-        What the budget buys, and people under each treatment by its name.
+        What the budget buys; nothing is known of held-out rows.
 
     Raises:
         DataNotFoundError: if there is no such file.
@@ -171,7 +183,7 @@ def allocate_scored(
             the output, another process works on it, or workers wrote into another folder.
         UnsupportedProblemError: as `RayBlocks.over`.
         MissingExtraError: if Ray is asked for and not installed.
-        InfeasibleBudgetError: if the budget is below the cheapest treatment for everyone.
+        InfeasibleBudgetError: if what the margin leaves is below the cheapest treatment for all.
         WriteError: if something could not be written.
     """
     check_choice("engine", engine, get_args(Engine))
@@ -185,6 +197,7 @@ def allocate_scored(
         "files": data.fingerprint(),
         "scores": scores.about(),
         "budget": str(budget),
+        "margin": None if cut is None else asdict(cut(0.0)),
         "keep": list(keep),
     }
     work = work_of(output).absolute()
@@ -192,25 +205,25 @@ def allocate_scored(
     first = rank_of()[0] == 0
     if not first:  # the first process opens the folder and holds it until all have written
         gathered(None)
-        found, counts = _allocate(blocks, budget, keep, engine)
+        done = _allocate(blocks, budget, cut, keep, engine)
         gathered(None)
-        return found, _people(scores, counts)
+        return done
     with locked(work), on_cluster() if engine == "ray" else contextlib.nullcontext():
         _open_work(work, asked)
         gathered(None)
-        found, counts = _allocate(blocks, budget, keep, engine)
-        people = _people(scores, counts)
-        rows = work / "rows"
-        content = {"people": people, "rows": found.people, "budget": found.budget}
+        done = _allocate(blocks, budget, cut, keep, engine)
+        rows, people = work / "rows", sum(done.people.values())
+        content = {"people": done.people, "rows": people, "budget": done.budget}
+        content["margin"] = None if done.margin is None else asdict(done.margin)
         amounts = ("multiplier", "revenue", "cost", "upper_bound")
-        content |= {name: getattr(found, name) for name in amounts}
+        content |= {name: getattr(done.allocation, name) for name in amounts}
         write_json(rows / "_allocation.json", content)
         gathered(None)
         if output.exists():
             shutil.rmtree(output)
         rows.replace(output)
     shutil.rmtree(work, ignore_errors=True)
-    return found, people
+    return done
 
 
 def work_of(output: Path) -> Path:
@@ -273,9 +286,13 @@ class ScoredBlocks(AbstractBlocks):
 
 
 def _allocate(
-    blocks: ScoredBlocks, budget: Budget, keep: Sequence[str], engine: Engine
-) -> tuple[BlockwiseAllocation, list[Arrays]]:
-    """Solve and write; return what was found and the people under each treatment by block."""
+    blocks: ScoredBlocks,
+    budget: Budget,
+    cut: Callable[[float], Margin] | None,
+    keep: Sequence[str],
+    engine: Engine,
+) -> CustomerAllocation:
+    """Solve and write."""
     shared: AbstractBlocks = blocks
     if engine == "ray":  # workers start in folders of their own
         files = tuple(file.absolute() for file in blocks.data.files)
@@ -283,7 +300,13 @@ def _allocate(
         numbers = len(blocks.score.columns) + 2 * len(blocks.score.names)
         most = max(blocks.sizes, default=0)
         shared = RayBlocks(blocks, memory=_INTERPRETER + _PER_NUMBER * most * numbers)
-    found = solve_blocks(shared, budget)
+    if cut is None:
+        margin, found = None, solve_blocks(shared, budget)
+        total = found.budget
+    else:
+        total, least = money_of(shared, budget)
+        margin = cut(total / max(sum(blocks.sizes), 1))
+        found = solve_blocks(shared, Budget(total=margin.within(total, least)))
 
     def part(number: int) -> Path:
         return blocks.work / "rows" / f"part-{number:05d}.parquet"
@@ -310,7 +333,8 @@ def _allocate(
             f"{part(lost[0])} and {len(lost) - 1} others were written where this process cannot "
             "see them: output must lie in a folder that all machines share."
         )
-    return found, [one for _, one in counts]
+    people = _people(blocks.score, [one for _, one in counts])
+    return CustomerAllocation(found, total, people, None, margin)
 
 
 def _save(path: Path, write: Callable[[Path], object]) -> None:

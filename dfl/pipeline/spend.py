@@ -10,7 +10,12 @@ from torch import Tensor
 from dfl.budget import Budget
 from dfl.checks import check_number
 from dfl.data import UpliftData
-from dfl.errors import InfeasibleProblemError, InvalidValueError, UnsupportedProblemError
+from dfl.errors import (
+    InfeasibleBudgetError,
+    InfeasibleProblemError,
+    InvalidValueError,
+    UnsupportedProblemError,
+)
 from dfl.methods import Prediction
 from dfl.problem import AllocationProblem
 from dfl.solvers import AbstractSolver
@@ -42,6 +47,25 @@ class Margin:
     standard_error: float
     high: float
     share: float
+
+    def within(self, total: float, least: float) -> float:
+        """Return the money that is left, which must reach for everyone.
+
+        Args:
+            total: money, in currency.
+            least: what the cheapest treatment for everyone is predicted to cost.
+
+        Raises:
+            InfeasibleBudgetError: if all of the money would reach, and what is left does not.
+        """
+        money = total * self.share
+        if money < least <= total:
+            raise InfeasibleBudgetError(
+                f"budget {total:.6g} leaves {money:.6g} by the margin, less than the cheapest "
+                f"treatment for everyone is predicted to cost, {least:.6g}; raise the budget to "
+                f"{least / self.share:.6g} or lower the margin's confidence."
+            )
+        return money
 
 
 def margin_of(metrics: Mapping[str, Any], per_head: float, level: float) -> Margin:

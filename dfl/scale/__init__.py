@@ -1,6 +1,7 @@
 """Size: how much is held at once, what adds up over blocks and ranks, units that round nothing."""
 
 from dfl.scale.chunks import CACHED, STREAMED, Chunks
+from dfl.scale.parts import PARTS, Empty, mean_square, no_room, on_disk
 from dfl.scale.powers import power_of_two
 from dfl.scale.ranks import (
     all_over_ranks,
@@ -18,9 +19,11 @@ from dfl.scale.sketch import Bracket, Sketch
 
 __all__ = [
     "CACHED",
+    "PARTS",
     "STREAMED",
     "Bracket",
     "Chunks",
+    "Empty",
     "Sketch",
     "all_over_ranks",
     "alone",
@@ -29,6 +32,9 @@ __all__ = [
     "gathered",
     "joined",
     "leads",
+    "mean_square",
+    "no_room",
+    "on_disk",
     "over_ranks",
     "power_of_two",
     "rank_of",

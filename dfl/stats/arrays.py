@@ -25,7 +25,7 @@ Matrix: TypeAlias = NDArray[np.float64]
 Cube: TypeAlias = NDArray[np.float64]  # three axes
 Booleans: TypeAlias = NDArray[np.bool_]
 Integers: TypeAlias = NDArray[np.int64]
-Counts: TypeAlias = NDArray[np.int16]  # how often each row was drawn
+Counts: TypeAlias = NDArray[np.int16]  # small numbers: how often each row was drawn, its arm
 Labels: TypeAlias = NDArray[Any]
 
 

@@ -83,8 +83,12 @@ def test_a_margin_is_said(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
     wrong = dfl(*arguments, "--budget-per-head", 1.25, "--margin", 95, "--overwrite")
     assert (wrong.code, "margin must be in [0.5, 1), got 95" in wrong.text) == (2, True)
     folder = ("allocate", shop / "run", shop / "shop.parquet", "-o", tmp_path / "blocks")
-    refused = dfl(*folder, "--budget-per-head", 1.25, "--margin", 0.95)
-    assert (refused.code, "--margin is for one output file" in refused.text) == (2, True)
+    blocks = dfl(*folder, "--budget-per-head", 1.25, "--margin", 0.95)
+    assert blocks.code == 0, blocks.text
+    assert "so 100.0% of the budget, 1000, was allocated" in blocks.text
+    columns = ("allocate", "-", shop / "shop.parquet", "--revenue", "a", "--cost", "b")
+    refused = dfl(*columns, "-o", tmp_path / "x", "--budget-total", 1, "--margin", 0.95)
+    assert (refused.code, "--margin rests on what a run measured" in refused.text) == (2, True)
 
 
 def test_warnings_are_said_once_and_names_are_text(

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -38,7 +39,7 @@ from dfl.pipeline.dataset import DataSet
 from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual
 from tests.conftest import ROOT
-from tests.pipeline.test_allocating import write_customers
+from tests.pipeline.test_allocating import with_spend, write_customers
 from tests.pipeline.tiny import tiny_study, write_shop
 
 REVENUE, COST = ("r0", "r1", "r2"), ("c0", "c1", "c2")
@@ -135,6 +136,40 @@ def test_a_model_scores_what_one_file_gets(
     assert many.budget == pytest.approx(one.budget)
     with pytest.raises(ConfigError, match="block by block, which greedy-dual alone does"):
         allocate_dataset(folder, path, tmp_path / "x", budget, solver="dual-bisection")
+
+
+@pytest.mark.parametrize("budget", [Budget(total=700), Budget(share=0.3), Budget(per_head=1.3)])
+def test_a_margin_is_that_of_one_file(
+    folder: RunFolder, tmp_path: Path, small_blocks: None, budget: Budget
+) -> None:
+    run = with_spend(folder, tmp_path / "run", value=1.05, standard_error=0.02)
+    path = write_customers(tmp_path / "c.parquet")
+    pq.write_table(pq.read_table(path), path, row_group_size=90)
+    one = allocate_file(run, path, tmp_path / "one.parquet", budget, margin=0.95)
+    many = allocate_dataset(run, path, tmp_path / "many", budget, margin=0.95)
+    assert many.margin == one.margin
+    assert many.margin is not None
+    assert many.budget == pytest.approx(one.budget, rel=1e-6)
+    assert many.held_out == one.held_out
+    assert float(many.allocation.cost) == pytest.approx(float(one.allocation.cost), rel=1e-6)
+    assert float(many.allocation.cost) <= many.margin.share * many.budget
+    said = json.loads((tmp_path / "many" / "_allocation.json").read_text())
+    assert said["margin"] == dataclasses.asdict(many.margin)
+    assert said["budget"] == many.budget
+
+
+def test_a_margin_that_leaves_too_little_or_was_not_measured(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    run = with_spend(folder, tmp_path / "run", value=1.5, standard_error=0.0)
+    with pytest.raises(InfeasibleBudgetError, match=r"600 leaves 400 by the margin.*to 750 or"):
+        allocate_dataset(run, path, tmp_path / "out", Budget(total=600), margin=0.95)
+    without = with_spend(folder, tmp_path / "without")
+    with pytest.raises(InvalidValueError, match="which this run has not measured"):
+        allocate_dataset(without, path, tmp_path / "other", Budget(total=700), margin=0.95)
+    assert not (tmp_path / "out").exists()
+    assert not work_of(tmp_path / "other").exists()
 
 
 class Stopped(BaseException):

@@ -1,18 +1,23 @@
 """`aa_test`: how often an estimator cries wolf on one's own data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 import scipy
 
-from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.base import AbstractEstimator, Effect
 from dfl.abtest.rows.experiment import Experiment
 from dfl.checks import check_count
 from dfl.errors import InvalidValueError
+from dfl.scale import Chunks
+from dfl.stats.arrays import Booleans
 
-__all__ = ["AaResult", "aa_test"]
+__all__ = ["AaResult", "aa_of", "aa_test", "splits"]
+
+_DEALT = Chunks(1 << 20)  # units that are shuffled at once
+_MOST = 10**9  # numpy's hypergeometric law
 
 
 @final
@@ -66,13 +71,68 @@ def aa_test(
             small, or the estimator cannot read it.
         NotConvergedError: if an iteration does not reach its tolerance.
     """
+    control = experiment.arm_of_rows == experiment.arms.index(experiment.control_arm)
+    _, unit = np.unique(experiment.cluster_of_rows[control], return_inverse=True)
+    units, smallest = int(unit.max()) + 1, min(experiment.unit_counts.values())
+
+    def effects() -> Iterator[Effect]:
+        for treated in splits(units, smallest, runs=runs, seed=seed):
+            parts = [one.astype(np.int64) for one in treated]
+            split = experiment.relabelled(control, np.concatenate(parts)[unit])
+            yield from estimator.effects(split, level=level)
+
+    return aa_of(effects(), level)
+
+
+def splits(units: int, smallest: int, *, runs: int, seed: int) -> Iterator[Iterator[Booleans]]:
+    """Yield which units of the control are called treated, split by split and part by part.
+
+    As many as make the parts as uneven as the control and the smallest arm; every choice of so
+    many is equally likely. Parts of a split hold 1,048,576 units, the last one fewer: what of
+    them is treated is hypergeometric, and which ones a permutation tells. The parts of a split
+    must be taken before the next split.
+
+    Args:
+        units: of the control.
+        smallest: units of the smallest arm.
+        runs: number of splits, >= 2.
+        seed: of the splits.
+
+    Raises:
+        InvalidValueError: if an argument is out of range.
+    """
     check_count("runs", runs, at_least=2)
     check_count("seed", seed, at_least=0)
+    if not 4 <= units < _MOST:
+        raise InvalidValueError(
+            f"an A/A test needs 4 to {_MOST - 1:,} control units, got {units:,}."
+        )
+    treated = min(max(round(units * smallest / (units + smallest)), 2), units - 2)
     generator = np.random.default_rng(seed)
+    for _ in range(runs):
+        yield _dealt(units, treated, generator)
+
+
+def _dealt(units: int, treated: int, generator: np.random.Generator) -> Iterator[Booleans]:
+    for part in _DEALT.of(units):
+        size, own = part.stop - part.start, treated
+        if part.stop < units:
+            own = int(generator.hypergeometric(treated, units - part.start - treated, size))
+        treated -= own
+        yield generator.permutation(np.arange(size) < own)
+
+
+def aa_of(effects: Iterable[Effect], level: float) -> AaResult:
+    """Count what was found where there was nothing to find.
+
+    Args:
+        effects: one per split, at least 2.
+        level: confidence level of their intervals.
+    """
     found = np.array(
-        [_read(split, estimator, level) for split in _splits(experiment, runs, generator)]
+        [(one.estimate, one.standard_error, not one.low <= 0 <= one.high) for one in effects]
     )
-    alarms = int(found[:, 2].sum())
+    runs, alarms = len(found), int(found[:, 2].sum())
     interval = scipy.stats.binomtest(alarms, runs).proportion_ci(0.95)
     ratio = float(found[:, 1].mean() / found[:, 0].std(ddof=1))
     return AaResult(
@@ -84,32 +144,6 @@ def aa_test(
         level=level,
         verdict=_verdict(alarms, runs, (interval.low, interval.high), 1 - level),
     )
-
-
-def _read(
-    split: Experiment, estimator: AbstractEstimator, level: float
-) -> tuple[float, float, bool]:
-    """Return estimate, error and whether the interval leaves out 0."""
-    (effect,) = estimator.effects(split, level=level)
-    return effect.estimate, effect.standard_error, not effect.low <= 0 <= effect.high
-
-
-def _splits(
-    experiment: Experiment, runs: int, generator: np.random.Generator
-) -> Iterator[Experiment]:
-    """Yield the control rows with some of their units, at random, called treated."""
-    control = experiment.arm_of_rows == experiment.arms.index(experiment.control_arm)
-    _, unit = np.unique(experiment.cluster_of_rows[control], return_inverse=True)
-    units = int(unit.max()) + 1
-    if units < 4:
-        raise InvalidValueError(f"an A/A test needs at least 4 control units, got {units}.")
-    smallest = min(experiment.unit_counts.values())
-    treated = np.arange(units) < min(
-        max(round(units * smallest / (units + smallest)), 2), units - 2
-    )
-    for _ in range(runs):
-        labels = generator.permutation(treated).astype(np.int64)
-        yield experiment.relabelled(control, labels[unit])
 
 
 def _verdict(alarms: int, runs: int, interval: tuple[float, float], expected: float) -> str:

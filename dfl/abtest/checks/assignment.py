@@ -27,6 +27,7 @@ __all__ = [
     "check_sample_ratio",
     "describe_leaks",
     "find_leaks",
+    "leak_between",
     "require_plan",
     "sample_ratio",
     "sample_ratio_of",
@@ -81,9 +82,15 @@ def sample_ratio_of(observed: Mapping[Any, int], shares: Mapping[Any, float] | N
         shares: planned share of each arm, any positive scale; None: equal shares.
 
     Raises:
-        InvalidValueError: if an arm has no planned share, or one is not positive.
+        InvalidValueError: if an arm has no planned share, one is not positive, or a planned arm
+            has no units.
     """
     shares = shares or dict.fromkeys(observed, 1.0)
+    empty = [arm for arm in shares if arm not in observed]
+    if empty:
+        raise InvalidValueError(
+            f"every planned arm must have rows, {empty} are empty; the arms are {list(observed)}."
+        )
     lacking = [arm for arm in observed if not shares.get(arm, 0) > 0]
     if lacking:
         raise InvalidValueError(f"shares must be > 0 for every arm, got none for {lacking}.")
@@ -173,12 +180,24 @@ def find_leaks(experiment: Experiment) -> tuple[Leak, ...]:
     for arm in arms:
         treated = experiment.unit_arms == experiment.arms.index(arm)
         for name, values in columns.items():
-            one, two = values[treated], values[control]
-            p_value = min(location_p_value(one, two, alarm), shape_p_value(one, two))
-            if p_value < alarm:
-                gap = _difference(one, two)
-                found.append(Leak(column=name, arm=str(arm), difference=gap, p_value=p_value))
+            leak = leak_between(values[treated], values[control], (name, str(arm)), alarm)
+            found += [] if leak is None else [leak]
     return tuple(found)
+
+
+def leak_between(one: Vector, two: Vector, called: tuple[str, str], alarm: float) -> Leak | None:
+    """Compare a column between an arm and the control; return the leak if there is one.
+
+    Args:
+        one: values of the units of the arm. Shape ``(n,)``.
+        two: of the control. Shape ``(m,)``.
+        called: names of the column and the arm.
+        alarm: p-value below which they differ.
+    """
+    p_value = min(location_p_value(one, two, alarm), shape_p_value(one, two))
+    if p_value >= alarm:
+        return None
+    return Leak(column=called[0], arm=called[1], difference=_difference(one, two), p_value=p_value)
 
 
 def warn_of_leaks(experiment: Experiment) -> tuple[Leak, ...]:

@@ -9,11 +9,10 @@ import numpy as np
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.contrast import Contrast, require_varying
 from dfl.errors import InvalidValueError, NotConvergedError
-from dfl.scale import Chunks
+from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Matrix, Vector
 
 __all__ = [
-    "PARTS",
     "TREATMENT",
     "HuberFit",
     "LeastSquares",
@@ -23,7 +22,6 @@ __all__ = [
     "solve",
 ]
 
-PARTS = Chunks(1 << 14)  # rows; a few columns of them stay in the processor's cache
 TREATMENT = 1  # position of the treatment among the regressors
 _SCALED = 50  # steps
 _COLLAPSED = 1e-9
@@ -45,7 +43,7 @@ def regressors(contrast: Contrast, cross_fit: CrossFit) -> Matrix:
         InvalidValueError: if the prediction is constant.
     """
     prediction = contrast.predicted(cross_fit)
-    rows = np.empty((2 if prediction is None else 3, contrast.rows))
+    rows: Matrix = contrast.empty((2 if prediction is None else 3, contrast.rows))
     rows[0] = 1
     rows[TREATMENT] = contrast.treated
     if prediction is not None:
@@ -74,7 +72,9 @@ class LeastSquares:
         fitted: Vector = self.coefficients @ regressors
         return np.subtract(outcome, fitted, out=fitted)
 
-    def influence(self, regressors: Matrix, outcome: Vector, index: int) -> Vector:
+    def influence(
+        self, regressors: Matrix, outcome: Vector, index: int, empty: Empty = np.empty
+    ) -> Vector:
         """Return what each row adds to ``n`` times one coefficient.
 
         ``n * ((sum_i d_i d_i')^-1 d_i)_index * residual_i``; its variance is the
@@ -84,11 +84,15 @@ class LeastSquares:
             regressors: shape ``(k, n)``.
             outcome: shape ``(n,)``.
             index: of the coefficient.
+            empty: makes the array that is returned.
         """
         unit = np.eye(len(self.coefficients))[index]
-        direction: Vector = (outcome.shape[0] * solve(self.gram, unit)) @ regressors
-        direction *= self.residual(regressors, outcome)
-        return direction
+        row = outcome.shape[0] * solve(self.gram, unit)
+        influence: Vector = empty(outcome.shape[0])
+        for part in PARTS.of(outcome.shape[0]):
+            block = regressors[:, part]
+            np.multiply(row @ block, self.residual(block, outcome[part]), out=influence[part])
+        return influence
 
 
 def least_squares(regressors: Matrix, outcome: Vector) -> LeastSquares:

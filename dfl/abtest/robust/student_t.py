@@ -8,8 +8,9 @@ import numpy as np
 import scipy
 from scipy import special
 
-from dfl.abtest.regression.linear import PARTS, LeastSquares, least_squares, solve
+from dfl.abtest.regression.linear import LeastSquares, least_squares, solve
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
+from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Matrix, Vector, vector
 
 __all__ = [
@@ -79,8 +80,7 @@ class StudentTFit:
         """
         found = self.parameters
         residual = outcome - design @ found.coefficients
-        weight: Vector = (found.nu + 1) / (found.nu + residual**2 / found.variance)
-        return weight
+        return np.asarray((found.nu + 1) / (found.nu + residual**2 / found.variance))
 
 
 def fit_t_regression(
@@ -310,7 +310,13 @@ def _require_scale(variance: float, smallest: float) -> None:
 
 
 def t_influence(
-    regressors: Matrix, outcome: Vector, fitted: TParameters, index: int, *, joint: bool = True
+    regressors: Matrix,
+    outcome: Vector,
+    fitted: TParameters,
+    index: int,
+    *,
+    joint: bool = True,
+    empty: Empty = np.empty,
 ) -> Vector:
     """Return the influence of each row on ``n`` times one coefficient, nu held fixed.
 
@@ -325,6 +331,7 @@ def t_influence(
         fitted: parameters, at the fixed point.
         index: of the coefficient.
         joint: whether the scale was estimated too; False takes it as known.
+        empty: makes the array that is returned.
 
     Raises:
         InvalidValueError: if the mean derivative is singular, as too few rows lie in the bulk.
@@ -335,7 +342,7 @@ def t_influence(
     rows = outcome.shape[0]
     row = _inverse_row(_mean_jacobian(regressors, outcome, fitted, joint), index)
     inner = fitted.nu * fitted.variance
-    influence = np.empty(rows)
+    influence: Vector = empty(rows)
     for part in PARTS.of(rows):
         block = regressors[:, part]
         residual = outcome[part] - fitted.coefficients @ block
@@ -347,8 +354,7 @@ def t_influence(
 def _mean_jacobian(regressors: Matrix, outcome: Vector, fitted: TParameters, joint: bool) -> Matrix:
     """Return the mean derivative of the scores by coefficients and ``sigma^2``.
 
-    ``d psi / d r = (nu + 1) (nu sigma^2 - r^2) / (nu sigma^2 + r^2)^2`` and so on, with ``dr / da
-    = -d``.
+    ``d psi / d r = (nu + 1) (nu sigma^2 - r^2) / (nu sigma^2 + r^2)^2``, ``dr / da = -d``.
     """
     size, rows = regressors.shape
     nu, inner = fitted.nu, fitted.nu * fitted.variance
@@ -365,8 +371,7 @@ def _mean_jacobian(regressors: Matrix, outcome: Vector, fitted: TParameters, joi
         jacobian[size, size] -= nu * float(slope @ (outer - inner))
     if not joint:
         jacobian[:size, size] = 0
-    mean: Matrix = jacobian / rows
-    return mean
+    return np.asarray(jacobian / rows)
 
 
 def fisher_errors(gram: Matrix, fitted: TParameters) -> Vector:
@@ -380,8 +385,7 @@ def fisher_errors(gram: Matrix, fitted: TParameters) -> Vector:
     """
     factor = fitted.variance * (fitted.nu + 3) / (fitted.nu + 1)
     inverse = [solve(gram, unit)[index] for index, unit in enumerate(np.eye(len(gram)))]
-    errors: Vector = np.sqrt(factor * np.array(inverse))
-    return errors
+    return np.asarray(np.sqrt(factor * np.array(inverse)))
 
 
 def _inverse_row(jacobian: Matrix, index: int) -> Vector:

@@ -6,10 +6,10 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.regression.linear import PARTS
 from dfl.abtest.robust.student_t import TParameters
 from dfl.abtest.rows.contrast import Contrast
 from dfl.errors import InvalidValueError
+from dfl.scale import PARTS
 from dfl.stats.arrays import Matrix, Vector
 from dfl.stats.intervals import two_sided_p_value
 
@@ -68,7 +68,8 @@ def same_effect_check(
         Hausman (1978), doi:10.2307/1913827, with the variance from influence functions.
     """
     difference = robust[0] - mean[0]
-    variance = contrast.variance(robust[1] - mean[1])
+    apart = np.subtract(robust[1], mean[1], out=contrast.empty(contrast.rows))
+    variance = contrast.variance(apart)
     if not variance > 0:
         raise InvalidValueError("the two estimates are the same in every row; nothing to compare.")
     error = math.sqrt(variance)

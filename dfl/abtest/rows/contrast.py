@@ -3,14 +3,16 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, ShapeError
+from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
+from dfl.stats.leverage import leverage
 from dfl.stats.small_samples import Arm, Spread, spread_of
 
 __all__ = [
@@ -45,6 +47,7 @@ class Contrast:
             ``(n,)``, or None.
         events: denominator of a ratio that was linearised arm by arm, what each row weighs in
             its arm; None: each row weighs the same. Shape ``(n,)``.
+        empty: makes arrays of one number per row on the way, in memory or on disk.
 
     Raises:
         ShapeError: if shapes do not agree.
@@ -58,6 +61,7 @@ class Contrast:
     prediction: Vector | None = None
     clusters: Integers | None = None
     events: Vector | None = None
+    empty: Empty = np.empty
 
     def __post_init__(self) -> None:
         """Check shapes and that there is something to compare."""
@@ -74,7 +78,7 @@ class Contrast:
                 )
         if self._range == 0:
             raise unmoved(self.outcome)
-        rounds = float(np.spacing(np.abs(self.outcome).max()))
+        rounds = float(np.spacing(max(-self.outcome.min(), self.outcome.max())))
         if rounds > _DIGITS * self._range:
             raise InvalidValueError(
                 f"metric lies near {float(self.outcome[0]):.3g} and varies by {self._range:.3g}: "
@@ -105,19 +109,37 @@ class Contrast:
         """Number of treated units: clusters where there are any, else rows."""
         if self.clusters is None:
             return self.treated_rows
-        return int(np.unique(self.clusters[self.treated]).size)
+        return int(np.count_nonzero(self._members(of_treated=True)))
 
     @cached_property
     def control_units(self) -> int:
         """Number of units in the control arm: clusters where there are any, else rows."""
         if self.clusters is None:
             return self.rows - self.treated_rows
-        return int(np.unique(self.clusters[~self.treated]).size)
+        return int(np.count_nonzero(self._members(of_treated=False)))
+
+    @property
+    def corrected(self) -> bool:
+        """Whether errors make up for few units, or for clusters; see `spread`."""
+        return self.clusters is not None or min(self.treated_units, self.control_units) <= _LARGE
 
     @cached_property
     def indicator(self) -> Vector:
         """1.0 for treated rows, 0.0 for the others. Shape ``(n,)``."""
         return self.treated.astype(np.float64)
+
+    def _members(self, *, of_treated: bool) -> Booleans:
+        """Return which clusters have rows in an arm, or which rows. Shape ``(units,)``."""
+        if self.clusters is None:
+            return self.treated if of_treated else ~self.treated
+        found = np.zeros(self._unit_count, np.bool_)
+        for part in PARTS.of(self.rows):
+            found[self.clusters[part][self.treated[part] == of_treated]] = True
+        return found
+
+    @cached_property
+    def _unit_count(self) -> int:
+        return self.rows if self.clusters is None else int(self.clusters.max()) + 1
 
     def variance(self, influence: Vector) -> float:
         """Return the variance of an estimate from what each row adds to it.
@@ -177,26 +199,27 @@ class Contrast:
         Raises:
             InvalidValueError: if one unit outweighs its arm, or there are too few.
         """
-        if self.clusters is None and min(self.treated_units, self.control_units) > _LARGE:
+        if not self.corrected:
             return Spread(error=error)
         plain = self.variance(influence)
         if not plain > 0:
             return Spread(error=error)
-        parts = influence / self.rows
-        leverage = np.zeros(self.rows) if design is None else _leverage(design)
-        arms = []
-        for rows in (self.treated, ~self.treated):
-            mean = 1 / int(np.count_nonzero(rows))
-            slopes = np.clip(leverage[rows] - mean, 0, 0.9)
-            own = parts[rows] / np.sqrt(1 - slopes)
+        own, size, used = np.zeros(self._unit_count), np.zeros(self._unit_count), np.zeros(2)
+        for part, leverages in leverage(design, self.rows):
+            treated = self.treated[part]
+            mean = np.where(treated, 1 / self.treated_rows, 1 / (self.rows - self.treated_rows))
+            slopes = np.clip(leverages - mean, 0, 0.9)
+            scaled = influence[part] / (self.rows * np.sqrt(1 - slopes))
             if bessel and self.clusters is None:
-                own *= math.sqrt(1 - mean)
-            size: Vector = np.ones(len(own)) if self.events is None else self.events[rows]
-            if self.clusters is not None:
-                unit = np.unique(self.clusters[rows], return_inverse=True)[1]
-                own = np.bincount(unit, weights=own).astype(np.float64)
-                size = np.bincount(unit, weights=size).astype(np.float64)
-            arms.append(Arm(parts=own, size=size, used=float(slopes.sum())))
+                scaled *= np.sqrt(1 - mean)
+            unit: Any = part if self.clusters is None else self.clusters[part]
+            np.add.at(own, unit, scaled)
+            np.add.at(size, unit, 1.0 if self.events is None else self.events[part])
+            used += float(slopes[treated].sum()), float(slopes[~treated].sum())
+        arms = []
+        for of_treated, slope in zip((True, False), used.tolist(), strict=True):
+            members = self._members(of_treated=of_treated)
+            arms.append(Arm(parts=own[members], size=size[members], used=slope))
         found = spread_of(*arms)
         return replace(found, error=error * found.error / math.sqrt(plain))
 
@@ -212,22 +235,25 @@ class Contrast:
         ones = self.treated_rows
         zeros = self.rows - ones
         total = float(values.sum())
-        treated_sum = float(values @ self.indicator)
+        treated_sum = sum(float(values[part] @ self.treated[part]) for part in PARTS.of(self.rows))
         treated_mean, control_mean = treated_sum / ones, (total - treated_sum) / zeros
         scales = [self.rows / ones, self.rows / zeros]
         if self.clusters is None:
             scales[0] *= math.sqrt(ones / (ones - 1))
             scales[1] *= math.sqrt(zeros / (zeros - 1))
-        influence = np.where(
-            self.treated, (values - treated_mean) * scales[0], (control_mean - values) * scales[1]
-        )
+        influence: Vector = self.empty(self.rows)
+        for part in PARTS.of(self.rows):
+            above, below = values[part] - treated_mean, control_mean - values[part]
+            influence[part] = np.where(self.treated[part], above * scales[0], below * scales[1])
         return treated_mean - control_mean, influence
 
     def predicted(self, cross_fit: CrossFit) -> Vector | None:
         """Return the prediction, cross-fitted now if only covariates are there, else None."""
         if self.prediction is not None or self.covariates is None:
             return self.prediction
-        return cross_fit.predict(self.covariates, self.outcome, clusters=self.clusters)
+        return cross_fit.predict(
+            self.covariates, self.outcome, clusters=self.clusters, empty=self.empty
+        )
 
     def required_prediction(self, name: str, cross_fit: CrossFit) -> Vector:
         """Return the prediction of an estimator that is nothing without one.
@@ -247,15 +273,6 @@ class Contrast:
                 "difference-in-means."
             )
         return require_varying(prediction)
-
-
-def _leverage(design: Matrix) -> Vector:
-    """Return the diagonal of the hat matrix of regressors that lie in rows."""
-    size = np.sqrt((design**2).mean(axis=1, keepdims=True))
-    rows = design / np.where(size > 0, size, 1)
-    inverse = np.linalg.pinv(rows @ rows.T, rcond=1e-10, hermitian=True)
-    found: Vector = np.einsum("in,in->n", rows, inverse @ rows)
-    return found
 
 
 def unmoved(metric: Vector) -> InvalidValueError:
@@ -305,7 +322,11 @@ def linearise(numerator: Vector, denominator: Vector, *, ratio: float, mean: flo
 
 
 def linearise_arms(
-    numerator: Vector, denominator: Vector, treated: Booleans, kind: Linearisation
+    numerator: Vector,
+    denominator: Vector,
+    treated: Booleans,
+    kind: Linearisation,
+    empty: Empty = np.empty,
 ) -> Vector:
     """Linearise two arms; the difference in means estimates the difference of the ratios.
 
@@ -318,21 +339,30 @@ def linearise_arms(
             ratio of both arms, for estimators that bound outliers: an outlier in it moves
             both arms alike. ``"control"``: around the control's ratio, divided by the
             treated arm's mean. The difference in means is exact by all three.
+        empty: makes the array that is returned.
 
     Raises:
         InvalidValueError: if ``kind`` is unknown, or the denominator of an arm is 0.
     """
     check_choice("linearisation", kind, ("delta", "pooled", "control"))
-    control = ~treated
-    base = _ratio(numerator[control], denominator[control])
-    own = _ratio(numerator[treated], denominator[treated])
-    mean = float(denominator[treated].mean())
+    sums = np.zeros((2, 3))  # control and treated: rows, numerator, denominator
+    for part in PARTS.of(len(numerator)):
+        for arm, rows in enumerate((~treated[part], treated[part])):
+            above, below = numerator[part][rows], denominator[part][rows]
+            sums[arm] += len(above), float(above.sum()), float(below.sum())
+    ratios = [_ratio(above, below) for _, above, below in sums.tolist()]
+    means = (sums[:, 2] / sums[:, 0]).tolist()
     if kind == "control":
-        return linearise(numerator, denominator, ratio=base, mean=mean)
+        ratios[1], means[0] = ratios[0], means[1]
     if kind == "pooled":
-        own = base = _ratio(numerator, denominator)
-    value = linearise(numerator, denominator, ratio=base, mean=float(denominator[control].mean()))
-    value[treated] = linearise(numerator[treated], denominator[treated], ratio=own, mean=mean)
+        ratios = [float(sums[:, 1].sum() / sums[:, 2].sum())] * 2
+    value: Vector = empty(len(numerator))
+    for part in PARTS.of(len(numerator)):
+        zero, one = (
+            linearise(numerator[part], denominator[part], ratio=ratio, mean=mean)
+            for ratio, mean in zip(ratios, means, strict=True)
+        )
+        value[part] = np.where(treated[part], one, zero)
     return value
 
 
@@ -358,10 +388,10 @@ def check_denominator(numerator: Vector, denominator: Vector) -> None:
         )
 
 
-def _ratio(numerator: Vector, denominator: Vector) -> float:
-    total = float(denominator.sum())
-    if not total > 0:
+def _ratio(numerator: float, denominator: float) -> float:
+    if not denominator > 0:
         raise InvalidValueError(
-            f"denominator must sum to more than 0 in every arm, got {total:g}; there is no ratio."
+            f"denominator must sum to more than 0 in every arm, got {denominator:g}; there is no "
+            "ratio."
         )
-    return float(numerator.sum()) / total
+    return numerator / denominator

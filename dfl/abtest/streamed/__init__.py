@@ -1,6 +1,8 @@
-"""Reading an experiment from sums over blocks of rows, where no more than those are needed."""
+"""Reading an experiment from blocks of rows: by sums, or in parts from temporary files."""
 
+from dfl.abtest.streamed.kept import Block
 from dfl.abtest.streamed.moments import Moments
-from dfl.abtest.streamed.read_blocks import STREAMED_ESTIMATORS, Block, read_blocks
+from dfl.abtest.streamed.numbering import Numbering
+from dfl.abtest.streamed.read_blocks import STREAMED_ESTIMATORS, read_blocks
 
-__all__ = ["STREAMED_ESTIMATORS", "Block", "Moments", "read_blocks"]
+__all__ = ["STREAMED_ESTIMATORS", "Block", "Moments", "Numbering", "read_blocks"]

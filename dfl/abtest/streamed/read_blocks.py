@@ -1,56 +1,50 @@
 """`read_blocks`: effects of an experiment whose rows come in blocks and are never all in memory."""
 
-import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import final
 
-import numpy as np
-
-from dfl.abtest.base import Effect, effect_of
+from dfl.abtest.base import AbstractEstimator, Effect, effect_of
+from dfl.abtest.checks.aa import AaResult, aa_of
 from dfl.abtest.checks.assignment import (
-    LEAK_ALARM,
-    Leak,
     LeakWarning,
     describe_leaks,
     require_plan,
     sample_ratio_of,
 )
+from dfl.abtest.cupac import Cupac
+from dfl.abtest.cuped import Cuped
+from dfl.abtest.difference_in_means import DifferenceInMeans
+from dfl.abtest.mlrate import Mlrate
 from dfl.abtest.reading.read_out import ReadOut, Refusal, adjusted
+from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.abtest.state import State
+from dfl.abtest.streamed.by_sums import BY_SUMS, read_by_sums
+from dfl.abtest.streamed.gathered import Gathered
+from dfl.abtest.streamed.kept import Block, KeptRows
+from dfl.abtest.streamed.leaks import leaks_of
 from dfl.abtest.streamed.moments import Moments
-from dfl.errors import InvalidValueError
-from dfl.stats.arrays import Integers, Matrix, Vector
+from dfl.checks import check_count
+from dfl.errors import DflError, InvalidValueError
 from dfl.stats.intervals import interval_factor
 from dfl.stats.multiple_testing import Correction
-from dfl.stats.randomisation import location_p_value, means_p_value, shape_p_value
 from dfl.stats.small_samples import Spread
 
-__all__ = ["STREAMED_ESTIMATORS", "Block", "read_blocks"]
+__all__ = ["STREAMED_ESTIMATORS", "read_blocks"]
 
-STREAMED_ESTIMATORS = ("difference-in-means", "cuped")
-"""Estimators that means and cross products are enough for."""
+_ESTIMATORS: Mapping[str, AbstractEstimator] = {
+    "difference-in-means": DifferenceInMeans(),
+    "cuped": Cuped(),
+    "cupac": Cupac(),
+    "mlrate": Mlrate(),
+    "state": State(),
+}
 
-_KEPT = 200_000  # rows of an arm whose covariates are held, twice what ranks and shapes sort
+STREAMED_ESTIMATORS = (*_ESTIMATORS,)
+"""Estimators that need no more than a part of the rows at a time."""
+
 _LARGE = 5_000  # rows of each arm, above which in-memory reading corrects nothing either
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Some rows of an experiment.
-
-    Args:
-        arms: labels, as text.
-        treatment: place of each row's arm in ``arms``. Whole numbers, ``(n,)``.
-        metrics: name to its numerator, and its denominator or None, each finite, ``(n,)``.
-        covariates: known before the experiment, finite. Shape ``(n, p)``.
-    """
-
-    arms: Sequence[str]
-    treatment: Integers
-    metrics: Mapping[str, tuple[Vector, Vector | None]]
-    covariates: Matrix
 
 
 def read_blocks(
@@ -62,15 +56,21 @@ def read_blocks(
     level: float = 0.95,
     correction: Correction = "holm",
     names: Sequence[str] = (),
+    cross_fit: CrossFit | None = None,
+    splits: int = 0,
+    seed: int = 0,
 ) -> ReadOut:
-    """Read several metrics by sums over blocks: effects as `read_out` gives them.
+    """Read several metrics from blocks of rows: effects as `read_out` gives them.
 
     Means and cross products of each arm are all that difference-in-means and CUPED use, of a
-    metric or, by the delta method, of a ratio. Other estimators look at rows again and again,
-    or at their order; they are refused with a line each. Memory holds one block.
+    metric or, by the delta method, of a ratio; memory holds one block. For the others, for
+    clusters and for A/A tests the columns are written to temporary files, 8 bytes a number, and
+    read in parts as often as need be; memory holds one block, the rows that models of a
+    prediction learn from (see `CrossFit`), and about 80 bytes a cluster. Estimators that look at
+    all rows at once are refused with a line each.
 
     Leaks of the covariates are looked for as in memory: means by sums over all rows, ranks and
-    shapes among up to 200,000 rows of each arm, every k-th.
+    shapes among up to 200,000 rows of each arm, every k-th; or by the means of all clusters.
 
     Args:
         blocks: all rows, in blocks of the same metrics and covariates.
@@ -80,58 +80,54 @@ def read_blocks(
         level: confidence level of the intervals.
         correction: of p-values, as in `read_out`.
         names: of the covariates, for messages; empty: "covariate 0" and so on.
+        cross_fit: makes the predictions; None: two folds of histogram gradient boosting.
+        splits: of the control, in an A/A test of each estimator on each metric, >= 2; 0: none.
+        seed: of the A/A tests.
 
     Raises:
-        InvalidValueError: if an arm has 5,000 rows or fewer (such are read in memory), there is
-            no control, no second arm or no estimator that sums are enough for, or a
-            denominator is negative or sums to 0.
+        InvalidValueError: if an arm has 5,000 rows or fewer and rows were randomised (such are
+            read in memory), there is no control, no second arm or no estimator that can read
+            parts, a denominator is negative or sums to 0, a cluster lies in two arms, or a number
+            is out of range.
         SampleRatioError: if the arms' sizes contradict the plan.
+        WriteError: if there is no room for temporary files.
 
     Warns:
         LeakWarning: if a covariate differs between the arms more than chance allows.
     """
-    level_factor = interval_factor(level)
-    refusals = [
-        Refusal(
-            metric="all metrics",
-            estimator=name,
-            reason=f"it needs all rows in memory; sums are enough for "
-            f"{' and '.join(STREAMED_ESTIMATORS)} alone. Name one file instead of a data set.",
-        )
-        for name in estimators
-        if name not in STREAMED_ESTIMATORS
-    ]
-    asked = [name for name in estimators if name in STREAMED_ESTIMATORS]
-    if not asked:
-        raise InvalidValueError(str(refusals[0]) if refusals else "there must be an estimator.")
-    sums, past = _summed(blocks)
-    counts = {arm: one.rows for arm, one in next(iter(sums.values())).items()}
-    own = _control(control, counts)
-    ratio = require_plan(sample_ratio_of(counts, shares), planned=shares is not None)
-    small = {arm: count for arm, count in counts.items() if count <= _LARGE}
-    if small:
-        raise InvalidValueError(
-            f"every arm must have more than {_LARGE:,} rows to be read by sums, got {small}: "
-            "errors of smaller ones are corrected row by row. Name one file."
-        )
-    leaks = _leaks(next(iter(sums.values())), past, own, names)
+    interval_factor(level)
+    check_count("seed", seed, at_least=0)
+    check_count("splits", splits, at_least=0 if splits == 0 else 2)
+    asked, refusals = _readable(estimators)
+    predicted = not {*asked} <= {*BY_SUMS}
+    data = Gathered.of(blocks, keep=bool(splits) or predicted)
+    own = _control(control, data.counts)
+    ratio = require_plan(sample_ratio_of(data.units, shares), planned=shares is not None)
+    _require_large(data)
+    leaks = leaks_of(data, own, names)
+    if leaks:
+        warnings.warn(describe_leaks(leaks), LeakWarning, stacklevel=2)
     found: list[tuple[str, str | None, str, Effect]] = []
-    for metric, by_arm in sums.items():
-        for name in asked:
-            for arm in (one for one in by_arm if one != own):
-                try:
-                    read = _read(name, metric, by_arm[arm], by_arm[own])
-                except InvalidValueError as error:
-                    refusals.append(
-                        Refusal(metric=metric, arm=arm, estimator=name, reason=str(error))
-                    )
-                    continue
-                effect = effect_of(
-                    (arm, own), read.estimate, Spread(error=read.error), level_factor, level,
-                    value=read.control_value, rows=(counts[arm], counts[own]),
-                    diagnostics=read.diagnostics,
-                )  # fmt: skip
-                found.append((metric, None, name, effect))
+    aa: dict[str, dict[str, AaResult | str]] = {}
+    for metric in data.sums:
+        rows = data.rows.get(metric)
+        if rows is not None and predicted:
+            rows = rows.with_prediction(cross_fit or CrossFit())
+        source = _Source(data.sums[metric], data.ratio(metric), rows, own, level)
+        for name, arm in product(asked, (one for one in data.counts if one != own)):
+            try:
+                found.append((metric, None, name, source.effect(name, arm)))
+            except DflError as error:
+                where = arm if len(data.counts) > 2 else None
+                refusals.append(
+                    Refusal(metric=metric, arm=where, estimator=name, reason=str(error))
+                )
+        if splits and rows is not None:
+            smallest, untreated = min(data.units.values()), rows.only(own)
+            aa[metric] = {
+                name: _aa(name, untreated, smallest, level, runs=splits, seed=seed)
+                for name in asked
+            }
     if not found:
         raise InvalidValueError(refusals[-1].reason)
     return ReadOut(
@@ -140,87 +136,36 @@ def read_blocks(
         sample_ratio=ratio,
         leaks=leaks,
         correction=correction,
+        splits=aa,
     )
 
 
-@final
-@dataclass(frozen=True)
-class _Read:
-    estimate: float
-    error: float
-    control_value: float
-    diagnostics: Mapping[str, float]
+def _readable(estimators: Sequence[str]) -> tuple[list[str], list[Refusal]]:
+    """Return the estimators that need no more than parts of the rows, and a line for the others."""
+    refusals = [
+        Refusal(
+            metric="all metrics",
+            estimator=name,
+            reason=f"it needs all rows in memory; {', '.join(STREAMED_ESTIMATORS)} do not. Name "
+            "one file instead of a data set.",
+        )
+        for name in estimators
+        if name not in STREAMED_ESTIMATORS
+    ]
+    asked = [name for name in estimators if name in STREAMED_ESTIMATORS]
+    if not asked:
+        raise InvalidValueError(str(refusals[0]) if refusals else "there must be an estimator.")
+    return asked, refusals
 
 
-@final
-class _Past:
-    """Covariates of an arm: their extremes, and every ``step``-th row."""
-
-    def __init__(self, columns: int) -> None:
-        self.ends = np.stack([np.full(columns, np.inf), np.full(columns, -np.inf)])
-        self.kept = np.empty((0, columns))
-        self.step, self.seen = 1, 0
-
-    def add(self, rows: Matrix) -> None:
-        self.ends[0] = np.minimum(self.ends[0], rows.min(axis=0, initial=np.inf))
-        self.ends[1] = np.maximum(self.ends[1], rows.max(axis=0, initial=-np.inf))
-        self.kept = np.concatenate([self.kept, rows[-self.seen % self.step :: self.step]])
-        self.seen += len(rows)
-        while len(self.kept) > _KEPT:
-            self.kept, self.step = self.kept[::2].copy(), 2 * self.step
-
-
-def _summed(blocks: Iterable[Block]) -> tuple[dict[str, dict[str, Moments]], dict[str, _Past]]:
-    """Return moments by metric and arm: numerator, denominator, covariates; and these by arm."""
-    sums: dict[str, dict[str, Moments]] = {}
-    past: dict[str, _Past] = {}
-    for block in blocks:
-        for place, arm in enumerate(block.arms):
-            rows = block.covariates[block.treatment == place]
-            past.setdefault(arm, _Past(rows.shape[1])).add(rows)
-        for metric, (above, below) in block.metrics.items():
-            if below is not None and (bad := int((below < 0).sum())):
-                raise InvalidValueError(
-                    f"denominator of {metric} must be >= 0, got {bad} negative in a block; "
-                    "correct the data (refunds belong to the numerator)."
-                )
-            columns = [above, *([] if below is None else [below]), *block.covariates.T]
-            values = np.stack(columns, axis=1)
-            known = sums.setdefault(metric, {})
-            for place, arm in enumerate(block.arms):
-                own = Moments.of(values[block.treatment == place])
-                known[arm] = Moments.merged([known[arm], own]) if arm in known else own
-    if not sums:
-        raise InvalidValueError("there must be rows and a metric, got none.")
-    return sums, past
-
-
-def _leaks(
-    arms: Mapping[str, Moments], past: Mapping[str, _Past], control: str, names: Sequence[str]
-) -> tuple[Leak, ...]:
-    """Compare the covariates of the arms, and warn of those that differ; as `find_leaks`."""
-    columns = past[control].kept.shape[1]
-    names = names or [f"covariate {column}" for column in range(columns)]
-    pairs = [(arm, column) for arm in arms if arm != control for column in range(columns)]
-    alarm = LEAK_ALARM / max(2 * len(pairs), 1)
-    leaks = []
-    for arm, column in pairs:
-        both = Moments.merged([arms[arm], arms[control]])
-        place = column - columns  # behind the metric
-        square = float(both.products[place, place])
-        apart = float(arms[arm].mean[place] - arms[control].mean[place])
-        ends = np.stack([past[arm].ends[:, column], past[control].ends[:, column]])
-        furthest = float(np.abs(ends - both.mean[place]).max())
-        one, two = past[arm].kept[:, column], past[control].kept[:, column]
-        by_means = means_p_value((arms[arm].rows, arms[control].rows), apart, square, furthest)
-        place_p = location_p_value(one, two, alarm) if by_means is None else by_means
-        p_value = min(place_p, shape_p_value(one, two))
-        if p_value < alarm:
-            gap = apart / math.sqrt(square / both.rows)
-            leaks.append(Leak(column=names[column], arm=arm, difference=gap, p_value=p_value))
-    if leaks:
-        warnings.warn(describe_leaks(leaks), LeakWarning, stacklevel=3)
-    return tuple(leaks)
+def _require_large(data: Gathered) -> None:
+    """Refuse arms of rows whose errors would have to be corrected row by row."""
+    small = {arm: count for arm, count in data.counts.items() if count <= _LARGE}
+    if small and data.clusters is None:
+        raise InvalidValueError(
+            f"every arm must have more than {_LARGE:,} rows to be read in parts, got {small}: "
+            "errors of smaller ones are corrected row by row. Name one file."
+        )
 
 
 def _control(control: str | None, counts: Mapping[str, int]) -> str:
@@ -234,57 +179,53 @@ def _control(control: str | None, counts: Mapping[str, int]) -> str:
     return found[0]
 
 
-def _read(name: str, metric: str, treated: Moments, control: Moments) -> _Read:
-    """Return the difference of the arms' means, with or without covariates taken out."""
-    arms = [_linearised(one, ratio="/" in metric) for one in (treated, control)]
-    both = Moments.merged(arms)
-    value = float(arms[1].mean[0])
-    diagnostics: dict[str, float] = {}
-    if name == "cuped":
-        slopes = _slopes(both)
-        weights = np.concatenate([[1.0], -slopes])[None]
-        constant = np.array([slopes @ both.mean[1:]])
-        arms = [one.mapped(weights, constant) for one in arms]
-        left = float(Moments.merged(arms).products[0, 0])
-        diagnostics["explained_variance"] = 1 - left / float(both.products[0, 0])
-        if len(slopes) == 1:
-            diagnostics["theta"] = float(slopes[0])
-    variance = sum(float(one.products[0, 0]) / (one.rows - 1) / one.rows for one in arms)
-    size = abs(value) + math.sqrt(float(both.products[0, 0]) / both.rows)
-    if not variance > (1e-14 * size) ** 2 / both.rows:
-        raise InvalidValueError(
-            "metric must vary within the arms, its difference has a standard error of 0; a "
-            "covariate may be a copy of the metric."
-        )
-    estimate = float(arms[0].mean[0] - arms[1].mean[0])
-    return _Read(estimate, math.sqrt(variance), value, diagnostics)
+@final
+class _Source:
+    """One metric, from which effects are read: by sums, or from the rows that were kept."""
+
+    def __init__(
+        self,
+        sums: Mapping[str, Moments],
+        ratio: bool,
+        rows: KeptRows | None,
+        control: str,
+        level: float,
+    ) -> None:
+        self._sums, self._ratio, self._rows = sums, ratio, rows
+        self._control, self._level = control, level
+        self._pairs: dict[str, KeptRows] = {}
+
+    def effect(self, name: str, arm: str) -> Effect:
+        """Return the effect of an arm."""
+        labels, rows, level = (arm, self._control), self._rows, self._level
+        if rows is None or (name in BY_SUMS and rows.clusters is None):
+            treated, control = (self._sums[one] for one in labels)
+            read = read_by_sums(name, treated, control, ratio=self._ratio)
+            return effect_of(
+                labels, read.estimate, Spread(error=read.error), interval_factor(level), level,
+                value=read.control_value, rows=(treated.rows, control.rows),
+                diagnostics=read.diagnostics,
+            )  # fmt: skip
+        if arm not in self._pairs:
+            self._pairs[arm] = rows.only(*labels)
+        estimator = _ESTIMATORS[name]
+        contrast = self._pairs[arm].against(arm, estimator.linearisation)
+        mean = self._sums[self._control].mean
+        value = float(mean[0] / mean[1] if self._ratio else mean[0])
+        return estimator.read(contrast, labels, level=level, value=value)
 
 
-def _linearised(arm: Moments, *, ratio: bool) -> Moments:
-    """Return the moments of the outcome and the covariates; a ratio by the delta method."""
-    if not ratio:
-        return arm
-    above, below = arm.mean[:2]
-    if not below > 0:
-        raise InvalidValueError(
-            f"denominator must sum to more than 0 in every arm, got {below * arm.rows:g}; there "
-            "is no ratio."
-        )
-    matrix = np.delete(np.eye(len(arm.mean)), 1, axis=0)
-    matrix[0, :2] = 1 / below, -above / below**2
-    constant = np.zeros(len(matrix))
-    constant[0] = above / below
-    return arm.mapped(matrix, constant)
+def _aa(
+    name: str, untreated: KeptRows, smallest: int, level: float, *, runs: int, seed: int
+) -> AaResult | str:
+    """Return the A/A test of an estimator, or why it could not be made."""
+    estimator = _ESTIMATORS[name]
 
+    def effects() -> Iterator[Effect]:
+        for contrast in untreated.split(smallest, estimator.linearisation, runs=runs, seed=seed):
+            yield estimator.read(contrast, ("1", "0"), level=level, value=0.0)
 
-def _slopes(both: Moments) -> Vector:
-    """Return what one unit of each covariate tells of the outcome, over both arms."""
-    if len(both.mean) < 2:
-        raise InvalidValueError("cuped needs covariates; without any use difference-in-means.")
-    spread = np.sqrt(np.diag(both.products)[1:] / both.rows)
-    if not spread.any():
-        raise InvalidValueError("covariates must vary, each is the same in all rows.")
-    scale = np.where(spread > 0, spread, 1)
-    within = both.products[1:, 1:] / np.outer(scale, scale)
-    found: Vector = np.linalg.lstsq(within, both.products[1:, 0] / scale, rcond=1e-12)[0]
-    return found / scale
+    try:
+        return aa_of(effects(), level)
+    except DflError as error:
+        return str(error)

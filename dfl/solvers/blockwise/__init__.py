@@ -2,6 +2,13 @@
 
 from dfl.solvers.blockwise.blocks import AbstractBlocks, TensorBlocks
 from dfl.solvers.blockwise.ray_blocks import RayBlocks
-from dfl.solvers.blockwise.solve import BlockwiseAllocation, solve_blocks
+from dfl.solvers.blockwise.solve import BlockwiseAllocation, money_of, solve_blocks
 
-__all__ = ["AbstractBlocks", "BlockwiseAllocation", "RayBlocks", "TensorBlocks", "solve_blocks"]
+__all__ = [
+    "AbstractBlocks",
+    "BlockwiseAllocation",
+    "RayBlocks",
+    "TensorBlocks",
+    "money_of",
+    "solve_blocks",
+]

@@ -20,7 +20,7 @@ from dfl.solvers.passes import AbstractPasses, Backend, passes_for
 from dfl.solvers.passes.narrowing import narrow
 from dfl.solvers.passes.sketching import hull_sketch
 
-__all__ = ["BlockwiseAllocation", "solve_blocks"]
+__all__ = ["BlockwiseAllocation", "money_of", "solve_blocks"]
 
 _DIGITS = (10, 31, 52)  # bits of a multiplier that the sketches tell apart, one after another
 _MOST_STEPS = 1 << 22  # between the ends of a bracket whose people are held in memory
@@ -120,7 +120,7 @@ def solve_blocks(
     if not sum(blocks.sizes):
         return BlockwiseAllocation(_Between(0.0, 1.0, (), passes), 0.0, 0, 0.0, 0.0, 0.0, 0.0)
     sketch = _sketch(blocks, _DIGITS[0], None, passes)
-    total = budget.total_for(sketch.rows, sketch.spent, sketch.dearest)
+    total = _total(sketch, budget)
     if sketch.spent > total * (1 + rounding(total, sketch.rows)):
         raise InfeasibleBudgetError(
             "budget must be at least the cost of the cheapest choice for everyone, "
@@ -147,6 +147,33 @@ def solve_blocks(
         "different sizes round each other away. Give amounts in one unit, or leave out rows "
         "whose amounts are extreme."
     )
+
+
+def money_of(
+    blocks: AbstractBlocks, budget: Budget, *, backend: Backend = "auto"
+) -> tuple[float, float]:
+    """Return what a budget amounts to, and the cost of the cheapest choice for everyone.
+
+    By the pass that `solve_blocks` begins with, which blocks that keep what is made of them do
+    not make again.
+
+    Args:
+        blocks: the people.
+        budget: money; a share is taken of the blocks' costs.
+        backend: see `passes_for`.
+
+    Raises:
+        InvalidValueError: if the back end does not exist.
+        MissingExtraError: if the back end is not installed.
+    """
+    if not sum(blocks.sizes):
+        return 0.0, 0.0
+    sketch = _sketch(blocks, _DIGITS[0], None, passes_for(backend, torch.device("cpu")))
+    return _total(sketch, budget), sketch.spent
+
+
+def _total(sketch: Sketch, budget: Budget) -> float:
+    return budget.total_for(sketch.rows, sketch.spent, sketch.dearest)
 
 
 def _sketch(

@@ -1,12 +1,15 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dfl.abtest import Contrast, Fit, aa_test
+from dfl.abtest.checks.aa import splits
 from dfl.abtest.difference_in_means import DifferenceInMeans
 from dfl.abtest.mlrate import Mlrate
 from dfl.errors import InvalidValueError
+from dfl.scale import Chunks
 from tests.abtest.data import Stubborn, experiment
 
 
@@ -60,6 +63,18 @@ def test_splits_are_as_uneven_as_the_experiment() -> None:
     assert sizes[3:] == [10, 10]
 
 
+@pytest.mark.parametrize("dealt", [1, 3, 10, 50])
+def test_every_choice_of_units_is_as_likely_however_they_are_cut(
+    dealt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[splits.__module__], "_DEALT", Chunks(dealt))
+    found = np.array([np.concatenate([*one]) for one in splits(10, 4, runs=6_000, seed=0)])
+    assert set(found.sum(axis=1).tolist()) == {3}  # 10 * 4 / 14
+    assert found.mean(axis=0) == pytest.approx(np.full(10, 0.3), abs=0.03)
+    both = (found[:, :, None] & found[:, None, :]).mean(axis=0)
+    assert both[np.triu_indices(10, 1)] == pytest.approx(np.full(45, 6 / 90), abs=0.02)
+
+
 def test_the_seed_decides() -> None:
     first, again = (aa_test(experiment(), DifferenceInMeans(), runs=20, seed=3) for _ in range(2))
     assert first == again
@@ -70,7 +85,5 @@ def test_mistakes() -> None:
     with pytest.raises(InvalidValueError, match="runs must be >= 2, got 1"):
         aa_test(experiment(), DifferenceInMeans(), runs=1)
     few = experiment(8, control=0, treatment=np.array([0, 0, 0, 1, 1, 1, 1, 1]))
-    with pytest.raises(
-        InvalidValueError, match="an A/A test needs at least 4 control units, got 3"
-    ):
+    with pytest.raises(InvalidValueError, match="needs 4 to 999,999,999 control units, got 3"):
         aa_test(few, DifferenceInMeans())

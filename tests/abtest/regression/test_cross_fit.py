@@ -1,3 +1,4 @@
+import sys
 from typing import Any
 
 import numpy as np
@@ -6,6 +7,7 @@ from sklearn.linear_model import LinearRegression
 
 from dfl.abtest import CrossFit
 from dfl.errors import InvalidValueError
+from dfl.scale import Chunks
 
 DRAW = np.random.default_rng(0)
 X = DRAW.standard_normal((90, 2))
@@ -75,3 +77,41 @@ def test_mistakes() -> None:
         CrossFit().predict(X[:2], Y[:2])
     with pytest.raises(InvalidValueError, match="regressor must predict finite numbers"):
         CrossFit(regressor=Broken()).predict(X, Y)
+
+
+@pytest.mark.parametrize("clusters", [None, np.arange(300) // 2])
+def test_of_many_rows_every_kth_is_learnt_and_parts_are_shuffled_alone(
+    clusters: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules[CrossFit.__module__]
+    seen: list[Any] = []
+
+    class Spy:
+        def get_params(self, deep: bool = True) -> dict[str, object]:
+            return {}
+
+        def fit(self, X: Any, y: Any) -> None:  # noqa: N803
+            seen.append(X[:, 0])
+
+        def predict(self, X: Any) -> Any:  # noqa: N803
+            return X[:, 0]
+
+    place = np.arange(300.0)
+    whole = CrossFit(regressor=Spy(), folds=3)
+    assert whole.predict(place[:, None], place, clusters=clusters).tolist() == place.tolist()
+    assert [len(one) for one in seen] == [200, 200, 200]
+    monkeypatch.setattr(module, "PARTS", Chunks(7))
+    monkeypatch.setattr(module, "_LEARNT", 60)
+    thinned, seen = seen, []
+    whole.predict(place[:, None], place, clusters=clusters)
+    for one, all_rows in zip(seen, thinned, strict=True):
+        assert one.tolist() == all_rows[::4].tolist()
+    monkeypatch.setattr(module, "_DEALT", Chunks(30))
+    monkeypatch.setattr(module, "_LEARNT", 1000)
+    seen = []
+    assert whole.predict(place[:, None], place, clusters=clusters).tolist() == place.tolist()
+    for one in seen:  # of each part, two in three
+        units = one if clusters is None else np.unique(one // 2)
+        assert np.bincount(units.astype(int) // 30).tolist() == [20] * (
+            10 if clusters is None else 5
+        )

@@ -1,23 +1,31 @@
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from dfl.abtest import (
+    ESTIMATORS,
+    AaResult,
+    CrossFit,
     Cuped,
     DifferenceInMeans,
     Experiment,
     LeakWarning,
+    ReadOut,
     SampleRatioError,
     read_out,
 )
 from dfl.abtest.checks.assignment import find_leaks
-from dfl.abtest.streamed.read_blocks import Block, read_blocks
+from dfl.abtest.streamed import STREAMED_ESTIMATORS, Block, read_blocks
+from dfl.abtest.streamed.past import Past
 from dfl.errors import InvalidValueError
+from dfl.scale import Chunks
 
-read_blocks_module = sys.modules[read_blocks.__module__]
+past_module = sys.modules[Past.__module__]
 
 DRAW = np.random.default_rng(0)
 ROWS = 40_000
@@ -28,14 +36,17 @@ MONEY = ORDERS * (1 + 0.1 * ARM + PAST[:, 0]) + ORDERS * DRAW.normal(size=ROWS)
 METRICS = {"money": (MONEY, None), "money/orders": (MONEY, ORDERS)}
 
 
-def blocks(covariates: Any = PAST, metrics: Any = METRICS, arm: Any = ARM) -> Iterator[Block]:
+def blocks(
+    covariates: Any = PAST, metrics: Any = METRICS, arm: Any = ARM, clusters: Any = None
+) -> Iterator[Block]:
     for part in np.array_split(np.arange(len(arm)), 7):
         cut = {
             name: (above[part], None if below is None else below[part])
             for name, (above, below) in metrics.items()
         }
         labels, codes = np.unique(arm[part], return_inverse=True)
-        yield Block([str(one) for one in labels], codes, cut, covariates[part])
+        number = None if clusters is None else clusters[part]
+        yield Block([str(one) for one in labels], codes, cut, covariates[part], number)
 
 
 @pytest.mark.parametrize("covariates", [PAST, PAST[:, :1]])
@@ -60,11 +71,77 @@ def test_effects_are_those_of_all_rows_in_memory(covariates: Any) -> None:
     assert found.sample_ratio == whole.sample_ratio
 
 
+USER = DRAW.integers(0, 4_000, ROWS)
+OF_USER = DRAW.integers(0, 3, 4_000)[USER]
+BY_USER = MONEY + DRAW.gamma(1.0, size=4_000)[USER]
+OLD = PAST + DRAW.normal(size=(4_000, 2))[USER]
+
+
+def close(one: ReadOut, other: ReadOut, rel: float = 1e-9) -> None:
+    """Compare everything that two read-outs say."""
+    assert len(one.readings) == len(other.readings)
+    for first, second in zip(one.readings, other.readings, strict=True):
+        where = (first.metric, first.estimator, first.effect.arm)
+        assert where == (second.metric, second.estimator, second.effect.arm)
+        for name in ("estimate", "standard_error", "low", "high", "p_value", "control_value"):
+            got, wanted = (getattr(x.effect, name) for x in (first, second))
+            assert got == pytest.approx(wanted, rel=rel, abs=1e-13), (where, name)
+        assert first.adjusted_p_value == pytest.approx(second.adjusted_p_value, rel=1e-8, abs=1e-13)
+        assert (first.effect.degrees is None) == (second.effect.degrees is None)
+        assert (first.effect.degrees or 0) == pytest.approx(second.effect.degrees or 0, rel=rel)
+        assert first.effect.verdict == second.effect.verdict
+        assert first.effect.diagnostics == pytest.approx(second.effect.diagnostics, rel=1e-7)
+    assert one.sample_ratio == other.sample_ratio
+    assert [*map(str, one.refusals)] == [*map(str, other.refusals)]
+    assert one.splits.keys() == other.splits.keys()
+    for metric, by_name in one.splits.items():
+        for name, done in by_name.items():
+            there = other.splits[metric][name]
+            assert isinstance(done, AaResult)
+            assert isinstance(there, AaResult)
+            assert done.verdict == there.verdict
+            assert done.error_ratio == pytest.approx(there.error_ratio, rel=1e-9), (metric, name)
+
+
+@pytest.mark.parametrize("arms", [2, 3])
+@pytest.mark.parametrize("clusters", [None, USER])
+@pytest.mark.parametrize("covariates", [PAST[:, :0], OLD])
+def test_what_is_kept_on_disk_is_read_as_in_memory(
+    arms: int, clusters: Any, covariates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm = (ARM if clusters is None else OF_USER) % arms
+    rows = slice(None) if clusters is None else slice(0, 20_000)
+    number = None if clusters is None else np.unique(clusters[rows], return_inverse=True)[1]
+    metrics = {"money": (BY_USER[rows], None), "money/orders": (MONEY[rows], ORDERS[rows])}
+    arm, covariates = arm[rows], covariates[rows]
+    names = STREAMED_ESTIMATORS if covariates.shape[1] else ("difference-in-means", "state")
+    found = read_blocks(
+        blocks(covariates, metrics, arm, number),
+        names,
+        shares={"0": 2.0, "1": 1.0} if arms == 2 else None,
+        splits=3,
+        seed=2,
+    )
+    experiments = {
+        name: Experiment(
+            treatment=arm,
+            metric=above,
+            denominator=below,
+            covariates=covariates if covariates.shape[1] else None,
+            clusters=number,
+            shares={0: 2.0, 1: 1.0} if arms == 2 else None,
+        )
+        for name, (above, below) in metrics.items()
+    }
+    estimators = {name: ESTIMATORS.load(name)() for name in names}
+    close(found, read_out(experiments, estimators, splits=3, seed=2))
+
+
 def test_estimators_that_need_rows_are_refused_with_a_line() -> None:
-    found = read_blocks(blocks(), ["state", "difference-in-means"])
+    found = read_blocks(blocks(), ["winsorised", "difference-in-means"])
     assert [one.estimator for one in found.readings] == ["difference-in-means"] * 4
     (said,) = map(str, found.refusals)
-    assert said.startswith("all metrics, state: not read, it needs all rows in memory")
+    assert said.startswith("all metrics, winsorised: not read, it needs all rows in memory")
     with pytest.raises(InvalidValueError, match="huber: not read, it needs all rows in memory"):
         read_blocks(blocks(), ["huber"])
     with pytest.raises(InvalidValueError, match="there must be an estimator"):
@@ -84,9 +161,13 @@ def test_what_one_arm_cannot_tell_is_a_refusal() -> None:
         (dict(covariates=PAST[:, :0]), {}, "cuped needs covariates"),
         (dict(covariates=0 * PAST), {}, "covariates must vary"),
         (dict(arm=ARM + 5), {}, "must be a control, 0 or False or control, and another arm"),
-        (dict(arm=ARM[:9_000]), {}, r"more than 5,000 rows to be read by sums, got \{'0': "),
-        (dict(metrics={"r/d": (MONEY, -ORDERS)}), {}, "denominator of r/d must be >= 0, got"),
-        (dict(metrics={"r/d": (MONEY, 0 * ORDERS)}), {}, "must sum to more than 0 in every arm"),
+        (dict(arm=ARM[:9_000]), {}, r"more than 5,000 rows to be read in parts, got \{'0': "),
+        (dict(metrics={"r/d": (MONEY, -ORDERS)}), {}, "denominator must be >= 0, got"),
+        (dict(metrics={"r/d": (MONEY, 0 * ORDERS)}), {}, "must be > 0 where the metric is not 0"),
+        (dict(metrics={"r/d": (0 * MONEY, 0 * ORDERS)}), {}, "must sum to more than 0 in every"),
+        ({}, {"shares": dict.fromkeys("0129", 1.0)}, r"planned arm must have rows, \['9'\] are"),
+        ({}, {"splits": 1}, "splits must be >= 2, got 1"),
+        ({}, {"seed": -1}, "seed must be >= 0, got -1"),
         (dict(metrics={}), {}, "there must be rows and a metric"),
         ({}, {"shares": {"0": 1.0, "1": 1.0}}, r"shares must be > 0 for every arm, got none for"),
     ],
@@ -111,7 +192,7 @@ def test_sizes_that_contradict_the_plan_are_refused() -> None:
 def test_leaks_are_those_of_all_rows_in_memory(
     kept: int, heavy: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_blocks_module, "_KEPT", kept)
+    monkeypatch.setattr(past_module, "_KEPT", kept)
     light = np.random.default_rng(1).normal(size=ROWS) + 0.15 * (ARM == 2)  # its mean tells
     stretched = PAST[:, 1] * np.where(ARM == 1, 1.3, 1.0)
     stretched[7] += heavy  # one row rules its mean
@@ -131,10 +212,62 @@ def test_leaks_are_those_of_all_rows_in_memory(
 
 
 def test_sound_covariates_raise_no_alarm_and_memory_is_bounded() -> None:
-    past = read_blocks_module._Past(1)
+    past = Past(1)
     for start in range(0, 1_000_003, 999):
         past.add(np.arange(start, min(start + 999, 1_000_003), dtype=float)[:, None])
     assert past.kept[:, 0].tolist() == list(range(0, 1_000_003, past.step))
     assert past.step == 8
     assert past.ends[:, 0].tolist() == [0, 1_000_002]
     assert read_blocks(blocks(), ["cuped"]).leaks == ()
+
+
+@pytest.mark.parametrize("clusters", [True, False])
+def test_memory_does_not_grow_with_the_rows(
+    clusters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = sys.modules["dfl.abtest.regression.cross_fit"]
+    monkeypatch.setattr(learnt, "_LEARNT", 1_000)
+    for module in (learnt, sys.modules["dfl.abtest.checks.aa"]):
+        monkeypatch.setattr(module, "_DEALT", Chunks(5_000))
+    for name in ("dfl.abtest.state", "dfl.abtest.robust.student_t"):
+        monkeypatch.setattr(sys.modules[name], "_SAMPLE", 1_000)
+    monkeypatch.setattr(past_module, "_KEPT", 1_000)
+    cross_fit = CrossFit(regressor=LinearRegression())
+
+    def draw(rows: int) -> Iterator[Block]:
+        random = np.random.default_rng(0)
+        for _ in range(0, rows, 5_000):
+            user = random.permutation(np.arange(5_000) % 900)
+            past = random.gamma(2.0, size=(5_000, 2))
+            money = past[:, 0] + random.standard_t(3, 5_000)
+            arm = user % 3 if clusters else random.integers(0, 3, 5_000)
+            metrics = {"money": (money, None), "money/orders": (money, 1 + past[:, 1])}
+            yield Block(["0", "1", "2"], arm, metrics, past, user if clusters else None)
+
+    def peak(rows: int) -> int:
+        tracemalloc.start()
+        try:
+            read_blocks(draw(rows), STREAMED_ESTIMATORS, cross_fit=cross_fit, splits=2)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(20_000)  # what is imported on the way
+    small, large = (peak(rows) for rows in (80_000, 240_000))
+    assert large < small + 160_000  # a byte for each of them
+
+
+def test_what_state_refuses_in_memory_it_refuses_here() -> None:
+    rare = np.where(np.arange(ROWS) % 5 < 3, 0.0, MONEY)  # 0 in three rows of five
+    far = 1e15 + MONEY  # of which float64 keeps few digits
+    constant = np.ones(ROWS)
+    metrics = {"money": (MONEY, None), "rare": (rare, None), "far": (far, None)}
+    found = read_blocks(blocks(PAST[:, :0], metrics), ["state"])
+    experiments = {
+        name: Experiment(treatment=ARM, metric=one) for name, (one, _) in metrics.items()
+    }
+    whole = read_out(experiments, {"state": ESTIMATORS.load("state")()})
+    assert [*map(str, found.refusals)] == [*map(str, whole.refusals)]
+    assert {one.metric for one in found.refusals} == {"rare", "far"}
+    with pytest.raises(InvalidValueError, match="metric must vary, got 1 in all"):
+        read_blocks(blocks(PAST[:, :0], {"constant": (constant, None)}), ["state"])

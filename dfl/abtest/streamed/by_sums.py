@@ -1,0 +1,101 @@
+"""`read_by_sums`: difference in means and CUPED from the moments of the arms."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from dfl.abtest.streamed.moments import Moments
+from dfl.errors import InvalidValueError
+from dfl.stats.arrays import Vector
+
+__all__ = ["BY_SUMS", "ReadBySums", "read_by_sums"]
+
+BY_SUMS = ("difference-in-means", "cuped")
+"""Estimators that means and cross products are enough for, where rows were randomised."""
+
+
+@final
+@dataclass(frozen=True)
+class ReadBySums:
+    """A difference of means.
+
+    Args:
+        estimate: the difference.
+        error: its standard error.
+        control_value: mean of the control, or its ratio.
+        diagnostics: numbers that say how the estimate came about.
+    """
+
+    estimate: float
+    error: float
+    control_value: float
+    diagnostics: Mapping[str, float]
+
+
+def read_by_sums(name: str, treated: Moments, control: Moments, *, ratio: bool) -> ReadBySums:
+    """Return the difference of the arms' means, with or without covariates taken out.
+
+    Args:
+        name: ``"difference-in-means"`` or ``"cuped"``.
+        treated: moments of metric, denominator of a ratio, covariates.
+        control: the same of the control.
+        ratio: whether there is a denominator.
+
+    Raises:
+        InvalidValueError: if there is no error to speak of, no ratio, or nothing to adjust by.
+    """
+    arms = [_linearised(one, ratio=ratio) for one in (treated, control)]
+    both = Moments.merged(arms)
+    value = float(arms[1].mean[0])
+    diagnostics: dict[str, float] = {}
+    if name == "cuped":
+        slopes = _slopes(both)
+        weights = np.concatenate([[1.0], -slopes])[None]
+        constant = np.array([slopes @ both.mean[1:]])
+        arms = [one.mapped(weights, constant) for one in arms]
+        left = float(Moments.merged(arms).products[0, 0])
+        diagnostics["explained_variance"] = 1 - left / float(both.products[0, 0])
+        if len(slopes) == 1:
+            diagnostics["theta"] = float(slopes[0])
+    variance = sum(float(one.products[0, 0]) / (one.rows - 1) / one.rows for one in arms)
+    size = abs(value) + math.sqrt(float(both.products[0, 0]) / both.rows)
+    if not variance > (1e-14 * size) ** 2 / both.rows:
+        raise InvalidValueError(
+            "metric must vary within the arms, its difference has a standard error of 0; a "
+            "covariate may be a copy of the metric."
+        )
+    estimate = float(arms[0].mean[0] - arms[1].mean[0])
+    return ReadBySums(estimate, math.sqrt(variance), value, diagnostics)
+
+
+def _linearised(arm: Moments, *, ratio: bool) -> Moments:
+    """Return the moments of the outcome and the covariates; a ratio by the delta method."""
+    if not ratio:
+        return arm
+    above, below = arm.mean[:2]
+    if not below > 0:
+        raise InvalidValueError(
+            f"denominator must sum to more than 0 in every arm, got {below * arm.rows:g}; there "
+            "is no ratio."
+        )
+    matrix = np.delete(np.eye(len(arm.mean)), 1, axis=0)
+    matrix[0, :2] = 1 / below, -above / below**2
+    constant = np.zeros(len(matrix))
+    constant[0] = above / below
+    return arm.mapped(matrix, constant)
+
+
+def _slopes(both: Moments) -> Vector:
+    """Return what one unit of each covariate tells of the outcome, over both arms."""
+    if len(both.mean) < 2:
+        raise InvalidValueError("cuped needs covariates; without any use difference-in-means.")
+    spread = np.sqrt(np.diag(both.products)[1:] / both.rows)
+    if not spread.any():
+        raise InvalidValueError("covariates must vary, each is the same in all rows.")
+    scale = np.where(spread > 0, spread, 1)
+    within = both.products[1:, 1:] / np.outer(scale, scale)
+    found: Vector = np.linalg.lstsq(within, both.products[1:, 0] / scale, rcond=1e-12)[0]
+    return found / scale

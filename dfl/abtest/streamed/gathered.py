@@ -1,0 +1,117 @@
+"""`Gathered`: what one pass over the blocks of an experiment leaves."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self, final
+
+import numpy as np
+
+from dfl.abtest.rows.contrast import check_denominator
+from dfl.abtest.streamed.clusters import Clusters
+from dfl.abtest.streamed.kept import Block, Keeper, KeptRows
+from dfl.abtest.streamed.moments import Moments
+from dfl.abtest.streamed.past import Past
+from dfl.errors import InvalidValueError
+
+__all__ = ["Gathered"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """Sums over the rows, and the rows themselves if they are needed.
+
+    Args:
+        sums: metric and arm to the moments of numerator, denominator and covariates.
+        past: arm to what is known of its covariates.
+        rows: metric to the rows with it, on disk; empty if they were not kept.
+    """
+
+    sums: Mapping[str, Mapping[str, Moments]]
+    past: Mapping[str, Past]
+    rows: Mapping[str, KeptRows]
+
+    @classmethod
+    def of(cls, blocks: Iterable[Block], *, keep: bool) -> Self:
+        """Look at every block once.
+
+        Args:
+            blocks: all rows.
+            keep: whether rows are kept in any case; those of clusters always are.
+
+        Raises:
+            InvalidValueError: if there is no row or metric, or a denominator makes no ratio.
+            WriteError: if there is no room for the rows.
+        """
+        sums: dict[str, dict[str, Moments]] = {}
+        past: dict[str, Past] = {}
+        with ExitStack() as files:
+            keeper = Keeper(files)
+            for block in blocks:
+                if keep or block.clusters is not None:
+                    keeper.add(block)
+                for place, arm in enumerate(block.arms):
+                    covariates = block.covariates[block.treatment == place]
+                    past.setdefault(arm, Past(covariates.shape[1])).add(covariates)
+                for metric, own in _moments(block).items():
+                    known = sums.setdefault(metric, {})
+                    for arm, one in own.items():
+                        known[arm] = Moments.merged([known[arm], one]) if arm in known else one
+            rows = keeper.kept()
+        if not sums:
+            raise InvalidValueError("there must be rows and a metric, got none.")
+        arms = sorted(past, key=_order)
+        ordered = {metric: {arm: own[arm] for arm in arms} for metric, own in sums.items()}
+        return cls(ordered, past, rows)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Number of rows in each arm."""
+        return {arm: one.rows for arm, one in next(iter(self.sums.values())).items()}
+
+    def ratio(self, metric: str) -> bool:
+        """Say whether a metric has a denominator."""
+        columns = next(iter(self.past.values())).kept.shape[1]
+        return len(next(iter(self.sums[metric].values())).mean) == columns + 2
+
+    @property
+    def units(self) -> Mapping[str, int]:
+        """Number of what was randomised in each arm: clusters, or else rows."""
+        counts = self.counts
+        if self.clusters is None:
+            return counts
+        return {arm: int(np.count_nonzero(self.clusters.members(arm))) for arm in counts}
+
+    @cached_property
+    def clusters(self) -> Clusters | None:
+        """What was randomised, or None where rows were.
+
+        Raises:
+            InvalidValueError: if a cluster lies in two arms.
+        """
+        if not self.rows:
+            return None
+        rows = next(iter(self.rows.values()))
+        return None if rows.clusters is None else Clusters.of(rows.arms, rows.codes, rows.clusters)
+
+
+def _moments(block: Block) -> dict[str, dict[str, Moments]]:
+    found = {}
+    for metric, (above, below) in block.metrics.items():
+        if below is not None:
+            check_denominator(above, below)
+        columns = [above, *([] if below is None else [below]), *block.covariates.T]
+        values = np.stack(columns, axis=1)
+        found[metric] = {
+            arm: Moments.of(values[block.treatment == place])
+            for place, arm in enumerate(block.arms)
+        }
+    return found
+
+
+def _order(arm: str) -> tuple[bool, int, str]:
+    """Whole numbers by their size, then the rest by the alphabet."""
+    whole = arm.removeprefix("-").isdecimal()
+    return not whole, int(arm) if whole else 0, arm
