@@ -8,10 +8,13 @@ from dfl.scale.ranks import (
     check_bare,
     from_first,
     gathered,
+    handed_out,
     joined,
     leads,
     over_ranks,
     rank_of,
+    rows_apart,
+    sent_around,
     together,
 )
 from dfl.scale.sketch import Bracket, Sketch
@@ -27,10 +30,13 @@ __all__ = [
     "check_bare",
     "from_first",
     "gathered",
+    "handed_out",
     "joined",
     "leads",
     "over_ranks",
     "power_of_two",
     "rank_of",
+    "rows_apart",
+    "sent_around",
     "together",
 ]
