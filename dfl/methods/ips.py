@@ -59,8 +59,6 @@ class Ips(AbstractNetworkMethod):
 
         def loss(parameters: Parameters, batch: Batch) -> Tensor:
             outcomes = network(parameters, batch.features)
-            return factual_loss(
-                outcomes, batch.treatment, batch.outcome, batch.gather(weight)
-            )
+            return factual_loss(outcomes, batch.treatment, batch.outcome, batch.gather(weight))
 
         return fit_rows("target", networks, "obs", self.training, monitor, loss, by_rows=True)

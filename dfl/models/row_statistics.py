@@ -123,7 +123,7 @@ def _frequent(values: Tensor, counts: Tensor, here: Tensor) -> tuple[Tensor, Ten
     What is frequent among all rows is frequent in one process at least.
     """
     near = gathered(values[here].cpu())
-    candidates = torch.cat(near).unique().to(values)
+    candidates = torch.unique(torch.cat(near)).to(values)
     place = torch.searchsorted(values, candidates).clamp(max=max(len(values) - 1, 0))
     own = torch.zeros_like(candidates, dtype=torch.int64)
     if len(values):

@@ -87,6 +87,4 @@ def _slice(one: TrainingSet, rank: int, world: int) -> TrainingSet:
         kept = replace(part, truth=None).subset(rows.to(part.features.device))
         return kept.to("cpu")
 
-    return replace(
-        one, rct=own(one.rct), obs=own(one.obs), validation=own(one.validation)
-    )
+    return replace(one, rct=own(one.rct), obs=own(one.obs), validation=own(one.validation))

@@ -34,7 +34,7 @@ def agreed(one: TrainingSet) -> TrainingSet:
             f"{sorted({seed for _, seed in every})}."
         )
     device = one.parts[0].features.device if one.parts else torch.device("cpu")
-    found = {
+    found: dict[str, Any] = {
         name: _agreed(name, part, [told[name] for told, _ in every], device)
         for name, part in parts.items()
     }

@@ -175,5 +175,6 @@ def budget_per_head(budget: Budget, rct: UpliftData) -> float:
     zeros = weight.new_zeros(rct.treatments)
     money = over_ranks(zeros.index_add(0, rct.treatment, weight * rct.cost.double()))
     heads = over_ranks(zeros.index_add(0, rct.treatment, weight))
-    means, rows = money / heads, sum(gathered(len(rct)))
+    means = money / heads
+    rows: int = sum(gathered(len(rct)))
     return budget.total_for(rows, float(means.min()) * rows, float(means.max()) * rows) / rows

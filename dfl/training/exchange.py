@@ -84,7 +84,7 @@ class Exchange:
         widths = [_bytes(table[:0]).shape[1] for table in tables]
         return [
             part.contiguous().view(table.dtype).reshape(len(owner), *table.shape[1:])
-            for part, table in zip(found.split(widths, dim=1), tables, strict=True)
+            for part, table in zip(torch.split(found, widths, dim=1), tables, strict=True)
         ]
 
     def _lie(self, numbers: Tensor) -> tuple[Tensor, Tensor]:

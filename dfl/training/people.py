@@ -28,5 +28,5 @@ def numbered(rows: UpliftData) -> tuple[Tensor, int]:
     if not rows_apart():
         ids, group = torch.unique(groups, return_inverse=True)
         return group, len(ids)
-    ids = torch.cat(gathered(groups.unique())).unique()
+    ids = torch.unique(torch.cat(gathered(torch.unique(groups))))
     return torch.searchsorted(ids, groups), len(ids)

@@ -180,9 +180,9 @@ def hold_out(one: TrainingSet, share: float) -> tuple[TrainingSet, TrainingSet]:
     drawn = torch.rand(count, generator=stream(one.seed, "held out"))
     held = drawn < share
     for arm in range(one.rct.treatments):
-        own = group[treatment == arm].unique()
+        own = torch.unique(group[treatment == arm])
         if rows_apart():
-            own = torch.cat(gathered(_telling(own, drawn - share, held))).unique()
+            own = torch.unique(torch.cat(gathered(_telling(own, drawn - share, held))))
         if own.shape[0] < 2:
             raise DataError(
                 f"randomised rows are split in two, and treatment {arm} has rows of one person or "
