@@ -10,7 +10,7 @@ from torch import Tensor
 from dfl.checks import check_choice
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.problem import ObservedCost
-from dfl.scale import over_ranks, rows_apart
+from dfl.scale import over_rows, rows_apart
 
 __all__ = ["PotentialOutcomes", "Source", "UpliftData", "check_every_treatment", "people_of"]
 
@@ -106,7 +106,7 @@ class UpliftData:
                 "inverse propensity weights need randomised rows or a known propensity; these "
                 "rows are observational and carry none."
             )
-        counts = over_ranks(self.arm_counts)
+        counts = over_rows(self.arm_counts)
         return (int(counts.sum()) / counts.to(self.features.dtype))[self.treatment]
 
     @property

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dfl.scale import gathered, over_ranks, rows_apart
+from dfl.scale import gathered, over_ranks, over_rows, rows_apart
 
 __all__ = ["constant_per_arm", "mean_and_spread", "modes", "quantiles", "root_mean_square"]
 
@@ -40,7 +40,7 @@ def constant_per_arm(cost: Tensor, treatment: Tensor, treatments: int) -> Tensor
         ends = gathered((lowest.cpu(), highest.cpu()))
         lowest = torch.stack([low for low, _ in ends]).amin(dim=0).to(cost)
         highest = torch.stack([high for _, high in ends]).amax(dim=0).to(cost)
-    counts = over_ranks(torch.bincount(treatment, minlength=treatments))
+    counts = over_rows(torch.bincount(treatment, minlength=treatments))
     known = (lowest == highest) & (counts >= _ROWS_TO_CALL_CONSTANT)
     return torch.where(known, lowest, lowest.new_tensor(float("nan")))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dfl.errors import DTypeError, ShapeError
 from dfl.problem.amounts import check_amounts
-from dfl.scale import gathered, over_ranks
+from dfl.scale import gathered, over_rows, rows_apart
 
 __all__ = ["ObservedCost"]
 
@@ -62,12 +62,13 @@ class ObservedCost:
         processes, where several share them.
         """
         here = self.treatment.shape[-1]
-        rows = sum(gathered(here))
+        arms = int(self.treatment.max()) + 1 if here else 0
+        every = gathered((here, arms)) if rows_apart() else [(here, arms)]
+        rows, arms = sum(count for count, _ in every), max(most for _, most in every)
         if not rows:
             return self
-        arms = max(gathered(int(self.treatment.max()) + 1 if here else 0))
         total = self.weight.new_zeros(*self.weight.shape[:-1], arms)
-        total = over_ranks(total.scatter_add(-1, self.treatment, self.weight))
+        total = over_rows(total.scatter_add(-1, self.treatment, self.weight))
         total = total.gather(-1, self.treatment)
         weight = torch.where(total > 0, self.weight * rows / total, self.weight)
         return replace(self, weight=weight)

@@ -20,6 +20,7 @@ __all__ = [
     "joined",
     "leads",
     "over_ranks",
+    "over_rows",
     "rank_of",
     "rows_apart",
     "sent_around",
@@ -132,6 +133,11 @@ def over_ranks(value: Tensor) -> Tensor:
         return value
     total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]  # torch's own
     return total
+
+
+def over_rows(value: Tensor) -> Tensor:
+    """Return the sum over the processes where each has rows of its own, else the value itself."""
+    return over_ranks(value) if rows_apart() else value
 
 
 def all_over_ranks(values: Sequence[Tensor]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from dfl.layers.base import AtPrice
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.models import Logs, Parameters
 from dfl.problem import BUDGET_SLACK, AllocationProblem, ObservedCost
-from dfl.scale import alone, gathered, over_ranks, rank_of, rows_apart
+from dfl.scale import alone, gathered, over_rows, rank_of, rows_apart
 from dfl.solvers.dual_bisection import DualBisection
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
@@ -173,8 +173,8 @@ def budget_per_head(budget: Budget, rct: UpliftData) -> float:
     """
     weight = rct.weight.double()
     zeros = weight.new_zeros(rct.treatments)
-    money = over_ranks(zeros.index_add(0, rct.treatment, weight * rct.cost.double()))
-    heads = over_ranks(zeros.index_add(0, rct.treatment, weight))
+    money = over_rows(zeros.index_add(0, rct.treatment, weight * rct.cost.double()))
+    heads = over_rows(zeros.index_add(0, rct.treatment, weight))
     means = money / heads
-    rows: int = sum(gathered(len(rct)))
+    rows = int(over_rows(rct.arm_counts).sum())
     return budget.total_for(rows, float(means.min()) * rows, float(means.max()) * rows) / rows
