@@ -170,7 +170,8 @@ import json
 from dfl.scale import joined
 from tests.training.test_rows_apart import CASES, refusals
 with joined():
-    print(json.dumps([{name: make() for name, make in CASES.items()}, refusals()]))
+    found = [{name: make() for name, make in CASES.items()}, refusals()]
+print(json.dumps(found))
 """
 
 
