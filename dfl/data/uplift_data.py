@@ -10,8 +10,9 @@ from torch import Tensor
 from dfl.checks import check_choice
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.problem import ObservedCost
+from dfl.scale import over_rows, rows_apart
 
-__all__ = ["PotentialOutcomes", "Source", "UpliftData", "people_of"]
+__all__ = ["PotentialOutcomes", "Source", "UpliftData", "check_every_treatment", "people_of"]
 
 Source = Literal["rct", "obs"]
 
@@ -34,6 +35,9 @@ class PotentialOutcomes:
 @dataclass(frozen=True, eq=False)
 class UpliftData:
     """Logged rows: who was treated how, what they brought in and what they cost.
+
+    Where each of several processes has rows of its own (`dfl.scale.joined`), one may have none,
+    or none of some treatment; all of them together are looked at when a method is fitted.
 
     Args:
         features: what was known before treatment. Shape ``(N, F)``, float32 or float64.
@@ -89,7 +93,8 @@ class UpliftData:
     def weight(self) -> Tensor:
         """Inverse propensity of the treatment received, shape ``(N,)``, no unit.
 
-        From ``propensity`` where it is known, else ``N / N_t`` for randomised rows.
+        From ``propensity`` where it is known, else ``N / N_t`` for randomised rows: of all
+        processes where each has rows of its own, which then all must ask.
 
         Raises:
             InvalidValueError: for observational rows of unknown propensity.
@@ -101,8 +106,8 @@ class UpliftData:
                 "inverse propensity weights need randomised rows or a known propensity; these "
                 "rows are observational and carry none."
             )
-        per_arm = len(self) / self.arm_counts.to(self.features.dtype)
-        return per_arm[self.treatment]
+        counts = over_rows(self.arm_counts)
+        return (int(counts.sum()) / counts.to(self.features.dtype))[self.treatment]
 
     @property
     def observed_cost(self) -> ObservedCost:
@@ -171,7 +176,8 @@ class UpliftData:
         return replace(self, **{f.name: changed(getattr(self, f.name)) for f in fields(self)})
 
     def _check_shapes(self) -> None:
-        if self.features.ndim != 2 or self.features.shape[0] == 0:
+        empty = self.features.shape[:1] == (0,) and not rows_apart()
+        if self.features.ndim != 2 or empty:
             raise ShapeError(
                 f"features must be (N, F) with N >= 1, got {tuple(self.features.shape)}."
             )
@@ -229,17 +235,13 @@ class UpliftData:
             self._check_propensity(self.propensity)
 
     def _check_treatments(self) -> None:
-        lowest, highest = int(self.treatment.min()), int(self.treatment.max())
+        lowest, highest = map(int, self.treatment.aminmax()) if len(self) else (0, 0)
         if lowest < 0 or highest >= self.treatments:
             raise InvalidValueError(
                 f"treatment must lie in 0 .. {self.treatments - 1}, got {lowest} .. {highest}."
             )
-        empty = (self.arm_counts == 0).nonzero().flatten().tolist()
-        if empty:
-            raise InvalidValueError(
-                f"every treatment must occur, got no row with treatment {empty}; nothing can be "
-                "learned about it: leave it out, or take a larger or stratified sample."
-            )
+        if not rows_apart():
+            check_every_treatment(self.arm_counts)
 
     def _check_propensity(self, propensity: Tensor) -> None:
         off = (propensity.sum(dim=1) - 1).abs() > 1e-4
@@ -255,6 +257,23 @@ class UpliftData:
         if self.truth is None:
             return {}
         return {"truth.revenue": self.truth.revenue, "truth.cost": self.truth.cost}
+
+
+def check_every_treatment(counts: Tensor) -> None:
+    """Refuse rows of which none received some treatment.
+
+    Args:
+        counts: rows per treatment. Shape ``(M,)``.
+
+    Raises:
+        InvalidValueError: if a count is 0.
+    """
+    empty = (counts == 0).nonzero().flatten().tolist()
+    if empty:
+        raise InvalidValueError(
+            f"every treatment must occur, got no row with treatment {empty}; nothing can be "
+            "learned about it: leave it out, or take a larger or stratified sample."
+        )
 
 
 def people_of(parts: Sequence[UpliftData]) -> Tensor:

@@ -14,7 +14,7 @@ from dfl.training.fit import fit_factual
 from dfl.training.levels import FactualLevel, LowerLevel, row_factor
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
-from dfl.training.rows import Batch, rows_at
+from dfl.training.rows import Batch
 
 __all__ = ["AutoDebias"]
 
@@ -54,7 +54,7 @@ class AutoDebias(AbstractNetworkMethod):
         def lower(outcomes: Tensor, batch: Batch, phi: Tensor) -> Tensor:
             row = weight.gather(-1, batch.treatment) * row_factor(phi, batch.treatment)
             cell = phi[..., 1, :].clamp(-3, 3).exp()
-            moved = rows_at(imputed, batch.index) + phi[..., 2:, :]
+            moved = batch.gather(imputed) + phi[..., 2:, :]
             everywhere = cell * (moved - outcomes).square().sum(dim=-2)
             seen = factual_loss(outcomes, batch.treatment, batch.outcome, row)
             return seen + everywhere.mean(dim=(-2, -1))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dfl.data.uplift_data import UpliftData
-from dfl.errors import DataError
+from dfl.errors import DataError, UnsupportedProblemError
 from dfl.models import (
     MLP,
     AbstractArchitecture,
@@ -14,6 +14,8 @@ from dfl.models import (
     Parameters,
     Scaling,
 )
+from dfl.scale import rows_apart
+from dfl.training.agreement import agreed
 from dfl.training.monitor import Monitor
 from dfl.training.networks import NetworkPlan, Networks
 from dfl.training.settings import Part, Training, TrainingSet
@@ -36,6 +38,11 @@ class AbstractMethod(ABC):
     def uses(self) -> tuple[Part, ...]:
         """The parts of a training set that this method needs."""
 
+    @property
+    def learns_apart(self) -> bool:
+        """Whether each of several processes may have rows of its own; not, unless said so."""
+        return False
+
     @abstractmethod
     def fit_many(
         self, sets: Sequence[TrainingSet], *, monitor: Monitor | None = None
@@ -51,6 +58,8 @@ class AbstractMethod(ABC):
             ShapeError: if the parts differ in number of features or treatments.
             InvalidValueError: if outcomes do not vary.
             NotConvergedError: if training diverges.
+            UnsupportedProblemError: if each of several processes has rows of its own, and the
+                method needs all of them.
         """
 
     def fit(
@@ -93,8 +102,12 @@ class AbstractMethod(ABC):
         """Keep the parts of a set that the method uses.
 
         Raises:
-            DataError: if one is missing.
+            DataError: if one is missing, or processes were given rows that do not fit.
+            InvalidValueError: if a treatment has no rows in all of the processes together.
+            UnsupportedProblemError: as `refuse_apart`.
         """
+        self.refuse_apart()
+        one = agreed(one) if rows_apart() else one
         for part in self.uses:
             if getattr(one, part) is None:
                 raise DataError(
@@ -103,6 +116,20 @@ class AbstractMethod(ABC):
                 )
         kept = {part: getattr(one, part) for part in self.uses}
         return TrainingSet(**kept, validation=one.validation, seed=one.seed)
+
+    def refuse_apart(self) -> None:
+        """Refuse to learn where each process has rows of its own, if the method needs all rows.
+
+        Raises:
+            UnsupportedProblemError: if it does.
+        """
+        if rows_apart() and not self.learns_apart:
+            raise UnsupportedProblemError(
+                f"{type(self).__name__} needs all rows in every process, and "
+                "each was given rows of its own: join the processes by joined(same_rows=True) and "
+                "give all of them all rows, or take a method that trains networks alone, such as "
+                "tsm-sl, with training.validation 'choose'."
+            )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -126,6 +153,11 @@ class AbstractNetworkMethod(AbstractMethod):
     def uses(self) -> tuple[Part, ...]:
         """Both parts, unless a member says otherwise."""
         return ("rct", "obs")
+
+    @property
+    def learns_apart(self) -> bool:
+        """Yes, unless validation rows are learned from, too."""
+        return self.training.validation == "choose"
 
     @abstractmethod
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:

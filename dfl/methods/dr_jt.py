@@ -13,7 +13,7 @@ from dfl.training.fit import fit_beside
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.propensity import inverse_chances
-from dfl.training.rows import Batch, rows_at
+from dfl.training.rows import Batch
 from dfl.training.settings import Part
 
 __all__ = ["DrJt"]
@@ -70,7 +70,7 @@ class DrJt(AbstractNetworkMethod):
 
         def loss(own: Parameters, beside: Parameters, batch: Batch) -> Tensor:
             outcomes, left = network(own, batch.features), residual(beside, batch.features)
-            rows = batch.treatment, batch.outcome, rows_at(weight, batch.index)
+            rows = batch.treatment, batch.outcome, batch.gather(weight)
             fixed = outcomes.detach()
             served = doubly_robust_loss(outcomes, fixed + left.detach(), *rows)
             return served + factual_loss(fixed + left, *rows)

@@ -126,6 +126,7 @@ class Grounded(AbstractMethod):
             NotConvergedError: as there.
         """
         monitor = Monitor() if monitor is None else monitor
+        self.refuse_apart()
         for one in sets:
             self.check(one)
         sets, tails = zip(*(_without_tails(one) for one in sets), strict=True)

@@ -13,7 +13,7 @@ from dfl.training.fit import fit_rows
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.propensity import inverse_chances
-from dfl.training.rows import Batch, rows_at
+from dfl.training.rows import Batch
 from dfl.training.settings import Part
 
 __all__ = ["Ips"]
@@ -59,8 +59,6 @@ class Ips(AbstractNetworkMethod):
 
         def loss(parameters: Parameters, batch: Batch) -> Tensor:
             outcomes = network(parameters, batch.features)
-            return factual_loss(
-                outcomes, batch.treatment, batch.outcome, rows_at(weight, batch.index)
-            )
+            return factual_loss(outcomes, batch.treatment, batch.outcome, batch.gather(weight))
 
         return fit_rows("target", networks, "obs", self.training, monitor, loss, by_rows=True)

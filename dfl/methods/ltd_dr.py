@@ -14,7 +14,7 @@ from dfl.training.fit import fit_factual
 from dfl.training.levels import FactualLevel, LowerLevel, row_factor
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
-from dfl.training.rows import Batch, rows_at
+from dfl.training.rows import Batch
 
 __all__ = ["LtdDr"]
 
@@ -51,7 +51,7 @@ class LtdDr(AbstractNetworkMethod):
 
         def lower(outcomes: Tensor, batch: Batch, phi: Tensor) -> Tensor:
             row = weight.gather(-1, batch.treatment) * row_factor(phi, batch.treatment)
-            moved = rows_at(imputed, batch.index) + phi[..., 1:, :]
+            moved = batch.gather(imputed) + phi[..., 1:, :]
             return doubly_robust_loss(outcomes, moved, batch.treatment, batch.outcome, row)
 
         problem = Bilevel(

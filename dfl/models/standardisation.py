@@ -9,12 +9,15 @@ from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
+from dfl.models.row_statistics import (
+    constant_per_arm,
+    mean_and_spread,
+    modes,
+    quantiles,
+    root_mean_square,
+)
 
 __all__ = ["Scaling"]
-
-_ROWS_TO_CALL_CONSTANT = 100
-_KNOTS = 127
-_LEAST_MODE = 0.05  # share of the rows from which a most frequent value counts as one
 
 
 @final
@@ -50,7 +53,7 @@ class Scaling:
 
     @staticmethod
     def fit(*parts: UpliftData, ranks: bool = False) -> "Scaling":
-        """Return the scaling of all given rows together.
+        """Return the scaling of all given rows together, those of all processes that share them.
 
         Args:
             parts: rows, at least one in all.
@@ -64,9 +67,9 @@ class Scaling:
         revenue = torch.cat([part.revenue for part in parts])
         cost = torch.cat([part.cost for part in parts])
         treatment = torch.cat([part.treatment for part in parts])
-        spread = features.std(dim=0, correction=0)
-        revenue_scale = revenue.std(correction=0)
-        cost_scale = cost.square().mean().sqrt()
+        feature_mean, spread = mean_and_spread(features)
+        revenue_mean, revenue_scale = mean_and_spread(revenue)
+        cost_scale = root_mean_square(cost)
         if not bool(revenue_scale > 0):
             raise InvalidValueError(
                 "revenue must vary, got the same value in every training row; check the column."
@@ -78,14 +81,14 @@ class Scaling:
             )
         columns = features.T
         return Scaling(
-            feature_mean=features.mean(dim=0),
+            feature_mean=feature_mean,
             feature_scale=torch.where(spread > 0, spread, torch.ones_like(spread)),
-            revenue_mean=revenue.mean(),
+            revenue_mean=revenue_mean,
             revenue_scale=revenue_scale,
             cost_scale=cost_scale,
-            fixed_cost=_constant_per_arm(cost, treatment, parts[0].treatments),
-            knots=_quantiles(columns) if ranks else columns[:, :0],
-            mode=_modes(columns) if ranks else torch.full_like(spread, torch.nan),
+            fixed_cost=constant_per_arm(cost, treatment, parts[0].treatments),
+            knots=quantiles(columns) if ranks else columns[:, :0],
+            mode=modes(columns) if ranks else torch.full_like(spread, torch.nan),
         )
 
     @staticmethod
@@ -137,30 +140,3 @@ class Scaling:
         cost = outcomes[..., 1, :] * self.cost_scale[..., None, None]
         fixed = self.fixed_cost.unsqueeze(-2)
         return revenue, torch.where(fixed.isnan(), cost, fixed.nan_to_num())
-
-
-def _quantiles(columns: Tensor) -> Tensor:  # (F, N) -> (F, Q)
-    """Return the values at equal steps of each sorted column, the lower one between two."""
-    count = columns.shape[1]
-    places = torch.arange(1, _KNOTS + 1, device=columns.device) * count // (_KNOTS + 1)
-    return columns.sort(dim=1).values[:, places].contiguous()
-
-
-def _modes(columns: Tensor) -> Tensor:  # (F, N) -> (F,)
-    """Return each column's most frequent value, the least of several, NaN where it is rare."""
-    found = [column.unique(return_counts=True) for column in columns]
-    most = [(values[counts.argmax()], counts.max()) for values, counts in found]
-    nan = columns.new_tensor(torch.nan)
-    enough = _LEAST_MODE * columns.shape[1]
-    return torch.stack([value if count >= enough else nan for value, count in most])
-
-
-def _constant_per_arm(cost: Tensor, treatment: Tensor, treatments: int) -> Tensor:
-    """Return each arm's cost where all its rows, at least 100, share one value, else NaN."""
-    lowest = cost.new_full((treatments,), float("inf"))
-    lowest = lowest.scatter_reduce(0, treatment, cost, "amin")
-    highest = cost.new_full((treatments,), float("-inf"))
-    highest = highest.scatter_reduce(0, treatment, cost, "amax")
-    enough = torch.bincount(treatment, minlength=treatments) >= _ROWS_TO_CALL_CONSTANT
-    known = (lowest == highest) & enough
-    return torch.where(known, lowest, lowest.new_tensor(float("nan")))

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from dfl.pipeline.advice import rank_advice
 from dfl.pipeline.expected_time import expected_seconds, in_words
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.health import health
-from dfl.pipeline.helpers import call_helpers, dismiss_helpers, have_helpers
+from dfl.pipeline.helpers import dismiss_helpers, have_helpers, helped
 from dfl.pipeline.lock import locked, release
 from dfl.pipeline.people import feature_groups, who_gets_what
 from dfl.pipeline.served import ENCODER, MODEL, SEGMENTS, load_model
@@ -210,14 +210,14 @@ def fit(
     """
     monitor = Monitor(report=watcher.epoch, folder=folder.checkpoints)
     resumed = any(folder.checkpoints.iterdir())
-    helped = have_helpers()
-    expected = None if resumed or helped else expected_seconds(study.method, sets)
+    with_help = have_helpers()
+    expected = None if resumed or with_help else expected_seconds(study.method, sets)
     if expected is not None:
         watcher.say(f"Training will take about {in_words(expected)} on this machine")
-    if helped:
-        call_helpers(study.method, sets, study.device)
-    start = time.perf_counter()
-    models = study.method.fit_many(sets, monitor=monitor)
+    together = helped(study.method, sets, study.device) if with_help else nullcontext(sets)
+    with together as own:
+        start = time.perf_counter()
+        models = study.method.fit_many(own, monitor=monitor)
     seconds = time.perf_counter() - start
     folder.write_json("timing.json", {"training_seconds": seconds, "after_resuming": resumed})
     folder.write_json("history.json", readable(models[0].history))

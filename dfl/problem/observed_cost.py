@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dfl.errors import DTypeError, ShapeError
 from dfl.problem.amounts import check_amounts
+from dfl.scale import gathered, over_rows, rows_apart
 
 __all__ = ["ObservedCost"]
 
@@ -57,13 +58,17 @@ class ObservedCost:
 
         ``w_i N / sum_{k: t_k = t_i} w_k``: the spend of one treatment for everyone is then N
         times its mean cost, and exactly N times a cost that is constant, however many rows
-        happened to receive it. That is how `dfl.metrics` estimates spend.
+        happened to receive it. That is how `dfl.metrics` estimates spend. Rows are those of all
+        processes, where several share them.
         """
-        rows = self.treatment.shape[-1]
+        here = self.treatment.shape[-1]
+        arms = int(self.treatment.max()) + 1 if here else 0
+        every = gathered((here, arms)) if rows_apart() else [(here, arms)]
+        rows, arms = sum(count for count, _ in every), max(most for _, most in every)
         if not rows:
             return self
-        arms = int(self.treatment.max()) + 1
         total = self.weight.new_zeros(*self.weight.shape[:-1], arms)
-        total = total.scatter_add(-1, self.treatment, self.weight).gather(-1, self.treatment)
+        total = over_rows(total.scatter_add(-1, self.treatment, self.weight))
+        total = total.gather(-1, self.treatment)
         weight = torch.where(total > 0, self.weight * rows / total, self.weight)
         return replace(self, weight=weight)

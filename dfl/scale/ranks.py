@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, TypeVar, final
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias, TypeVar, final
 
 import torch
 from torch import Tensor, distributed
@@ -16,24 +16,35 @@ __all__ = [
     "check_bare",
     "from_first",
     "gathered",
+    "handed_out",
     "joined",
     "leads",
     "over_ranks",
+    "over_rows",
     "rank_of",
+    "rows_apart",
+    "sent_around",
     "together",
 ]
 
 T = TypeVar("T")
 
-_modes: list[Literal["alone", "same rows", "together"]] = []
-"""Empty: rows are spread over the processes. Else the innermost block decides."""
+_Mode: TypeAlias = Literal["alone", "own rows", "same rows", "together"]
+
+_modes: list[_Mode] = []
+"""The innermost block decides; without one, each process has rows of its own."""
 
 
 def rank_of() -> tuple[int, int]:
     """Return the number of this process and how many there are: (0, 1) without torchrun."""
-    if not _initialised() or (_modes and _modes[-1] != "together"):
+    if not _initialised() or (_modes and _modes[-1] in ("alone", "same rows")):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def rows_apart() -> bool:
+    """Say whether several processes work, and each was given rows of its own."""
+    return rank_of()[1] > 1 and (not _modes or _modes[-1] == "own rows")
 
 
 def leads() -> bool:
@@ -50,14 +61,15 @@ def joined(*, same_rows: bool = False) -> Iterator[None]:
 
     Args:
         same_rows: every process is given all rows, and computes by itself but for what methods
-            share of their training; else every process is given rows of its own.
+            share of their training; else every process is given rows of its own, and what is
+            computed is that of all of them, in the order of the processes.
     """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
     begins = several and distributed.is_available() and not distributed.is_initialized()
     if begins:
         distributed.init_process_group(_backend())
     try:
-        with _mode("same rows") if same_rows else nullcontext():
+        with _mode("same rows" if same_rows else "own rows"):
             yield
     finally:
         if begins:
@@ -85,15 +97,9 @@ def alone() -> Iterator[None]:
 def together() -> Iterator[None]:
     """Let processes that all have the same rows share the work on them while the block runs.
 
-    Raises:
-        UnsupportedProblemError: if each was given rows of its own.
+    Where each has rows of its own they share it already, and nothing changes.
     """
-    if not _modes and rank_of()[1] > 1:
-        raise UnsupportedProblemError(
-            "methods train on rows that every process has, and share the work on them: join the "
-            "processes by joined(same_rows=True), and give each of them all rows."
-        )
-    if _modes and _modes[-1] == "alone":
+    if rows_apart() or (_modes and _modes[-1] == "alone"):
         yield
         return
     with _mode("together"):
@@ -101,7 +107,7 @@ def together() -> Iterator[None]:
 
 
 @contextmanager
-def _mode(name: Literal["alone", "same rows", "together"]) -> Iterator[None]:
+def _mode(name: _Mode) -> Iterator[None]:
     _modes.append(name)
     try:
         yield
@@ -127,6 +133,11 @@ def over_ranks(value: Tensor) -> Tensor:
         return value
     total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]  # torch's own
     return total
+
+
+def over_rows(value: Tensor) -> Tensor:
+    """Return the sum over the processes where each has rows of its own, else the value itself."""
+    return over_ranks(value) if rows_apart() else value
 
 
 def all_over_ranks(values: Sequence[Tensor]) -> list[Tensor]:
@@ -180,6 +191,44 @@ def from_first(make: Callable[[], T]) -> T:
         raise found[1]
     answer: T = found[0]
     return answer
+
+
+def handed_out(make: Callable[[int], T]) -> T:
+    """Return what the first process makes for each of them, by its number, one after the other.
+
+    Args:
+        make: called in the first process alone.
+    """
+    rank, world = rank_of()
+    if rank == 0:
+        for other in range(1, world):
+            with _speaking():
+                distributed.send_object_list([make(other)], other)
+        return make(0)
+    found: list[Any] = [None]
+    with _speaking():
+        distributed.recv_object_list(found, 0)
+    answer: T = found[0]
+    return answer
+
+
+def sent_around(rows: Tensor, given: Sequence[int], taken: Sequence[int]) -> Tensor:
+    """Send some rows of a table to each process, and return what all sent to this one.
+
+    It takes all processes of the group, whatever block runs.
+
+    Args:
+        rows: those for process 0, for process 1 and so on. Shape ``(sum(given), C)``.
+        given: how many of them each process is sent.
+        taken: how many rows each process sends here.
+
+    Returns:
+        The rows of process 0, of process 1 and so on. Shape ``(sum(taken), C)``.
+    """
+    found = rows.new_empty(sum(taken), rows.shape[1])
+    with _speaking():
+        distributed.all_to_all_single(found, rows.contiguous(), [*taken], [*given])
+    return found
 
 
 @contextmanager

@@ -10,13 +10,14 @@ from torch import Tensor
 from dfl.checks import check_choice
 from dfl.errors import InfeasibleBudgetError
 from dfl.problem import BUDGET_SLACK, Allocation, AllocationProblem, ObservedCost
-from dfl.scale import over_ranks
+from dfl.scale import gathered, over_ranks, over_rows, rows_apart
 from dfl.solvers.base import AbstractSolver, require_one_budget, without_banned
 from dfl.solvers.passes import cheapest
 from dfl.solvers.passes.decide import decide
 from dfl.solvers.passes.hull import hull_steps
 from dfl.solvers.passes.match_intervals import match_intervals
 from dfl.solvers.prices.crossing import last_within
+from dfl.solvers.prices.shared_crossing import smallest_within_shared
 
 __all__ = ["DualBisection"]
 
@@ -95,14 +96,15 @@ class DualBisection(AbstractSolver):
         revenue, cost = problem.revenue.double(), problem.cost.double()
         low, high = match_intervals(revenue, cost, observed.treatment)
         amount = observed.weight.double() * observed.cost.double()
-        multiplier = _smallest_within(low, high, amount, budget)
+        smallest = smallest_within_shared if rows_apart() else _smallest_within
+        multiplier = smallest(low, high, amount, budget)
         if multiplier is None:
             multiplier, choice = self._top_of_bracket(problem, observed.treatment, amount, budget)
         else:
             inside = (low <= multiplier) & (multiplier < high)
             choice = _decide_on_logs(revenue, cost, multiplier, observed.treatment, inside)
-        spent = (amount * (choice == observed.treatment)).sum()
-        earned = revenue.gather(1, choice[:, None]).sum()
+        spent = over_rows((amount * (choice == observed.treatment)).sum())
+        earned = over_rows(revenue.gather(1, choice[:, None]).sum())
         return Allocation(choice, multiplier, earned, spent, torch.full_like(earned, torch.inf))
 
     def _top_of_bracket(
@@ -112,14 +114,17 @@ class DualBisection(AbstractSolver):
         revenue, cost = problem.revenue.double(), problem.cost.double()
         choice = cheapest(revenue, cost)
         if self.on_infeasible == "raise":
-            spent = float((amount * (choice == treatment)).sum())
+            spent = float(over_rows((amount * (choice == treatment)).sum()))
             raise InfeasibleBudgetError(
                 "budget must be at least the observed spend of the cheapest treatment, estimated "
                 f"on these logs at {spent:g}, got {budget:g}; raise the budget, take more rows, "
                 "or set on_infeasible='least-spend'."
             )
         bounds = match_intervals(revenue, cost, choice)[0]
-        return torch.cat([bounds, bounds.new_zeros(1)]).amax(), choice
+        top = torch.cat([bounds, bounds.new_zeros(1)]).amax()
+        if rows_apart():
+            top = torch.stack(gathered(top.cpu())).amax().to(top)
+        return top, choice
 
 
 def _solve_predicted(problem: AllocationProblem, budget: float) -> Allocation:

@@ -1,6 +1,7 @@
 """The decision loss on randomised rows that decision-focused and bilevel methods share."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal, TypeAlias, final
 
 import torch
@@ -12,7 +13,7 @@ from dfl.layers.base import AtPrice
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.models import Logs, Parameters
 from dfl.problem import BUDGET_SLACK, AllocationProblem, ObservedCost
-from dfl.scale import alone, gathered, rank_of
+from dfl.scale import alone, gathered, over_rows, rank_of, rows_apart
 from dfl.solvers.dual_bisection import DualBisection
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
@@ -69,19 +70,21 @@ class DecisionLevel:
     def start_epoch(self, parameters: Parameters) -> None:
         """Find the prices of the epoch, and forget what the last one logged.
 
-        Where several processes train together, each finds those of its own networks.
+        Where several processes train together, each finds those of its own networks; or all find
+        all of them together, where each has rows of its own.
         """
         self._unmet = []
         if not self._on_rows:
             return
-        rank, world = rank_of()
+        rank, world = (0, 1) if rows_apart() else rank_of()
         own = {
             network: self._prices(
                 network, {n: v[network : network + 1] for n, v in parameters.items()}
             )
             for network in range(rank, self._networks.size, world)
         }
-        every = {k: prices for found in gathered(own) for k, prices in found.items()}
+        shared = [own] if world == 1 else gathered(own)
+        every = {k: prices for found in shared for k, prices in found.items()}
         found = [every[network] for network in range(self._networks.size)]
         self._multipliers = torch.stack([prices.to(self._budgets) for prices, _ in found])
         self._unmet = [torch.stack([unmet.to(self._budgets.device) for _, unmet in found])]
@@ -131,23 +134,23 @@ class DecisionLevel:
             logs["budgets_unmet"] = float(torch.stack(self._unmet).double().mean())
         return logs
 
-    @alone()
     def _prices(self, network: int, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Return each budget's multiplier on all rows of a network's set, and which are unmet."""
         pool, stacked = self._pool, self._networks.stacked
-        chunks = list(pool.chunks(self._networks.plan.dataset[network]))
-        outcomes = torch.cat([stacked(parameters, pool.features[rows])[0] for rows in chunks])
-        scaling = self._networks.scalings[self._networks.plan.dataset[network]]
-        revenue, cost = scaling.currency(outcomes)
-        rows = slice(chunks[0].start, chunks[-1].stop)
+        dataset = self._networks.plan.dataset[network]
+        rows = slice(pool.start[dataset], pool.start[dataset] + pool.length[dataset])
+        chunks = list(pool.chunks(dataset)) or [rows]
+        outcomes = torch.cat([stacked(parameters, pool.features[chunk])[0] for chunk in chunks])
+        revenue, cost = self._networks.scalings[dataset].currency(outcomes)
         assert pool.weight is not None  # rows of the level are randomised
-        observed = ObservedCost(pool.treatment[rows], pool.cost[rows], pool.weight[rows])
-        observed = observed.self_normalised()
-        solver, prices, unmet = DualBisection(on_infeasible="least-spend"), [], []
-        for budget in (self._budgets[network] * len(cost)).tolist():
-            found = solver.solve(AllocationProblem(revenue, cost, budget, observed=observed))
-            prices.append(found.multiplier)
-            unmet.append(found.cost > budget * (1 + BUDGET_SLACK))
+        with nullcontext() if rows_apart() else alone():
+            observed = ObservedCost(pool.treatment[rows], pool.cost[rows], pool.weight[rows])
+            observed = observed.self_normalised()
+            solver, prices, unmet = DualBisection(on_infeasible="least-spend"), [], []
+            for budget in (self._budgets[network] * pool.total[dataset]).tolist():
+                found = solver.solve(AllocationProblem(revenue, cost, budget, observed=observed))
+                prices.append(found.multiplier)
+                unmet.append(found.cost > budget * (1 + BUDGET_SLACK))
         return torch.stack(prices).to(revenue), torch.stack(unmet)
 
 
@@ -166,11 +169,12 @@ def budget_per_head(budget: Budget, rct: UpliftData) -> float:
 
     Args:
         budget: money in any unit.
-        rct: randomised rows.
+        rct: randomised rows, with those of all processes that share them.
     """
     weight = rct.weight.double()
     zeros = weight.new_zeros(rct.treatments)
-    money = zeros.index_add(0, rct.treatment, weight * rct.cost.double())
-    heads = zeros.index_add(0, rct.treatment, weight)
-    means, rows = money / heads, len(rct)
+    money = over_rows(zeros.index_add(0, rct.treatment, weight * rct.cost.double()))
+    heads = over_rows(zeros.index_add(0, rct.treatment, weight))
+    means = money / heads
+    rows = int(over_rows(rct.arm_counts).sum())
     return budget.total_for(rows, float(means.min()) * rows, float(means.max()) * rows) / rows

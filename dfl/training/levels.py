@@ -16,7 +16,7 @@ from dfl.models import Logs, Parameters
 from dfl.training.loop import Companion, Level, Stage
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
-from dfl.training.rows import Batch, RowPool, rows_at
+from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Rows, Training
 
 __all__ = [
@@ -128,7 +128,7 @@ def distillation(
     teacher = networks.ensemble_outcomes(teachers, pool)
 
     def loss(outcomes: Tensor, batch: Batch, trust: Tensor | float) -> Tensor:
-        labels = rows_at(teacher, batch.index)
+        labels = batch.gather(teacher)
         return pseudo_label_loss(outcomes, batch.treatment, batch.outcome, labels, trust, gradient)
 
     return LowerLevel(networks, pool, loss)

@@ -12,7 +12,7 @@ from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.losses.prediction import factual_loss, full_surface_weight
 from dfl.models import AbstractArchitecture, Parameters, Scaling, StackedNetwork
-from dfl.scale import together
+from dfl.scale import over_ranks, together
 from dfl.seeds import stream
 from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import TrainingSet
@@ -141,8 +141,11 @@ class Networks:
     def arm_weight(self, pool: RowPool) -> Tensor:
         """Return ``N / (M N_t)`` over each network's own rows of a pool, shape ``(K, M)``."""
         rows = [slice(a, a + n) for a, n in zip(pool.start, pool.length, strict=True)]
-        counts = [pool.treatment[own].bincount(minlength=self.treatments) for own in rows]
-        per_set = full_surface_weight(torch.stack(counts)).to(pool.features.dtype)
+        counts = torch.stack(
+            [pool.treatment[own].bincount(minlength=self.treatments) for own in rows]
+        )
+        counts = counts if pool.exchange is None else over_ranks(counts)
+        per_set = full_surface_weight(counts).to(pool.features.dtype)
         return per_set[list(self.plan.dataset)]
 
     def learning(self, dataset: int) -> list[int]:
@@ -165,8 +168,8 @@ class Networks:
                 repeat = (len(own), -1)
                 treatment = pool.treatment[rows].expand(repeat)
                 loss = factual_loss(outcomes, treatment, pool.outcome[rows].expand(*repeat, -1))
-                error[own] += loss * (outcomes.shape[1] / pool.length[dataset])
-        return error
+                error[own] += loss * (outcomes.shape[1] / pool.total[dataset])
+        return error if pool.exchange is None else over_ranks(error)
 
     def validation_batch(self, most: int, pool: RowPool) -> Batch:
         """Return each network's validation rows as one batch, the same for a set's networks.

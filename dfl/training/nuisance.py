@@ -12,6 +12,7 @@ from dfl.seeds import stream
 from dfl.training.fit import fit_factual
 from dfl.training.monitor import Monitor
 from dfl.training.networks import NetworkPlan, Networks
+from dfl.training.people import numbered
 from dfl.training.rows import RowPool
 from dfl.training.settings import Training, TrainingSet
 
@@ -71,23 +72,25 @@ class CrossFitted:
     @torch.no_grad()
     def on_rows(self, pool: RowPool) -> RowPool:
         """Return a pool of the sets' randomised rows, with each row's baseline."""
-        parts = []
+        baseline = self._empty(pool)
         for index, fold in enumerate(self.folds):
             for rows in pool.chunks(index):
                 outcomes = self._predict(index, pool.features[rows])
                 own = fold[rows.start - pool.start[index] : rows.stop - pool.start[index]]
-                parts.append(outcomes[own, torch.arange(own.shape[0], device=own.device)])
-        return replace(pool, baseline=torch.cat(parts))
+                baseline[rows] = outcomes[own, torch.arange(own.shape[0], device=own.device)]
+        return replace(pool, baseline=baseline)
 
     @torch.no_grad()
     def on_unseen(self, pool: RowPool) -> RowPool:
         """Return a pool of rows that no network has seen, with the folds' mean as baseline."""
-        parts = [
-            self._predict(index, pool.features[rows]).mean(dim=0)
-            for index in range(len(self.folds))
-            for rows in pool.chunks(index)
-        ]
-        return replace(pool, baseline=torch.cat(parts))
+        baseline = self._empty(pool)
+        for index in range(len(self.folds)):
+            for rows in pool.chunks(index):
+                baseline[rows] = self._predict(index, pool.features[rows]).mean(dim=0)
+        return replace(pool, baseline=baseline)
+
+    def _empty(self, pool: RowPool) -> Tensor:
+        return pool.features.new_empty(len(pool.treatment), 2, self.networks.treatments)
 
     def _predict(self, index: int, features: Tensor) -> Tensor:
         """Return what a set's networks predict in currency, ``(folds, rows, 2, M)``."""
@@ -121,7 +124,6 @@ def folds_of(rct: UpliftData, seed: int) -> Tensor:
         rct: randomised rows.
         seed: of the training set.
     """
-    groups = torch.arange(len(rct)) if rct.groups is None else rct.groups.cpu()
-    ids, group = torch.unique(groups, return_inverse=True)
-    order = torch.randperm(ids.shape[0], generator=stream(seed, "folds"))
+    group, count = numbered(rct)
+    order = torch.randperm(count, generator=stream(seed, "folds"))
     return (order % _FOLDS)[group].to(rct.features.device)

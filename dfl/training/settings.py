@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
 import torch
+from torch import Tensor
 
 from dfl.checks import check_choice, check_count, check_number
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError, ShapeError
+from dfl.scale import gathered, rows_apart
 from dfl.seeds import stream
+from dfl.training.people import numbered
 
 __all__ = ["Part", "Rows", "Training", "TrainingSet", "hold_out", "parts_of"]
 
@@ -96,7 +99,8 @@ class TrainingSet:
         seed: starting point of all randomness of training on this set.
 
     Raises:
-        DataError: if all parts are missing, or a randomised part is not randomised.
+        DataError: if all parts are missing, unless other processes have rows of their own, or a
+            randomised part is not randomised.
         ShapeError: if the parts differ in number of features or treatments.
     """
 
@@ -112,7 +116,7 @@ class TrainingSet:
             if part is not None and part.source != "rct":
                 raise DataError(f"{name} must hold randomised rows, got source {part.source!r}.")
         sizes = {(part.features.shape[1], part.treatments) for part in self.parts}
-        if len(sizes) != 1:
+        if len(sizes) > 1 or not (sizes or rows_apart()):
             raise ShapeError(
                 "rct, obs and validation must agree in (features, treatments), "
                 f"got {sorted(sizes) or 'no rows at all'}."
@@ -172,12 +176,13 @@ def hold_out(one: TrainingSet, share: float) -> tuple[TrainingSet, TrainingSet]:
     """
     assert one.rct is not None  # the methods that split name rct among what they use
     treatment = one.rct.treatment.cpu()
-    groups = torch.arange(len(one.rct)) if one.rct.groups is None else one.rct.groups.cpu()
-    ids, group = torch.unique(groups, return_inverse=True)
-    drawn = torch.rand(ids.shape[0], generator=stream(one.seed, "held out"))
+    group, count = numbered(one.rct)
+    drawn = torch.rand(count, generator=stream(one.seed, "held out"))
     held = drawn < share
     for arm in range(one.rct.treatments):
-        own = group[treatment == arm].unique()
+        own = torch.unique(group[treatment == arm])
+        if rows_apart():
+            own = torch.unique(torch.cat(gathered(_telling(own, drawn - share, held))))
         if own.shape[0] < 2:
             raise DataError(
                 f"randomised rows are split in two, and treatment {arm} has rows of one person or "
@@ -188,3 +193,15 @@ def hold_out(one: TrainingSet, share: float) -> tuple[TrainingSet, TrainingSet]:
             held[nearest] = ~held[nearest]
     chosen = held[group].to(one.rct.features.device)
     return replace(one, rct=one.rct.subset(~chosen)), replace(one, rct=one.rct.subset(chosen))
+
+
+def _telling(own: Tensor, beyond: Tensor, held: Tensor) -> Tensor:
+    """Return the few of a process's groups that say to the others what all of them would.
+
+    Args:
+        own: groups that have rows of a treatment here, ascending. Shape ``(n,)``.
+        beyond: how far each group's draw is beyond the border. Shape ``(G,)``.
+        held: who is held out. Shape ``(G,)``.
+    """
+    nearest = beyond[own].abs().sort(stable=True).indices[:1]
+    return torch.cat((own[:1], own[-1:], own[nearest], own[held[own]][:1], own[~held[own]][:1]))

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dfl.errors import DataError, UnsupportedProblemError
 from dfl.models import Parameters
-from dfl.scale import alone, gathered, over_ranks, rank_of
-from dfl.training.rows import Batch, RowPool
+from dfl.scale import alone, gathered, over_ranks, rank_of, rows_apart
+from dfl.training.rows import Batch, RowPool, part_of
 
 __all__ = ["check_same", "loss_of_all", "share_of", "whole"]
 
@@ -25,8 +25,8 @@ def share_of(batch: Batch) -> tuple[Batch, float]:
         return batch, 1.0
     if size < world:  # nobody is left without rows
         return batch, 1 / world
-    rows = _own(size)
-    return batch.pool.take(batch.index[:, rows]), (rows.stop - rows.start) / size
+    own = batch.own
+    return own, own.index.shape[-1] / size
 
 
 def loss_of_all(
@@ -49,47 +49,50 @@ def loss_of_all(
     """
     if rank_of()[1] == 1:
         return loss(*compute(batch.features))
-    size = batch.index.shape[-1]
-    own = compute(batch.pool.take(batch.index[:, _own(size)]).features)
-    found: Tensor = _LossOfAll.apply(loss, size, *own)  # type: ignore[no-untyped-call]  # torch's
+    own = compute(batch.own.features)
+    found: Tensor = _LossOfAll.apply(loss, batch.index.shape[-1], *own)  # type: ignore[no-untyped-call]  # torch's
     return found
 
 
 def whole(compute: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
     """Compute ``(K, rows, ...)`` without a graph, each process its own rows; all get all.
 
+    Rows that no other process has are computed here.
+
     Args:
         compute: row by row, from features ``(rows, F)``.
         features: of all rows. Shape ``(rows, F)``.
     """
-    if rank_of()[1] == 1:
+    if rank_of()[1] == 1 or rows_apart():
         return compute(features)
     size = features.shape[-2]
     return _exchanged(compute(features[_own(size)]).detach(), size)
 
 
 def check_same(pool: RowPool, parameters: Parameters) -> None:
-    """Refuse processes that were given different rows or seeds.
+    """Refuse processes that were given different seeds, or rows, where all should have all.
 
     Raises:
         DataError: if they were.
     """
     if rank_of()[1] == 1:
         return
-    columns = (pool.features, pool.treatment, pool.outcome, *parameters.values())
+    apart = pool.exchange is not None
+    rows = () if apart else (pool.features, pool.treatment, pool.outcome)
+    columns = (*rows, *parameters.values())
     sums = torch.stack([column.detach().double().sum().cpu() for column in columns])
-    first, *others = gathered((pool.length, sums))
-    for length, found in others:
-        if length != first[0] or not torch.allclose(found, first[1], rtol=1e-9, atol=1e-12):
+    first, *others = gathered((pool.total, sums))
+    for total, found in others:
+        if total != first[0] or not torch.allclose(found, first[1], rtol=1e-9, atol=1e-12):
+            same = "" if apart else "the same rows, in the same order, "
             raise DataError(
-                "processes that train together must be given the same rows, in the same order, "
-                "the same method and seed; got others."
+                f"processes that train together must be given {same}the same method and seed; "
+                "got others."
             )
 
 
 def _own(size: int) -> slice:
-    rank, world = rank_of()
-    return slice(size * rank // world, size * (rank + 1) // world)
+    return part_of(size, *rank_of())
 
 
 def _exchanged(own: Tensor, size: int) -> Tensor:

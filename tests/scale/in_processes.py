@@ -13,10 +13,15 @@ __all__ = ["run_in_processes", "start_processes"]
 def run_in_processes(program: str, *arguments: str, processes: int = 2) -> list[Any]:
     """Return what the last line that each process prints says, as JSON."""
     found = []
-    for one in start_processes("-c", program, *arguments, processes=processes):
-        out, errors = one.communicate(timeout=300)
-        assert one.returncode == 0, errors
-        found.append(json.loads(out.splitlines()[-1]))
+    running = start_processes("-c", program, *arguments, processes=processes)
+    try:
+        for one in running:
+            out, errors = one.communicate(timeout=900)  # on a busy machine
+            assert one.returncode == 0, errors
+            found.append(json.loads(out.splitlines()[-1]))
+    finally:
+        for one in running:
+            one.kill()
     return found
 
 

@@ -170,13 +170,19 @@ def test_wrapped_modules_are_refused() -> None:
 
 MESSAGES = """
 import json, torch
-from dfl.scale import all_over_ranks, from_first, joined, leads, rank_of, together
-from dfl.errors import InvalidValueError, UnsupportedProblemError
+from dfl.scale import (
+    all_over_ranks, alone, from_first, handed_out, joined, leads, rank_of, rows_apart, sent_around,
+    together,
+)
+from dfl.errors import InvalidValueError
 found = []
 with joined():
     with joined(same_rows=True):  # of the group that stands
         found += [rank_of(), leads()]
+        with joined():
+            found.append(rows_apart())
         with together():
+            found.append(rows_apart())
             rank, world = rank_of()
             values = [torch.full((2,), rank + 1.0), torch.tensor([[1.0], [rank]])]
             found += [one.tolist() for one in all_over_ranks(values)]
@@ -190,11 +196,13 @@ with joined():
                 from_first(fail)
             except InvalidValueError as error:
                 found.append(str(error))
-    try:
-        with together():
-            pass
-    except UnsupportedProblemError as error:
-        found.append(str(error))
+    with together():  # which they are, with rows of their own
+        rank, world = rank_of()
+        found += [rows_apart(), handed_out(lambda to: f"for {to}")]
+        rows = torch.arange(4).reshape(2, 2) + 10 * rank
+        given, taken = ([0, 2], [0, 1]) if rank == 0 else ([1, 1], [2, 1])
+        with alone():
+            found += [rows_apart(), sent_around(rows, given, taken).tolist()]
 print(json.dumps(found))
 """
 
@@ -202,9 +210,11 @@ print(json.dumps(found))
 def test_processes_with_the_same_rows_work_alone_but_where_they_are_together() -> None:
     for rank, found in enumerate(run_in_processes(MESSAGES)):
         assert found[:2] == [[0, 1], rank == 0]
-        assert found[2:7] == [[3.0, 3.0], [[2.0], [1.0]], [3.0, 3.0], 1, 7]
-        assert found[7] == "by 0"
-        assert "join the processes by joined(same_rows=True)" in found[8]
+        assert found[2:4] == [True, False]
+        assert found[4:9] == [[3.0, 3.0], [[2.0], [1.0]], [3.0, 3.0], 1, 7]
+        assert found[9] == "by 0"
+        assert found[10:13] == [True, f"for {rank}", False]
+        assert found[13] == ([[10, 11]] if rank == 0 else [[0, 1], [2, 3], [12, 13]])
 
 
 GONE = """
