@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
@@ -29,6 +31,13 @@ class Sifted(NamedTuple):
     others_cost: Tensor
     cost: float
     revenue: float
+
+    def filled(self, of_others: Tensor) -> Tensor:
+        """Return everyone's treatment, those of the others given. int64, shape ``(N,)``."""
+        choice = self.choice.index_copy_(0, self.others, of_others.to(self.choice))
+        if choice.dtype == torch.int64:
+            return choice
+        return torch.from_numpy(choice.numpy().astype(np.int64))
 
 
 def most_others(rows: int) -> int:

@@ -104,7 +104,7 @@ def _settle(
         return None
     split = rest.split
     return Allocation(
-        choice=sifted.choice.index_copy_(0, others, rest.choice.to(others.device)),
+        choice=sifted.filled(rest.choice),
         multiplier=rest.multiplier,
         revenue=rest.revenue + revenue_kept,
         cost=rest.cost + cost_kept,

@@ -47,7 +47,7 @@ class NumbaPasses(AbstractPasses):
     def sift(self, revenue: Tensor, cost: Tensor, low: float, high: float) -> Sifted | None:
         """Compare everyone's best treatment at two prices."""
         flat, arms = _flat(revenue, cost)
-        choice = np.empty(revenue.shape[0], np.int64)
+        choice = np.empty(revenue.shape[0], np.uint8 if len(arms) <= 256 else np.int64)
         most = most_others(revenue.shape[0])
         others = np.empty(most, np.int64)
         rows = [np.empty(most * len(arms), flat[0].dtype) for _ in flat]
