@@ -13,8 +13,7 @@ __all__ = ["all_sound"]
 
 # Finite floats, their signs taken off, are less than infinity when their bits are read as whole
 # numbers, NaN is more; a negative number's bits, sign left on, are more than any of these. Whole
-# numbers have a maximum that runs on vectors: in their own width, as numba's own `max` and `&` widen
-# them to 64 bits.
+# numbers have a maximum that runs on vectors, of their own width: numba's `max` and `&` widen them.
 _compiled = cached_njit(nogil=True)
 _U = np.uint64
 _TILE = 4096  # numbers, so that the first column is added up while its rows are in cache

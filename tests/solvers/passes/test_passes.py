@@ -138,12 +138,13 @@ def test_a_sift_finds_who_is_settled(
     ends = [decide(revenue.double(), cost.double(), end) for end in (low, high)]
     differs = ends[0] != ends[1]
     assert found is not None
-    assert found.choice.dtype == found.others.dtype == torch.int64
+    assert found.choice.dtype in (torch.uint8, torch.int64)
+    assert found.others.dtype == torch.int64
     assert found.others.equal(differs.nonzero()[:, 0])
     assert found.others_revenue.equal(revenue[differs])
     assert found.others_cost.equal(cost[differs])
     if kind == "continuous":
-        assert found.choice.equal(ends[1])
+        assert found.choice.equal(ends[1].to(found.choice))
     for amount, total in ((cost, found.cost), (revenue, found.revenue)):
         kept = amount.double().gather(1, ends[1][:, None])[:, 0][~differs].sum()
         assert total == pytest.approx(float(kept), rel=1e-12)
@@ -166,10 +167,11 @@ def test_a_sift_looks_again_where_scores_are_nearly_equal(
     found = passes_for(backend, CPU).sift(revenue, cost, low, high)
     assert found is not None
     scores = [revenue.double() - end * cost.double() for end in (low, high)]
-    picked = scores[1].gather(1, found.choice[:, None])[:, 0]
-    settled = torch.ones_like(found.choice, dtype=torch.bool).index_fill_(0, found.others, False)
+    choice = found.choice.long()
+    picked = scores[1].gather(1, choice[:, None])[:, 0]
+    settled = torch.ones_like(choice, dtype=torch.bool).index_fill_(0, found.others, False)
     assert picked[settled].equal(scores[1].amax(1)[settled])
-    at_low = scores[0].gather(1, found.choice[:, None])[:, 0]
+    at_low = scores[0].gather(1, choice[:, None])[:, 0]
     assert settled.equal(at_low >= scores[0].amax(1)) or odd == "huge"
 
 
