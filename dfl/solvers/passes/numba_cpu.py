@@ -89,8 +89,8 @@ class NumbaPasses(AbstractPasses):
 
 def _flat(revenue: Tensor, cost: Tensor) -> tuple[tuple[Array, Array], tuple[int, ...]]:
     """Return both inputs as flat arrays, and a tuple as long as there are treatments."""
-    flat = tuple(amount.detach().contiguous().view(-1).numpy() for amount in (revenue, cost))
-    return (flat[0], flat[1]), (0,) * revenue.shape[1]
+    flat = revenue.detach().numpy().reshape(-1), cost.detach().numpy().reshape(-1)
+    return flat, (0,) * revenue.shape[1]
 
 
 @_compiled
