@@ -13,7 +13,7 @@ __all__ = ["all_sound"]
 
 # Finite floats, their signs taken off, are less than infinity when their bits are read as whole
 # numbers, NaN is more; a negative number's bits, sign left on, are more than any of these. Whole
-# numbers have a maximum that runs on vectors.
+# numbers have a maximum that runs on vectors, of their own width: numba's `max` and `&` widen them.
 _compiled = cached_njit(nogil=True)
 _U = np.uint64
 _TILE = 4096  # numbers, so that the first column is added up while its rows are in cache
@@ -42,7 +42,8 @@ def all_sound(revenue: Array, cost: Array) -> tuple[bool, float]:
 @_compiled
 def _scan(revenue: Array, cost: Array, rows: Array, unsigned: Any) -> Any:
     """Return the largest bits of each, and the total of the first column."""
-    largest = dearest = revenue[0] & unsigned & ~unsigned
+    whole = revenue.dtype.type
+    largest = dearest = whole(0)
     first, treatments = 0.0, rows.shape[1]
     tile = max(_TILE // treatments, 1)
     for start in range(0, rows.shape[0], tile):
@@ -50,8 +51,9 @@ def _scan(revenue: Array, cost: Array, rows: Array, unsigned: Any) -> Any:
         earned = revenue[start * treatments : end * treatments]
         paid = cost[start * treatments : end * treatments]
         for k in range(_U(0), _U(earned.shape[0])):
-            largest = max(largest, earned[k] & unsigned)
-            dearest = max(dearest, paid[k])
+            one, other = whole(earned[k] & unsigned), paid[k]
+            largest = one if one > largest else largest
+            dearest = other if other > dearest else dearest
         first += _total(rows[start:end, 0])
     return largest, dearest, first
 

@@ -8,34 +8,11 @@ from torch import Tensor
 
 from dfl.budget_path import HullSteps
 from dfl.scale import Chunks
-from dfl.solvers.passes import AbstractPasses
+from dfl.solvers.passes import AbstractPasses, Sifted
 
-__all__ = ["Opened", "Ties", "choice_at", "opened", "ties_of"]
+__all__ = ["Ties", "choice_at", "opened", "ties_of"]
 
 _HULLS = Chunks(1 << 18)  # numbers whose steps are held at once
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A block at both ends of a bracket.
-
-    Args:
-        choice: best treatment at the upper end. int64, ``(n,)``.
-        others: people whose best treatment is another at the lower end, or all where most are.
-            int64, ``(D,)``.
-        revenue: their rows of the revenue. Shape ``(D, M)``.
-        cost: their rows of the cost. Shape ``(D, M)``.
-        kept_cost: total cost of ``choice`` of all but these.
-        kept_revenue: its total revenue.
-    """
-
-    choice: Tensor
-    others: Tensor
-    revenue: Tensor
-    cost: Tensor
-    kept_cost: float
-    kept_revenue: float
 
 
 @final
@@ -58,14 +35,13 @@ class Ties:
 
 def opened(
     revenue: Tensor, cost: Tensor, low: float, high: float, passes: AbstractPasses
-) -> Opened:
-    """Tell who is settled between two multipliers; see `AbstractPasses.sift`."""
+) -> Sifted:
+    """Tell who is settled between two multipliers, nobody where too few are."""
     sifted = passes.sift(revenue, cost, low, high)
     if sifted is not None:
-        rows = sifted.others_revenue, sifted.others_cost
-        return Opened(sifted.choice, sifted.others, *rows, sifted.cost, sifted.revenue)
+        return sifted
     everyone = torch.arange(revenue.shape[0])
-    return Opened(torch.zeros_like(everyone), everyone, revenue, cost, 0.0, 0.0)
+    return Sifted(torch.zeros_like(everyone), everyone, revenue, cost, 0.0, 0.0)
 
 
 def ties_of(revenue: Tensor, cost: Tensor, multiplier: float, passes: AbstractPasses) -> Ties:

@@ -222,7 +222,7 @@ class _Between(_AbstractRule):
         if not len(revenue):
             return torch.empty(0, dtype=torch.int64)
         found = opened(revenue, cost, self.low, self.high, self.passes)
-        return found.choice.index_copy_(0, found.others, self.others[block])
+        return found.filled(self.others[block])
 
 
 def _solve_open(
@@ -233,9 +233,9 @@ def _solve_open(
     def make(block: int) -> Arrays:
         found = opened(*blocks.scores(block), low, high, passes)
         return {
-            "revenue": found.revenue.numpy(),
-            "cost": found.cost.numpy(),
-            "kept": np.array([found.kept_cost, found.kept_revenue]),
+            "revenue": found.others_revenue.numpy(),
+            "cost": found.others_cost.numpy(),
+            "kept": np.array([found.cost, found.revenue]),
         }
 
     every = _over_blocks(blocks, f"open-{low.hex()}-{high.hex()}", make)

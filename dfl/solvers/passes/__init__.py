@@ -1,5 +1,6 @@
 """Back ends of the exact solver: one algorithm, and its inner passes for each processor."""
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Literal, get_args
 
@@ -14,6 +15,12 @@ from dfl.solvers.passes.eager import TorchPasses, cheapest, tournament
 __all__ = ["AbstractPasses", "Backend", "Sifted", "cheapest", "passes_for", "tournament"]
 
 Backend = Literal["auto", "torch", "compile", "numba", "triton"]
+
+
+@cache
+def numba_installed() -> bool:
+    """Say whether numba is there; looking for what is not takes longer than a small decision."""
+    return find_spec("numba") is not None
 
 
 def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
@@ -33,8 +40,8 @@ def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
         MissingExtraError: if numba or triton was asked for and is not installed.
     """
     check_choice("backend", backend, get_args(Backend))
-    installed, on_cpu = find_spec("numba") is not None, device.type == "cpu"
-    if backend == "numba" and not installed:
+    on_cpu = device.type == "cpu"
+    if backend == "numba" and not numba_installed():
         raise MissingExtraError(
             "backend 'numba' needs a package that is not installed: "
             "pip install 'dfl-toolkit[numba]', or use 'torch'."
@@ -48,7 +55,7 @@ def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
         from dfl.solvers.passes.triton_gpu import TritonPasses
 
         return TritonPasses()
-    if backend == "numba" or (backend == "auto" and installed and on_cpu):
+    if backend == "numba" or (backend == "auto" and on_cpu and numba_installed()):
         from dfl.solvers.passes.numba_cpu import NumbaPasses
 
         return NumbaPasses()

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
@@ -15,7 +17,7 @@ class Sifted(NamedTuple):
     """People whose best treatment is the same at both ends of a bracket, and the others.
 
     Args:
-        choice: best treatment at the bracket's upper end. int64, shape ``(N,)``.
+        choice: best treatment at the bracket's upper end. uint8 or int64, shape ``(N,)``.
         others: people for whom another treatment is better at its lower end. int64, ``(D,)``.
         others_revenue: their rows of the revenue. Shape ``(D, M)``.
         others_cost: their rows of the cost. Shape ``(D, M)``.
@@ -29,6 +31,13 @@ class Sifted(NamedTuple):
     others_cost: Tensor
     cost: float
     revenue: float
+
+    def filled(self, of_others: Tensor) -> Tensor:
+        """Write the others' treatments into ``choice``; return it as int64, shape ``(N,)``."""
+        choice = self.choice.index_copy_(0, self.others, of_others.to(self.choice))
+        if choice.dtype == torch.int64:
+            return choice
+        return torch.from_numpy(choice.numpy().astype(np.int64))
 
 
 def most_others(rows: int) -> int:
@@ -62,7 +71,7 @@ class AbstractPasses(ABC):
 
     @abstractmethod
     def sift(self, revenue: Tensor, cost: Tensor, low: float, high: float) -> Sifted | None:
-        """Compare everyone's best treatment at two prices ``low < high``, in float64.
+        """Compare everyone's best treatment at two prices ``0 <= low < high``, in float64.
 
         Ties go either way: who is on a tie at an end may choose either treatment there.
         None if it differs for more than `most_others` people: sifting does not pay then.

@@ -1,6 +1,5 @@
 """Everyone's best treatment at a given price of money."""
 
-import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError, ShapeError
@@ -45,18 +44,29 @@ def decide(
             "revenue and cost must share one shape (..., N, M) with M >= 1, got "
             f"{tuple(revenue.shape)} and {tuple(cost.shape)}."
         )
-    # A number stays on the CPU, where looking at it does not wait for a GPU.
-    device = revenue.device if isinstance(multiplier, Tensor) else None
-    price = torch.as_tensor(multiplier, dtype=revenue.dtype, device=device)
-    if not bool((price >= 0).all()):
-        raise InvalidValueError(f"multiplier must be >= 0, got {price.min().item():g}.")
+    if not isinstance(multiplier, Tensor) or not multiplier.ndim:
+        return _at_one(revenue, cost, float(multiplier), backend)
+    price = multiplier.to(revenue)
+    _check(float(price.min()) if price.numel() else 0.0)
     if price.ndim > revenue.ndim - 2:
         raise ShapeError(
             f"multiplier must broadcast over {tuple(revenue.shape[:-2])}, the leading axes of "
             f"revenue, got {tuple(price.shape)}."
         )
+    passes_for(backend, revenue.device)
+    return tournament(revenue, cost, price.unsqueeze(-1))
+
+
+def _at_one(revenue: Tensor, cost: Tensor, price: float, backend: Backend) -> Tensor:
+    """Decide at one multiplier."""
+    _check(price)
     passes = passes_for(backend, revenue.device)
-    if price.ndim:
-        return tournament(revenue, cost, price.unsqueeze(-1))
+    if revenue.ndim == 2:
+        return passes.decide(revenue, cost, price)
     flat = revenue.reshape(-1, revenue.shape[-1]), cost.reshape(-1, revenue.shape[-1])
-    return passes.decide(*flat, float(price)).view(revenue.shape[:-1])
+    return passes.decide(*flat, price).view(revenue.shape[:-1])
+
+
+def _check(lowest: float) -> None:
+    if not lowest >= 0:
+        raise InvalidValueError(f"multiplier must be >= 0, got {lowest:g}.")

@@ -15,6 +15,7 @@ __all__ = ["TorchPasses"]
 # On the CPU, so many numbers at a time: they stay in cache, and torch, which starts threads from
 # 32,768 on, works on them alone; waiting for threads costs more where other programs run.
 _IN_CACHE = Chunks(30_000)
+_LAID_OUT = 16  # treatments; up to so many are laid out one after another, where maxima are quick
 _ROUNDING = 32  # of the largest score: some five times what two scores and a quotient need
 
 
@@ -83,16 +84,16 @@ def tournament(revenue: Tensor, cost: Tensor, price: Tensor) -> Tensor:
         cost: shape ``(..., N, M)``.
         price: broadcasts over ``(..., N)``.
     """
-    best_revenue, best_cost = revenue[..., 0], cost[..., 0]
+    (best_revenue, *revenues), (best_cost, *costs) = revenue.unbind(-1), cost.unbind(-1)
     choice = torch.zeros(revenue.shape[:-1], dtype=torch.int64, device=revenue.device)
-    for j in range(1, revenue.shape[-1]):
-        revenue_gain, cost_gain = revenue[..., j] - best_revenue, cost[..., j] - best_cost
+    for j, (this_revenue, this_cost) in enumerate(zip(revenues, costs, strict=True), start=1):
+        revenue_gain, cost_gain = this_revenue - best_revenue, this_cost - best_cost
         same_cost = cost_gain == 0
         slope = revenue_gain / cost_gain.masked_fill(same_cost, 1)
         wins = torch.where(cost_gain > 0, slope > price, slope <= price)
         wins = torch.where(same_cost, revenue_gain > 0, wins)
-        best_revenue = torch.where(wins, revenue[..., j], best_revenue)
-        best_cost = torch.where(wins, cost[..., j], best_cost)
+        best_revenue = torch.where(wins, this_revenue, best_revenue)
+        best_cost = torch.where(wins, this_cost, best_cost)
         choice.masked_fill_(wins, j)
     return choice
 
@@ -105,22 +106,38 @@ def _by_scores(revenue: Tensor, cost: Tensor, price: float) -> Tensor:
     ``2 M`` it is one treatment.
     """
     treatments, kind = revenue.shape[1], torch.finfo(revenue.dtype)
-    earned, paid = (float(torch.stack(one.aminmax()).abs().max()) for one in (revenue, cost))
+    ends = ((float(end) for end in one.aminmax()) for one in (revenue, cost))
+    earned, paid = (max(-lowest, highest) for lowest, highest in ends)
     size = earned + price * paid
     if not size < kind.max / 4:  # differences could overflow, or are no numbers
         return tournament(revenue, cost, revenue.new_tensor(price))
     rounding = _ROUNDING * (kind.eps * size + kind.tiny * (1 + paid))
-    name = torch.arange(treatments, 2 * treatments).to(revenue)
-    found = torch.empty(revenue.shape[0], dtype=revenue.dtype)
+    name = torch.arange(treatments, 2 * treatments, dtype=revenue.dtype)
+    choice = torch.empty(revenue.shape[0], dtype=torch.int64)
     together = Chunks(120_000) if torch.get_num_threads() == 1 else _IN_CACHE
+    tied = []
     for part in together.of(*revenue.shape):
-        score = torch.sub(revenue[part], cost[part], alpha=price)
-        near = score.ge_(score.amax(dim=1, keepdim=True).sub_(rounding))
-        torch.mv(near, name, out=found[part])
-    choice = found.long().sub_(treatments)
-    tied = (choice >= treatments).nonzero()[:, 0]
-    again = revenue.index_select(0, tied), cost.index_select(0, tied)
-    return choice.index_copy_(0, tied, tournament(*again, revenue.new_tensor(price)))
+        named = _named(revenue[part], cost[part], price, rounding, name)
+        if float(named.max()) >= 2 * treatments:
+            tied.append((named >= 2 * treatments).nonzero()[:, 0] + part.start)
+        choice[part] = named.sub_(treatments)
+    if not tied:
+        return choice
+    who = torch.cat(tied)
+    again = revenue.index_select(0, who), cost.index_select(0, who)
+    return choice.index_copy_(0, who, tournament(*again, revenue.new_tensor(price)))
+
+
+def _named(
+    revenue: Tensor, cost: Tensor, price: float, rounding: float, name: Tensor
+) -> Tensor:  # (n,)
+    """Add up the names of the treatments whose score is the best but for rounding."""
+    if revenue.shape[1] > _LAID_OUT:
+        score = torch.sub(revenue, cost, alpha=price)
+        return torch.mv(score.ge_(score.amax(dim=1, keepdim=True).sub_(rounding)), name)
+    score = torch.empty(revenue.shape[::-1], dtype=revenue.dtype)
+    torch.sub(revenue.t(), cost.t(), alpha=price, out=score)
+    return torch.mv(score.ge_(score.amax(dim=0).sub_(rounding)).t(), name)
 
 
 def cheapest(revenue: Tensor, cost: Tensor) -> Tensor:  # (..., N, M) twice -> (..., N)

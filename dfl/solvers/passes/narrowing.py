@@ -104,7 +104,7 @@ def _settle(
         return None
     split = rest.split
     return Allocation(
-        choice=sifted.choice.index_copy_(0, others, rest.choice.to(others.device)),
+        choice=sifted.filled(rest.choice),
         multiplier=rest.multiplier,
         revenue=rest.revenue + revenue_kept,
         cost=rest.cost + cost_kept,
@@ -119,8 +119,9 @@ def _bracket(
     """Return two multipliers between which a sample says that the critical one lies."""
     rows = revenue.shape[0]
     size = min(max(rows // 256, _SMALL // 2), 2 * _SMALL)
-    draw = torch.randint(rows, (size,), generator=torch.Generator().manual_seed(rows))
-    sample = draw.to(revenue.device)
+    draw = torch.rand(size, dtype=torch.float64, generator=torch.Generator().manual_seed(rows))
+    draw.add_(torch.arange(size)).mul_(rows / size)  # one of every run of neighbours, in order
+    sample = draw.long().clamp_(max=rows - 1).to(revenue.device)
     revenue, cost = revenue.index_select(0, sample), cost.index_select(0, sample)
     revenue, cost, passes = _at_hand(revenue, cost, passes)
     path = budget_path(revenue, cost, passes)

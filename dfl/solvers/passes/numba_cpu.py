@@ -47,7 +47,7 @@ class NumbaPasses(AbstractPasses):
     def sift(self, revenue: Tensor, cost: Tensor, low: float, high: float) -> Sifted | None:
         """Compare everyone's best treatment at two prices."""
         flat, arms = _flat(revenue, cost)
-        choice = np.empty(revenue.shape[0], np.int64)
+        choice = np.empty(revenue.shape[0], np.uint8 if len(arms) <= 256 else np.int64)
         most = most_others(revenue.shape[0])
         others = np.empty(most, np.int64)
         rows = [np.empty(most * len(arms), flat[0].dtype) for _ in flat]
@@ -89,8 +89,8 @@ class NumbaPasses(AbstractPasses):
 
 def _flat(revenue: Tensor, cost: Tensor) -> tuple[tuple[Array, Array], tuple[int, ...]]:
     """Return both inputs as flat arrays, and a tuple as long as there are treatments."""
-    flat = tuple(amount.detach().contiguous().view(-1).numpy() for amount in (revenue, cost))
-    return (flat[0], flat[1]), (0,) * revenue.shape[1]
+    flat = revenue.detach().numpy().reshape(-1), cost.detach().numpy().reshape(-1)
+    return flat, (0,) * revenue.shape[1]
 
 
 @_compiled

@@ -108,8 +108,8 @@ class _Vectors:
 
 @intrinsic
 def mark_near(
-    _: Any, revenue: Any, cost: Any, arms: Any, first: Any, price: Any, unit: Any,
-    near: Any, at: Any,
+    _: Any, revenue: Any, cost: Any, arms: Any, first: Any, low: Any, high: Any, unit: Any,
+    at_low: Any, at_high: Any, at: Any,
 ) -> Any:  # fmt: skip
     """Mark the treatments of sixteen people whose score may be the best, but for rounding.
 
@@ -118,10 +118,12 @@ def mark_near(
         cost: of the same kind.
         arms: as many as there are treatments, up to `MOST_ARMS`.
         first: where the first row begins.
-        price: of money.
+        low: a price of money, >= 0.
+        high: another, larger.
         unit: of `unit_of`. The largest amount of the sixteen rows counts for all of them, and
             where it is too large, all their treatments are marked.
-        near: `words`, one a row, written here.
+        at_low: `words`, one a row, written here.
+        at_high: likewise.
         at: the first of them.
     """
 
@@ -131,51 +133,60 @@ def mark_near(
             context.make_array(kind)(context, builder, one).data
             for kind, one in ((revenue, given[0]), (cost, given[1]))
         ]
-        paid, per = make.spread(given[4]), LANES // wide
-        eps, tiny, most = (make.spread(builder.extract_value(given[5], k)) for k in range(3))
+        paid, per = [make.spread(price) for price in given[4:6]], LANES // wide
+        eps, tiny, most = (make.spread(builder.extract_value(given[6], k)) for k in range(3))
         size = make.constant(0)
-        scores = []  # by vector, then by block of treatments
+        scores: Any = ([], [])  # by price, by vector, then by block of treatments
         for vector in range(wide):
-            blocks = []
+            blocks: Any = ([], [])
             for start in range(0, m, wide):
                 rows = range(vector * per, (vector + 1) * per)
                 places = [builder.add(given[3], _INDEX(row * m + start)) for row in rows]
                 earned, spent = (make.load(one, places) for one in data)
-                one = make.multiply_add(make.absolute(spent), paid, make.absolute(earned))
+                one = make.multiply_add(make.absolute(spent), paid[1], make.absolute(earned))
                 size = make.greater(one, size)  # neighbours' amounts count too
-                score = make.multiply_add(builder.fneg(spent), paid, earned)
                 ours = [int(lane % wide < m - start) for lane in range(LANES)]
                 shown = ir.Constant(ir.VectorType(ir.IntType(1), LANES), ours)
-                blocks.append(builder.select(shown, score, make.constant(-np.inf)))
-            scores.append(blocks)
+                for price, block in zip(paid, blocks, strict=True):
+                    score = make.multiply_add(builder.fneg(spent), price, earned)
+                    block.append(builder.select(shown, score, make.constant(-np.inf)))
+            for block, vectors in zip(blocks, scores, strict=True):
+                vectors.append(block)
         for turn in (8, 4, 2, 1):
             turned = [(lane + turn) % LANES for lane in range(LANES)]
             size = make.greater(size, make.pick(size, size, turned))
         small = builder.fcmp_ordered("<", size, most)
         margin = builder.select(small, make.multiply_add(eps, size, tiny), make.constant(np.inf))
-        best = []
-        for blocks in scores:
-            best.append(blocks[0])
-            for block in blocks[1:]:
-                best[-1] = make.greater(block, best[-1])
-        even, odd = list(range(0, 2 * LANES, 2)), list(range(1, 2 * LANES, 2))
-        while len(best) > 1:
-            pairs = zip(best[::2], best[1::2], strict=True)
-            best = [make.greater(make.pick(*two, even), make.pick(*two, odd)) for two in pairs]
-        bar = builder.fsub(best[0], margin)
-        target = context.make_array(near)(context, builder, given[6]).data
-        target = builder.bitcast(builder.gep(target, [given[7]]), _BYTE)
-        for vector, blocks in enumerate(scores):
-            row = vector * per
-            here = make.pick(bar, bar, [row + lane // wide for lane in range(LANES)])
-            for block, score in enumerate(blocks):
-                bits = builder.bitcast(builder.fcmp_unordered(">=", score, here), ir.IntType(LANES))
-                place = builder.gep(target, [_INDEX(row * _word_bytes(m) + 2 * block)])
-                builder.store(bits, builder.bitcast(place, bits.type.as_pointer()), align=1)
+        for vectors, kind, one in zip(scores, (at_low, at_high), given[7:9], strict=True):
+            target = context.make_array(kind)(context, builder, one).data
+            _write(make, vectors, margin, m, builder.gep(target, [given[9]]))
         return context.get_dummy_value()
 
-    given = (revenue, cost, arms, types.uint64, price, unit, near, types.uint64)
+    given = (revenue, cost, arms, types.uint64, low, high, unit, at_low, at_high, types.uint64)
     return types.void(*given), build
+
+
+def _write(make: _Vectors, scores: Any, margin: Any, m: int, target: Any) -> None:
+    """Write the words of sixteen rows: which scores, by vector and block, are within a margin."""
+    builder, per = make.builder, LANES // len(scores)
+    best = []
+    for blocks in scores:
+        best.append(blocks[0])
+        for block in blocks[1:]:
+            best[-1] = make.greater(block, best[-1])
+    even, odd = list(range(0, 2 * LANES, 2)), list(range(1, 2 * LANES, 2))
+    while len(best) > 1:
+        pairs = zip(best[::2], best[1::2], strict=True)
+        best = [make.greater(make.pick(*two, even), make.pick(*two, odd)) for two in pairs]
+    bar = builder.fsub(best[0], margin)
+    target = builder.bitcast(target, _BYTE)
+    for vector, blocks in enumerate(scores):
+        row = vector * per
+        here = make.pick(bar, bar, [row + lane // len(scores) for lane in range(LANES)])
+        for block, score in enumerate(blocks):
+            bits = builder.bitcast(builder.fcmp_unordered(">=", score, here), ir.IntType(LANES))
+            place = builder.gep(target, [_INDEX(row * _word_bytes(m) + 2 * block)])
+            builder.store(bits, builder.bitcast(place, bits.type.as_pointer()), align=1)
 
 
 @intrinsic

@@ -29,7 +29,7 @@ _compiled = cached_njit(nogil=True, error_model="numpy")
 _vectors = cached_njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 _U = np.uint64
 _FEW = 7  # treatments; the compiler's own vectors are quicker up to here
-_TILES = 2048, 256, 128  # rows that stay in cache; few treatments, up to eight, more
+_TILES = 2048, 512, 128  # rows that stay in cache; few treatments, up to eight, more
 _MOVES, _OPEN = np.uint8(1), np.uint8(2)  # what becomes of a person who is not settled, 0
 _ROUNDINGS = 8  # what two scores, the prices and a difference need
 Array = npt.NDArray[Any]
@@ -91,8 +91,7 @@ def _sift(
             quick = max(min(end, known) - start, 0) // LANES * LANES
             for i in range(_U(0), _U(quick), _U(LANES)):
                 first = i * _U(len(arms))
-                mark_near(rows[0], rows[1], arms, first, prices[1], unit, at_high, i)
-                mark_near(rows[0], rows[1], arms, first, prices[0], unit, at_low, i)
+                mark_near(*rows, arms, first, *prices, unit, at_low, at_high, i)
             at_high[quick:] = at_low[quick:] = 3  # two treatments: not known
             tile_cost, tile_revenue = _settle(*rows, m, at_low, at_high, *here)
         kept_cost += tile_cost

@@ -96,6 +96,28 @@ def counted(passes: AbstractPasses, monkeypatch: pytest.MonkeyPatch) -> list[str
     return outcomes
 
 
+def test_the_sample_holds_one_of_each_run_of_neighbours(
+    passes: AbstractPasses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    path = module.budget_path
+
+    def watched(revenue: torch.Tensor, cost: torch.Tensor, passes: AbstractPasses) -> object:
+        seen.append(revenue[:, 0])
+        return path(revenue, cost, passes)
+
+    monkeypatch.setattr(module, "budget_path", watched)
+    rows, size = 40_960, 4_096
+    row = torch.arange(rows).double()
+    revenue = torch.stack([row, row + 1], dim=1)
+    cost = torch.tensor([[0.0, 1.0]]).double().expand(rows, 2).contiguous()
+    narrow(revenue, cost, 100.0, passes)
+    assert torch.div(seen[0], rows // size, rounding_mode="floor").equal(
+        torch.arange(size).double()
+    )
+    assert seen[0].remainder(rows // size).unique().shape[0] == rows // size
+
+
 @pytest.mark.usefixtures("small")
 def test_a_few_who_spend_most_defeat_the_sample_but_not_the_answer(
     passes: AbstractPasses, monkeypatch: pytest.MonkeyPatch

@@ -126,6 +126,56 @@ def test_one_huge_amount_leaves_the_decisions_of_others_alone(backend: Backend) 
     assert decide(revenue, cost, 0.4, backend=backend).equal(wanted)
 
 
+@pytest.mark.parametrize("tied", ["nobody", "the first", "the last", "everyone"])
+def test_ties_are_met_in_whichever_chunk_they_lie(tied: str, dtype: torch.dtype) -> None:
+    revenue, cost = torch.rand(2, 90_001, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    who = {"the first": slice(3), "the last": slice(-2, None), "everyone": slice(None)}
+    if tied != "nobody":
+        revenue[who[tied]], cost[who[tied]] = torch.tensor([[3, 2, 1.5]]), torch.tensor([[3, 1, 0]])
+    found = decide(revenue, cost, 0.5, backend="torch")
+    assert found.equal(decide(revenue, cost, 0.5, backend="numba"))
+    assert tied == "nobody" or (found[who[tied]] == 2).all()
+
+
+def test_one_multiplier_may_be_a_number_or_a_tensor(dtype: torch.dtype) -> None:
+    many = problem(2, rows=50, treatments=4)
+    revenue, cost = many.revenue.to(dtype).view(5, 10, 4), many.cost.to(dtype).view(5, 10, 4)
+    wanted = decide(revenue, cost, torch.full((5,), 0.3))
+    assert decide(revenue, cost, 0.3).equal(wanted)
+    assert decide(revenue, cost, torch.tensor(0.3)).equal(wanted)
+    assert decide(revenue[:0], cost[:0], torch.zeros(0)).shape == (0, 10)
+    for wrong in (torch.tensor(-1.0), torch.tensor([0, -1.0, 0, 0, 0]), -1.0):
+        with pytest.raises(InvalidValueError, match="multiplier must be >= 0, got -1"):
+            decide(revenue, cost, wrong)
+    with pytest.raises(InvalidValueError, match="multiplier must be >= 0, got nan"):
+        decide(revenue, cost, torch.full((5,), torch.nan))
+
+
+def test_treatments_beyond_a_byte_are_sifted(dtype: torch.dtype) -> None:
+    many = problem(2, rows=400, treatments=300)
+    revenue, cost = many.revenue.to(dtype), many.cost.to(dtype)
+    revenue[:, 280] = 1e4  # the best one
+    found = passes_for("numba", CPU).sift(revenue, cost, 0.7, 0.701)
+    assert found is not None
+    assert found.choice.dtype == torch.int64
+    assert (found.choice == 280).all()
+    filled = found.filled(torch.full_like(found.others, 299))
+    assert (filled == 299).sum() == found.others.shape[0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_sift_is_filled_with_the_treatments_of_the_others(backend: Backend) -> None:
+    many = problem(2, rows=5_000, treatments=5)
+    found = passes_for(backend, CPU).sift(many.revenue, many.cost, 0.701, 0.7305)
+    assert found is not None
+    wanted = decide(many.revenue, many.cost, 0.7305)
+    wanted[found.others] = torch.arange(found.others.shape[0]) % 5
+    filled = found.filled(wanted[found.others])
+    assert found.others.shape[0] > 10
+    assert filled.equal(wanted)
+    assert filled.dtype == torch.int64
+
+
 @pytest.mark.parametrize("kind", ["continuous", "integers", "negative"])
 @pytest.mark.parametrize(("backend", "treatments"), [("torch", 1), ("torch", 5), *CASES])
 def test_a_sift_finds_who_is_settled(
@@ -138,12 +188,13 @@ def test_a_sift_finds_who_is_settled(
     ends = [decide(revenue.double(), cost.double(), end) for end in (low, high)]
     differs = ends[0] != ends[1]
     assert found is not None
-    assert found.choice.dtype == found.others.dtype == torch.int64
+    assert found.choice.dtype in (torch.uint8, torch.int64)
+    assert found.others.dtype == torch.int64
     assert found.others.equal(differs.nonzero()[:, 0])
     assert found.others_revenue.equal(revenue[differs])
     assert found.others_cost.equal(cost[differs])
     if kind == "continuous":
-        assert found.choice.equal(ends[1])
+        assert found.choice.equal(ends[1].to(found.choice))
     for amount, total in ((cost, found.cost), (revenue, found.revenue)):
         kept = amount.double().gather(1, ends[1][:, None])[:, 0][~differs].sum()
         assert total == pytest.approx(float(kept), rel=1e-12)
@@ -166,10 +217,11 @@ def test_a_sift_looks_again_where_scores_are_nearly_equal(
     found = passes_for(backend, CPU).sift(revenue, cost, low, high)
     assert found is not None
     scores = [revenue.double() - end * cost.double() for end in (low, high)]
-    picked = scores[1].gather(1, found.choice[:, None])[:, 0]
-    settled = torch.ones_like(found.choice, dtype=torch.bool).index_fill_(0, found.others, False)
+    choice = found.choice.long()
+    picked = scores[1].gather(1, choice[:, None])[:, 0]
+    settled = torch.ones_like(choice, dtype=torch.bool).index_fill_(0, found.others, False)
     assert picked[settled].equal(scores[1].amax(1)[settled])
-    at_low = scores[0].gather(1, found.choice[:, None])[:, 0]
+    at_low = scores[0].gather(1, choice[:, None])[:, 0]
     assert settled.equal(at_low >= scores[0].amax(1)) or odd == "huge"
 
 
@@ -239,7 +291,7 @@ def test_the_back_end_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(passes_for("auto", CPU)).__name__ == "NumbaPasses"
     assert type(passes_for("auto", meta)).__name__ == "TorchPasses"
     assert type(passes_for("compile", CPU)).__name__ == "CompiledPasses"
-    monkeypatch.setattr("dfl.solvers.passes.find_spec", lambda _: None)
+    monkeypatch.setattr("dfl.solvers.passes.numba_installed", lambda: False)
     assert type(passes_for("auto", CPU)).__name__ == "TorchPasses"
 
 
@@ -248,6 +300,6 @@ def test_wrong_back_ends_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         GreedyDual(backend="cuda")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(InvalidValueError, match=r"works on the CPU, got tensors on meta; use"):
         passes_for("numba", torch.device("meta"))
-    monkeypatch.setattr("dfl.solvers.passes.find_spec", lambda _: None)
+    monkeypatch.setattr("dfl.solvers.passes.numba_installed", lambda: False)
     with pytest.raises(MissingExtraError, match=r"pip install 'dfl-toolkit\[numba\]', or use"):
         GreedyDual(backend="numba")
