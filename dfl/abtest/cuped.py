@@ -11,7 +11,7 @@ from dfl.errors import InvalidValueError
 from dfl.scale import PARTS, Empty, mean_square
 from dfl.stats.arrays import Matrix, Vector
 
-__all__ = ["Cuped", "adjusted_difference", "cuped_adjust"]
+__all__ = ["Cuped", "adjusted_difference", "cuped_adjust", "slopes"]
 
 
 @final
@@ -75,16 +75,32 @@ def cuped_adjust(
         centred = covariates[part] - mean
         gram += centred.T @ centred
         moment += centred.T @ (outcome[part] - middle)
-    spread = np.sqrt(np.diagonal(gram) / rows)
-    if not spread.any():
-        raise InvalidValueError("covariates must vary, each is the same in all rows.")
-    scale = np.where(spread > 0, spread, 1)
-    # The shortest solution where covariates repeat each other: the fit is the same.
-    theta = np.linalg.lstsq(gram / np.outer(scale, scale), moment / scale, rcond=1e-12)[0] / scale
+    theta = slopes(gram, moment, rows)
     adjusted: Vector = empty(rows)
     for part in PARTS.of(rows):
         adjusted[part] = outcome[part] - (covariates[part] - mean) @ theta
     return adjusted, theta
+
+
+def slopes(gram: Matrix, moment: Vector, rows: int) -> Vector:
+    """Return what one unit of each covariate tells of the outcome. Shape ``(p,)``.
+
+    The shortest solution where covariates repeat each other: the fit is the same.
+
+    Args:
+        gram: products of the centred covariates, summed over the rows. Shape ``(p, p)``.
+        moment: their products with the centred outcome. Shape ``(p,)``.
+        rows: how many there are.
+
+    Raises:
+        InvalidValueError: if no covariate varies.
+    """
+    spread = np.sqrt(np.diagonal(gram) / rows)
+    if not spread.any():
+        raise InvalidValueError("covariates must vary, each is the same in all rows.")
+    scale = np.where(spread > 0, spread, 1)
+    found: Vector = np.linalg.lstsq(gram / np.outer(scale, scale), moment / scale, rcond=1e-12)[0]
+    return found / scale
 
 
 def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix) -> Fit:

@@ -171,7 +171,7 @@ def _corrected(
     """Correct one set's members."""
     evidence = _evidence(one, folds, members)
     cost = _mean_cost([part for part in (one.rct, one.validation) if part is not None])
-    corrections = Correction.fit_all(evidence, cost, forms)
+    corrections = Correction.fit(evidence, cost, forms)
     logs = [_logs(correction) for correction in corrections]
     return GroundedModel(tuple(members), corrections, {**history, "correction": logs})
 

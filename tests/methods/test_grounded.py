@@ -64,7 +64,7 @@ def finite(model: GroundedModel, rows: UpliftData) -> bool:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evidence, torch.Tensor]]:
     """What each correction was fitted to."""
     kept: list[tuple[Evidence, torch.Tensor]] = []
-    fit = Correction.fit_all
+    fit = Correction.fit
 
     def noting(
         evidence: Evidence, cost: torch.Tensor, forms: Sequence[CorrectionForm]
@@ -72,7 +72,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evidence, torch.Tensor]]
         kept.extend((evidence, cost) for _ in forms)
         return fit(evidence, cost, forms)
 
-    monkeypatch.setattr(module.Correction, "fit_all", staticmethod(noting))
+    monkeypatch.setattr(module.Correction, "fit", staticmethod(noting))
     return kept
 
 

@@ -32,11 +32,8 @@ def model() -> GroundedModel:
     alone = Evidence(predicted, outcome, rows.treatment, rows.features, trial)
     with_logs = replace(alone, logged=torch.arange(2_000) % 2 == 1)
     cost = torch.tensor([0.0, 1.0, 2.0])
-    corrections = tuple(
-        Correction.fit(evidence, cost, form)
-        for evidence in (alone, with_logs)
-        for form in (CorrectionForm(), CorrectionForm(multiplicative=False))
-    )
+    forms = [CorrectionForm(), CorrectionForm(multiplicative=False)]
+    corrections = Correction.fit(alone, cost, forms) + Correction.fit(with_logs, cost, forms)
     return GroundedModel((members.only(0), members.only(1)), corrections, {"a": [{"loss": 1.0}]})
 
 

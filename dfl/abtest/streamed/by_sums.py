@@ -7,9 +7,9 @@ from typing import final
 
 import numpy as np
 
+from dfl.abtest.cuped import slopes
 from dfl.abtest.streamed.moments import Moments
 from dfl.errors import InvalidValueError
-from dfl.stats.arrays import Vector
 
 __all__ = ["BY_SUMS", "ReadBySums", "read_by_sums"]
 
@@ -52,14 +52,16 @@ def read_by_sums(name: str, treated: Moments, control: Moments, *, ratio: bool) 
     value = float(arms[1].mean[0])
     diagnostics: dict[str, float] = {}
     if name == "cuped":
-        slopes = _slopes(both)
-        weights = np.concatenate([[1.0], -slopes])[None]
-        constant = np.array([slopes @ both.mean[1:]])
+        if len(both.mean) < 2:
+            raise InvalidValueError("cuped needs covariates; without any use difference-in-means.")
+        theta = slopes(both.products[1:, 1:], both.products[1:, 0], both.rows)
+        weights = np.concatenate([[1.0], -theta])[None]
+        constant = np.array([theta @ both.mean[1:]])
         arms = [one.mapped(weights, constant) for one in arms]
         left = float(Moments.merged(arms).products[0, 0])
         diagnostics["explained_variance"] = 1 - left / float(both.products[0, 0])
-        if len(slopes) == 1:
-            diagnostics["theta"] = float(slopes[0])
+        if len(theta) == 1:
+            diagnostics["theta"] = float(theta[0])
     variance = sum(float(one.products[0, 0]) / (one.rows - 1) / one.rows for one in arms)
     size = abs(value) + math.sqrt(float(both.products[0, 0]) / both.rows)
     if not variance > (1e-14 * size) ** 2 / both.rows:
@@ -86,16 +88,3 @@ def _linearised(arm: Moments, *, ratio: bool) -> Moments:
     constant = np.zeros(len(matrix))
     constant[0] = above / below
     return arm.mapped(matrix, constant)
-
-
-def _slopes(both: Moments) -> Vector:
-    """Return what one unit of each covariate tells of the outcome, over both arms."""
-    if len(both.mean) < 2:
-        raise InvalidValueError("cuped needs covariates; without any use difference-in-means.")
-    spread = np.sqrt(np.diag(both.products)[1:] / both.rows)
-    if not spread.any():
-        raise InvalidValueError("covariates must vary, each is the same in all rows.")
-    scale = np.where(spread > 0, spread, 1)
-    within = both.products[1:, 1:] / np.outer(scale, scale)
-    found: Vector = np.linalg.lstsq(within, both.products[1:, 0] / scale, rcond=1e-12)[0]
-    return found / scale

@@ -1,6 +1,6 @@
 """`Cells`: rows of the evidence by source and treatment, and what a linear fit sums over them."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -89,7 +89,8 @@ class Cells:
         rows = tuple(slice(start, end) for start, end in zip([0, *ends], ends, strict=False))
         own, outcome = evidence.own, evidence.outcome.double()
         basis = Basis.of(evidence.features[~evidence.logged], mean_cost)
-        screened = _Screening(basis, evidence.features, own, outcome, number, rows).run()
+        numbered = [*zip(number.tolist(), rows, strict=True)]
+        screened = _screened(basis, evidence.features, own, outcome, numbered)
         z = own.new_empty(len(screened.keep), len(own))
         for part in CACHED.of(*z.T.shape):
             z[:, part] = screened(evidence.features[part]).T
@@ -167,47 +168,44 @@ class Cells:
         return total.reshape(count, len(z), len(z))
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class _Screening:
-    """Chooses among many features those that the predictions' errors follow most."""
+def _screened(
+    basis: Basis,
+    features: Tensor,
+    own: Tensor,
+    outcome: Tensor,
+    cells: Sequence[tuple[int, slice]],
+) -> Basis:
+    """Return the basis, or where it is too wide its intercept and best features alone.
 
-    basis: Basis
-    features: Tensor  # (N, F)
-    own: Tensor  # (N,)
-    outcome: Tensor  # (N,)
-    number: Tensor  # (C,), source times treatments plus treatment
-    rows: tuple[slice, ...]
+    A feature is judged by the largest score statistic of its columns: how far the predictions'
+    errors follow it, among rows of the experiment or of the logs.
 
-    def run(self) -> Basis:
-        """Return the basis, or where it is too wide its intercept and best features alone.
-
-        A feature is judged by the largest score statistic of its columns: how far the
-        predictions' errors follow it, among rows of the experiment or of the logs.
-        """
-        doses, width = self.basis.doses, len(self.basis.keep)
-        arms, logged = len(doses), int(self.number[-1]) >= len(doses)
-        # One pattern of bias, whatever the form's, so that all forms keep the same features.
-        if 2 * (doses.shape[1] + logged) * width <= _MOST_COLUMNS:
-            return self.basis
-        variance, _ = noise_variance(self.outcome, self.own)
-        error = (self.outcome - self.own) / variance
-        factors = torch.stack([self.own, torch.ones_like(self.own)])
-        slope = error.new_zeros(2 * arms, 2, width)  # source and treatment, factor, column of z
-        curve = torch.zeros_like(slope)
-        for number, rows in self._pieces():
-            z = self.basis(self.features[rows])
+    Args:
+        basis: with all columns.
+        features: shape ``(N, F)``.
+        own: prediction for the treatment received. Shape ``(N,)``.
+        outcome: observed. Shape ``(N,)``.
+        cells: number of each, source times treatments plus treatment, and its rows.
+    """
+    doses, width = basis.doses, len(basis.keep)
+    arms, logged = len(doses), cells[-1][0] >= len(doses)
+    # One pattern of bias, whatever the form's, so that all forms keep the same features.
+    if 2 * (doses.shape[1] + logged) * width <= _MOST_COLUMNS:
+        return basis
+    variance, _ = noise_variance(outcome, own)
+    error = (outcome - own) / variance
+    factors = torch.stack([own, torch.ones_like(own)])
+    slope = error.new_zeros(2 * arms, 2, width)  # source and treatment, factor, column of z
+    curve = torch.zeros_like(slope)
+    for number, cell in cells:
+        for part in CACHED.of(cell.stop - cell.start, width):
+            rows = slice(cell.start + part.start, cell.start + part.stop)
+            z = basis(features[rows])
             slope[number] += (factors[:, rows] * error[rows]) @ z
             curve[number] += (factors[:, rows].square() / variance[rows]) @ z.square()
-        slope, curve = (one.reshape(2, arms, 2, width) for one in (slope, curve))
-        first = torch.einsum("sjfq,jd->sfdq", slope, doses)
-        second = torch.einsum("sjfq,jd->sfdq", curve, doses.square())
-        score = (first.square() / second.clamp(min=1e-12)).amax(dim=(0, 1, 2))
-        best = score[1:].topk(min(_SCREENED, width - 1)).indices + 1
-        return self.basis.only(torch.cat([best.new_zeros(1), best.sort().values]))
-
-    def _pieces(self) -> Iterator[tuple[int, slice]]:
-        """Yield cells with some of their rows, as many as stay in the cache."""
-        for number, rows in zip(self.number.tolist(), self.rows, strict=True):
-            for part in CACHED.of(rows.stop - rows.start, len(self.basis.keep)):
-                yield number, slice(rows.start + part.start, rows.start + part.stop)
+    slope, curve = (one.reshape(2, arms, 2, width) for one in (slope, curve))
+    first = torch.einsum("sjfq,jd->sfdq", slope, doses)
+    second = torch.einsum("sjfq,jd->sfdq", curve, doses.square())
+    score = (first.square() / second.clamp(min=1e-12)).amax(dim=(0, 1, 2))
+    best = score[1:].topk(min(_SCREENED, width - 1)).indices + 1
+    return basis.only(torch.cat([best.new_zeros(1), best.sort().values]))

@@ -91,12 +91,7 @@ class Correction:
     disagreement: float | None
 
     @staticmethod
-    def fit(evidence: Evidence, mean_cost: Tensor, form: CorrectionForm) -> "Correction":
-        """Fit a correction; as `fit_all`."""
-        return Correction.fit_all(evidence, mean_cost, [form])[0]
-
-    @staticmethod
-    def fit_all(
+    def fit(
         evidence: Evidence, mean_cost: Tensor, forms: Sequence[CorrectionForm]
     ) -> tuple["Correction", ...]:
         """Fit corrections of several forms to the same rows, each as if it were alone.

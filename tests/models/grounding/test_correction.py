@@ -12,6 +12,10 @@ from dfl.scale import Chunks
 COST = torch.tensor([0.0, 1.0, 2.0])
 
 
+def fitted(rows: Evidence, cost: Tensor, form: CorrectionForm) -> Correction:
+    return Correction.fit(rows, cost, [form])[0]
+
+
 def evidence(
     rows: int = 6_000, logs: int = 0, seed: int = 0, true: float = 0.0, bias: float = 0.0
 ) -> tuple[Evidence, Tensor]:
@@ -38,7 +42,7 @@ def error(correction: Correction, rows: Evidence, truth: Tensor) -> float:
 
 def test_right_predictions_are_left_alone() -> None:
     rows, _ = evidence()
-    correction = Correction.fit(rows, COST, CorrectionForm(add=4.0))
+    correction = fitted(rows, COST, CorrectionForm(add=4.0))
     change = correction(rows.predicted, rows.features) - rows.predicted
     assert float(change.abs().max()) < 0.1
     assert correction.effective < 1
@@ -50,7 +54,7 @@ def test_right_predictions_are_left_alone() -> None:
 )
 def test_a_wrong_treatment_is_put_right(multiplicative: bool, true: float, left: float) -> None:
     rows, truth = evidence(true=true)
-    correction = Correction.fit(rows, COST, CorrectionForm(multiplicative=multiplicative))
+    correction = fitted(rows, COST, CorrectionForm(multiplicative=multiplicative))
     before = float((rows.predicted - truth).square().mean().sqrt())
     assert error(correction, rows, truth) < left * before
     assert bool(correction.multiply.any()) == multiplicative
@@ -63,7 +67,7 @@ def test_the_logs_help_and_what_they_get_wrong_is_not_served() -> None:
         rows, truth = evidence(rows=400, logs=20_000, seed=seed, true=0.1, bias=0.3)
         alone = Evidence(**{name: value[:400] for name, value in vars(rows).items()})
         trusted = replace(rows, logged=torch.zeros_like(rows.logged))
-        fits = [Correction.fit(one, COST, CorrectionForm()) for one in (rows, alone, trusted)]
+        fits = [fitted(one, COST, CorrectionForm()) for one in (rows, alone, trusted)]
         errors.append([error(fit, rows, truth) for fit in fits])
     both, experiment, logs_believed = torch.tensor(errors).mean(dim=0).tolist()
     assert both < 0.6 * experiment
@@ -77,7 +81,7 @@ def test_a_bias_that_follows_no_order_is_not_served_where_each_treatment_may_hav
         lie = (rows.treatment == 1) * (1 + rows.features[:, 3])  # in the middle: no slope says it
         rows = replace(rows, outcome=rows.outcome + 0.5 * lie * rows.logged)
         forms = [CorrectionForm(bias=bias) for bias in ("order", "each")]
-        errors.append([error(Correction.fit(rows, COST, form), rows, truth) for form in forms])
+        errors.append([error(fitted(rows, COST, form), rows, truth) for form in forms])
     order, each = torch.tensor(errors).mean(dim=0).tolist()
     assert each < 0.6 * order
 
@@ -88,10 +92,10 @@ def test_the_order_of_rows_and_the_size_of_chunks_do_not_matter(
     rows, _ = evidence(rows=3_000, logs=3_000, true=0.3, bias=1.0)
     order = torch.randperm(6_000, generator=torch.Generator().manual_seed(1))
     shuffled = Evidence(**{name: value[order] for name, value in vars(rows).items()})
-    whole = Correction.fit(rows, COST, CorrectionForm())
-    again = Correction.fit(shuffled, COST, CorrectionForm())
+    whole = fitted(rows, COST, CorrectionForm())
+    again = fitted(shuffled, COST, CorrectionForm())
     monkeypatch.setattr("dfl.models.grounding.cells.CACHED", Chunks(700))
-    pieces = Correction.fit(rows, COST, CorrectionForm())
+    pieces = fitted(rows, COST, CorrectionForm())
     for other in (again, pieces):
         torch.testing.assert_close(other.multiply, whole.multiply, rtol=1e-7, atol=1e-9)
         torch.testing.assert_close(other.addition, whole.addition, rtol=1e-7, atol=1e-9)
@@ -99,7 +103,7 @@ def test_the_order_of_rows_and_the_size_of_chunks_do_not_matter(
 
 def test_people_are_corrected_one_by_one_as_together_and_in_their_dtype() -> None:
     rows, _ = evidence(true=0.3)
-    correction = Correction.fit(rows, COST, CorrectionForm())
+    correction = fitted(rows, COST, CorrectionForm())
     together = correction(rows.predicted, rows.features)
     one = correction(rows.predicted[7:8], rows.features[7:8])
     torch.testing.assert_close(one, together[7:8])
@@ -111,14 +115,30 @@ def test_people_are_corrected_one_by_one_as_together_and_in_their_dtype() -> Non
 def test_money_in_another_unit_gives_the_same_correction_in_that_unit() -> None:
     rows, _ = evidence(true=0.3)
     cents = replace(rows, predicted=100 * rows.predicted, outcome=100 * rows.outcome)
-    first = Correction.fit(rows, COST, CorrectionForm())
-    second = Correction.fit(cents, COST, CorrectionForm())
+    first = fitted(rows, COST, CorrectionForm())
+    second = fitted(cents, COST, CorrectionForm())
     torch.testing.assert_close(
         second(cents.predicted, rows.features),
         100 * first(rows.predicted, rows.features),
         rtol=1e-5,
         atol=1e-4,
     )
+
+
+def test_forms_fitted_together_are_those_fitted_alone() -> None:
+    rows, _ = evidence(rows=3_000, logs=3_000, true=0.3, bias=1.0)
+    forms = [
+        CorrectionForm(),
+        CorrectionForm(add=1.0, bias="each"),
+        CorrectionForm(multiplicative=False),
+        CorrectionForm(add=0.02, contrast=False),
+    ]
+    for form, together in zip(forms, Correction.fit(rows, COST, forms), strict=True):
+        alone = fitted(rows, COST, form)
+        assert together.multiply.equal(alone.multiply)
+        assert together.addition.equal(alone.addition)
+        assert (together.stretch, together.effective) == (alone.stretch, alone.effective)
+        assert together.disagreement == alone.disagreement
 
 
 def test_a_wide_basis_is_screened_and_the_feature_that_matters_stays(
@@ -128,7 +148,7 @@ def test_a_wide_basis_is_screened_and_the_feature_that_matters_stays(
     noise = torch.randn(6_000, 60, generator=torch.Generator().manual_seed(2))
     wide = replace(rows, features=torch.cat([noise, rows.features], dim=1))
     monkeypatch.setattr("dfl.models.grounding.cells._SCREENED", 5)
-    correction = Correction.fit(wide, COST, CorrectionForm())
+    correction = fitted(wide, COST, CorrectionForm())
     assert len(correction.basis.keep) == 6
     assert {0, 61} <= set(correction.basis.keep.tolist())
     assert error(correction, wide, truth) < 0.3 * float(
@@ -139,16 +159,14 @@ def test_a_wide_basis_is_screened_and_the_feature_that_matters_stays(
 def test_constant_features_a_tiny_arm_and_two_treatments_are_no_trouble() -> None:
     rows, _ = evidence(true=0.3)
     flat = replace(rows, features=torch.ones_like(rows.features))
-    assert (
-        Correction.fit(flat, COST, CorrectionForm())(flat.predicted, flat.features).isfinite().all()
-    )
+    assert fitted(flat, COST, CorrectionForm())(flat.predicted, flat.features).isfinite().all()
     few = (rows.treatment < 2) | (torch.arange(6_000) < 6)
     tiny = Evidence(**{name: value[few] for name, value in vars(rows).items()})
-    assert Correction.fit(tiny, COST, CorrectionForm()).multiply.isfinite().all()
+    assert fitted(tiny, COST, CorrectionForm()).multiply.isfinite().all()
     pair = rows.treatment < 2
     two = Evidence(**{name: value[pair] for name, value in vars(rows).items()})
     two = replace(two, predicted=two.predicted[:, :2])
-    assert Correction.fit(two, COST[:2], CorrectionForm()).multiply.isfinite().all()
+    assert fitted(two, COST[:2], CorrectionForm()).multiply.isfinite().all()
 
 
 def test_the_noise_of_counts_grows_with_their_mean() -> None:
