@@ -36,7 +36,7 @@ from dfl.abtest.robust.verdict import (
 from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError, UnsupportedProblemError
-from dfl.scale import PARTS
+from dfl.scale import PARTS, some_rows
 from dfl.stats.arrays import Integers, Matrix, Vector
 
 __all__ = ["State"]
@@ -136,9 +136,8 @@ class State(AbstractEstimator):
             robust = huber_regression(rows, outcome)
             start = TParameters(robust.coefficients, robust.scale**2, start.nu)
         if outcome.shape[0] > _MANY:
-            step = outcome.shape[0] // _SAMPLE
-            part, values = np.ascontiguousarray(rows[:, ::step]), outcome[::step].copy()
-            start = self._run(part, values, start).parameters
+            some = some_rows(outcome.shape[0], _SAMPLE)
+            start = self._run(rows[:, some], outcome[some], start).parameters
         return self._run(rows, outcome, start)
 
     def _run(self, rows: Matrix, outcome: Vector, start: TParameters) -> StudentTFit:
@@ -272,9 +271,9 @@ def _robust_scale(rows: Matrix, outcome: Vector, mean_fit: LeastSquares) -> floa
     Raises:
         InvalidValueError: if there are no residuals.
     """
-    step = max(outcome.shape[0] // _SAMPLE, 1)
-    residual = mean_fit.residual(np.ascontiguousarray(rows[:, ::step]), outcome[::step])
-    spread = float(outcome[::step].std())
+    some = some_rows(outcome.shape[0], _SAMPLE)
+    residual = mean_fit.residual(rows[:, some], outcome[some])
+    spread = float(outcome[some].std())
     scale = float(np.median(np.abs(residual))) or math.sqrt(mean_fit.variance)
     if not scale > 1e-12 * spread:
         raise InvalidValueError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dfl.errors import WriteError
 from dfl.scale.chunks import Chunks
 
-__all__ = ["PARTS", "Empty", "mean_square", "no_room", "on_disk"]
+__all__ = ["PARTS", "Empty", "mean_square", "no_room", "on_disk", "some_rows"]
 
 PARTS = Chunks(1 << 14)  # rows; a few columns of them stay in the processor's cache
 
@@ -71,3 +71,17 @@ def mean_square(values: NDArray[np.float64]) -> float:
         apart = values[part] - mean
         total += float(apart @ apart)
     return total / len(values)
+
+
+def some_rows(rows: int, most: int) -> NDArray[np.int64]:
+    """Return places of about ``most`` rows, one of every run of neighbours; all if no more.
+
+    Which one of a run is drawn, under a fixed seed: rows may come in turns, such as an arm each.
+
+    Args:
+        rows: number of rows.
+        most: how many are wanted; up to twice as many are returned.
+    """
+    step = max(rows // most, 1)
+    first = np.arange(0, rows - step + 1, step)
+    return first + np.random.default_rng(rows).integers(step, size=len(first))

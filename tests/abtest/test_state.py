@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfl.abtest import Contrast
+from dfl.abtest import Contrast, Experiment
 from dfl.abtest.mlrate import Mlrate
 from dfl.abtest.simulators import ConstantShift, HeavyTailedCount, SparseEffect
 from dfl.abtest.state import State
@@ -153,3 +153,14 @@ def test_a_metric_that_copies_the_covariate_is_refused() -> None:
 def test_not_converging_is_an_error() -> None:
     with pytest.raises(NotConvergedError, match="did not converge in 2 steps"):
         State(max_iter=2).fit(contrast())
+
+
+@pytest.mark.parametrize("turns", [2, 20])
+def test_arms_that_take_turns_are_read_where_a_sample_of_the_rows_is_fitted_first(
+    turns: int,
+) -> None:
+    rows = 600_000
+    treatment = np.arange(rows) * 2 // turns % 2
+    metric = 0.5 * treatment + np.random.default_rng(0).standard_t(3, size=rows)
+    (effect,) = State().effects(Experiment(treatment=treatment, metric=metric))
+    assert effect.estimate == pytest.approx(0.5, abs=0.02)

@@ -10,7 +10,7 @@ from scipy import special
 
 from dfl.abtest.regression.linear import LeastSquares, least_squares, solve
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
-from dfl.scale import PARTS, Empty
+from dfl.scale import PARTS, Empty, some_rows
 from dfl.stats.arrays import Matrix, Vector, vector
 
 __all__ = [
@@ -295,8 +295,8 @@ def _sum_of_logs(values: Vector) -> float:
 
 def _bulk_variance(regressors: Matrix, outcome: Vector, start: TParameters) -> float:
     """Return the squared median residual of a part of the rows, which outliers do not move."""
-    step = max(outcome.shape[0] // _SAMPLE, 1)
-    residual = outcome[::step] - start.coefficients @ regressors[:, ::step]
+    some = some_rows(outcome.shape[0], _SAMPLE)
+    residual = outcome[some] - start.coefficients @ regressors[:, some]
     return float(np.median(np.abs(residual))) ** 2
 
 
