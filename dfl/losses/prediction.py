@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 __all__ = [
@@ -88,11 +89,12 @@ def pseudo_label_loss(
     Source:
         arXiv:2510.19517, ``L_PL``; the paper does not say which gradient it takes.
     """
+    treatments = torch.arange(prediction.shape[-1], device=prediction.device)
+    seen = treatment[..., None, None] == treatments  # (..., N, 1, M)
     pull = gate if gradient == "stopped" else gate * gate
-    distance = (pull * (teacher - prediction).square()).sum(dim=-2)  # (..., N, M)
-    received = distance.gather(-1, treatment.unsqueeze(-1)).squeeze(-1)
-    unseen = distance.sum(dim=-1) - received
-    return factual_loss(prediction, treatment, outcome) + unseen.mean(dim=-1)
+    pull = torch.where(seen, prediction.new_ones(()), pull)
+    label = torch.where(seen, outcome.unsqueeze(-1), teacher)
+    return (pull * (label - prediction).square()).sum(dim=(-2, -1)).mean(dim=-1)
 
 
 def doubly_robust_loss(

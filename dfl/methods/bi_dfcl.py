@@ -23,6 +23,10 @@ from dfl.training.settings import hold_out
 __all__ = ["BiDfcl"]
 
 
+def _seldom() -> BilevelSettings:
+    return BilevelSettings(every=40, steps=1)
+
+
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BiDfcl(AbstractNetworkMethod):
@@ -41,7 +45,8 @@ class BiDfcl(AbstractNetworkMethod):
         budgets: the budgets to decide well at; the decision loss is their mean.
         price: of money in the decision loss: found once per epoch on all of its ``"rows"``, or on
             each ``"batch"`` as published, which follows noise.
-        upper: how the gate is built and learned.
+        upper: how the gate is built and learned: one look-ahead step at every 40th step, which
+            decides as well as five at every tenth in our studies, in two thirds of the time.
         start: log-odds of the gate at the start: -2 is near the target; near 0 or above it tends
             to saturate at the teacher.
         rows: rows of the lower level; ``"obs"`` as published, ``"both"`` adds the randomised
@@ -75,7 +80,7 @@ class BiDfcl(AbstractNetworkMethod):
     hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
     budgets: tuple[Budget, ...] = BUDGETS
     price: PriceFrom = "rows"
-    upper: BilevelSettings = field(default_factory=BilevelSettings)
+    upper: BilevelSettings = field(default_factory=_seldom)
     start: float = -2.0
     rows: Literal["obs", "both"] = "both"
     labels: Literal["teacher", "none"] = "teacher"

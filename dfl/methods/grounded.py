@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError, InvalidValueError
 from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
 from dfl.methods.tsm_sl import TsmSl
-from dfl.models import AbstractModel, Logs
+from dfl.models import AbstractModel, Logs, Prediction
 from dfl.models.grounded import GroundedModel
 from dfl.models.grounding.correction import Correction, CorrectionForm
+from dfl.models.grounding.cost_level import CostLevel
 from dfl.models.grounding.evidence import Evidence
 from dfl.models.grounding.tails import largest_mean, without_tail
 from dfl.training.folds import Folds
@@ -23,6 +24,7 @@ from dfl.training.settings import Part, TrainingSet
 
 __all__ = ["Grounded"]
 
+_OUTCOMES = ("revenue", "cost")
 _HEAVY = 2.0  # times the variance must fall to make up for what winsorising distorts
 
 
@@ -48,7 +50,8 @@ class Grounded(AbstractMethod):
     rows, or parts that the base method does not use) by the mean. Sparse corrections of these
     predictions, see `dfl.models.grounding.correction.Correction`, are fitted to the outcomes of
     randomised and validation rows and of the logs, the logs with a bias of their own that is
-    thrown away. Served is the mean of the members, its revenue corrected; costs are not.
+    thrown away. Served is the mean of the members, its revenue corrected; costs are as
+    predicted, unless the experiment's mean cost of a treatment is quite another (`CostLevel`).
 
     Where winsorising at the 95 % quantile would halve the variance of revenue or of cost, both
     are winsorised first, see `without_tail`, for members and corrections alike: the shape of
@@ -169,11 +172,12 @@ def _corrected(
     history: Mapping[str, list[Logs]],
 ) -> GroundedModel:
     """Correct one set's members."""
-    evidence = _evidence(one, folds, members)
+    revenue, costs = _evidence(_held_against(one, folds, members))
     cost = _mean_cost([part for part in (one.rct, one.validation) if part is not None])
-    corrections = Correction.fit(evidence, cost, forms)
+    corrections = Correction.fit(revenue, cost, forms)
     logs = [_logs(correction) for correction in corrections]
-    return GroundedModel(tuple(members), corrections, {**history, "correction": logs})
+    history = {**history, "correction": logs}
+    return GroundedModel(tuple(members), corrections, CostLevel.fit(costs), history)
 
 
 def _without_tails(one: TrainingSet) -> tuple[TrainingSet, dict[str, list[Logs]]]:
@@ -184,7 +188,7 @@ def _without_tails(one: TrainingSet) -> tuple[TrainingSet, dict[str, list[Logs]]
     cut: dict[str, Sequence[Tensor]] = {}
     bounds: dict[str, float] = {}
     most = 0.0
-    for name in ("revenue", "cost"):
+    for name in _OUTCOMES:
         outcome = torch.cat([getattr(part, name) for part in one.parts])
         shorter, bound, fall = without_tail(outcome, treatment, one.parts[0].treatments)
         if fall >= _HEAVY and largest_mean(features, outcome) >= bound:
@@ -203,12 +207,22 @@ def _without_tails(one: TrainingSet) -> tuple[TrainingSet, dict[str, list[Logs]]
     return replace(one, rct=rct, obs=obs, validation=validation), {"tails": [bounds]}
 
 
-def _evidence(one: TrainingSet, folds: Folds, members: Sequence[AbstractModel]) -> Evidence:
-    """Return a set's rows, each predicted by members that did not learn from it.
+class _Piece(NamedTuple):
+    """Rows of a part, beside what models that did not learn from them predict."""
+
+    part: UpliftData
+    rows: Tensor | slice
+    found: Prediction
+
+
+def _held_against(
+    one: TrainingSet, folds: Folds, members: Sequence[AbstractModel]
+) -> list[_Piece]:
+    """Predict a set's rows, each by the members that did not learn from it.
 
     Rows of parts that have no folds are predicted by the mean of all members.
     """
-    pieces: list[tuple[UpliftData, Tensor | slice, Tensor]] = []
+    pieces = []
     named: tuple[tuple[Part | None, UpliftData | None], ...] = (
         ("rct", one.rct),
         ("obs", one.obs),
@@ -219,25 +233,36 @@ def _evidence(one: TrainingSet, folds: Folds, members: Sequence[AbstractModel]) 
             continue
         fold = None if name is None else folds.of_part.get(name)
         if fold is None:
-            every = [member.predict(part.features).revenue for member in members]
-            pieces.append((part, slice(None), torch.stack(every).mean(dim=0)))
+            every = [member.predict(part.features) for member in members]
+            mean = (torch.stack([getattr(p, k) for p in every]).mean(dim=0) for k in _OUTCOMES)
+            pieces.append(_Piece(part, slice(None), Prediction(*mean)))
             continue
         for number, member in enumerate(members):
             left_out = fold == number
-            found = member.predict(part.features[left_out]).revenue
-            pieces.append((part, left_out, found))
-    return Evidence(
-        predicted=torch.cat([found for _, _, found in pieces]),
-        outcome=torch.cat([part.revenue[rows] for part, rows, _ in pieces]),
-        treatment=torch.cat([part.treatment[rows] for part, rows, _ in pieces]),
-        features=torch.cat([part.features[rows] for part, rows, _ in pieces]),
-        logged=torch.cat(
-            [
-                torch.full_like(part.treatment[rows], part.source == "obs")
-                for part, rows, _ in pieces
-            ]
-        ).bool(),
+            pieces.append(_Piece(part, left_out, member.predict(part.features[left_out])))
+    return pieces
+
+
+def _evidence(pieces: Sequence[_Piece]) -> tuple[Evidence, Evidence]:
+    """Return revenue and cost of all rows, each beside its prediction."""
+
+    def column(name: str) -> Tensor:
+        return torch.cat([getattr(one.part, name)[one.rows] for one in pieces])
+
+    treatment, features = column("treatment"), column("features")
+    sizes = torch.tensor([len(one.found.cost) for one in pieces])
+    logged = torch.tensor([one.part.source == "obs" for one in pieces]).repeat_interleave(sizes)
+    revenue, cost = (
+        Evidence(
+            predicted=torch.cat([getattr(one.found, name) for one in pieces]),
+            outcome=column(name),
+            treatment=treatment,
+            features=features,
+            logged=logged.to(treatment.device),
+        )
+        for name in _OUTCOMES
     )
+    return revenue, cost
 
 
 def _mean_cost(parts: Sequence[UpliftData]) -> Tensor:

@@ -11,6 +11,7 @@ from dfl.checks import check_number
 from dfl.models.base import AbstractModel, Logs, Prediction, State
 from dfl.models.grounding.basis import Basis
 from dfl.models.grounding.correction import Correction
+from dfl.models.grounding.cost_level import CostLevel
 from dfl.models.grounding.words import effects, in_words, labels
 from dfl.models.saved import model_of
 
@@ -24,13 +25,15 @@ _TOLD = 6  # features in an account
 class GroundedModel(AbstractModel):
     """The mean of several models, with its revenue corrected.
 
-    ``revenue = mean_c correction_c(mean_m revenue_m, x)``; costs, and how far the models differ
-    from each other, are left as they are. With ``in_sample``, the mean over the corrections of
-    both models, and over the networks of both for costs.
+    ``revenue = mean_c correction_c(mean_m revenue_m, x)``; costs are brought to the experiment's
+    level where they are far from it, see `CostLevel`; how far the models differ from each other
+    is left as it is. With ``in_sample``, the mean over the corrections of both models, and over
+    the networks of both for costs.
 
     Args:
         members: models of equal features and treatments, at least one.
         corrections: of their mean revenue, at least one; their answers are averaged.
+        cost_level: of their mean cost.
         history: what was logged per stage and epoch.
         in_sample: another such model, of networks that learned from all rows, or None.
 
@@ -40,6 +43,7 @@ class GroundedModel(AbstractModel):
 
     members: tuple[AbstractModel, ...]
     corrections: tuple[Correction, ...]
+    cost_level: CostLevel
     history: Mapping[str, list[Logs]]
     in_sample: "GroundedModel | None" = None
 
@@ -63,6 +67,8 @@ class GroundedModel(AbstractModel):
         found = [member.predict_rows(features, spread=spread) for member in self.members]
         revenue, revenue_spread = _mean_and_spread([(p.revenue, p.revenue_spread) for p in found])
         cost, cost_spread = _mean_and_spread([(p.cost, p.cost_spread) for p in found])
+        cost = self.cost_level(cost)
+        cost_spread = None if cost_spread is None else self.cost_level.spread(cost_spread)
         rows = features.to(revenue.device)
         corrected = [correction(revenue, rows) for correction in self.corrections]
         served = torch.stack(corrected).mean(dim=0)
@@ -95,13 +101,28 @@ class GroundedModel(AbstractModel):
         most = effect.abs().amax(dim=0).argsort(descending=True, stable=True)[:_TOLD]
         features, arms = labels(effect, feature_names, treatment_names)
         return {
-            "words": [*in_words(self._serving(), **names), *self._tails()],
+            "words": [
+                *in_words(self._serving(), **names),
+                *self._costs(arms),
+                *self._tails(),
+            ],
             "correction": {
                 "features": [features[place] for place in most.tolist()],
                 "treatments": list(arms),
                 "shares": effect[:, most].T.tolist(),
             },
         }
+
+    def _costs(self, arms: Sequence[str]) -> list[str]:
+        """Say which treatments cost something else than was predicted, if any."""
+        level = self.cost_level
+        far = [arms[place] for place in level.changed.nonzero().squeeze(1).tolist()]
+        if not far:
+            return []
+        return [
+            f"The logs' costs are not the experiment's, under {', '.join(far)}: predicted costs "
+            "are brought to the experiment's mean there."
+        ]
 
     def _tails(self) -> list[str]:
         """Say at what sizes outcomes were winsorised, if they were."""
@@ -112,13 +133,14 @@ class GroundedModel(AbstractModel):
         ]
 
     def state(self) -> State:
-        """Return the states of the members, the corrections and the history."""
+        """Return the states of the members, the corrections, the level of costs and the history."""
         tensors: dict[str, Tensor] = {}
         about: dict[str, Any] = {
             "members": len(self.members),
             "corrections": [],
             "history": dict(self.history),
         }
+        tensors |= {f"cost-level/{name}": one for name, one in vars(self.cost_level).items()}
         for index, member in enumerate(self.members):
             inside, described = member.state().within(f"member-{index}/")
             tensors |= inside
@@ -146,6 +168,7 @@ class GroundedModel(AbstractModel):
                 _correction(state.tensors, f"correction-{index}/", numbers)
                 for index, numbers in enumerate(state.about["corrections"])
             ),
+            CostLevel(*(state.tensors[f"cost-level/{f.name}"] for f in fields(CostLevel))),
             state.about["history"],
             cls.of_state(state.nested("in-sample/")) if "in-sample/" in state.about else None,
         )

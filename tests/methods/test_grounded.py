@@ -340,3 +340,22 @@ def test_who_spends_much_is_no_tail(seen: list[tuple[Evidence, torch.Tensor]]) -
     outcome = torch.cat([part.revenue for part in whole.parts])
     assert_close(seen[0][0].outcome.sort().values, outcome.sort().values, rtol=0, atol=0)
     assert "tails" not in model.history
+
+
+def test_costs_that_the_logs_recorded_under_another_treatment_are_at_the_experiments_level(
+    tmp_path: Path,
+) -> None:
+    one = training_set(3, torch.float32)
+    assert one.obs is not None and one.rct is not None and one.validation is not None
+    turned = replace(one.obs, treatment=one.obs.treatments - 1 - one.obs.treatment)
+    twice = replace(one, obs=turned.joined(turned).joined(turned))
+    model = Grounded(base=BASES["both"], in_sample=True).fit_many([twice])[0]
+    model.save(tmp_path / "model.safetensors")
+    cost = load_model(tmp_path / "model.safetensors").predict(one.rct.features).cost.mean(dim=0)
+    true = outcomes(one.rct.features)[1].mean(dim=0)
+    assert isinstance(model, GroundedModel)
+    assert model.cost_level.changed.any()
+    assert_close(cost, true, rtol=0.2, atol=0.25)
+    words = model.account((), ())["words"]
+    assert isinstance(words, list)
+    assert any("costs are not the experiment's, under treatment 0" in line for line in words)
