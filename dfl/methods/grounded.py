@@ -215,9 +215,7 @@ class _Piece(NamedTuple):
     found: Prediction
 
 
-def _held_against(
-    one: TrainingSet, folds: Folds, members: Sequence[AbstractModel]
-) -> list[_Piece]:
+def _held_against(one: TrainingSet, folds: Folds, members: Sequence[AbstractModel]) -> list[_Piece]:
     """Predict a set's rows, each by the members that did not learn from it.
 
     Rows of parts that have no folds are predicted by the mean of all members.

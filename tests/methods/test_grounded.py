@@ -346,7 +346,9 @@ def test_costs_that_the_logs_recorded_under_another_treatment_are_at_the_experim
     tmp_path: Path,
 ) -> None:
     one = training_set(3, torch.float32)
-    assert one.obs is not None and one.rct is not None and one.validation is not None
+    assert one.obs is not None
+    assert one.rct is not None
+    assert one.validation is not None
     turned = replace(one.obs, treatment=one.obs.treatments - 1 - one.obs.treatment)
     twice = replace(one, obs=turned.joined(turned).joined(turned))
     model = Grounded(base=BASES["both"], in_sample=True).fit_many([twice])[0]

@@ -36,7 +36,9 @@ def model() -> GroundedModel:
     cost = torch.tensor([0.0, 1.0, 2.0])
     forms = [CorrectionForm(), CorrectionForm(multiplicative=False)]
     corrections = Correction.fit(alone, cost, forms) + Correction.fit(with_logs, cost, forms)
-    return GroundedModel((members.only(0), members.only(1)), corrections, LEVEL, {"a": [{"loss": 1.0}]})
+    return GroundedModel(
+        (members.only(0), members.only(1)), corrections, LEVEL, {"a": [{"loss": 1.0}]}
+    )
 
 
 def test_revenue_is_the_mean_of_corrections_of_the_mean(model: GroundedModel) -> None:

@@ -31,7 +31,9 @@ def rows(
     mean = said.gather(1, treatment[:, None]).squeeze(1)
     scale = torch.where(logged, 1.0, torch.tensor(factor)[treatment])
     paid = torch.rand(ROWS, generator=generator) < chance
-    return Evidence(said, (mean * scale * paid / chance).to(dtype), treatment, size[:, None], logged)
+    return Evidence(
+        said, (mean * scale * paid / chance).to(dtype), treatment, size[:, None], logged
+    )
 
 
 def means(evidence: Evidence, values: Tensor) -> Tensor:
