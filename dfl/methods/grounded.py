@@ -32,12 +32,12 @@ def _forms() -> tuple[CorrectionForm, ...]:
     return (
         CorrectionForm(),
         CorrectionForm(add=1.0, bias="each"),
-        CorrectionForm(add=0.02),
+        CorrectionForm(add=0.02, level=False),
         CorrectionForm(multiplicative=False),
     )
 
 
-_IN_SAMPLE = CorrectionForm(add=0.02, contrast=False)
+_IN_SAMPLE = CorrectionForm(add=0.02, contrast=False, level=False)
 
 
 @final

@@ -21,7 +21,8 @@ class Basis:
         scale: standard deviation of each, 1 where it is constant. Shape ``(F,)``.
         keep: columns of ``z`` in use. Shape ``(Q,)``.
         doses: patterns over the treatments: the standardised index, in order of cost, then one
-            centred indicator per treatment; each of standard deviation 1. Shape ``(M, D)``.
+            centred indicator per treatment, each of standard deviation 1; then the level, 1 for
+            all of them. Shape ``(M, D)``.
     """
 
     mean: Tensor
@@ -44,6 +45,7 @@ class Basis:
         doses = doses - doses.mean(dim=0)
         spread = doses.std(dim=0, correction=0)
         doses = doses / torch.where(spread > 0, spread, 1.0)
+        doses = torch.cat([doses, torch.ones_like(place)], dim=1)
         keep = torch.arange(features.shape[1] + 1, device=features.device)
         return Basis(mean, scale, keep, doses)
 

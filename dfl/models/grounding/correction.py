@@ -16,7 +16,8 @@ from dfl.models.grounding.sparse_bayes import SparseFit, sparse_bayes
 __all__ = ["Bias", "Correction", "CorrectionForm"]
 
 Bias: TypeAlias = Literal["order", "each"]
-"""Whether the logs' own bias follows the order of cost, or each treatment has its own."""
+"""Whether the logs' own bias follows the order of cost, or each treatment has its own; beside the
+level, which it always may shift."""
 
 _LINEARISATIONS = 8  # at most; two are enough for small corrections
 _SETTLED = 1e-3  # of the mean size of the predictions: the largest change that stops them
@@ -33,6 +34,8 @@ class CorrectionForm:
         contrast: whether the predicted differences between treatments may be stretched.
         bias: ``"order"``: the logs' own bias follows the order of cost, which takes fewest terms;
             ``"each"``: every treatment may have its own as well.
+        level: whether predictions of all treatments may be multiplied alike, which stretches
+            their differences; with ``multiplicative``.
 
     Raises:
         InvalidValueError: if ``add`` is negative or not finite, or ``bias`` is neither word.
@@ -42,6 +45,7 @@ class CorrectionForm:
     multiplicative: bool = True
     contrast: bool = True
     bias: Bias = "order"
+    level: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -57,7 +61,7 @@ class Correction:
     ``corrected_j = f_j exp(clip(z' multiply B_j, +-1.5)) + unit z' addition B_j + stretch
     (contrast_j - mean contrast_j)`` for predictions ``f``, basis ``z(x)`` and patterns over the
     treatments ``B``. It was fitted together with terms of the same kind for rows of the logs
-    alone, along the first pattern, the order of cost, or along all; they take up the logs' own
+    alone, along the order of cost and the level, or along all; they take up the logs' own
     bias and are thrown away: so the logs help to learn what an experiment alone is too small
     for, and what they get wrong is not served.
 
@@ -130,7 +134,7 @@ class _Fitting:
     def __init__(self, cells: Cells, form: CorrectionForm) -> None:
         self._cells, self._form = cells, form
         doses, logged = cells.basis.doses, cells.source[:, None].to(cells.own)
-        bias = doses if form.bias == "each" else doses[:, :1]
+        bias = doses if form.bias == "each" else doses[:, [0, -1]]
         one = torch.ones_like(logged)
         serving, own = doses[cells.treatment], bias[cells.treatment]
         self._doses = doses.shape[1]
@@ -142,11 +146,15 @@ class _Fitting:
         self._chosen = torch.tensor(columns, device=doses.device)
 
     def _columns(self, first: int, doses: int) -> list[int]:
-        """Return the places of columns in ``(P, 2Q + 1)`` that the form allows: doses, then 1."""
+        """Return the places of columns in ``(P, 2Q + 1)`` that the form allows: doses, then 1.
+
+        The last of the doses is the level.
+        """
         width = len(self._cells.basis.keep)
         size = 2 * width + 1
         starts = [size * pattern for pattern in range(first, first + doses)]
-        multiplied = [start + place for start in starts for place in range(width)]
+        stretched = starts if self._form.level else starts[:-1]
+        multiplied = [start + place for start in stretched for place in range(width)]
         added = [start + place for start in starts for place in range(width, 2 * width)]
         stretch = [size * (first + doses) + 2 * width]
         return multiplied * self._form.multiplicative + added + stretch * self._form.contrast

@@ -86,6 +86,25 @@ def test_a_bias_that_follows_no_order_is_not_served_where_each_treatment_may_hav
     assert each < 0.6 * order
 
 
+@pytest.mark.parametrize("level", [True, False])
+def test_logs_of_another_level_leave_the_differences_between_treatments(level: bool) -> None:
+    """Another season: networks that learned from both lie between, and more so where logs are."""
+    rows, truth = evidence(rows=2_000, logs=20_000, seed=1)
+    shift = 8 * (1 + 0.3 * rows.features[:, 3])
+    shifted = replace(
+        rows,
+        predicted=rows.predicted + 0.8 * shift[:, None] * torch.tensor([0.8, 1.0, 1.2]),
+        outcome=rows.outcome + shift * rows.logged,
+    )
+    correction = fitted(shifted, COST, CorrectionForm(level=level))
+    corrected = correction(shifted.predicted, shifted.features)
+    assert bool((correction.multiply[-1] != 0).any()) <= level
+    assert float((corrected - truth).square().mean().sqrt()) < 0.3
+    apart = [one - one.mean(dim=1, keepdim=True) for one in (corrected, truth, shifted.predicted)]
+    before = float((apart[2] - apart[1]).square().mean().sqrt())
+    assert float((apart[0] - apart[1]).square().mean().sqrt()) < 0.2 * before
+
+
 def test_the_order_of_rows_and_the_size_of_chunks_do_not_matter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

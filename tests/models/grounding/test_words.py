@@ -17,7 +17,8 @@ def correction(**changes: object) -> Correction:
     """A correction of the third treatment: -12 % per deviation of recency, +4 % for everyone."""
     features = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     basis = Basis.of(features, torch.tensor([0.0, 1.0, 2.0]))
-    own = torch.linalg.pinv(basis.doses)[:, 2:]  # the pattern that is 1 at it, centred
+    own = torch.zeros(5, 1).double()  # the pattern that is 1 at it, centred: no level
+    own[:4] = torch.linalg.pinv(basis.doses[:, :4])[:, 2:]
     wanted = torch.tensor([[0.04, -0.12, 0.0]], dtype=torch.float64)
     one = Correction(
         basis=basis,
@@ -54,8 +55,8 @@ def test_several_corrections_are_told_by_their_mean_also_where_one_was_screened(
     none = replace(
         whole,
         basis=whole.basis.only(torch.tensor([0, 2])),
-        multiply=torch.zeros(4, 2).double(),
-        addition=torch.zeros(4, 2).double(),
+        multiply=torch.zeros(5, 2).double(),
+        addition=torch.zeros(5, 2).double(),
         noise_power=1.0,
     )
     told = in_words([whole, none])
@@ -69,7 +70,7 @@ def test_several_corrections_are_told_by_their_mean_also_where_one_was_screened(
 
 def test_no_correction_is_said_plainly() -> None:
     none = correction(
-        multiply=torch.zeros(4, 3).double(), addition=torch.zeros(4, 3).double(), noise_power=0.0
+        multiply=torch.zeros(5, 3).double(), addition=torch.zeros(5, 3).double(), noise_power=0.0
     )
     told = in_words([none], **NAMES)
     assert told[0] == "No treatment is corrected by 1 % of the average revenue or more."
