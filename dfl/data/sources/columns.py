@@ -13,7 +13,7 @@ from torch import Tensor, from_numpy
 from dfl.data.encoder import Encoding, FeatureEncoder
 from dfl.data.sources.reading import amounts, column_names, find_file, group_ids, read_frame
 from dfl.data.sources.source import AbstractTable, LoadedData
-from dfl.data.sources.suspects import warn_of_suspects
+from dfl.data.sources.suspects import warn_of_suspects, warn_of_units
 from dfl.data.uplift_data import Source, UpliftData
 from dfl.errors import DataError, InvalidValueError
 from dfl.frames import Frame, label_text
@@ -138,6 +138,8 @@ class Columns(AbstractTable):
                 )
         if "rct" in parts:
             warn_of_suspects(frames["path"], features, parts["rct"])
+            if "obs" in parts:
+                warn_of_units(parts["rct"], parts["obs"])
         return LoadedData(
             data=parts["rct"] if "rct" in parts else parts["obs"],
             obs=parts.get("obs") if "rct" in parts else None,

@@ -1,4 +1,4 @@
-"""`warn_of_suspects`: features that look like identifiers, or that the treatment has moved."""
+"""Warnings of what is suspicious: features that cannot be known, logs in another unit."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,11 +12,13 @@ from dfl.data.uplift_data import UpliftData
 from dfl.frames import Frame
 from dfl.seeds import stream
 
-__all__ = ["warn_of_suspects"]
+__all__ = ["warn_of_suspects", "warn_of_units"]
 
 _ALARM = 1e-3  # chance that sound rows are warned about, over all features together
 _COMPARED = 200_000  # rows or groups whose ranks are compared, drawn at random
 _LEAST = 25  # rows of the smallest arm expected off the commonest value; below, no test
+_CHANCE = 5.0  # standard errors
+_UNITS = 5.0  # times: selection alone seldom makes logs differ from an experiment so much
 
 
 def warn_of_suspects(table: Frame, features: Sequence[str], data: UpliftData) -> None:
@@ -48,6 +50,34 @@ def warn_of_suspects(table: Frame, features: Sequence[str], data: UpliftData) ->
                 f"the features {moved} differ between the treatments more than chance allows, as "
                 "what is measured after treatment does; nobody knows that when a treatment is "
                 "chosen: leave it out by exclude."
+            )
+
+
+def warn_of_units(rct: UpliftData, obs: UpliftData) -> None:
+    """Hold the outcomes of observational rows against those of randomised ones.
+
+    Under the same treatments, sizes that differ on average by more than five times, and by more
+    than chance (five standard errors of as many rows), are seldom the work of selection.
+
+    Args:
+        rct: randomised rows.
+        obs: observational rows.
+
+    Warns:
+        DataWarning: names the outcome and both means.
+    """
+    share = obs.arm_counts.double() / len(obs)
+    for name in ("revenue", "cost"):
+        sizes = [getattr(part, name).double().abs() for part in (rct, obs)]
+        total = share.new_zeros(rct.treatments).index_add_(0, rct.treatment, sizes[0])
+        seen, logged = float(total / rct.arm_counts @ share), float(sizes[1].mean())
+        chance = float(torch.cat(sizes).std()) / min(len(rct), len(obs)) ** 0.5
+        apart = abs(seen - logged) > _CHANCE * chance
+        if apart and max(seen, logged) > _UNITS * min(seen, logged):
+            _warn(
+                f"the {name} of observational rows is {logged:.4g} in size on average, that of "
+                f"randomised rows under the same treatments {seen:.4g}: if one of them is in "
+                "another unit, convert it, since models take both for one."
             )
 
 

@@ -407,3 +407,30 @@ def test_training_rows_do_not_see_their_own_revenue() -> None:
     assert rct is not None
     correlation = torch.corrcoef(torch.stack([rct.features[:, 1], rct.revenue]))[0, 1]
     assert float(correlation) < 0.1
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0, 0.3, 100.0, 0.01])
+@pytest.mark.parametrize("outcome", ["revenue", "cost"])
+def test_logs_in_another_unit_are_named(
+    factor: float, outcome: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The experiment in dollars, the logs in cents; selection alone says nothing."""
+    trial, logs = shop(spend=5.0, fee=2.0), shop(3_000, seed=1, spend=5.0, fee=2.0)
+    logs[{"revenue": "spend", "cost": "fee"}[outcome]] *= factor
+    opened(trial, cost="fee", obs=logs)
+    told = [str(one.message) for one in recwarn if issubclass(one.category, DataWarning)]
+    if factor in (100.0, 0.01):
+        (line,) = told
+        size = {"revenue": 5.0, "cost": 2.0}[outcome]
+        assert line.startswith(f"the {outcome} of observational rows is {factor * size:.4g} in")
+        assert f"under the same treatments {size:.4g}: if one of them is in another unit" in line
+    else:
+        assert not told
+
+
+def test_a_rare_purchase_that_a_small_experiment_missed_is_no_other_unit(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    rare = np.where(np.arange(3_000) % 97 == 0, 50.0, 0.0)
+    opened(shop(60, spend=0.0), obs=shop(3_000, seed=1, spend=rare))
+    assert not [one for one in recwarn if issubclass(one.category, DataWarning)]
