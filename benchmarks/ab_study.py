@@ -24,9 +24,13 @@ import pyarrow.parquet as pq
 PER_FILE = 1 << 20
 PLAIN = ("--treatment", "arm", "--metric", "spend")
 USERS = ("--treatment", "user_arm", "--metric", "user_spend", "--clusters", "user")
-MEANS, STATE = (("--estimator", name) for name in ("difference-in-means", "state"))
+MEANS, WINSORISED, HUBER, STATE = (
+    ("--estimator", name) for name in ("difference-in-means", "winsorised", "huber", "state")
+)
 CASES: dict[str, tuple[str, ...]] = {
     "difference-in-means": (*PLAIN, *MEANS),
+    "winsorised": (*PLAIN, *WINSORISED),
+    "huber": (*PLAIN, *HUBER),
     "state": (*PLAIN, *STATE),
     "state, a covariate": (*PLAIN, "--covariates", "past", *STATE),
     "clusters": (*USERS, *MEANS),

@@ -10,6 +10,9 @@ from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.regression.linear import TREATMENT, huber_regression, regressors, solve
 from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.checks import check_number
+from dfl.scale import PARTS
+from dfl.stats.arrays import Vector
+from dfl.stats.quantiles import quantiles
 
 __all__ = ["Huber"]
 
@@ -54,15 +57,23 @@ class Huber(AbstractEstimator):
             NotConvergedError: if ``max_iter`` is reached.
         """
         rows = regressors(contrast, self.cross_fit)
+        count, given = contrast.rows, contrast.outcome
         # Around its middle: a large offset, such as that of dates, would cost digits.
-        outcome = contrast.outcome - np.median(contrast.outcome)
+        (middle,) = quantiles(given.__getitem__, count, [0.5])
+        outcome = np.subtract(given, middle, out=contrast.empty(count))
         found = huber_regression(rows, outcome, threshold=self.threshold, max_iter=self.max_iter)
         limit = self.threshold * found.scale
-        residual = outcome - found.coefficients @ rows
-        inside = np.abs(residual) <= limit
-        bread = (rows * inside) @ rows.T
-        row = contrast.rows * solve(bread, np.eye(len(rows))[TREATMENT])
-        influence = (row @ rows) * np.clip(residual, -limit, limit)
+        bread, within = np.zeros((len(rows), len(rows))), 0
+        influence: Vector = contrast.empty(count)
+        for part in PARTS.of(count):
+            residual = outcome[part] - found.coefficients @ rows[:, part]
+            inside = np.abs(residual) <= limit
+            bread += (rows[:, part] * inside) @ rows[:, part].T
+            within += int(inside.sum())
+            np.clip(residual, -limit, limit, out=influence[part])
+        row = count * solve(bread, np.eye(len(rows))[TREATMENT])
+        for part in PARTS.of(count):
+            influence[part] *= row @ rows[:, part]
         return Fit(
             estimate=float(found.coefficients[TREATMENT]),
             standard_error=contrast.standard_error(influence),
@@ -72,7 +83,7 @@ class Huber(AbstractEstimator):
             diagnostics={
                 "scale": found.scale,
                 "iterations": float(found.iterations),
-                "downweighted": 1 - float(inside.mean()),
+                "downweighted": 1 - within / count,
             },
             caveat="Huber's loss measures the effect on the bulk of users; see state for a check.",
         )

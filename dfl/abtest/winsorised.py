@@ -10,7 +10,9 @@ from dfl.abtest.cuped import adjusted_difference
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.contrast import Contrast, Linearisation, require_varying
 from dfl.errors import InvalidValueError
+from dfl.scale import PARTS
 from dfl.stats.arrays import Vector
+from dfl.stats.quantiles import quantiles
 
 __all__ = ["Winsorised"]
 
@@ -53,19 +55,23 @@ class Winsorised(AbstractEstimator):
         Raises:
             InvalidValueError: if all capped values are the same, or the prediction is constant.
         """
-        low, high = map(float, np.quantile(contrast.outcome, [self.lower, self.upper]))
+        given = contrast.outcome
+        low, high = quantiles(given.__getitem__, contrast.rows, [self.lower, self.upper])
         if not low < high:
             raise InvalidValueError(
                 f"upper must leave values that differ, but all are {high:g} once capped at its "
                 f"quantile {self.upper:g}; raise upper."
             )
-        capped = np.clip(contrast.outcome, low, high)
+        capped: Vector = np.clip(given, low, high, out=contrast.empty(contrast.rows))
         found = self._compare(contrast, capped)
-        changed = capped != contrast.outcome
+        changed = np.zeros(2)  # under control and treated
+        for part in PARTS.of(contrast.rows):
+            treated = contrast.treated[part][capped[part] != given[part]]
+            changed += np.bincount(treated, minlength=2)
         shares = {
             "cap": high,
-            "capped_treated": float(changed[contrast.treated].mean()),
-            "capped_control": float(changed[~contrast.treated].mean()),
+            "capped_treated": float(changed[1]) / contrast.treated_rows,
+            "capped_control": float(changed[0]) / (contrast.rows - contrast.treated_rows),
         }
         return Fit(
             estimate=found.estimate,

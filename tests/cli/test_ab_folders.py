@@ -81,9 +81,9 @@ def test_a_folder_is_read_block_by_block(
     assert "warning: these columns differ between the arms" in leaks.text
     assert json.loads((tmp_path / "leaks" / "readout.json").read_text())["leaks"]
     monkeypatch.chdir(tmp_path)
-    usual = dfl("ab", tmp_path / "*" / "?.parquet", *ASKED, "--estimator", "huber", *PLAIN)
+    usual = dfl("ab", tmp_path / "*" / "?.parquet", *ASKED, "--estimator", "aipw", *PLAIN)
     assert [one.name for one in (tmp_path / "runs").iterdir()] == ["ab-rows"]
-    assert "huber: not read, it needs all rows in memory" in " ".join(usual.text.split())
+    assert "aipw: not read, it needs all rows in memory" in " ".join(usual.text.split())
     wrong = dfl("ab", days, *asked, "--segment", "user")
     assert (wrong.code, "--segment needs all rows in memory" in wrong.text) == (2, True), wrong.text
 

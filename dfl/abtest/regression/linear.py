@@ -2,15 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.contrast import Contrast, require_varying
-from dfl.errors import InvalidValueError, NotConvergedError
-from dfl.scale import PARTS, Empty
+from dfl.errors import DflError, InvalidValueError, NotConvergedError
+from dfl.scale import PARTS, Empty, some_rows
 from dfl.stats.arrays import Matrix, Vector
+from dfl.stats.quantiles import quantiles
 
 __all__ = [
     "TREATMENT",
@@ -25,6 +26,7 @@ __all__ = [
 TREATMENT = 1  # position of the treatment among the regressors
 _SCALED = 50  # steps
 _COLLAPSED = 1e-9
+_SAMPLE = 20_000
 _NORMAL_MAD = 0.6744897501960817  # median of |x| for a standard normal x
 
 
@@ -162,7 +164,8 @@ def huber_regression(
     """Fit by reweighted least squares with weights ``min(1, threshold * scale / |r|)``.
 
     The scale is taken anew from the residuals, around 0, at each of the first 50 steps; then it
-    stays, as a median can jump to and fro for ever.
+    stays, as a median can jump to and fro for ever. Rows are read in parts; many are begun from
+    the fit of a sample.
 
     Args:
         regressors: one row per regressor. Shape ``(k, n)``.
@@ -179,22 +182,33 @@ def huber_regression(
     Source:
         Huber (1964), doi:10.1214/aoms/1177703732.
     """
-    coefficients = least_squares(regressors, outcome).coefficients
-    size = np.sqrt((regressors**2).mean(axis=1))
+    rows = outcome.shape[0]
+    coefficients = _start(regressors, outcome, threshold)
+    size = np.sqrt(np.diagonal(regressors @ regressors.T) / rows)
+
+    def residual(some: Any) -> Vector:
+        fitted: Vector = coefficients @ regressors[:, some]
+        found: Vector = np.subtract(outcome[some], fitted, out=fitted)
+        return found
+
     first = 0.0
     for iteration in range(1, max_iter + 1):
-        residual = outcome - coefficients @ regressors
-        distance = np.abs(residual)
         if iteration <= _SCALED:
-            scale = float(np.median(distance)) / _NORMAL_MAD
+            (middle,) = quantiles(lambda some: np.abs(residual(some)), rows, [0.5])
+            scale = middle / _NORMAL_MAD
         first = first or scale
         if not scale > _COLLAPSED * first:
             raise InvalidValueError(
                 "metric must not be the same in half of the rows: Huber's scale, the median "
                 "residual, is 0. Use winsorised or difference-in-means."
             )
-        weighted = regressors * _weights(distance, threshold * scale)
-        step = solve(weighted @ regressors.T, weighted @ residual)
+        gram, moment = np.zeros((len(size), len(size))), np.zeros(len(size))
+        for part in PARTS.of(rows):
+            left, design = residual(part), regressors[:, part]
+            weighted = design * _weights(np.abs(left), threshold * scale)
+            gram += weighted @ design.T
+            moment += weighted @ left
+        step = solve(gram, moment)
         coefficients = coefficients + step
         if float(np.abs(step * size).max()) <= rtol * scale:
             return HuberFit(coefficients, scale, iteration)
@@ -203,6 +217,23 @@ def huber_regression(
         f"{float(np.abs(step * size).max() / scale):.2g} scales, wanted {rtol:.2g}. Raise "
         "max_iter or rtol, or use winsorised."
     )
+
+
+def _start(regressors: Matrix, outcome: Vector, threshold: float) -> Vector:
+    """Return Huber's coefficients on a sample; those of least squares where there is none.
+
+    A sample may have no fit: most of its outcomes are the same, or it lacks an arm.
+    """
+    some = some_rows(outcome.shape[0], _SAMPLE)
+    if len(some) < outcome.shape[0]:
+        try:
+            sample = np.ascontiguousarray(regressors[:, some])
+            return huber_regression(
+                sample, outcome[some], threshold=threshold, rtol=1e-4
+            ).coefficients
+        except DflError:
+            pass
+    return least_squares(regressors, outcome).coefficients
 
 
 def _weights(distance: Vector, limit: float) -> Vector:

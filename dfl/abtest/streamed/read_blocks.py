@@ -16,6 +16,7 @@ from dfl.abtest.checks.assignment import (
 from dfl.abtest.cupac import Cupac
 from dfl.abtest.cuped import Cuped
 from dfl.abtest.difference_in_means import DifferenceInMeans
+from dfl.abtest.huber import Huber
 from dfl.abtest.mlrate import Mlrate
 from dfl.abtest.reading.read_out import ReadOut, Refusal, adjusted
 from dfl.abtest.regression.cross_fit import CrossFit
@@ -25,6 +26,7 @@ from dfl.abtest.streamed.gathered import Gathered
 from dfl.abtest.streamed.kept import Block, KeptRows
 from dfl.abtest.streamed.leaks import leaks_of
 from dfl.abtest.streamed.moments import Moments
+from dfl.abtest.winsorised import Winsorised
 from dfl.checks import check_count
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.intervals import interval_factor
@@ -38,6 +40,8 @@ _ESTIMATORS: Mapping[str, AbstractEstimator] = {
     "cuped": Cuped(),
     "cupac": Cupac(),
     "mlrate": Mlrate(),
+    "winsorised": Winsorised(),
+    "huber": Huber(),
     "state": State(),
 }
 
