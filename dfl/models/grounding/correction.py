@@ -19,7 +19,7 @@ Bias: TypeAlias = Literal["order", "each"]
 """Whether the logs' own bias follows the order of cost, or each treatment has its own; beside the
 level, which it always may shift."""
 
-_LINEARISATIONS = 8  # at most; two are enough for small corrections
+_LINEARISATIONS = 4  # at most; two are enough for small corrections
 _SETTLED = 1e-3  # of the mean size of the predictions: the largest change that stops them
 
 
