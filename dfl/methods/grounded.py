@@ -15,7 +15,7 @@ from dfl.methods.tsm_sl import TsmSl
 from dfl.models import AbstractModel, Logs, Prediction
 from dfl.models.grounded import GroundedModel
 from dfl.models.grounding.correction import Correction, CorrectionForm
-from dfl.models.grounding.cost_level import CostLevel
+from dfl.models.grounding.costs import cost_corrections
 from dfl.models.grounding.evidence import Evidence
 from dfl.models.grounding.tails import largest_mean, without_tail
 from dfl.training.folds import Folds
@@ -50,8 +50,8 @@ class Grounded(AbstractMethod):
     rows, or parts that the base method does not use) by the mean. Sparse corrections of these
     predictions, see `dfl.models.grounding.correction.Correction`, are fitted to the outcomes of
     randomised and validation rows and of the logs, the logs with a bias of their own that is
-    thrown away. Served is the mean of the members, its revenue corrected; costs are as
-    predicted, unless the experiment's mean cost of a treatment is quite another (`CostLevel`).
+    thrown away. Served is the mean of the members, its revenue corrected; its costs are, too,
+    where the experiment refutes those of the logs (`cost_corrections`).
 
     Where winsorising at the 95 % quantile would halve the variance of revenue or of cost, both
     are winsorised first, see `without_tail`, for members and corrections alike: the shape of
@@ -172,12 +172,13 @@ def _corrected(
     history: Mapping[str, list[Logs]],
 ) -> GroundedModel:
     """Correct one set's members."""
-    revenue, costs = _evidence(_held_against(one, folds, members))
-    cost = _mean_cost([part for part in (one.rct, one.validation) if part is not None])
-    corrections = Correction.fit(revenue, cost, forms)
-    logs = [_logs(correction) for correction in corrections]
-    history = {**history, "correction": logs}
-    return GroundedModel(tuple(members), corrections, CostLevel.fit(costs), history)
+    revenue, cost = _evidence(_held_against(one, folds, members))
+    mean_cost = _mean_cost([part for part in (one.rct, one.validation) if part is not None])
+    corrections = Correction.fit(revenue, mean_cost, forms)
+    of_cost = cost_corrections(cost, mean_cost, forms)
+    told = {"correction": corrections, "cost_correction": of_cost}
+    logs = {name: [_logs(one) for one in found] for name, found in told.items() if found}
+    return GroundedModel(tuple(members), corrections, of_cost, {**history, **logs})
 
 
 def _without_tails(one: TrainingSet) -> tuple[TrainingSet, dict[str, list[Logs]]]:

@@ -11,7 +11,6 @@ from dfl.checks import check_number
 from dfl.models.base import AbstractModel, Logs, Prediction, State
 from dfl.models.grounding.basis import Basis
 from dfl.models.grounding.correction import Correction
-from dfl.models.grounding.cost_level import CostLevel
 from dfl.models.grounding.words import effects, in_words, labels
 from dfl.models.saved import model_of
 
@@ -25,15 +24,14 @@ _TOLD = 6  # features in an account
 class GroundedModel(AbstractModel):
     """The mean of several models, with its revenue corrected.
 
-    ``revenue = mean_c correction_c(mean_m revenue_m, x)``; costs are brought to the experiment's
-    level where they are far from it, see `CostLevel`; how far the models differ from each other
-    is left as it is. With ``in_sample``, the mean over the corrections of both models, and over
-    the networks of both for costs.
+    ``revenue = mean_c correction_c(mean_m revenue_m, x)``, and cost likewise where it is corrected,
+    at least 0; how far the models differ from each other is left as it is. With ``in_sample``,
+    the mean over the corrections of both models, and over the networks of both for costs.
 
     Args:
         members: models of equal features and treatments, at least one.
         corrections: of their mean revenue, at least one; their answers are averaged.
-        cost_level: of their mean cost.
+        cost_corrections: of their mean cost; empty: it is served as it is.
         history: what was logged per stage and epoch.
         in_sample: another such model, of networks that learned from all rows, or None.
 
@@ -43,7 +41,7 @@ class GroundedModel(AbstractModel):
 
     members: tuple[AbstractModel, ...]
     corrections: tuple[Correction, ...]
-    cost_level: CostLevel
+    cost_corrections: tuple[Correction, ...]
     history: Mapping[str, list[Logs]]
     in_sample: "GroundedModel | None" = None
 
@@ -67,11 +65,10 @@ class GroundedModel(AbstractModel):
         found = [member.predict_rows(features, spread=spread) for member in self.members]
         revenue, revenue_spread = _mean_and_spread([(p.revenue, p.revenue_spread) for p in found])
         cost, cost_spread = _mean_and_spread([(p.cost, p.cost_spread) for p in found])
-        cost = self.cost_level(cost)
-        cost_spread = None if cost_spread is None else self.cost_level.spread(cost_spread)
         rows = features.to(revenue.device)
-        corrected = [correction(revenue, rows) for correction in self.corrections]
-        served = torch.stack(corrected).mean(dim=0)
+        served = _corrected(revenue, rows, self.corrections)
+        if self.cost_corrections:
+            cost = _corrected(cost, rows, self.cost_corrections).clamp(min=0)
         if self.in_sample is None:
             return Prediction(served, cost, revenue_spread, cost_spread)
         other = self.in_sample.predict_rows(features, spread=spread)
@@ -103,7 +100,7 @@ class GroundedModel(AbstractModel):
         return {
             "words": [
                 *in_words(self._serving(), **names),
-                *self._costs(arms),
+                *self._costs(),
                 *self._tails(),
             ],
             "correction": {
@@ -113,15 +110,14 @@ class GroundedModel(AbstractModel):
             },
         }
 
-    def _costs(self, arms: Sequence[str]) -> list[str]:
-        """Say which treatments cost something else than was predicted, if any."""
-        level = self.cost_level
-        far = [arms[place] for place in level.changed.nonzero().squeeze(1).tolist()]
-        if not far:
+    def _costs(self) -> list[str]:
+        """Say that costs are corrected, if they are."""
+        found = [one.disagreement or 0.0 for one in self.cost_corrections]
+        if not found:
             return []
         return [
-            f"The logs' costs are not the experiment's, under {', '.join(far)}: predicted costs "
-            "are brought to the experiment's mean there."
+            "The logs' costs are not the experiment's (twice the log evidence "
+            f"{sum(found) / len(found):.0f}): predicted costs are corrected, too."
         ]
 
     def _tails(self) -> list[str]:
@@ -133,24 +129,25 @@ class GroundedModel(AbstractModel):
         ]
 
     def state(self) -> State:
-        """Return the states of the members, the corrections, the level of costs and the history."""
+        """Return the states of the members, the corrections and the history."""
         tensors: dict[str, Tensor] = {}
+        kinds = {"corrections": self.corrections, "cost_corrections": self.cost_corrections}
         about: dict[str, Any] = {
             "members": len(self.members),
-            "corrections": [],
+            **{kind: [] for kind in kinds},
             "history": dict(self.history),
         }
-        tensors |= {f"cost-level/{name}": one for name, one in vars(self.cost_level).items()}
         for index, member in enumerate(self.members):
             inside, described = member.state().within(f"member-{index}/")
             tensors |= inside
             about |= described
-        for index, correction in enumerate(self.corrections):
-            columns = {**vars(correction), **vars(correction.basis)}
-            del columns["basis"]
-            held = {name: one for name, one in columns.items() if isinstance(one, Tensor)}
-            tensors |= {f"correction-{index}/{name}": one for name, one in held.items()}
-            about["corrections"].append({k: v for k, v in columns.items() if k not in held})
+        for kind, corrections in kinds.items():
+            for index, correction in enumerate(corrections):
+                columns = {**vars(correction), **vars(correction.basis)}
+                del columns["basis"]
+                held = {name: one for name, one in columns.items() if isinstance(one, Tensor)}
+                tensors |= {f"{kind}-{index}/{name}": one for name, one in held.items()}
+                about[kind].append({k: v for k, v in columns.items() if k not in held})
         if self.in_sample is not None:
             inside, described = self.in_sample.state().within("in-sample/")
             tensors |= inside
@@ -162,16 +159,25 @@ class GroundedModel(AbstractModel):
     def of_state(cls, state: State) -> Self:
         """Return the model that `state` described."""
         members = range(state.about["members"])
+        corrections, cost_corrections = (
+            tuple(
+                _correction(state.tensors, f"{kind}-{index}/", numbers)
+                for index, numbers in enumerate(state.about[kind])
+            )
+            for kind in ("corrections", "cost_corrections")
+        )
         return cls(
             tuple(model_of(state.nested(f"member-{index}/")) for index in members),
-            tuple(
-                _correction(state.tensors, f"correction-{index}/", numbers)
-                for index, numbers in enumerate(state.about["corrections"])
-            ),
-            CostLevel(*(state.tensors[f"cost-level/{f.name}"] for f in fields(CostLevel))),
+            corrections,
+            cost_corrections,
             state.about["history"],
             cls.of_state(state.nested("in-sample/")) if "in-sample/" in state.about else None,
         )
+
+
+def _corrected(outcome: Tensor, features: Tensor, corrections: Sequence[Correction]) -> Tensor:
+    """Return the mean of what corrections make of an outcome ``(N, M)``."""
+    return torch.stack([correction(outcome, features) for correction in corrections]).mean(dim=0)
 
 
 def _correction(

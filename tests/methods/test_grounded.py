@@ -62,7 +62,7 @@ def finite(model: GroundedModel, rows: UpliftData) -> bool:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evidence, torch.Tensor]]:
-    """What each correction was fitted to."""
+    """What each correction of revenue was fitted to."""
     kept: list[tuple[Evidence, torch.Tensor]] = []
     fit = Correction.fit
 
@@ -73,6 +73,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Evidence, torch.Tensor]]
         return fit(evidence, cost, forms)
 
     monkeypatch.setattr(module.Correction, "fit", staticmethod(noting))
+    monkeypatch.setattr(module, "cost_corrections", lambda *_: ())
     return kept
 
 
@@ -342,7 +343,7 @@ def test_who_spends_much_is_no_tail(seen: list[tuple[Evidence, torch.Tensor]]) -
     assert "tails" not in model.history
 
 
-def test_costs_that_the_logs_recorded_under_another_treatment_are_at_the_experiments_level(
+def test_costs_that_the_logs_recorded_under_another_treatment_are_corrected(
     tmp_path: Path,
 ) -> None:
     one = training_set(3, torch.float32)
@@ -356,8 +357,12 @@ def test_costs_that_the_logs_recorded_under_another_treatment_are_at_the_experim
     cost = load_model(tmp_path / "model.safetensors").predict(one.rct.features).cost.mean(dim=0)
     true = outcomes(one.rct.features)[1].mean(dim=0)
     assert isinstance(model, GroundedModel)
-    assert model.cost_level.changed.any()
+    assert len(model.cost_corrections) == len(model.history["cost_correction"]) == 4
     assert_close(cost, true, rtol=0.2, atol=0.25)
+    assert bool((model.predict(one.rct.features).cost >= 0).all())
     words = model.account((), ())["words"]
     assert isinstance(words, list)
-    assert any("costs are not the experiment's, under treatment 0" in line for line in words)
+    assert any(line.startswith("The logs' costs are not the experiment's (") for line in words)
+    sound = fitted(one)
+    assert sound.cost_corrections == ()
+    assert "cost_correction" not in sound.history

@@ -12,14 +12,13 @@ from dfl.errors import InvalidValueError
 from dfl.methods import TsmSl
 from dfl.models import MLP, GroundedModel, NetworkEnsemble, load_model
 from dfl.models.grounding.correction import Correction, CorrectionForm
-from dfl.models.grounding.cost_level import CostLevel
 from dfl.models.grounding.evidence import Evidence
 from dfl.models.grounding.words import effects, in_words
 from dfl.scale import Chunks
 from tests.methods.toy import SMALL, logs
 
 FEATURES = logs(100, seed=5).features
-LEVEL = CostLevel(torch.ones(3).double(), torch.zeros(3).double())
+NO_COSTS: tuple[Correction, ...] = ()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def model() -> GroundedModel:
     forms = [CorrectionForm(), CorrectionForm(multiplicative=False)]
     corrections = Correction.fit(alone, cost, forms) + Correction.fit(with_logs, cost, forms)
     return GroundedModel(
-        (members.only(0), members.only(1)), corrections, LEVEL, {"a": [{"loss": 1.0}]}
+        (members.only(0), members.only(1)), corrections, NO_COSTS, {"a": [{"loss": 1.0}]}
     )
 
 
@@ -62,7 +61,7 @@ def test_costs_and_spread_are_those_of_the_members(model: GroundedModel) -> None
 
 
 def test_the_spread_within_members_counts_as_well(model: GroundedModel) -> None:
-    twice = GroundedModel((model, model), model.corrections, LEVEL, {})
+    twice = GroundedModel((model, model), model.corrections, NO_COSTS, {})
     found, one = (m.predict(FEATURES, spread=True) for m in (twice, model))
     assert_close(found.revenue_spread, one.revenue_spread)
 
@@ -79,7 +78,7 @@ def test_chunks_of_people_are_predicted_as_all_of_them(
 def test_a_model_inside_a_model_is_saved_and_read_back(
     model: GroundedModel, tmp_path: Path
 ) -> None:
-    nested = GroundedModel((model, model.members[0]), model.corrections[:1], LEVEL, {"b": []})
+    nested = GroundedModel((model, model.members[0]), model.corrections[:1], NO_COSTS, {"b": []})
     nested.save(tmp_path / "model.safetensors")
     loaded = load_model(tmp_path / "model.safetensors")
     assert isinstance(loaded, GroundedModel)
