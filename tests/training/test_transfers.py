@@ -14,7 +14,7 @@ from dfl.budget import Budget
 from dfl.data import CriteoLikeSimulator, PartSizes
 from dfl.errors import InvalidValueError
 from dfl.hypergrad.conjugate_gradient import conjugate_gradient
-from dfl.methods import METHODS, AbstractModel, Training, TrainingSet
+from dfl.methods import METHODS, AbstractModel, BilevelSettings, Training, TrainingSet
 from dfl.models import MLP
 from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual
@@ -42,7 +42,9 @@ def fit(name: str, steps: int) -> AbstractModel:
         epochs=3, batch_size=256, min_steps=steps, learning_rate=4e-3, weight_decay=(0.1,),
         members=1,
     )  # fmt: skip
-    takes = {"budgets": (Budget(share=0.5),)} if "dfcl" in name else {}
+    takes: dict[str, object] = {"budgets": (Budget(share=0.5),)} if "dfcl" in name else {}
+    if name == "bi-dfcl-ppl":  # several upper steps in an epoch of thirty
+        takes["upper"] = BilevelSettings(every=10)
     method = METHODS.make(name, network=MLP(hidden=(8,)), training=training, **takes)
     (model,) = method.fit_many([rows()])
     return model
