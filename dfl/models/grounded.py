@@ -98,11 +98,7 @@ class GroundedModel(AbstractModel):
         most = effect.abs().amax(dim=0).argsort(descending=True, stable=True)[:_TOLD]
         features, arms = labels(effect, feature_names, treatment_names)
         return {
-            "words": [
-                *in_words(self._serving(), **names),
-                *self._costs(),
-                *self._tails(),
-            ],
+            "words": [*in_words(self._serving(), **names), *self._costs(), *self._tails()],
             "correction": {
                 "features": [features[place] for place in most.tolist()],
                 "treatments": list(arms),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from dfl.models.grounding.correction import Correction, CorrectionForm
@@ -35,10 +34,8 @@ def cost_corrections(
     Source:
         Our own; thresholds on development seeds, see docs/grounded.md.
     """
-    if not bool(evidence.logged.any()):
-        return ()
     (judged,) = Correction.fit(evidence, mean_cost, [_JUDGE])
-    if judged.disagreement is None or judged.disagreement < _REFUTED:
+    if judged.disagreement is None or judged.disagreement < _REFUTED:  # None: no logs
         return ()
     trial = ~evidence.logged
     before = evidence.predicted[trial].double()
@@ -51,5 +48,4 @@ def cost_corrections(
 
 def _differences(outcome: Tensor) -> Tensor:
     """Return each treatment less the mean over treatments. Shape ``(N, M)``."""
-    found: Tensor = outcome - torch.mean(outcome, dim=1, keepdim=True)
-    return found
+    return outcome - outcome.mean(dim=1, keepdim=True)
