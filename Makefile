@@ -13,7 +13,7 @@ BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json
 
 help:
 	@echo "make demo    train TSM-SL, Bi-DFCL and Grounded on a simulator, compare them with the oracle"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests, on two processes"
 	@echo "make faults  every fault of tests/faults: kills, full disks, damage, wild files (half an hour)"
 	@echo "make check   formatter, linter and type checker"
 	@echo "make docs    the pages of docs/ and of the docstrings as a site, in build/docs"
@@ -30,7 +30,7 @@ demo: $(VENV)/.dfl-run
 	$(BIN)/dfl $(DEMO)
 
 test: $(VENV)/.dfl-test
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rs --numprocesses 2 --dist worksteal
 
 faults: $(VENV)/.dfl-test
 	$(BIN)/python -m pytest tests/faults -m faults

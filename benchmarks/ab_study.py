@@ -2,11 +2,11 @@
 
     python -m benchmarks.ab_study FOLDER --rows 1e6 1e7
 
-Makes Parquet files of 1,048,576 rows (an arm, a metric with Student-t tails, a covariate, ten
-rows a user, users of whole arms) and reads them in one process each. CPU seconds from the command
-on, imports left out; memory is the most that was anonymous (RssAnon, seen every 10 ms) above that
-of an interpreter that has imported the same, and the rest of what was resident the system's cache
-of files. Writes benchmarks/results/ab.json.
+Makes Parquet files of 1,048,576 rows (an arm, a metric with Student-t tails, a covariate, 20
+segments, ten rows a user, users of whole arms) and reads them in one process each. CPU seconds
+from the command on, imports left out; memory is the most that was anonymous (RssAnon, seen every
+10 ms) above that of an interpreter that has imported the same, and the rest of what was resident
+the system's cache of files. Writes benchmarks/results/ab.json.
 """
 
 import argparse
@@ -33,6 +33,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "huber": (*PLAIN, *HUBER),
     "state": (*PLAIN, *STATE),
     "state, a covariate": (*PLAIN, "--covariates", "past", *STATE),
+    "aipw, a covariate": (*PLAIN, "--covariates", "past", "--estimator", "aipw"),
+    "20 segments": (*PLAIN, "--segment", "city", *MEANS),
     "clusters": (*USERS, *MEANS),
     "clusters, state": (*USERS, *STATE),
     "10 splits of an A/A test": (*PLAIN, *MEANS, "--aa", "10"),
@@ -65,6 +67,7 @@ def make(folder: Path, rows: int) -> None:
         user = draw.integers(0, users, size)
         spend = past + 0.1 * arm + draw.standard_t(3, size)
         columns = {"arm": arm.astype(np.int8), "spend": spend, "past": past, "user": user}
+        columns["city"] = (user % 20).astype(np.int8)
         columns["user_arm"] = arm_of[user].astype(np.int8)
         columns["user_spend"] = spend + of_user[user] + 0.1 * arm_of[user]
         pq.write_table(pa.table(columns), folder / f"{number:03d}.parquet")

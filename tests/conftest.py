@@ -34,7 +34,6 @@ DEVICES = ("cpu", "far", *(("cuda",) if torch.cuda.is_available() else ()))
 
 # DFL_BROWSER names a Chromium; "needed" makes it an error that there is none.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-LEFT_OUT = pytest.StashKey[int]()
 
 
 def browser_path() -> str | None:
@@ -45,25 +44,26 @@ def browser_path() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
+def pytest_configure() -> None:
+    """Stop where a browser is needed and there is none."""
+    if os.environ.get("DFL_BROWSER") == "needed" and browser_path() is None:
+        raise pytest.UsageError("DFL_BROWSER=needed, and no Chromium was found.")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests in a browser where there is none."""
-    if browser_path() is not None:
-        return
-    lost = [item for item in items if item.get_closest_marker("browser")]
-    if lost and os.environ.get("DFL_BROWSER") == "needed":
-        raise pytest.UsageError("DFL_BROWSER=needed, and no Chromium was found.")
-    items[:] = [item for item in items if item not in lost]
-    config.hook.pytest_deselected(items=lost)
-    config.stash[LEFT_OUT] = len(lost)
+    if browser_path() is None:
+        lost = [item for item in items if item.get_closest_marker("browser")]
+        items[:] = [item for item in items if item not in lost]
+        config.hook.pytest_deselected(items=lost)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say so."""
-    lost = terminalreporter.config.stash.get(LEFT_OUT, 0)
-    if lost:
+    """Say so; the process that sums up may have collected nothing itself."""
+    if browser_path() is None:
         terminalreporter.section("LEFT OUT")
         terminalreporter.write_line(
-            f"{lost} tests of the report's page in a browser: no Chromium was found. Install one "
+            "Tests of the report's page in a browser: no Chromium was found. Install one "
             "(Debian: apt-get install chromium), or name one by DFL_BROWSER."
         )
 

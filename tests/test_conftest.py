@@ -6,7 +6,12 @@ from typing import Any, final
 
 import pytest
 
-from tests.conftest import browser_path, pytest_collection_modifyitems, pytest_terminal_summary
+from tests.conftest import (
+    browser_path,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_terminal_summary,
+)
 
 
 @final
@@ -18,18 +23,17 @@ class Item:
         return name == self.marker
 
 
-def collected() -> tuple[Any, list[Any]]:
-    """Collect one test in a browser and one without; return the configuration and what is left."""
-    hook = SimpleNamespace(pytest_deselected=lambda items: None)
-    config: Any = SimpleNamespace(stash=pytest.Stash(), hook=hook)
+def collected() -> list[Any]:
+    """Collect one test in a browser and one without; return what is left."""
+    config: Any = SimpleNamespace(hook=SimpleNamespace(pytest_deselected=lambda items: None))
     items: list[Any] = [Item("browser"), Item("")]
     pytest_collection_modifyitems(config, items)
-    return config, items
+    return items
 
 
-def told(config: Any) -> str:
+def told() -> str:
     said: list[str] = []
-    reporter: Any = SimpleNamespace(config=config, section=said.append, write_line=said.append)
+    reporter: Any = SimpleNamespace(section=said.append, write_line=said.append)
     pytest_terminal_summary(reporter)
     return " ".join(said)
 
@@ -39,9 +43,9 @@ def test_without_a_browser_its_tests_are_left_out_and_it_is_said(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("DFL_BROWSER", raising=False)
-    config, items = collected()
-    assert items == [Item("")]
-    assert told(config).startswith("LEFT OUT 1 tests of the report's page in a browser: no Chrom")
+    pytest_configure()
+    assert collected() == [Item("")]
+    assert told().startswith("LEFT OUT Tests of the report's page in a browser: no Chromium")
 
 
 def test_where_a_browser_is_needed_its_absence_is_an_error(
@@ -50,12 +54,12 @@ def test_where_a_browser_is_needed_its_absence_is_an_error(
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("DFL_BROWSER", "needed")
     with pytest.raises(pytest.UsageError, match="DFL_BROWSER=needed, and no Chromium was found"):
-        collected()
+        pytest_configure()
 
 
 def test_a_browser_that_is_named_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DFL_BROWSER", "here/chrome")
     assert browser_path() == "here/chrome"
-    config, items = collected()
-    assert len(items) == 2
-    assert told(config) == ""
+    pytest_configure()
+    assert len(collected()) == 2
+    assert told() == ""

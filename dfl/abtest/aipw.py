@@ -9,6 +9,8 @@ from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.errors import InvalidValueError
+from dfl.scale import PARTS
+from dfl.stats.arrays import Vector
 
 __all__ = ["Aipw"]
 
@@ -49,22 +51,26 @@ class Aipw(AbstractEstimator):
                 "aipw needs covariates, or a prediction made from them; without either use "
                 "difference-in-means."
             )
-        treated, outcome = contrast.treated, contrast.outcome
+        treated, outcome, empty = contrast.treated, contrast.outcome, contrast.empty
+        untreated = np.logical_not(treated, out=empty(contrast.rows, np.bool_))
         under_treatment, under_control = (
-            self.cross_fit.predict(features, outcome, clusters=contrast.clusters, learn_from=arm)
-            for arm in (treated, ~treated)
+            self.cross_fit.predict(
+                features, outcome, clusters=contrast.clusters, learn_from=arm, empty=empty
+            )
+            for arm in (treated, untreated)
         )
         share = contrast.treated_rows / contrast.rows
-        residual = np.where(
-            treated, (outcome - under_treatment) / share, (under_control - outcome) / (1 - share)
-        )
-        scores = under_treatment - under_control + residual
+        scores: Vector = empty(contrast.rows)
+        for part in PARTS.of(contrast.rows):
+            one, zero, seen = under_treatment[part], under_control[part], outcome[part]
+            residual = np.where(treated[part], (seen - one) / share, (zero - seen) / (1 - share))
+            scores[part] = one - zero + residual
         estimate = float(scores.mean())
-        influence = scores - estimate
+        influence = np.subtract(scores, estimate, out=scores)
         return Fit(
             estimate=estimate,
             standard_error=contrast.standard_error(influence),
             influence=influence,
             least_units=10,
-            diagnostics={"model_effect": float((under_treatment - under_control).mean())},
+            diagnostics={"model_effect": float(under_treatment.mean() - under_control.mean())},
         )

@@ -11,6 +11,7 @@ from typing import Any, cast, final
 from dfl.abtest import (
     ESTIMATORS,
     AaResult,
+    AbstractEstimator,
     CrossFit,
     LeakWarning,
     Reading,
@@ -18,13 +19,13 @@ from dfl.abtest import (
     read_out,
 )
 from dfl.abtest.reading.forest import forest_plot
-from dfl.abtest.streamed import STREAMED_ESTIMATORS, Block, Numbering, read_blocks
+from dfl.abtest.streamed import Block, Numbering, read_blocks
 from dfl.cli.ab_columns import AbColumns, block_of, cluster_labels, experiments_of, text_shares
 from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show
 from dfl.cli.document import publish
 from dfl.data.sources.reading import column_names, find_file, read_frame
-from dfl.errors import ConfigError, DataError, DflError
+from dfl.errors import DataError, DflError
 from dfl.frames import Frame
 from dfl.io import make_folder, write_bytes, write_json
 from dfl.pipeline.dataset import DataSet
@@ -88,18 +89,17 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     _finish(found, file, columns, options, output)
 
 
-def _names(columns: AbColumns, options: AbOptions) -> tuple[str, ...]:
+def _estimators(columns: AbColumns, options: AbOptions) -> dict[str, AbstractEstimator]:
     usual = _WITH_COVARIATES if columns.covariates else _WITHOUT_COVARIATES
-    return options.estimators or usual
+    return {name: ESTIMATORS.load(name)() for name in options.estimators or usual}
 
 
 def _read_table(table: Frame, columns: AbColumns, options: AbOptions) -> ReadOut:
     """Read a table, all of its rows at once."""
     experiments, refused = experiments_of(table, columns, options.control, options.shares)
-    estimators = {name: ESTIMATORS.load(name)() for name in _names(columns, options)}
     found = read_out(
         experiments,
-        estimators,
+        _estimators(columns, options),
         level=options.level,
         correction=cast(Correction, options.correction),
         cross_fit=CrossFit(seed=options.seed),
@@ -113,7 +113,6 @@ def _read_data_set(file: Path, columns: AbColumns, options: AbOptions) -> ReadOu
     """Read a folder or pattern of Parquet files: at once if it is small, else block by block.
 
     Raises:
-        ConfigError: if segments are asked for where it is not small.
         DataError: if there is no row.
     """
     columns = columns.resolved(DataSet.of(file, (), ()).schema.names)
@@ -123,15 +122,9 @@ def _read_data_set(file: Path, columns: AbColumns, options: AbOptions) -> ReadOu
     if data.rows <= _AT_ONCE:
         tables = [Frame.of(data.read(one, columns.all())) for one in data.blocks]
         return _read_table(Frame.concat(tables), columns, options)
-    if columns.segments is not None:
-        raise ConfigError(
-            "--segment needs all rows in memory, a folder or pattern of more than "
-            f"{_AT_ONCE:,} rows is read block by block; name one file."
-        )
-    names = _names(columns, options)
     return read_blocks(
         _blocks(data, columns),
-        options.estimators or [name for name in names if name in STREAMED_ESTIMATORS],
+        _estimators(columns, options),
         control=options.control,
         shares=text_shares(options.shares),
         level=options.level,

@@ -150,7 +150,11 @@ def block_of(
     if columns.clusters is not None and numbers is not None:
         labels, places = cluster_labels(table.column(columns.clusters))
         clusters = numbers(labels) if places is None else numbers(labels)[places]
-    return Block(factor.labels, factor.codes, metrics, covariates, clusters)
+    segments = None
+    if columns.segments is not None:
+        found = table.column(columns.segments).known_factor()
+        segments = found.labels, found.codes
+    return Block(factor.labels, factor.codes, metrics, covariates, clusters, segments)
 
 
 def cluster_labels(column: Column) -> tuple[Labels, Integers | None]:

@@ -81,11 +81,23 @@ def test_a_folder_is_read_block_by_block(
     assert "warning: these columns differ between the arms" in leaks.text
     assert json.loads((tmp_path / "leaks" / "readout.json").read_text())["leaks"]
     monkeypatch.chdir(tmp_path)
-    usual = dfl("ab", tmp_path / "*" / "?.parquet", *ASKED, "--estimator", "aipw", *PLAIN)
+    assert dfl("ab", tmp_path / "*" / "?.parquet", *ASKED, *PLAIN).code == 0
     assert [one.name for one in (tmp_path / "runs").iterdir()] == ["ab-rows"]
-    assert "aipw: not read, it needs all rows in memory" in " ".join(usual.text.split())
-    wrong = dfl("ab", days, *asked, "--segment", "user")
-    assert (wrong.code, "--segment needs all rows in memory" in wrong.text) == (2, True), wrong.text
+
+
+def test_segments_and_models_of_each_arm_are_those_of_one_file(
+    dfl: Dfl, tmp_path: Path, blocks: None
+) -> None:
+    names = np.array(["a,b", "$x$", "NA", "10", "9"])
+    table = trial().assign(city=names[np.arange(ROWS) % 5])
+    whole, days = write(tmp_path, table)
+    asked = (*ASKED, "--covariates", "past", "--segment", "city", "--estimator", "aipw", *PLAIN)
+    one, parts = read(dfl, whole, *asked), read(dfl, days, *asked)
+    order = {x["segment"]: None for x in parts["readings"]}
+    assert [*order] == [None, "9", "10", "$x$", "NA", "a,b"]
+    for found in (one, parts):
+        found["readings"].sort(key=lambda x: (x["segment"] or "", x["estimator"]))
+    same(one, parts)
 
 
 @pytest.mark.parametrize("options", [(), ("--covariates", "past"), ("--denominator", "orders")])

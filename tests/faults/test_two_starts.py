@@ -87,6 +87,7 @@ def holder(**changed: object) -> str:
         ("{", False),
         ("[3]", False),
     ],
+    ids=["now", "before", "no process", "elsewhere", "empty", "cut off", "list"],
 )
 def test_where_the_file_system_has_no_locks_the_holder_is_looked_up(
     content: str, alive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,7 +1,8 @@
 """`read_out`: every metric, segment and estimator of an experiment at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import product
 from typing import Any, final
 
@@ -14,7 +15,7 @@ from dfl.checks import check_count
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.multiple_testing import Correction, adjust_p_values
 
-__all__ = ["ReadOut", "Reading", "Refusal", "adjusted", "read_out"]
+__all__ = ["Findings", "ReadOut", "Reading", "Refusal", "read_out"]
 
 
 @final
@@ -146,35 +147,17 @@ def read_out(
     check_count("splits", splits, at_least=0 if splits == 0 else 2)
     ratio, leaks = check_experiment(next(iter(experiments.values())))
     predicted = {metric: _predicted(one, cross_fit) for metric, one in experiments.items()}
-    found: list[_Found] = []
-    refusals: list[Refusal] = []
-    failure: DflError | None = None
+    findings = Findings()
     for metric, experiment in predicted.items():
         for segment, part in _parts(experiment):
             if isinstance(part, DflError):
-                refusals.append(Refusal(metric=metric, segment=segment, reason=str(part)))
+                findings.refuse(metric, segment, part)
                 continue
-            for (name, estimator), arm in product(estimators.items(), part.treated_arms):
-                try:
-                    effect = estimator.effect(part, arm, level=level)
-                except DflError as error:
-                    failure = failure or error
-                    refusals.append(
-                        Refusal(
-                            metric=metric,
-                            segment=segment,
-                            arm=str(arm) if len(part.treated_arms) > 1 else None,
-                            estimator=name,
-                            reason=str(error),
-                        )
-                    )
-                else:
-                    found.append((metric, segment, name, effect))
-    if not found and failure is not None:
-        raise failure
+            read = partial(_effect, part, level)
+            findings.read(metric, segment, estimators, part.treated_arms, read)
     return ReadOut(
-        readings=adjusted(found, tuple(estimators), correction),
-        refusals=tuple(refusals),
+        readings=findings.adjusted(correction),
+        refusals=tuple(findings.refusals),
         sample_ratio=ratio,
         leaks=leaks,
         correction=correction,
@@ -189,7 +172,82 @@ def read_out(
     )
 
 
-_Found = tuple[str, str | None, str, Effect]
+@final
+class Findings:
+    """Collects effects, and what could not be read."""
+
+    def __init__(self) -> None:
+        self.refusals: list[Refusal] = []
+        self._found: list[tuple[str, str | None, str, Effect]] = []
+        self._failure: DflError | None = None
+
+    def refuse(self, metric: str, segment: str | None, reason: DflError) -> None:
+        """Note that all of a metric or segment cannot be read."""
+        self.refusals.append(Refusal(metric=metric, segment=segment, reason=str(reason)))
+
+    def read(
+        self,
+        metric: str,
+        segment: str | None,
+        estimators: Mapping[str, AbstractEstimator],
+        arms: Sequence[Any],
+        effect: Callable[[AbstractEstimator, Any], Effect],
+    ) -> None:
+        """Read every arm by every estimator.
+
+        Args:
+            metric: name of the metric.
+            segment: label of the segment, or None for all rows.
+            estimators: name to estimator.
+            arms: labels of the treated arms.
+            effect: reads an arm, or raises why it cannot.
+        """
+        for (name, estimator), arm in product(estimators.items(), arms):
+            try:
+                self._found.append((metric, segment, name, effect(estimator, arm)))
+            except DflError as error:
+                self._failure = self._failure or error
+                where = str(arm) if len(arms) > 1 else None
+                self.refusals.append(
+                    Refusal(
+                        metric=metric,
+                        segment=segment,
+                        arm=where,
+                        estimator=name,
+                        reason=str(error),
+                    )
+                )
+
+    def adjusted(self, correction: Correction) -> tuple[Reading, ...]:
+        """Return the readings, p-values adjusted over all that one estimator read.
+
+        Raises:
+            DflError: the first that was met, if nothing could be read.
+        """
+        if not self._found and self._failure is not None:
+            raise self._failure
+        adjusted: dict[int, float] = {}
+        for name in {name: None for _, _, name, _ in self._found}:
+            own = [place for place, (_, _, one, _) in enumerate(self._found) if one == name]
+            p_values = [self._found[place][3].p_value for place in own]
+            values = adjust_p_values(p_values, correction=correction)
+            adjusted.update(zip(own, values.tolist(), strict=True))
+        return tuple(
+            Reading(
+                metric=metric,
+                segment=segment,
+                estimator=name,
+                effect=effect,
+                adjusted_p_value=adjusted[place],
+            )
+            for place, (metric, segment, name, effect) in enumerate(self._found)
+        )
+
+
+def _effect(
+    experiment: Experiment, level: float, estimator: AbstractEstimator, arm: object
+) -> Effect:
+    return estimator.effect(experiment, arm, level=level)
 
 
 def _predicted(experiment: Experiment, cross_fit: CrossFit | None) -> Experiment:
@@ -220,26 +278,3 @@ def _split(
         return aa_test(experiment, estimator, runs=runs, level=level, seed=seed)
     except DflError as error:
         return str(error)
-
-
-def adjusted(
-    found: list[_Found], estimators: tuple[str, ...], correction: Correction
-) -> tuple[Reading, ...]:
-    """Adjust the p-values of each estimator; order is kept."""
-    adjusted: dict[int, float] = {}
-    for name in estimators:
-        own = [index for index, (_, _, estimator, _) in enumerate(found) if estimator == name]
-        if own:
-            p_values = [found[index][3].p_value for index in own]
-            values = adjust_p_values(p_values, correction=correction)
-            adjusted.update(zip(own, values.tolist(), strict=True))
-    return tuple(
-        Reading(
-            metric=metric,
-            segment=segment,
-            estimator=name,
-            effect=effect,
-            adjusted_p_value=adjusted[index],
-        )
-        for index, (metric, segment, name, effect) in enumerate(found)
-    )

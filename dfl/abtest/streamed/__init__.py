@@ -3,6 +3,6 @@
 from dfl.abtest.streamed.kept import Block
 from dfl.abtest.streamed.moments import Moments
 from dfl.abtest.streamed.numbering import Numbering
-from dfl.abtest.streamed.read_blocks import STREAMED_ESTIMATORS, read_blocks
+from dfl.abtest.streamed.read_blocks import read_blocks
 
-__all__ = ["STREAMED_ESTIMATORS", "Block", "Moments", "Numbering", "read_blocks"]
+__all__ = ["Block", "Moments", "Numbering", "read_blocks"]

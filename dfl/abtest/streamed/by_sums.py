@@ -7,14 +7,13 @@ from typing import final
 
 import numpy as np
 
-from dfl.abtest.cuped import slopes
+from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.cuped import Cuped, slopes
+from dfl.abtest.difference_in_means import DifferenceInMeans
 from dfl.abtest.streamed.moments import Moments
 from dfl.errors import InvalidValueError
 
-__all__ = ["BY_SUMS", "ReadBySums", "read_by_sums"]
-
-BY_SUMS = ("difference-in-means", "cuped")
-"""Estimators that means and cross products are enough for, where rows were randomised."""
+__all__ = ["ReadBySums", "is_by_sums", "read_by_sums"]
 
 
 @final
@@ -35,14 +34,24 @@ class ReadBySums:
     diagnostics: Mapping[str, float]
 
 
-def read_by_sums(name: str, treated: Moments, control: Moments, *, ratio: bool) -> ReadBySums:
+def is_by_sums(estimator: AbstractEstimator) -> bool:
+    """Say whether `read_by_sums` is enough, where rows were randomised."""
+    match estimator:
+        case DifferenceInMeans(linearisation="delta"):
+            return True
+        case Cuped(columns=None, linearisation="delta"):
+            return True
+    return False
+
+
+def read_by_sums(treated: Moments, control: Moments, *, ratio: bool, adjust: bool) -> ReadBySums:
     """Return the difference of the arms' means, with or without covariates taken out.
 
     Args:
-        name: ``"difference-in-means"`` or ``"cuped"``.
         treated: moments of metric, denominator of a ratio, covariates.
         control: the same of the control.
         ratio: whether there is a denominator.
+        adjust: take the covariates out, as `Cuped` does.
 
     Raises:
         InvalidValueError: if there is no error to speak of, no ratio, or nothing to adjust by.
@@ -51,7 +60,7 @@ def read_by_sums(name: str, treated: Moments, control: Moments, *, ratio: bool) 
     both = Moments.merged(arms)
     value = float(arms[1].mean[0])
     diagnostics: dict[str, float] = {}
-    if name == "cuped":
+    if adjust:
         if len(both.mean) < 2:
             raise InvalidValueError("cuped needs covariates; without any use difference-in-means.")
         theta = slopes(both.products[1:, 1:], both.products[1:, 0], both.rows)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dfl.abtest.rows.contrast import check_denominator
 from dfl.abtest.streamed.clusters import Clusters
-from dfl.abtest.streamed.kept import Block, Keeper, KeptRows
+from dfl.abtest.streamed.kept import Block, Keeper, KeptRows, label_order
 from dfl.abtest.streamed.moments import Moments
 from dfl.abtest.streamed.past import Past
 from dfl.errors import InvalidValueError
@@ -39,7 +39,7 @@ class Gathered:
 
         Args:
             blocks: all rows.
-            keep: whether rows are kept in any case; those of clusters always are.
+            keep: whether rows are kept in any case; those of clusters and segments always are.
 
         Raises:
             InvalidValueError: if there is no row or metric, or a denominator makes no ratio.
@@ -50,7 +50,7 @@ class Gathered:
         with ExitStack() as files:
             keeper = Keeper(files)
             for block in blocks:
-                if keep or block.clusters is not None:
+                if keep or block.clusters is not None or block.segments is not None:
                     keeper.add(block)
                 for place, arm in enumerate(block.arms):
                     covariates = block.covariates[block.treatment == place]
@@ -62,7 +62,7 @@ class Gathered:
             rows = keeper.kept()
         if not sums:
             raise InvalidValueError("there must be rows and a metric, got none.")
-        arms = sorted(past, key=_order)
+        arms = sorted(past, key=label_order)
         ordered = {metric: {arm: own[arm] for arm in arms} for metric, own in sums.items()}
         return cls(ordered, past, rows)
 
@@ -109,9 +109,3 @@ def _moments(block: Block) -> dict[str, dict[str, Moments]]:
             for place, arm in enumerate(block.arms)
         }
     return found
-
-
-def _order(arm: str) -> tuple[bool, int, str]:
-    """Whole numbers by their size, then the rest by the alphabet."""
-    whole = arm.removeprefix("-").isdecimal()
-    return not whole, int(arm) if whole else 0, arm

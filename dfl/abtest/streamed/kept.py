@@ -1,9 +1,10 @@
 """`KeptRows`: rows of an experiment in temporary files, of which contrasts are made."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Self, final
 
 import numpy as np
@@ -15,7 +16,9 @@ from dfl.errors import DflError, WriteError
 from dfl.scale import PARTS, no_room, on_disk
 from dfl.stats.arrays import Booleans, Counts, Integers, Matrix, Vector
 
-__all__ = ["Block", "Keeper", "KeptRows"]
+__all__ = ["Block", "Keeper", "KeptRows", "label_order"]
+
+_COLUMNS = ("codes", "above", "below", "covariates", "prediction", "clusters", "segment_codes")
 
 
 @final
@@ -30,6 +33,8 @@ class Block:
         covariates: known before the experiment, finite. Shape ``(n, p)``.
         clusters: number of what was randomised, the same in every block, 0, 1, ... without
             gaps over all of them; None: each row was. Shape ``(n,)``.
+        segments: labels, as text, of groups to be read apart, and the place of each row's among
+            them, ``(n,)``; None: there are none.
     """
 
     arms: Sequence[str]
@@ -37,6 +42,7 @@ class Block:
     metrics: Mapping[str, tuple[Vector, Vector | None]]
     covariates: Matrix
     clusters: Integers | None = None
+    segments: tuple[Sequence[str], Integers] | None = None
 
 
 @final
@@ -50,6 +56,7 @@ class Keeper:
     def __init__(self, files: ExitStack) -> None:
         self._files = files
         self._arms: list[str] = []
+        self._segments: list[str] = []
         self._columns: dict[tuple[str | None, str], _Column] = {}
 
     def add(self, block: Block) -> None:
@@ -58,9 +65,10 @@ class Keeper:
         Raises:
             WriteError: if there is no room for it.
         """
-        self._arms += [arm for arm in block.arms if arm not in self._arms]
-        place = np.array([*map(self._arms.index, block.arms)], np.int16)
-        self._write(None, "codes", place[block.treatment])
+        self._write(None, "codes", _codes(self._arms, block.arms, np.int16)[block.treatment])
+        if block.segments is not None:
+            labels, places = block.segments
+            self._write(None, "segment_codes", _codes(self._segments, labels, np.int32)[places])
         if block.covariates.shape[1]:
             self._write(None, "covariates", block.covariates)
         if block.clusters is not None:
@@ -78,13 +86,24 @@ class Keeper:
         for metric, _ in arrays:
             if metric is not None:
                 own = {name: array for (of, name), array in arrays.items() if of == metric}
-                found[metric] = KeptRows(tuple(self._arms), **shared, **own)
+                segments = tuple(self._segments)
+                found[metric] = KeptRows(tuple(self._arms), segments=segments, **shared, **own)
         return found
 
     def _write(self, metric: str | None, name: str, values: Any) -> None:
         if (metric, name) not in self._columns:
             self._columns[metric, name] = _Column(values, self._files)
         self._columns[metric, name].add(values)
+
+
+def _codes(known: list[str], labels: Sequence[str], dtype: Any) -> Counts:
+    """Add the labels that are new; return the place of each one."""
+    places = {label: place for place, label in enumerate(known)}
+    for label in labels:
+        if label not in places:
+            places[label] = len(known)
+            known.append(label)
+    return np.array([places[label] for label in labels], dtype)
 
 
 @final
@@ -128,6 +147,8 @@ class KeptRows:
         covariates: known before the experiment. Shape ``(n, p)``, or None.
         prediction: of the metric from the covariates. Shape ``(n,)``, or None.
         clusters: number of what was randomised, or None for the rows. Shape ``(n,)``.
+        segments: labels of groups to be read apart, as text.
+        segment_codes: place of each row's segment in ``segments``, or None. Shape ``(n,)``.
     """
 
     arms: tuple[str, ...]
@@ -137,11 +158,31 @@ class KeptRows:
     covariates: Matrix | None = None
     prediction: Vector | None = None
     clusters: Integers | None = None
+    segments: tuple[str, ...] = ()
+    segment_codes: Counts | None = None
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return len(self.above)
+
+    @property
+    def present_arms(self) -> tuple[str, ...]:
+        """Labels of the arms that have rows, whole numbers first."""
+        codes = np.zeros(len(self.arms), np.int64)
+        for part in PARTS.of(self.rows):
+            codes += np.bincount(self.codes[part], minlength=len(self.arms))
+        found = [arm for arm, count in zip(self.arms, codes.tolist(), strict=True) if count]
+        return tuple(sorted(found, key=label_order))
+
+    def value_of(self, arm: str) -> float:
+        """Return the mean of the metric in an arm, or the ratio."""
+        above = below = 0.0
+        for part in PARTS.of(self.rows):
+            own = self.codes[part] == self.arms.index(arm)
+            above += float(self.above[part][own].sum())
+            below += float(own.sum() if self.below is None else self.below[part][own].sum())
+        return above / below
 
     def with_prediction(self, cross_fit: CrossFit) -> Self:
         """Return the rows with a prediction, as `Experiment.with_prediction` makes it.
@@ -168,15 +209,13 @@ class KeptRows:
         return replace(self, prediction=done)
 
     def only(self, *arms: str) -> Self:
-        """Return the rows of some arms, in their order."""
+        """Return the rows of some arms, in their order; clusters are numbered without gaps."""
         wanted = [self.arms.index(arm) for arm in arms]
         if len(arms) == len(self.arms):
             return self
         rows = sum(int(np.isin(self.codes[part], wanted).sum()) for part in PARTS.of(self.rows))
 
         def picked(column: Any) -> Any:
-            if column is None:
-                return None
             found, start = on_disk((rows, *column.shape[1:]), column.dtype), 0
             for part in PARTS.of(self.rows):
                 own = column[part][np.isin(self.codes[part], wanted)]
@@ -184,8 +223,55 @@ class KeptRows:
                 start += len(own)
             return found
 
-        names = ("codes", "above", "below", "covariates", "prediction", "clusters")
-        return replace(self, **{name: picked(getattr(self, name)) for name in names})
+        return self._mapped(picked)._renumbered()
+
+    def by_segment(self) -> Iterator[tuple[str, Self]]:
+        """Yield the label and the rows of each segment, whole numbers first, by label.
+
+        Rows are put in the order of their segments once, keeping their own within; clusters are
+        numbered without gaps.
+        """
+        if self.segment_codes is None:
+            return
+        kinds = len(self.segments)
+        counts = np.zeros(kinds, np.int64)
+        for part in PARTS.of(self.rows):
+            counts += np.bincount(self.segment_codes[part], minlength=kinds)
+        ends = counts.cumsum()
+        free, place = ends - counts, on_disk(self.rows, np.int64)
+        for part in PARTS.of(self.rows):
+            codes = self.segment_codes[part]
+            own = np.bincount(codes, minlength=kinds)
+            order = codes.argsort(kind="stable")
+            before = np.repeat(free - (own.cumsum() - own), own)
+            place[part][order] = before + np.arange(len(codes))
+            free += own
+
+        def moved(column: Any) -> Any:
+            found = on_disk(column.shape, column.dtype)
+            for part in PARTS.of(self.rows):
+                found[place[part]] = column[part]
+            return found
+
+        whole = replace(self._mapped(moved), segments=(), segment_codes=None)
+        for code in sorted(range(kinds), key=lambda code: label_order(self.segments[code])):
+            there = slice(ends[code] - counts[code], ends[code])
+            yield self.segments[code], whole._mapped(itemgetter(there))._renumbered()
+
+    def _mapped(self, change: Callable[[Any], Any]) -> Self:
+        """Return the rows with every column changed that is there."""
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        there = {name: one for name, one in columns.items() if one is not None}
+        return replace(self, **{name: change(one) for name, one in there.items()})
+
+    def _renumbered(self) -> Self:
+        if self.clusters is None:
+            return self
+        number = np.cumsum(np.bincount(self.clusters) > 0) - 1
+        clusters = on_disk(self.rows, np.int64)
+        for part in PARTS.of(self.rows):
+            clusters[part] = number[self.clusters[part]]
+        return replace(self, clusters=clusters)
 
     def against(self, arm: str, linearisation: Linearisation) -> Contrast:
         """Return the contrast of an arm and the other one that is left."""
@@ -207,17 +293,10 @@ class KeptRows:
         Raises:
             InvalidValueError: if an argument is out of range, or what is left is no contrast.
         """
-        rows, units = self, self.rows
-        if self.clusters is not None:
-            there = np.bincount(self.clusters) > 0
-            number = np.cumsum(there) - 1
-            clusters = on_disk(self.rows, np.int64)
-            for part in PARTS.of(self.rows):
-                clusters[part] = number[self.clusters[part]]
-            rows, units = replace(self, clusters=clusters), int(there.sum())
+        units = self.rows if self.clusters is None else int(self.clusters.max()) + 1
         for split in splits(units, smallest, runs=runs, seed=seed):
             treated: Booleans = on_disk(self.rows, np.bool_)
-            if rows.clusters is None:
+            if self.clusters is None:
                 start = 0
                 for one in split:
                     treated[start : start + len(one)] = one
@@ -225,8 +304,8 @@ class KeptRows:
             else:
                 of_units = np.concatenate([*split])
                 for part in PARTS.of(self.rows):
-                    treated[part] = of_units[rows.clusters[part]]
-            yield rows._contrast(treated, linearisation)
+                    treated[part] = of_units[self.clusters[part]]
+            yield self._contrast(treated, linearisation)
 
     def _contrast(self, treated: Booleans, linearisation: Linearisation) -> Contrast:
         outcome = self.above
@@ -241,3 +320,9 @@ class KeptRows:
             events=self.below if linearisation == "delta" else None,
             empty=on_disk,
         )
+
+
+def label_order(label: str) -> tuple[bool, int, str]:
+    """Return what labels are sorted by: whole numbers by their size, the rest by the alphabet."""
+    whole = label.removeprefix("-").isdecimal()
+    return not whole, int(label) if whole else 0, label

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
 from typing import final
 
 from dfl.abtest.base import AbstractEstimator, Effect, effect_of
@@ -13,47 +12,28 @@ from dfl.abtest.checks.assignment import (
     require_plan,
     sample_ratio_of,
 )
-from dfl.abtest.cupac import Cupac
 from dfl.abtest.cuped import Cuped
-from dfl.abtest.difference_in_means import DifferenceInMeans
-from dfl.abtest.huber import Huber
-from dfl.abtest.mlrate import Mlrate
-from dfl.abtest.reading.read_out import ReadOut, Refusal, adjusted
+from dfl.abtest.reading.read_out import Findings, ReadOut
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.state import State
-from dfl.abtest.streamed.by_sums import BY_SUMS, read_by_sums
+from dfl.abtest.streamed.by_sums import is_by_sums, read_by_sums
 from dfl.abtest.streamed.gathered import Gathered
-from dfl.abtest.streamed.kept import Block, KeptRows
+from dfl.abtest.streamed.kept import Block, KeptRows, label_order
 from dfl.abtest.streamed.leaks import leaks_of
 from dfl.abtest.streamed.moments import Moments
-from dfl.abtest.winsorised import Winsorised
 from dfl.checks import check_count
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.intervals import interval_factor
 from dfl.stats.multiple_testing import Correction
 from dfl.stats.small_samples import Spread
 
-__all__ = ["STREAMED_ESTIMATORS", "read_blocks"]
-
-_ESTIMATORS: Mapping[str, AbstractEstimator] = {
-    "difference-in-means": DifferenceInMeans(),
-    "cuped": Cuped(),
-    "cupac": Cupac(),
-    "mlrate": Mlrate(),
-    "winsorised": Winsorised(),
-    "huber": Huber(),
-    "state": State(),
-}
-
-STREAMED_ESTIMATORS = (*_ESTIMATORS,)
-"""Estimators that need no more than a part of the rows at a time."""
+__all__ = ["read_blocks"]
 
 _LARGE = 5_000  # rows of each arm, above which in-memory reading corrects nothing either
 
 
 def read_blocks(
     blocks: Iterable[Block],
-    estimators: Sequence[str],
+    estimators: Mapping[str, AbstractEstimator],
     *,
     control: str | None = None,
     shares: Mapping[str, float] | None = None,
@@ -68,17 +48,17 @@ def read_blocks(
 
     Means and cross products of each arm are all that difference-in-means and CUPED use, of a
     metric or, by the delta method, of a ratio; memory holds one block. For the others, for
-    clusters and for A/A tests the columns are written to temporary files, 8 bytes a number, and
-    read in parts as often as need be; memory holds one block, the rows that models of a
-    prediction learn from (see `CrossFit`), and about 80 bytes a cluster. Estimators that look at
-    all rows at once are refused with a line each.
+    clusters, segments and A/A tests the columns are written to temporary files, 8 bytes a number,
+    and read in parts as often as need be; memory holds one block, the rows that models of a
+    prediction learn from (see `CrossFit`), and about 80 bytes a cluster. A segment of few rows is
+    read with the corrections that few rows need.
 
     Leaks of the covariates are looked for as in memory: means by sums over all rows, ranks and
     shapes among up to 200,000 rows of each arm, every k-th; or by the means of all clusters.
 
     Args:
         blocks: all rows, in blocks of the same metrics and covariates.
-        estimators: names; all but `STREAMED_ESTIMATORS` are refused.
+        estimators: name to estimator.
         control: label of the control as text; None: 0, False or "control".
         shares: planned share of each arm by label; None: equal shares.
         level: confidence level of the intervals.
@@ -90,9 +70,9 @@ def read_blocks(
 
     Raises:
         InvalidValueError: if an arm has 5,000 rows or fewer and rows were randomised (such are
-            read in memory), there is no control, no second arm or no estimator that can read
-            parts, a denominator is negative or sums to 0, a cluster lies in two arms, or a number
-            is out of range.
+            read in memory), there is no control, no second arm, no metric or no estimator, a
+            denominator is negative or sums to 0, a cluster lies in two arms, a number is out of
+            range, or nothing at all can be read.
         SampleRatioError: if the arms' sizes contradict the plan.
         WriteError: if there is no room for temporary files.
 
@@ -102,8 +82,9 @@ def read_blocks(
     interval_factor(level)
     check_count("seed", seed, at_least=0)
     check_count("splits", splits, at_least=0 if splits == 0 else 2)
-    asked, refusals = _readable(estimators)
-    predicted = not {*asked} <= {*BY_SUMS}
+    if not estimators:
+        raise InvalidValueError("there must be an estimator, got none.")
+    predicted = not all(map(is_by_sums, estimators.values()))
     data = Gathered.of(blocks, keep=bool(splits) or predicted)
     own = _control(control, data.counts)
     ratio = require_plan(sample_ratio_of(data.units, shares), planned=shares is not None)
@@ -111,55 +92,36 @@ def read_blocks(
     leaks = leaks_of(data, own, names)
     if leaks:
         warnings.warn(describe_leaks(leaks), LeakWarning, stacklevel=2)
-    found: list[tuple[str, str | None, str, Effect]] = []
+    findings = Findings()
     aa: dict[str, dict[str, AaResult | str]] = {}
-    for metric in data.sums:
+    for metric, sums in data.sums.items():
         rows = data.rows.get(metric)
         if rows is not None and predicted:
             rows = rows.with_prediction(cross_fit or CrossFit())
-        source = _Source(data.sums[metric], data.ratio(metric), rows, own, level)
-        for name, arm in product(asked, (one for one in data.counts if one != own)):
+        whole = _Source(sums, data.ratio(metric), rows, own, level)
+        findings.read(metric, None, estimators, whole.treated_arms, whole.effect)
+        for segment, part in () if rows is None else rows.by_segment():
+            source = _Source({}, data.ratio(metric), part, own, level)
             try:
-                found.append((metric, None, name, source.effect(name, arm)))
-            except DflError as error:
-                where = arm if len(data.counts) > 2 else None
-                refusals.append(
-                    Refusal(metric=metric, arm=where, estimator=name, reason=str(error))
-                )
+                arms = source.treated_arms
+            except InvalidValueError as error:
+                findings.refuse(metric, segment, error)
+            else:
+                findings.read(metric, segment, estimators, arms, source.effect)
         if splits and rows is not None:
             smallest, untreated = min(data.units.values()), rows.only(own)
             aa[metric] = {
-                name: _aa(name, untreated, smallest, level, runs=splits, seed=seed)
-                for name in asked
+                name: _aa(estimator, untreated, smallest, level, runs=splits, seed=seed)
+                for name, estimator in estimators.items()
             }
-    if not found:
-        raise InvalidValueError(refusals[-1].reason)
     return ReadOut(
-        readings=adjusted(found, tuple(asked), correction),
-        refusals=tuple(refusals),
+        readings=findings.adjusted(correction),
+        refusals=tuple(findings.refusals),
         sample_ratio=ratio,
         leaks=leaks,
         correction=correction,
         splits=aa,
     )
-
-
-def _readable(estimators: Sequence[str]) -> tuple[list[str], list[Refusal]]:
-    """Return the estimators that need no more than parts of the rows, and a line for the others."""
-    refusals = [
-        Refusal(
-            metric="all metrics",
-            estimator=name,
-            reason=f"it needs all rows in memory; {', '.join(STREAMED_ESTIMATORS)} do not. Name "
-            "one file instead of a data set.",
-        )
-        for name in estimators
-        if name not in STREAMED_ESTIMATORS
-    ]
-    asked = [name for name in estimators if name in STREAMED_ESTIMATORS]
-    if not asked:
-        raise InvalidValueError(str(refusals[0]) if refusals else "there must be an estimator.")
-    return asked, refusals
 
 
 def _require_large(data: Gathered) -> None:
@@ -185,7 +147,15 @@ def _control(control: str | None, counts: Mapping[str, int]) -> str:
 
 @final
 class _Source:
-    """One metric, from which effects are read: by sums, or from the rows that were kept."""
+    """One metric, of all rows or of a segment; read by sums, or from the rows that were kept.
+
+    Args:
+        sums: arm to its moments; empty for a segment.
+        ratio: whether the metric has a denominator.
+        rows: what was kept, or None.
+        control: label of the control.
+        level: confidence level of the intervals.
+    """
 
     def __init__(
         self,
@@ -199,12 +169,30 @@ class _Source:
         self._control, self._level = control, level
         self._pairs: dict[str, KeptRows] = {}
 
-    def effect(self, name: str, arm: str) -> Effect:
+    @property
+    def treated_arms(self) -> tuple[str, ...]:
+        """Labels of the arms that are there, but the control.
+
+        Raises:
+            InvalidValueError: if there is none, or no control.
+        """
+        arms = (*self._sums,) if self._rows is None or self._sums else self._rows.present_arms
+        if self._control not in arms or len(arms) < 2:
+            raise InvalidValueError(
+                f"there must be rows of the control, {self._control}, and of another arm, got "
+                f"{sorted(arms, key=label_order)}."
+            )
+        return tuple(arm for arm in arms if arm != self._control)
+
+    def effect(self, estimator: AbstractEstimator, arm: str) -> Effect:
         """Return the effect of an arm."""
         labels, rows, level = (arm, self._control), self._rows, self._level
-        if rows is None or (name in BY_SUMS and rows.clusters is None):
+        by_sums = is_by_sums(estimator) and self._sums
+        if rows is None or (by_sums and rows.clusters is None):
             treated, control = (self._sums[one] for one in labels)
-            read = read_by_sums(name, treated, control, ratio=self._ratio)
+            read = read_by_sums(
+                treated, control, ratio=self._ratio, adjust=isinstance(estimator, Cuped)
+            )
             return effect_of(
                 labels, read.estimate, Spread(error=read.error), interval_factor(level), level,
                 value=read.control_value, rows=(treated.rows, control.rows),
@@ -212,18 +200,20 @@ class _Source:
             )  # fmt: skip
         if arm not in self._pairs:
             self._pairs[arm] = rows.only(*labels)
-        estimator = _ESTIMATORS[name]
         contrast = self._pairs[arm].against(arm, estimator.linearisation)
-        mean = self._sums[self._control].mean
-        value = float(mean[0] / mean[1] if self._ratio else mean[0])
-        return estimator.read(contrast, labels, level=level, value=value)
+        return estimator.read(contrast, labels, level=level, value=rows.value_of(self._control))
 
 
 def _aa(
-    name: str, untreated: KeptRows, smallest: int, level: float, *, runs: int, seed: int
+    estimator: AbstractEstimator,
+    untreated: KeptRows,
+    smallest: int,
+    level: float,
+    *,
+    runs: int,
+    seed: int,
 ) -> AaResult | str:
     """Return the A/A test of an estimator, or why it could not be made."""
-    estimator = _ESTIMATORS[name]
 
     def effects() -> Iterator[Effect]:
         for contrast in untreated.split(smallest, estimator.linearisation, runs=runs, seed=seed):

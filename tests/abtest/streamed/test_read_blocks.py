@@ -10,6 +10,8 @@ from sklearn.linear_model import LinearRegression
 from dfl.abtest import (
     ESTIMATORS,
     AaResult,
+    AbstractEstimator,
+    Aipw,
     CrossFit,
     Cuped,
     DifferenceInMeans,
@@ -20,7 +22,7 @@ from dfl.abtest import (
     read_out,
 )
 from dfl.abtest.checks.assignment import find_leaks
-from dfl.abtest.streamed import STREAMED_ESTIMATORS, Block, read_blocks
+from dfl.abtest.streamed import Block, read_blocks
 from dfl.abtest.streamed.past import Past
 from dfl.errors import InvalidValueError
 from dfl.scale import Chunks
@@ -37,7 +39,11 @@ METRICS = {"money": (MONEY, None), "money/orders": (MONEY, ORDERS)}
 
 
 def blocks(
-    covariates: Any = PAST, metrics: Any = METRICS, arm: Any = ARM, clusters: Any = None
+    covariates: Any = PAST,
+    metrics: Any = METRICS,
+    arm: Any = ARM,
+    clusters: Any = None,
+    segments: Any = None,
 ) -> Iterator[Block]:
     for part in np.array_split(np.arange(len(arm)), 7):
         cut = {
@@ -46,12 +52,20 @@ def blocks(
         }
         labels, codes = np.unique(arm[part], return_inverse=True)
         number = None if clusters is None else clusters[part]
-        yield Block([str(one) for one in labels], codes, cut, covariates[part], number)
+        groups = None
+        if segments is not None:
+            known, places = np.unique(segments[part], return_inverse=True)
+            groups = [*map(str, known)], places
+        yield Block([*map(str, labels)], codes, cut, covariates[part], number, groups)
+
+
+def loaded(*names: str) -> dict[str, AbstractEstimator]:
+    return {name: ESTIMATORS.load(name)() for name in names}
 
 
 @pytest.mark.parametrize("covariates", [PAST, PAST[:, :1]])
 def test_effects_are_those_of_all_rows_in_memory(covariates: Any) -> None:
-    found = read_blocks(blocks(covariates), ["difference-in-means", "cuped"])
+    found = read_blocks(blocks(covariates), loaded("difference-in-means", "cuped"))
     experiments = {
         name: Experiment(treatment=ARM, metric=above, denominator=below, covariates=covariates)
         for name, (above, below) in METRICS.items()
@@ -74,6 +88,7 @@ def test_effects_are_those_of_all_rows_in_memory(covariates: Any) -> None:
 USER = DRAW.integers(0, 4_000, ROWS)
 OF_USER = DRAW.integers(0, 3, 4_000)[USER]
 BY_USER = MONEY + DRAW.gamma(1.0, size=4_000)[USER]
+CITY = DRAW.choice(6, ROWS, p=[0.4, 0.5, 0.08, 0.01, 0.0095, 0.0005])  # the last a handful
 OLD = PAST + DRAW.normal(size=(4_000, 2))[USER]
 
 
@@ -81,8 +96,9 @@ def close(one: ReadOut, other: ReadOut, rel: float = 1e-9) -> None:
     """Compare everything that two read-outs say."""
     assert len(one.readings) == len(other.readings)
     for first, second in zip(one.readings, other.readings, strict=True):
-        where = (first.metric, first.estimator, first.effect.arm)
-        assert where == (second.metric, second.estimator, second.effect.arm)
+        where = (first.metric, first.segment, first.estimator, first.effect.arm)
+        other_where = (second.metric, second.segment, second.estimator, second.effect.arm)
+        assert where == other_where
         for name in ("estimate", "standard_error", "low", "high", "p_value", "control_value"):
             got, wanted = (getattr(x.effect, name) for x in (first, second))
             assert got == pytest.approx(wanted, rel=rel, abs=1e-13), (where, name)
@@ -106,20 +122,26 @@ def close(one: ReadOut, other: ReadOut, rel: float = 1e-9) -> None:
 @pytest.mark.parametrize("arms", [2, 3])
 @pytest.mark.parametrize("clusters", [None, USER])
 @pytest.mark.parametrize("covariates", [PAST[:, :0], OLD])
+@pytest.mark.parametrize("split", [None, CITY])
 def test_what_is_kept_on_disk_is_read_as_in_memory(
-    arms: int, clusters: Any, covariates: Any, monkeypatch: pytest.MonkeyPatch
+    arms: int, clusters: Any, covariates: Any, split: Any
 ) -> None:
     arm = (ARM if clusters is None else OF_USER) % arms
     rows = slice(None) if clusters is None else slice(0, 20_000)
     number = None if clusters is None else np.unique(clusters[rows], return_inverse=True)[1]
     metrics = {"money": (BY_USER[rows], None), "money/orders": (MONEY[rows], ORDERS[rows])}
     arm, covariates = arm[rows], covariates[rows]
+    segments = None if split is None else split[rows]
     plain = ("difference-in-means", "winsorised", "huber", "state")
-    names = STREAMED_ESTIMATORS if covariates.shape[1] else plain
+    cross_fit = CrossFit(regressor=LinearRegression())
+    estimators = loaded(*plain)
+    if covariates.shape[1]:
+        estimators = {**loaded(*ESTIMATORS.names()), "aipw": Aipw(cross_fit=cross_fit)}
     found = read_blocks(
-        blocks(covariates, metrics, arm, number),
-        names,
+        blocks(covariates, metrics, arm, number, segments),
+        estimators,
         shares={"0": 2.0, "1": 1.0} if arms == 2 else None,
+        cross_fit=cross_fit,
         splits=3,
         seed=2,
     )
@@ -130,28 +152,40 @@ def test_what_is_kept_on_disk_is_read_as_in_memory(
             denominator=below,
             covariates=covariates if covariates.shape[1] else None,
             clusters=number,
+            segments=segments,
             shares={0: 2.0, 1: 1.0} if arms == 2 else None,
         )
         for name, (above, below) in metrics.items()
     }
-    estimators = {name: ESTIMATORS.load(name)() for name in names}
-    close(found, read_out(experiments, estimators, splits=3, seed=2))
+    close(found, read_out(experiments, estimators, cross_fit=cross_fit, splits=3, seed=2))
 
 
-def test_estimators_that_need_rows_are_refused_with_a_line() -> None:
-    found = read_blocks(blocks(), ["aipw", "difference-in-means"])
-    assert [one.estimator for one in found.readings] == ["difference-in-means"] * 4
-    (said,) = map(str, found.refusals)
-    assert said.startswith("all metrics, aipw: not read, it needs all rows in memory")
-    with pytest.raises(InvalidValueError, match="aipw: not read, it needs all rows in memory"):
-        read_blocks(blocks(), ["aipw"])
-    with pytest.raises(InvalidValueError, match="there must be an estimator"):
-        read_blocks(blocks(), [])
+def test_estimators_with_options_of_their_own_are_read_by_them() -> None:
+    estimators = {"pooled": DifferenceInMeans(linearisation="pooled"), "one": Cuped(columns=(1,))}
+    experiments = {
+        name: Experiment(treatment=ARM, metric=above, denominator=below, covariates=PAST)
+        for name, (above, below) in METRICS.items()
+    }
+    close(read_blocks(blocks(), estimators), read_out(experiments, estimators))
+    with pytest.raises(InvalidValueError, match="there must be an estimator, got none"):
+        read_blocks(blocks(), {})
+
+
+def test_a_segment_without_an_arm_is_a_refusal() -> None:
+    city = np.where(ARM == 0, CITY % 2, 0)  # nobody of the second one was treated
+    found = read_blocks(blocks(PAST[:, :0], segments=city), loaded("cuped", "difference-in-means"))
+    assert {one.segment for one in found.readings} == {None, "0"}
+    said = {str(one) for one in found.refusals if one.segment == "1"}
+    assert said == {
+        f"{metric} in 1, every estimator: not read, there must be rows of the control, 0, and of "
+        "another arm, got ['0']."
+        for metric in METRICS
+    }
 
 
 def test_what_one_arm_cannot_tell_is_a_refusal() -> None:
     copy = {"copy": (PAST[:, 0], None), "money": (MONEY, None)}
-    found = read_blocks(blocks(PAST[:, :1], copy), ["cuped"])
+    found = read_blocks(blocks(PAST[:, :1], copy), loaded("cuped"))
     assert {one.metric for one in found.readings} == {"money"}
     assert all("may be a copy of the metric" in one.reason for one in found.refusals)
 
@@ -180,12 +214,12 @@ def test_mistakes_are_refused(given: Any, options: Any, message: str) -> None:
         given["covariates"] = PAST[:rows]
         given["metrics"] = {"money": (MONEY[:rows], None)}
     with pytest.raises(InvalidValueError, match=message):
-        read_blocks(blocks(**given), ["cuped"], **options)
+        read_blocks(blocks(**given), loaded("cuped"), **options)
 
 
 def test_sizes_that_contradict_the_plan_are_refused() -> None:
     with pytest.raises(SampleRatioError, match=r"sample ratio mismatch .* by shares"):
-        read_blocks(blocks(), ["cuped"], shares={"0": 2.0, "1": 1.0, "2": 1.0})
+        read_blocks(blocks(), loaded("cuped"), shares={"0": 2.0, "1": 1.0, "2": 1.0})
 
 
 @pytest.mark.parametrize("kept", [200_000, 3_000])
@@ -199,7 +233,9 @@ def test_leaks_are_those_of_all_rows_in_memory(
     stretched[7] += heavy  # one row rules its mean
     given = np.stack([light, stretched, PAST[:, 0]], axis=1)
     with pytest.warns(LeakWarning, match=r"differ between the arms .*light \(2: \+0.1. sd, p = "):
-        found = read_blocks(blocks(given), ["cuped"], names=("light", "stretched", "age")).leaks
+        found = read_blocks(
+            blocks(given), loaded("cuped"), names=("light", "stretched", "age")
+        ).leaks
     names = ("light", "stretched", "age")
     experiment = Experiment(treatment=ARM, metric=MONEY, covariates=given, names=names)
     by_place = {(one.arm, one.column): one for one in find_leaks(experiment)}
@@ -219,7 +255,7 @@ def test_sound_covariates_raise_no_alarm_and_memory_is_bounded() -> None:
     assert past.kept[:, 0].tolist() == list(range(0, 1_000_003, past.step))
     assert past.step == 8
     assert past.ends[:, 0].tolist() == [0, 1_000_002]
-    assert read_blocks(blocks(), ["cuped"]).leaks == ()
+    assert read_blocks(blocks(), loaded("cuped")).leaks == ()
 
 
 @pytest.mark.parametrize("clusters", [True, False])
@@ -234,6 +270,7 @@ def test_memory_does_not_grow_with_the_rows(
         monkeypatch.setattr(sys.modules[name], "_SAMPLE", 1_000)
     monkeypatch.setattr(past_module, "_KEPT", 1_000)
     cross_fit = CrossFit(regressor=LinearRegression())
+    estimators = {**loaded(*ESTIMATORS.names()), "aipw": Aipw(cross_fit=cross_fit)}
 
     def draw(rows: int) -> Iterator[Block]:
         random = np.random.default_rng(0)
@@ -243,19 +280,20 @@ def test_memory_does_not_grow_with_the_rows(
             money = past[:, 0] + random.standard_t(3, 5_000)
             arm = user % 3 if clusters else random.integers(0, 3, 5_000)
             metrics = {"money": (money, None), "money/orders": (money, 1 + past[:, 1])}
-            yield Block(["0", "1", "2"], arm, metrics, past, user if clusters else None)
+            groups = ["a", "b"], (past[:, 0] > 1).astype(int)
+            yield Block(["0", "1", "2"], arm, metrics, past, user if clusters else None, groups)
 
     def peak(rows: int) -> int:
         tracemalloc.start()
         try:
-            read_blocks(draw(rows), STREAMED_ESTIMATORS, cross_fit=cross_fit, splits=2)
+            read_blocks(draw(rows), estimators, cross_fit=cross_fit, splits=2)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
     peak(20_000)  # what is imported on the way
-    small, large = (peak(rows) for rows in (80_000, 240_000))
-    assert large < small + 160_000  # a byte for each of them
+    small, large = (peak(rows) for rows in (50_000, 150_000))
+    assert large < small + 100_000  # a byte for each of them
 
 
 def test_what_state_refuses_in_memory_it_refuses_here() -> None:
@@ -263,7 +301,7 @@ def test_what_state_refuses_in_memory_it_refuses_here() -> None:
     far = 1e15 + MONEY  # of which float64 keeps few digits
     constant = np.ones(ROWS)
     metrics = {"money": (MONEY, None), "rare": (rare, None), "far": (far, None)}
-    found = read_blocks(blocks(PAST[:, :0], metrics), ["state"])
+    found = read_blocks(blocks(PAST[:, :0], metrics), loaded("state"))
     experiments = {
         name: Experiment(treatment=ARM, metric=one) for name, (one, _) in metrics.items()
     }
@@ -271,4 +309,4 @@ def test_what_state_refuses_in_memory_it_refuses_here() -> None:
     assert [*map(str, found.refusals)] == [*map(str, whole.refusals)]
     assert {one.metric for one in found.refusals} == {"rare", "far"}
     with pytest.raises(InvalidValueError, match="metric must vary, got 1 in all"):
-        read_blocks(blocks(PAST[:, :0], {"constant": (constant, None)}), ["state"])
+        read_blocks(blocks(PAST[:, :0], {"constant": (constant, None)}), loaded("state"))
