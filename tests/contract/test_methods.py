@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ UPPER = {"upper": dfl.methods.BilevelSettings(hidden=(4,), batch_size=128, warm_
 OPTIONS: dict[str, dict[str, Any]] = {
     name: UPPER for name in NAMES if name.startswith(("auto-debias", "bi-dfcl", "ltd-"))
 }
+OPTIONS["policy-tree"] = {"thresholds": 6}  # the best of all trees over 16 takes seconds to find
 
 # Ratios learned from fresh weights are far from trained after LONG's steps at its rate: .47, -.21.
 RATES = {"dhcl-dpm": 1e-2, "dhcl-drp": 1e-2}
@@ -45,7 +47,8 @@ WRAPPERS = {"grounded", "grounded-in-sample", "hrc", "policy-tree"}
 def make(name: str, training: Training = TRAINING) -> AbstractMethod:
     network = NETWORKS.get(name, MLP((8,)))
     if name in WRAPPERS:  # which have no networks but those of the method inside
-        return METHODS.make(name, base=TsmSl(network=network, training=training))
+        base = TsmSl(network=network, training=training)
+        return METHODS.make(name, base=base, **OPTIONS.get(name, {}))
     if name.startswith("tsm-cf"):
         return METHODS.make(name, trees=8, min_leaf=10)
     return METHODS.make(name, network=network, training=training, **OPTIONS.get(name, {}))
@@ -60,6 +63,9 @@ def fit(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> Abstrac
     )
 
 
+fitted = cache(fit)  # for tests that look at a model and leave it as it is
+
+
 def predicted(model: AbstractModel, dtype: torch.dtype = torch.float32) -> Prediction:
     return model.predict(logs(100, seed=4, dtype=dtype).features)
 
@@ -72,7 +78,7 @@ def both(prediction: Prediction) -> Tensor:
 def test_predictions_are_finite_costs_not_negative_and_dtype_kept(
     name: str, dtype: torch.dtype
 ) -> None:
-    model = fit(name, dtype)
+    model = fitted(name, dtype)
     prediction = predicted(model, dtype)
     assert (model.features, model.treatments) == (4, ARMS)
     for column in (prediction.revenue, prediction.cost):
@@ -97,7 +103,7 @@ def test_everything_stays_on_the_device_of_the_rows(name: str, device: torch.dev
 @pytest.mark.parametrize("name", NAMES)
 def test_the_seed_decides_everything(name: str) -> None:
     torch.manual_seed(1)
-    first = both(predicted(fit(name)))
+    first = both(predicted(fitted(name)))
     torch.manual_seed(2)
     assert_close(first, both(predicted(fit(name))), rtol=0, atol=0)
     assert not torch.equal(first, both(predicted(fit(name, seed=1))))
@@ -129,14 +135,14 @@ def test_the_global_generator_is_left_alone(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_allocations_are_feasible(name: str) -> None:
     features = logs(100, seed=4).features
-    allocation = fit(name).allocate(features, Budget(per_head=0.3))
+    allocation = fitted(name).allocate(features, Budget(per_head=0.3))
     assert float(allocation.cost) <= 30 * (1 + 1e-9)
     assert float(allocation.revenue) <= float(allocation.upper_bound) + 1e-6
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_model_predicts_the_same(name: str, tmp_path: Path) -> None:
-    model = fit(name)
+    model = fitted(name)
     model.save(tmp_path / "model.safetensors")
     loaded = load_model(tmp_path / "model.safetensors")
     assert type(loaded) is type(model)

@@ -8,6 +8,7 @@ treatment. Nothing of this is left to the compiler's vectorising, which takes ma
 
 # mypy: disable-error-code="untyped-decorator,misc,import-untyped,no-untyped-call,call-arg"
 
+from functools import cache
 from typing import Any, final
 
 import numpy as np
@@ -37,6 +38,7 @@ def in_reach(m: int, rows: int) -> int:
     return max(rows - (-(-m // wide) * wide - 1) // m, 0) if m <= MOST_ARMS else 0
 
 
+@cache
 def unit_of(dtype: Any, roundings: int) -> tuple[Any, Any, Any]:
     """Return what `mark_near` takes for rounding: relative, absolute; and up to which size."""
     kind = np.finfo(dtype)
@@ -108,8 +110,8 @@ class _Vectors:
 
 @intrinsic
 def mark_near(
-    _: Any, revenue: Any, cost: Any, arms: Any, first: Any, low: Any, high: Any, unit: Any,
-    at_low: Any, at_high: Any, at: Any,
+    _: Any, revenue: Any, cost: Any, arms: Any, first: Any, low: Any, high: Any, sized: Any,
+    unit: Any, at_low: Any, at_high: Any, at: Any,
 ) -> Any:  # fmt: skip
     """Mark the treatments of sixteen people whose score may be the best, but for rounding.
 
@@ -119,7 +121,8 @@ def mark_near(
         arms: as many as there are treatments, up to `MOST_ARMS`.
         first: where the first row begins.
         low: a price of money, >= 0.
-        high: another, larger.
+        high: another, not smaller.
+        sized: price at which amounts are measured, not below the others.
         unit: of `unit_of`. The largest amount of the sixteen rows counts for all of them, and
             where it is too large, all their treatments are marked.
         at_low: `words`, one a row, written here.
@@ -133,8 +136,9 @@ def mark_near(
             context.make_array(kind)(context, builder, one).data
             for kind, one in ((revenue, given[0]), (cost, given[1]))
         ]
-        paid, per = [make.spread(price) for price in given[4:6]], LANES // wide
-        eps, tiny, most = (make.spread(builder.extract_value(given[6], k)) for k in range(3))
+        *paid, most_paid = (make.spread(price) for price in given[4:7])
+        per = LANES // wide
+        eps, tiny, most = (make.spread(builder.extract_value(given[7], k)) for k in range(3))
         size = make.constant(0)
         scores: Any = ([], [])  # by price, by vector, then by block of treatments
         for vector in range(wide):
@@ -143,7 +147,7 @@ def mark_near(
                 rows = range(vector * per, (vector + 1) * per)
                 places = [builder.add(given[3], _INDEX(row * m + start)) for row in rows]
                 earned, spent = (make.load(one, places) for one in data)
-                one = make.multiply_add(make.absolute(spent), paid[1], make.absolute(earned))
+                one = make.multiply_add(make.absolute(spent), most_paid, make.absolute(earned))
                 size = make.greater(one, size)  # neighbours' amounts count too
                 ours = [int(lane % wide < m - start) for lane in range(LANES)]
                 shown = ir.Constant(ir.VectorType(ir.IntType(1), LANES), ours)
@@ -157,12 +161,13 @@ def mark_near(
             size = make.greater(size, make.pick(size, size, turned))
         small = builder.fcmp_ordered("<", size, most)
         margin = builder.select(small, make.multiply_add(eps, size, tiny), make.constant(np.inf))
-        for vectors, kind, one in zip(scores, (at_low, at_high), given[7:9], strict=True):
+        for vectors, kind, one in zip(scores, (at_low, at_high), given[8:10], strict=True):
             target = context.make_array(kind)(context, builder, one).data
-            _write(make, vectors, margin, m, builder.gep(target, [given[9]]))
+            _write(make, vectors, margin, m, builder.gep(target, [given[10]]))
         return context.get_dummy_value()
 
-    given = (revenue, cost, arms, types.uint64, low, high, unit, at_low, at_high, types.uint64)
+    prices = (low, high, sized)
+    given = (revenue, cost, arms, types.uint64, *prices, unit, at_low, at_high, types.uint64)
     return types.void(*given), build
 
 

@@ -91,7 +91,7 @@ def _sift(
             quick = max(min(end, known) - start, 0) // LANES * LANES
             for i in range(_U(0), _U(quick), _U(LANES)):
                 first = i * _U(len(arms))
-                mark_near(*rows, arms, first, *prices, unit, at_low, at_high, i)
+                mark_near(*rows, arms, first, *prices, prices[1], unit, at_low, at_high, i)
             at_high[quick:] = at_low[quick:] = 3  # two treatments: not known
             tile_cost, tile_revenue = _settle(*rows, m, at_low, at_high, *here)
         kept_cost += tile_cost
