@@ -60,15 +60,17 @@ class Grounded(AbstractMethod):
     not chance, but who one is.
 
     Args:
-        base: the method that is corrected; as many folds as it has members.
+        base: the method that is corrected; as many folds as it has members. Where its
+            ``training.validation`` is ``"learn"``, validation rows lie in folds, too, and members
+            learn from them.
         corrections: forms of the corrections, whose answers are averaged.
         in_sample: whether the base method is also trained as it is, on all of its rows, and one
             more correction is fitted to what it predicts of them, to join the average: terms as
             published (``add`` .02), contrasts not stretched. Twice the training.
 
     Raises:
-        InvalidValueError: if the base method trains no networks or fewer than two members, it
-            learns from validation rows, or there is no correction.
+        InvalidValueError: if the base method trains no networks or fewer than two members, or
+            there is no correction.
 
     Source:
         Our own, see `Correction`; no paper's results are claimed for it. The idea of experimental
@@ -88,11 +90,6 @@ class Grounded(AbstractMethod):
             )
         check_number("members of the base method", self.base.training.members, at_least=2)
         check_number("number of corrections", len(self.corrections), at_least=1)
-        if self.base.training.validation == "learn":
-            raise InvalidValueError(
-                "training.validation of the base method must be 'choose', got 'learn': validation "
-                "rows are evidence for the correction, and are learned from already."
-            )
 
     @property
     def uses(self) -> tuple[Part, ...]:
@@ -122,8 +119,9 @@ class Grounded(AbstractMethod):
             monitor: as there.
 
         Raises:
-            DataError: as there, if a set has neither ``rct`` nor ``validation`` rows, or if
-                several weight decays come without validation rows.
+            DataError: as there, if a set has neither ``rct`` nor ``validation`` rows, if one of
+                the two is missing where validation rows are to be learned from, or if several
+                weight decays come without validation rows.
             ShapeError: as there.
             InvalidValueError: as there, or if no randomised row can be left out.
             NotConvergedError: as there.
@@ -136,6 +134,9 @@ class Grounded(AbstractMethod):
         learned = [self.base.needed(one) for one in sets]
         count = self.base.training.members
         decays = self.base.choose_decays(learned, monitor)
+        if self.base.training.validation == "learn":
+            sets = [one.with_all_learned() for one in sets]
+            learned = [one.with_all_learned() for one in learned]
         folds = [Folds.of(one, count) for one in learned]
         single = replace(self.base, training=replace(self.base.training, members=1))
         members = single.fit_decided(

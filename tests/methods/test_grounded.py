@@ -115,6 +115,26 @@ def test_rows_are_predicted_by_the_members_that_did_not_learn_from_them(
         assert_close(cost[arm], torch.cat(paid).mean())
 
 
+@pytest.mark.parametrize("in_sample", [False, True])
+@pytest.mark.parametrize("decays", [(0.1,), (0.1, 1.0)])
+def test_validation_rows_may_lie_in_folds_too(decays: tuple[float, ...], in_sample: bool) -> None:
+    one = training_set(0)
+    assert one.rct is not None
+    assert one.validation is not None
+    choosing = TsmSl(network=MLP((8,)), training=replace(SMALL, weight_decay=decays))
+    (decay,) = choosing.choose_decays([one], Monitor())
+    learning, joined = (
+        replace(choosing, training=replace(choosing.training, **options))
+        for options in ({"validation": "learn"}, {"weight_decay": (decay,)})
+    )
+    rows = logs(100, seed=7, dtype=torch.float64).features
+    found = Grounded(base=learning, in_sample=in_sample).fit_many([one])[0].predict(rows)
+    all_rows = replace(one, rct=one.rct.joined(one.validation), validation=None)
+    wanted = Grounded(base=joined, in_sample=in_sample).fit_many([all_rows])[0].predict(rows)
+    assert_close(found.revenue, wanted.revenue, rtol=0, atol=0)
+    assert_close(found.cost, wanted.cost, rtol=0, atol=0)
+
+
 def test_weight_decay_is_chosen_once_and_members_learn_their_folds_at_once() -> None:
     several = replace(SMALL, weight_decay=(0.1, 1.0))
     base = TsmSl(network=MLP((8,)), training=several)
@@ -294,9 +314,9 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
     one_member = replace(base, training=replace(SMALL, members=1))
     with pytest.raises(InvalidValueError, match="members of the base method must be >= 2, got 1"):
         Grounded(base=one_member)
-    learning = replace(base, training=replace(SMALL, validation="learn"))
-    with pytest.raises(InvalidValueError, match="of the base method must be 'choose', got 'learn'"):
-        Grounded(base=learning)
+    learning = Grounded(base=replace(base, training=replace(SMALL, validation="learn")))
+    with pytest.raises(DataError, match="got no validation rows; take 'choose'"):
+        learning.fit(rct=logs(64), obs=logs(64, source="obs"))
     with pytest.raises(InvalidValueError, match="number of corrections must be >= 1, got 0"):
         Grounded(corrections=())
     with pytest.raises(DataError, match="give rct or validation rows, got neither"):
