@@ -306,9 +306,14 @@ def _best(rows: Rows, metric: str, data: str, methods: Sequence[str]) -> str:
 
 @final
 class Tally:
-    """Counts how often `grounded` is ahead."""
+    """Counts how often a method is ahead.
 
-    def __init__(self) -> None:
+    Args:
+        name: of the method, in a sentence.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._found: dict[str, dict[str, float]] = {}
 
     def add(self, data: str, found: dict[str, float]) -> str:
@@ -324,13 +329,13 @@ class Tally:
         ]
         lost = f"in: {', '.join(behind)}" if behind else "nowhere"
         return (
-            f"At .3 Grounded is ahead on average in {ahead} of {len(self._found)} worlds, with an "
-            f"interval off zero in {sure}; behind by more than two standard errors {lost}."
+            f"At .3 {self._name} is ahead on average in {ahead} of {len(self._found)} worlds, with "
+            f"an interval off zero in {sure}; behind by more than two standard errors {lost}."
         )
 
 
 def worlds() -> str:
-    rows, at, tally = Rows("worlds"), f"{SHARE}@share=0.3", Tally()
+    rows, at, tally = Rows("worlds"), f"{SHARE}@share=0.3", Tally("Grounded")
     lines, all_of = [], (*PLAIN, "grounded")
     for data in _worlds(rows):
         best = _best(rows, at, data, PLAIN)
@@ -365,25 +370,28 @@ def _alike(rows: Rows, methods: Sequence[str]) -> str:
 
 
 def all_rows() -> str:
-    rows, at, tally, lines = Rows("worlds"), f"{SHARE}@share=0.3", Tally(), []
+    rows, at, lines = Rows("worlds"), f"{SHARE}@share=0.3", []
+    tallies = {"grounded": Tally("Grounded"), "grounded, all rows": Tally("Grounded with all rows")}
     around = ("grounded tsm-sl-rct", "grounded kd-label", "grounded-in-sample")
     for data in _worlds(rows):
         if not all(rows.values(at, data, one) for one in ALL_ROWS):
             continue
         best = _best(rows, at, data, ALL_ROWS)
-        ahead = tally.add(data, rows.paired(at, data, "grounded", best))
         called = IN_WORLDS[best.removesuffix(", all rows")]
-        line = [data, f"{ahead} ({called})", str(rows.seeds(data, ALL_ROWS, at))]
-        line += [rows.difference(at, data, one, 3, "grounded") for one in ALL_ROWS]
+        line = [data, str(rows.seeds(data, ALL_ROWS, at))]
+        line.append(f"{rows.plain(at, data, 3, best)} ({called})")
+        for name, tally in tallies.items():
+            found = rows.paired(at, data, name, best)
+            line.append(tally.add(data, found) if found else "")
         line += [rows.difference(at, data, "grounded", 3, one) for one in around]
         lines.append([*line, str(rows.seeds(data, around, at))])
     headings = [
-        "world", "Grounded less: the best of the three with all rows", "seeds",
-        "less: TSM-SL on both, all rows", "TSM-SL on RCT, all rows", "KD-Label, all rows",
-        "Grounded (TSM-SL on RCT) less Grounded", "Grounded (KD-Label) less Grounded",
-        "Grounded in sample less Grounded", "seeds of the last three",
+        "world", "seeds", "best of the three with all rows", "Grounded less this",
+        "Grounded, all rows, less this", "Grounded (TSM-SL on RCT) less Grounded",
+        "Grounded (KD-Label) less Grounded", "Grounded in sample less Grounded",
+        "seeds of the last three",
     ]  # fmt: skip
-    return said(markdown(headings, lines), str(tally))
+    return said(markdown(headings, lines), *map(str, tallies.values()))
 
 
 AMOUNTS = {"none": "0", "half": ".5", "full": "1"}
