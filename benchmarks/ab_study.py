@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 PER_FILE = 1 << 20
+COLUMNS = ("arm", "spend", "past", "city", "user_arm", "user_spend", "user")
 PLAIN = ("--treatment", "arm", "--metric", "spend")
 USERS = ("--treatment", "user_arm", "--metric", "user_spend", "--clusters", "user")
 MEANS, WINSORISED, HUBER, STATE = (
@@ -126,8 +127,7 @@ def main() -> None:
         folder = asked.folder / str(rows)
         make(folder, rows)
         for name, words in CASES.items():
-            used = [word for word in words if word in ("arm", "spend", "past", "user_arm", "user")]
-            used += ["user_spend"] if "user" in used else []
+            used = [word for word in words if word in COLUMNS]
             done = measure("ab", folder, *words, "-o", asked.folder / f"out-{rows}-{len(found)}")
             reading = read(folder, used)
             found.append({"rows": rows, "case": name, **done, "reading": reading})

@@ -306,14 +306,9 @@ def _best(rows: Rows, metric: str, data: str, methods: Sequence[str]) -> str:
 
 @final
 class Tally:
-    """Counts how often a method is ahead.
+    """Counts how often `grounded` is ahead."""
 
-    Args:
-        name: of the method, in a sentence.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._found: dict[str, dict[str, float]] = {}
 
     def add(self, data: str, found: dict[str, float]) -> str:
@@ -329,13 +324,13 @@ class Tally:
         ]
         lost = f"in: {', '.join(behind)}" if behind else "nowhere"
         return (
-            f"At .3 {self._name} is ahead on average in {ahead} of {len(self._found)} worlds, with "
+            f"At .3 Grounded is ahead on average in {ahead} of {len(self._found)} worlds, with "
             f"an interval off zero in {sure}; behind by more than two standard errors {lost}."
         )
 
 
 def worlds() -> str:
-    rows, at, tally = Rows("worlds"), f"{SHARE}@share=0.3", Tally("Grounded")
+    rows, at, tally = Rows("worlds"), f"{SHARE}@share=0.3", Tally()
     lines, all_of = [], (*PLAIN, "grounded")
     for data in _worlds(rows):
         best = _best(rows, at, data, PLAIN)
@@ -370,8 +365,7 @@ def _alike(rows: Rows, methods: Sequence[str]) -> str:
 
 
 def all_rows() -> str:
-    rows, at, lines = Rows("worlds"), f"{SHARE}@share=0.3", []
-    tallies = {"grounded": Tally("Grounded"), "grounded, all rows": Tally("Grounded with all rows")}
+    rows, at, tally, lines = Rows("worlds"), f"{SHARE}@share=0.3", Tally(), []
     around = ("grounded tsm-sl-rct", "grounded kd-label", "grounded-in-sample")
     for data in _worlds(rows):
         if not all(rows.values(at, data, one) for one in ALL_ROWS):
@@ -380,18 +374,19 @@ def all_rows() -> str:
         called = IN_WORLDS[best.removesuffix(", all rows")]
         line = [data, str(rows.seeds(data, ALL_ROWS, at))]
         line.append(f"{rows.plain(at, data, 3, best)} ({called})")
-        for name, tally in tallies.items():
-            found = rows.paired(at, data, name, best)
-            line.append(tally.add(data, found) if found else "")
+        line.append(tally.add(data, rows.paired(at, data, "grounded", best)))
+        for share in (1, 5):
+            metric = f"{SHARE}@share=0.{share}"
+            second = _best(rows, metric, data, ALL_ROWS)
+            line.append(rows.difference(metric, data, second, 3, "grounded"))
         line += [rows.difference(at, data, "grounded", 3, one) for one in around]
         lines.append([*line, str(rows.seeds(data, around, at))])
     headings = [
-        "world", "seeds", "best of the three with all rows", "Grounded less this",
-        "Grounded, all rows, less this", "Grounded (TSM-SL on RCT) less Grounded",
-        "Grounded (KD-Label) less Grounded", "Grounded in sample less Grounded",
-        "seeds of the last three",
+        "world", "seeds", "best of the three with all rows", "Grounded less this", "at .1", "at .5",
+        "Grounded (TSM-SL on RCT) less Grounded", "Grounded (KD-Label) less Grounded",
+        "Grounded in sample less Grounded", "seeds of the last three",
     ]  # fmt: skip
-    return said(markdown(headings, lines), *map(str, tallies.values()))
+    return said(markdown(headings, lines), str(tally))
 
 
 AMOUNTS = {"none": "0", "half": ".5", "full": "1"}
