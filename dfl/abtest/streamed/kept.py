@@ -253,7 +253,7 @@ class KeptRows:
                 found[place[part]] = column[part]
             return found
 
-        whole = replace(self._mapped(moved), segments=(), segment_codes=None)
+        whole = replace(self, segments=(), segment_codes=None)._mapped(moved)
         for code in sorted(range(kinds), key=lambda code: label_order(self.segments[code])):
             there = slice(ends[code] - counts[code], ends[code])
             yield self.segments[code], whole._mapped(itemgetter(there))._renumbered()
