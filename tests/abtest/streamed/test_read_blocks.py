@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_the_rows(
             tracemalloc.stop()
 
     peak(20_000)  # what is imported on the way
-    small, large = (peak(rows) for rows in (50_000, 150_000))
+    small, large = (peak(rows) for rows in (100_000, 200_000))
     assert large < small + 100_000  # a byte for each of them
 
 
