@@ -11,7 +11,7 @@ means with 95 % intervals by Student's t over seeds, differences are paired.
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -204,26 +204,6 @@ def real() -> str:
 def _signed(rows: Rows, metric: str, data: str, digits: int, method: str) -> str:
     found = [*rows.values(metric, data, method).values()]
     return interval(across(found, LEVEL), digits, signed=True) if found else ""
-
-
-def table3() -> str:
-    rows = Rows("table3")
-    methods, columns = rows.numbers.methods, list[Column]()
-    metric = f"{SHARE}@share=0.3"
-    for data in rows.numbers.data:
-        columns += [
-            (f"{data}: share of gain at .3", partial(rows.value, metric, data, 3)),
-            ("against TSM-SL on both", partial(rows.difference, metric, data, ON_BOTH, 3)),
-            ("at .1", partial(rows.plain, f"{SHARE}@share=0.1", data, 3)),
-        ]
-    papers = rows.numbers.config["paper"]
-    columns += [(f"paper: {one}", partial(_word, words)) for one, words in papers.items()]
-    seeds = min(rows.seeds(one, methods, metric) for one in rows.numbers.data)
-    return said(table("method", columns, methods), f"{seeds} seeds. {INTERVALS}.")
-
-
-def _word(words: Mapping[str, str], method: str) -> str:
-    return words.get(method, "")
 
 
 def size() -> str:
@@ -431,30 +411,9 @@ def biased() -> str:
     return markdown(headings, lines)
 
 
-def layers() -> str:
-    rows, metric = Rows("layers"), f"{SHARE}@share=0.3"
-    (data,) = rows.numbers.data
-    columns: list[Column] = [
-        ("share of gain", partial(rows.value, metric, data, 3)),
-        ("against the same with softmax", partial(_against_softmax, rows, data)),
-        ("time", lambda one: rows.time(data, one, "tsm-sl")),
-        ("seeds", lambda one: str(len(rows.values(metric, data, one)))),
-    ]
-    return said(
-        table("method, layer or loss", columns, rows.numbers.methods),
-        f"{INTERVALS}; time is training in processor seconds over TSM-SL on both.",
-    )
-
-
-def _against_softmax(rows: Rows, data: str, method: str) -> str:
-    family = method.partition(",")[0]
-    return rows.difference(f"{SHARE}@share=0.3", data, f"{family}, softmax", 3, method)
-
-
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "table2": ("results.md", table2),
     "real": ("results.md", real),
-    "table3": ("results.md", table3),
     "size": ("results.md", size),
     "ablation": ("results.md", partial(one_data_set, "ablation", "tsm-sl-rct", paper=SECOND)),
     "training": ("training.md", training),
@@ -470,7 +429,6 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "all rows": ("when_does_it_pay.md", all_rows),
     "hidden": ("when_does_it_pay.md", hidden),
     "biased": ("when_does_it_pay.md", biased),
-    "layers": ("layers.md", layers),
 }  # fmt: skip
 
 

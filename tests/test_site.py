@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import dfl
+from benchmarks.result_tables import drawn
 from dfl.methods import METHODS
 from tests.conftest import ROOT
 
@@ -121,6 +122,11 @@ def test_a_figure_with_an_error_stands_on_a_page_that_is_linked_beside_it(page: 
         links = re.findall(r"\]\(([\w./]+\.md)\)", block)
         told = "".join((page.parent / link).read_text(encoding="utf-8") for link in links)
         assert figures(block) <= figures(told), block
+
+
+def test_tables_of_studies_are_those_of_the_committed_rows() -> None:
+    for path, told, wanted in drawn():
+        assert told == wanted, f"{path}: python -m benchmarks.result_tables draws its tables anew"
 
 
 def test_what_docstrings_mean_literally_is_escaped(conf: ModuleType) -> None:
