@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, final
 
 from dfl.pipeline.suite_results import RESULTS, SuiteResults
-from dfl.report.suite_numbers import LEVEL, SuiteNumbers
-from dfl.stats import across
+from dfl.report.suite_numbers import SuiteNumbers
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARE, ON_BOTH, SECOND = "share_of_gain", "tsm-sl", "EOM in Marketing II"
@@ -89,28 +88,27 @@ class Rows:
 
     def paired(self, metric: str, data: str, method: str, other: str) -> dict[str, float]:
         """Return the paired difference of two methods; empty where no seed has both."""
-        own, reference = (self.values(metric, data, one) for one in (method, other))
-        both = sorted(own.keys() & reference.keys())
-        return across([own[one] - reference[one] for one in both], LEVEL) if both else {}
+        return self.numbers.against(metric, data, method, reference=other) or {}
 
     def time(self, data: str, method: str, other: str) -> str:
         """Say how many times the training of another a method takes."""
-        own, reference = (self.values("cpu_seconds", data, one) for one in (method, other))
-        both = own.keys() & reference.keys()
-        if not both:
-            return ""
-        return f"{sum(own[one] / reference[one] for one in both) / len(both):.1f}"
+        if method == other:
+            return "1.0"
+        found = self.numbers.against("cpu_seconds", data, method, reference=other, ratio=True)
+        return "" if found is None else f"{found['value']:.1f}"
 
-    def value(self, metric: str, data: str, digits: int, method: str) -> str:
-        found = [*self.values(metric, data, method).values()]
-        return interval(across(found, LEVEL), digits) if found else ""
+    def value(
+        self, metric: str, data: str, digits: int, method: str, *, signed: bool = False
+    ) -> str:
+        found = self.numbers.mean(metric, data, method)
+        return "" if found is None else interval(found, digits, signed=signed)
 
     def plain(self, metric: str, data: str, digits: int, method: str) -> str:
         found = self.mean(metric, data, method)
         return "" if math.isnan(found) else f"{found:.{digits}f}"
 
     def difference(self, metric: str, data: str, other: str, digits: int, method: str) -> str:
-        found = {} if method == other else self.paired(metric, data, method, other)
+        found = self.paired(metric, data, method, other)
         return interval(found, digits, signed=True) if found else ""
 
 
@@ -190,7 +188,10 @@ def real() -> str:
         columns += [
             (f"`{data}`: value a head at .3", partial(rows.value, eom, data, digits[data])),
             ("against TSM-SL on both", partial(rows.difference, eom, data, ON_BOTH, digits[data])),
-            ("over the best constant mix", partial(_signed, rows, over, data, digits[data])),
+            (
+                "over the best constant mix",
+                partial(rows.value, over, data, digits[data], signed=True),
+            ),
         ]
     methods = rows.numbers.methods
     splits = [f"{rows.seeds(one, methods, 'eom@share=0.3')} of `{one}`" for one in files]
@@ -199,11 +200,6 @@ def real() -> str:
         f"Splits: {', '.join(splits)}.",
         "Splits share rows, so the intervals, Student's t over splits, are too narrow.",
     )
-
-
-def _signed(rows: Rows, metric: str, data: str, digits: int, method: str) -> str:
-    found = [*rows.values(metric, data, method).values()]
-    return interval(across(found, LEVEL), digits, signed=True) if found else ""
 
 
 def size() -> str:
@@ -401,7 +397,7 @@ def biased() -> str:
             less = [rows.difference(eom, data, one, digits, "grounded") for one in PLAIN[:2]]
             lines.append(
                 [data, f".{share}", str(rows.seeds(data, methods, over))]
-                + [_signed(rows, over, data, digits, one) for one in methods]
+                + [rows.value(over, data, digits, one, signed=True) for one in methods]
                 + less
             )
     names = [f"{IN_WORLDS[one]} over the mix" for one in (*PLAIN, "grounded")]

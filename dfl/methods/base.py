@@ -184,7 +184,7 @@ class AbstractNetworkMethod(AbstractMethod):
         """
         monitor = Monitor() if monitor is None else monitor
         sets = [self.needed(one) for one in sets]
-        learned = [self._learned(one) for one in sets]
+        learned = [self.learned(one) for one in sets]
         return self.fit_decided(learned, self.choose_decays(sets, monitor), monitor)
 
     def check(self, one: TrainingSet) -> None:
@@ -196,7 +196,7 @@ class AbstractNetworkMethod(AbstractMethod):
         """
         kept = self.needed(one)
         self._check_validation([kept])
-        Scaling.fit(*self._learned(kept).rows("both"))
+        Scaling.fit(*self.learned(kept).rows("both"))
 
     def fit_decided(
         self,
@@ -259,8 +259,12 @@ class AbstractNetworkMethod(AbstractMethod):
         best = error.reshape(len(sets), len(candidates)).argmin(dim=1)
         return [candidates[index] for index in best.tolist()]
 
-    def _learned(self, one: TrainingSet) -> TrainingSet:
-        """Return the set whose training parts the served networks learn from."""
+    def learned(self, one: TrainingSet) -> TrainingSet:
+        """Return the set whose training parts the served networks learn from.
+
+        Raises:
+            DataError: if validation rows are to be learned from, and they or ``rct`` are missing.
+        """
         return one.with_all_learned() if self.training.validation == "learn" else one
 
     def _check_validation(self, sets: Sequence[TrainingSet]) -> None:

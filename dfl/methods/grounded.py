@@ -134,9 +134,7 @@ class Grounded(AbstractMethod):
         learned = [self.base.needed(one) for one in sets]
         count = self.base.training.members
         decays = self.base.choose_decays(learned, monitor)
-        if self.base.training.validation == "learn":
-            sets = [one.with_all_learned() for one in sets]
-            learned = [one.with_all_learned() for one in learned]
+        sets, learned = ([self.base.learned(one) for one in each] for each in (sets, learned))
         folds = [Folds.of(one, count) for one in learned]
         single = replace(self.base, training=replace(self.base.training, members=1))
         members = single.fit_decided(

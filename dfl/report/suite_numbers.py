@@ -66,12 +66,27 @@ class SuiteNumbers:
         return across(found, LEVEL) | {"seeds": len(found)} if found else None
 
     def against(
-        self, metric: str, data: str, method: str, *, ratio: bool = False
+        self,
+        metric: str,
+        data: str,
+        method: str,
+        *,
+        reference: str | None = None,
+        ratio: bool = False,
     ) -> dict[str, float] | None:
-        """Return the paired difference to the reference, or ratio; None where there is none."""
-        own, other = (self.values(metric, data, one) for one in (method, self.reference))
+        """Return the paired difference to a method, or ratio; None where there is none.
+
+        Args:
+            metric: as in `values`.
+            data: label.
+            method: label.
+            reference: label of the other method; None: the suite's `reference`.
+            ratio: divide instead.
+        """
+        reference = self.reference if reference is None else reference
+        own, other = (self.values(metric, data, one) for one in (method, reference))
         both = sorted(own.keys() & other.keys())
-        if method == self.reference or not both:
+        if method == reference or not both:
             return None
         pairs = [(own[seed], other[seed]) for seed in both]
         return across([a / b if ratio else a - b for a, b in pairs], LEVEL) | {"seeds": len(both)}
