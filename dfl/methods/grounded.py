@@ -18,6 +18,7 @@ from dfl.models.grounding.correction import Correction, CorrectionForm
 from dfl.models.grounding.costs import cost_corrections
 from dfl.models.grounding.evidence import Evidence
 from dfl.models.grounding.tails import largest_mean, without_tail
+from dfl.models.grounding.units import unit_of_logs
 from dfl.training.folds import Folds
 from dfl.training.monitor import Monitor
 from dfl.training.settings import Part, TrainingSet
@@ -58,6 +59,10 @@ class Grounded(AbstractMethod):
     what they learn is then that of most purchases, the level that of all. Not so where the mean
     of some twentieth of people surely lies above the bound (`largest_mean`): there the size is
     not chance, but who one is.
+
+    Where members that were trained so find the logs' revenue or cost five times as large as the
+    experiment's for the same people, or more, or as small (`unit_of_logs`), these are divided by
+    what was found, and the members trained once more.
 
     Args:
         base: the method that is corrected; as many folds as it has members. Where its
@@ -130,54 +135,125 @@ class Grounded(AbstractMethod):
         self.refuse_apart()
         for one in sets:
             self.check(one)
-        sets, tails = zip(*(_without_tails(one) for one in sets), strict=True)
-        learned = [self.base.needed(one) for one in sets]
-        count = self.base.training.members
-        decays = self.base.choose_decays(learned, monitor)
-        sets, learned = ([self.base.learned(one) for one in each] for each in (sets, learned))
-        folds = [Folds.of(one, count) for one in learned]
-        single = replace(self.base, training=replace(self.base.training, members=1))
-        members = single.fit_decided(
-            [fold.without(number) for fold in folds for number in range(count)],
-            [decay for decay in decays for _ in range(count)],
-            monitor,
-        )
-        chosen = {"weight_decay": [{"value": decay} for decay in decays]}
-        histories = [{**members[0].history, **chosen, **tail} for tail in tails]
-        models = [
-            _corrected(
-                one, fold, members[index * count : (index + 1) * count], self.corrections, history
+        ready = [_without_tails(one) for one in sets]
+        decays = self.base.choose_decays([self.base.needed(one) for one, _ in ready], monitor)
+        held = self._held_out(ready, decays, monitor)
+        units = [_units_of_logs(one) for one in held]
+        apart = [index for index, unit in enumerate(units) if unit]
+        if apart:
+            ready = [_without_tails(_converted(sets[index], units[index])) for index in apart]
+            again = self._held_out(
+                ready, [decays[index] for index in apart], monitor, name="converted-"
             )
-            for index, (one, fold, history) in enumerate(zip(sets, folds, histories, strict=True))
-        ]
+            for index, found in zip(apart, again, strict=True):
+                history = {**found.history, "units": [units[index]]}
+                held[index] = found._replace(history=history)
+        models = [_corrected(found, self.corrections) for found in held]
         if not self.in_sample:
             return [*models]
-        whole = self.base.fit_decided(learned, decays, monitor, name="in-sample-")
+        whole = self.base.fit_decided(
+            [found.learned for found in held], decays, monitor, name="in-sample-"
+        )
         others = [
-            _corrected(one, Folds(kept, {}), [ensemble], [_IN_SAMPLE], ensemble.history)
-            for one, kept, ensemble in zip(sets, learned, whole, strict=True)
+            _corrected(
+                _HeldOut.of(found.given, Folds(found.learned, {}), [ensemble], ensemble.history),
+                [_IN_SAMPLE],
+            )
+            for found, ensemble in zip(held, whole, strict=True)
         ]
         return [
             replace(model, history={**other.history, **model.history}, in_sample=other)
             for model, other in zip(models, others, strict=True)
         ]
 
+    def _held_out(
+        self,
+        sets: Sequence[tuple[TrainingSet, Mapping[str, list[Logs]]]],
+        decays: Sequence[float],
+        monitor: Monitor,
+        *,
+        name: str = "",
+    ) -> list["_HeldOut"]:
+        """Train the members of each set, each without its fold, and predict what they left out.
 
-def _corrected(
-    one: TrainingSet,
-    folds: Folds,
-    members: Sequence[AbstractModel],
-    forms: Sequence[CorrectionForm],
-    history: Mapping[str, list[Logs]],
-) -> GroundedModel:
+        Args:
+            sets: each with what is to be said of it in the history.
+            decays: weight decay of each set.
+            monitor: as in `fit_many`.
+            name: put before the names of stages.
+        """
+        count = self.base.training.members
+        given = [self.base.learned(one) for one, _ in sets]
+        learned = [self.base.learned(self.base.needed(one)) for one, _ in sets]
+        folds = [Folds.of(one, count) for one in learned]
+        single = replace(self.base, training=replace(self.base.training, members=1))
+        members = single.fit_decided(
+            [fold.without(number) for fold in folds for number in range(count)],
+            [decay for decay in decays for _ in range(count)],
+            monitor,
+            name=name,
+        )
+        held = []
+        for index, (one, fold) in enumerate(zip(given, folds, strict=True)):
+            told = {"weight_decay": [{"value": decays[index]}], **sets[index][1]}
+            own = members[index * count : (index + 1) * count]
+            held.append(_HeldOut.of(one, fold, own, {**members[0].history, **told}))
+        return held
+
+
+class _HeldOut(NamedTuple):
+    """Members of one set, and outcomes beside what those predict that did not see them.
+
+    Args:
+        given: the set, its tails shortened where they are heavy.
+        learned: its rows that the members learn from.
+        members: one per fold, or one that has seen all rows.
+        history: of the model to be.
+        revenue: evidence of all rows.
+        cost: likewise.
+    """
+
+    given: TrainingSet
+    learned: TrainingSet
+    members: Sequence[AbstractModel]
+    history: Mapping[str, list[Logs]]
+    revenue: Evidence
+    cost: Evidence
+
+    @staticmethod
+    def of(
+        given: TrainingSet,
+        folds: Folds,
+        members: Sequence[AbstractModel],
+        history: Mapping[str, list[Logs]],
+    ) -> "_HeldOut":
+        """Predict the rows of a set."""
+        evidence = _evidence(_held_against(given, folds, members))
+        return _HeldOut(given, folds.one, members, history, *evidence)
+
+
+def _corrected(held: _HeldOut, forms: Sequence[CorrectionForm]) -> GroundedModel:
     """Correct one set's members."""
-    revenue, cost = _evidence(_held_against(one, folds, members))
-    mean_cost = _mean_cost([part for part in (one.rct, one.validation) if part is not None])
-    corrections = Correction.fit(revenue, mean_cost, forms)
-    of_cost = cost_corrections(cost, mean_cost, forms)
+    trial = [part for part in (held.given.rct, held.given.validation) if part is not None]
+    mean_cost = _mean_cost(trial)
+    corrections = Correction.fit(held.revenue, mean_cost, forms)
+    of_cost = cost_corrections(held.cost, mean_cost, forms)
     told = {"correction": corrections, "cost_correction": of_cost}
     logs = {name: [_logs(one) for one in found] for name, found in told.items() if found}
-    return GroundedModel(tuple(members), corrections, of_cost, {**history, **logs})
+    return GroundedModel(tuple(held.members), corrections, of_cost, {**held.history, **logs})
+
+
+def _units_of_logs(held: _HeldOut) -> Logs:
+    """Return by what outcomes of the logs are to be divided; empty where they need not be."""
+    units = {name: unit_of_logs(getattr(held, name)) for name in _OUTCOMES}
+    return units if set(units.values()) != {1.0} else {}
+
+
+def _converted(one: TrainingSet, units: Logs) -> TrainingSet:
+    """Return a set whose logs are in the experiment's unit."""
+    assert one.obs is not None  # without logs no unit differs
+    outcomes = {name: getattr(one.obs, name) / units[name] for name in _OUTCOMES}
+    return replace(one, obs=replace(one.obs, **outcomes))
 
 
 def _without_tails(one: TrainingSet) -> tuple[TrainingSet, dict[str, list[Logs]]]:

@@ -268,6 +268,51 @@ def test_light_tails_are_left_as_they_are(seen: list[tuple[Evidence, torch.Tenso
     assert "tails" not in model.history
 
 
+def in_cents(one: TrainingSet) -> TrainingSet:
+    """Keep the logs' revenue in hundredths of what the experiment's is kept in."""
+    assert one.obs is not None
+    return replace(one, obs=replace(one.obs, revenue=100 * one.obs.revenue))
+
+
+@pytest.mark.parametrize("in_sample", [False, True])
+def test_logs_in_another_unit_are_converted_and_the_account_says_so(in_sample: bool) -> None:
+    sets = [training_set(seed) for seed in (0, 1)]
+    method = Grounded(base=BASES["both"], in_sample=in_sample)
+    sound, odd = method.fit_many([sets[0], in_cents(sets[1])])
+    rows = logs(100, seed=7, dtype=torch.float64)
+    found, wanted = sound.predict(rows.features), method.fit_many(sets)[0].predict(rows.features)
+    assert_close(vars(found), vars(wanted), rtol=0, atol=0)
+    assert "units" not in sound.history
+    (units,) = odd.history["units"]
+    assert (units["revenue"], units["cost"]) == (pytest.approx(100, rel=0.3), 1)
+    assert isinstance(odd, GroundedModel)
+    told: Any = odd.account((), ())["words"]
+    assert told[-1].startswith(f"The logs' revenue is {units['revenue']:.3g} times the experiment")
+    parts = [part for part in (sets[1].rct, sets[1].validation) if part is not None]
+    size = torch.cat([part.revenue for part in parts]).mean()
+    assert_close(odd.predict(rows.features).revenue.mean(), size, rtol=0.3, atol=0)
+
+
+def test_a_training_on_converted_logs_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    several = replace(SMALL, weight_decay=(0.1, 1.0))
+    method = Grounded(base=TsmSl(network=MLP((8,)), training=several))
+    sets = [in_cents(training_set(0))]
+
+    def stop(progress: Progress) -> None:
+        if (progress.stage, progress.epoch) == ("converted-target", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        method.fit_many(sets, monitor=Monitor(report=stop, folder=tmp_path))
+    heard: list[Progress] = []
+    again = method.fit_many(sets, monitor=Monitor(report=heard.append, folder=tmp_path))[0]
+    assert [(one.stage, one.epoch) for one in heard] == [("converted-target", 3)]
+    rows = logs(50, dtype=torch.float64).features
+    assert_close(
+        vars(again.predict(rows)), vars(method.fit_many(sets)[0].predict(rows)), rtol=0, atol=0
+    )
+
+
 def test_validation_rows_and_logs_may_be_missing() -> None:
     one = replace(training_set(0), validation=None)
     assert finite(fitted(one), logs(50, dtype=torch.float64))
