@@ -202,6 +202,39 @@ def real() -> str:
     )
 
 
+def table3() -> str:
+    rows, metric = Rows("table3"), f"{SHARE}@share=0.3"
+    methods, columns = [*rows.numbers.methods], list[Column]()
+    for data in rows.numbers.data:
+        columns += [
+            (f"{data}: share of gain at .3", partial(rows.value, metric, data, 3)),
+            ("against TSM-SL on both", partial(rows.difference, metric, data, ON_BOTH, 3)),
+            *(
+                (f"at .{at}", partial(rows.plain, f"{SHARE}@share=0.{at}", data, 3))
+                for at in (1, 5)
+            ),
+            ("value over TSM-SL on RCT", partial(_relative, rows, data)),
+        ]
+    for title in ("EOM in Marketing I", SECOND):
+        words = rows.numbers.config["paper"][title]
+        columns.append((f"paper: {title}", partial(_word, words)))
+    seeds = ", ".join(
+        f"{rows.seeds(data, methods, metric)} of {data}" for data in rows.numbers.data
+    )
+    return said(table("method", columns, methods), f"Seeds: {seeds}. {INTERVALS}.")
+
+
+def _relative(rows: Rows, data: str, method: str) -> str:
+    """Return the true value at .3 as a multiple of that of TSM-SL on the randomised rows."""
+    value = "true_value@share=0.3"
+    found = rows.numbers.against(value, data, method, reference=PLAIN[1], ratio=True)
+    return "1.0000" if method == PLAIN[1] else interval(found, 4) if found else ""
+
+
+def _word(words: dict[str, str], method: str) -> str:
+    return words.get(method, "")
+
+
 def size() -> str:
     rows, metric = Rows("rct-size"), f"{SHARE}@share=0.3"
 
@@ -236,6 +269,30 @@ def one_data_set(name: str, reference: str, paper: str = "") -> str:
     return said(
         table("", columns, rows.numbers.methods),
         f"{seeds} seeds. {INTERVALS}; time is training in processor seconds over {called}.",
+    )
+
+
+def layers() -> str:
+    rows, metric = Rows("layers"), f"{SHARE}@share=0.3"
+    (data,) = rows.numbers.data
+
+    def less_softmax(one: str) -> str:
+        reference = f"{one.partition(',')[0]}, softmax"
+        return "" if one == reference else rows.difference(metric, data, reference, 3, one)
+
+    columns: list[Column] = [
+        ("true value a head", partial(rows.value, "true_value@share=0.3", data, 3)),
+        ("share of gain", partial(rows.value, metric, data, 3)),
+        ("against softmax", less_softmax),
+        ("time", lambda one: rows.time(data, one, ON_BOTH)),
+    ]
+    methods = [one for one in rows.numbers.methods if rows.values(metric, data, one)]
+    oracle, mix = (rows.mean(f"{name}@share=0.3", data, ON_BOTH) for name in ("oracle", "true_mix"))
+    return said(
+        table("", columns, methods),
+        f"{rows.seeds(data, methods, metric)} seeds; oracle {oracle:.3f}, best constant mix "
+        f"{mix:.3f} a head. {INTERVALS}; time is training in processor seconds over TSM-SL on "
+        "both.",
     )
 
 

@@ -1,17 +1,22 @@
 """`Cuped`: subtracts what covariates explain linearly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
 from dfl.abtest.base import AbstractEstimator, Fit
-from dfl.abtest.rows.contrast import Contrast, Linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, refuse_copy
 from dfl.errors import InvalidValueError
-from dfl.scale import PARTS, Empty, mean_square
-from dfl.stats.arrays import Matrix, Vector
+from dfl.scale import PARTS, Empty
+from dfl.stats.arrays import Booleans, Matrix, Vector
+from dfl.stats.moments import Moments
 
-__all__ = ["Cuped", "adjusted_difference", "cuped_adjust", "slopes"]
+__all__ = ["Cuped", "Slopes", "adjusted_difference", "arms_of", "cuped_adjust"]
+
+
+_ROUNDED = 16.0  # rounding errors that may be all there is of a number
 
 
 @final
@@ -19,8 +24,9 @@ __all__ = ["Cuped", "adjusted_difference", "cuped_adjust", "slopes"]
 class Cuped(AbstractEstimator):
     """Difference in means of ``outcome - theta (x - mean x)``.
 
-    ``theta = Var(x)^-1 Cov(x, outcome)`` over both arms; the variance falls by the share that
-    the covariates explain.
+    ``theta = Var(x)^-1 Cov(x, outcome)`` within the arms, so that the estimate is the treatment's
+    coefficient in a least squares regression on treatment and ``x``; the variance falls by the
+    share that the covariates explain.
 
     Args:
         columns: positions of the covariates used, usually one, the metric before the
@@ -28,7 +34,10 @@ class Cuped(AbstractEstimator):
         linearisation: how a ratio becomes one number per row, see `linearise_arms`.
 
     Source:
-        Deng et al. (2013), doi:10.1145/2433396.2433413.
+        Deng et al. (2013), doi:10.1145/2433396.2433413. Deviation: they take ``theta`` over both
+        arms about one mean, which counts what the treatment does as told by ``x`` where the arms
+        differ in it by chance: of n units and p covariates the effect is too small by
+        ``p / (n - 1)``.
     """
 
     columns: tuple[int, ...] | None = None
@@ -53,58 +62,93 @@ class Cuped(AbstractEstimator):
         return adjusted_difference(contrast, contrast.outcome, covariates)
 
 
-def cuped_adjust(
-    outcome: Vector, covariates: Matrix, empty: Empty = np.empty
-) -> tuple[Vector, Vector]:
-    """Return the outcome less what covariates explain, and the slopes theta.
+@final
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """What covariates tell of an outcome within the arms.
 
-    The mean stays, the variance falls.
+    Args:
+        theta: of the outcome, per unit of each covariate. Shape ``(p,)``.
+        explained: share of the variance within the arms.
+        tilt: ``W^+ (mean x of the last arm - mean x of the first)``, where ``W`` is the sum of
+            products within the arms; 0 of one arm. Shape ``(p,)``.
+    """
+
+    theta: Vector
+    explained: float
+    tilt: Vector
+
+    @staticmethod
+    def of(arms: Sequence[Moments]) -> "Slopes":
+        """Fit them; the shortest solution where covariates repeat each other.
+
+        Args:
+            arms: moments of outcome and covariates, of each arm.
+
+        Raises:
+            InvalidValueError: if no covariate varies within the arms.
+        """
+        products = np.sum([one.products for one in arms], axis=0)
+        means = np.stack([one.mean[1:] for one in arms])
+        spread = np.sqrt(np.diagonal(products)[1:] / sum(one.rows for one in arms))
+        varies = spread > _ROUNDED * np.finfo(np.float64).eps * np.abs(means).max(axis=0)
+        if not varies.any():
+            raise InvalidValueError("covariates must vary, each is the same in all rows of an arm.")
+        scale = np.where(varies, spread, np.inf)
+        wanted = np.stack([products[1:, 0], means[-1] - means[0]], axis=1)
+        scaled = products[1:, 1:] / np.outer(scale, scale)
+        found = np.linalg.lstsq(scaled, wanted / scale[:, None], rcond=1e-12)[0]
+        theta, tilt = (found / scale[:, None]).T
+        explained = theta @ products[1:, 0] / products[0, 0] if products[0, 0] > 0 else 0.0
+        return Slopes(theta, float(explained), tilt)
+
+
+def arms_of(outcome: Vector, covariates: Matrix, treated: Booleans | None = None) -> list[Moments]:
+    """Return the moments of outcome and covariates of control and treated rows.
 
     Args:
         outcome: shape ``(n,)``.
         covariates: shape ``(n, p)``.
+        treated: which rows are treated; None: there is one arm. Shape ``(n,)``.
+    """
+    arms = []
+    for arm in (None,) if treated is None else (False, True):
+        found = []
+        for part in PARTS.of(len(outcome)):
+            own = slice(None) if treated is None else treated[part] == arm
+            found.append(Moments.of(np.column_stack([outcome[part][own], covariates[part][own]])))
+        arms.append(Moments.merged(found))
+    return arms
+
+
+def cuped_adjust(
+    outcome: Vector, covariates: Matrix, arms: Sequence[Moments], empty: Empty = np.empty
+) -> tuple[Vector, Slopes]:
+    """Return the outcome less what covariates explain, and the slopes by which they do.
+
+    The mean stays, the variance within the arms falls.
+
+    Args:
+        outcome: shape ``(n,)``.
+        covariates: shape ``(n, p)``.
+        arms: their moments in each arm, see `arms_of`.
         empty: makes the array that is returned.
 
     Raises:
         InvalidValueError: if no covariate varies.
     """
-    rows, columns = covariates.shape
-    mean, middle = covariates.mean(axis=0), float(outcome.mean())
-    gram, moment = np.zeros((columns, columns)), np.zeros(columns)
-    for part in PARTS.of(rows):
-        centred = covariates[part] - mean
-        gram += centred.T @ centred
-        moment += centred.T @ (outcome[part] - middle)
-    theta = slopes(gram, moment, rows)
-    adjusted: Vector = empty(rows)
-    for part in PARTS.of(rows):
-        adjusted[part] = outcome[part] - (covariates[part] - mean) @ theta
-    return adjusted, theta
-
-
-def slopes(gram: Matrix, moment: Vector, rows: int) -> Vector:
-    """Return what one unit of each covariate tells of the outcome. Shape ``(p,)``.
-
-    The shortest solution where covariates repeat each other: the fit is the same.
-
-    Args:
-        gram: products of the centred covariates, summed over the rows. Shape ``(p, p)``.
-        moment: their products with the centred outcome. Shape ``(p,)``.
-        rows: how many there are.
-
-    Raises:
-        InvalidValueError: if no covariate varies.
-    """
-    spread = np.sqrt(np.diagonal(gram) / rows)
-    if not spread.any():
-        raise InvalidValueError("covariates must vary, each is the same in all rows.")
-    scale = np.where(spread > 0, spread, 1)
-    found: Vector = np.linalg.lstsq(gram / np.outer(scale, scale), moment / scale, rcond=1e-12)[0]
-    return found / scale
+    slopes, mean = Slopes.of(arms), Moments.merged(arms).mean[1:]
+    adjusted: Vector = empty(len(outcome))
+    for part in PARTS.of(len(outcome)):
+        adjusted[part] = outcome[part] - (covariates[part] - mean) @ slopes.theta
+    return adjusted, slopes
 
 
 def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix) -> Fit:
     """Return the difference in means of an adjusted outcome.
+
+    Where units are few, its influence is that of the treatment's coefficient in the regression:
+    a unit whose covariates are those of the other arm weighs more.
 
     Args:
         contrast: which rows are treated.
@@ -112,13 +156,27 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
         covariates: shape ``(n, p)``.
 
     Raises:
-        InvalidValueError: if no covariate varies.
+        InvalidValueError: if no covariate varies, or they are a copy of the outcome.
     """
-    adjusted, theta = cuped_adjust(outcome, covariates, contrast.empty)
+    arms = arms_of(outcome, covariates, contrast.treated)
+    adjusted, slopes = cuped_adjust(outcome, covariates, arms, contrast.empty)
+    largest = np.maximum(covariates.max(axis=0), -covariates.min(axis=0))
+    rounds = np.finfo(np.float64).eps * float(np.abs(slopes.theta) @ largest)
+    if not np.ptp(adjusted) > _ROUNDED * rounds:
+        refuse_copy()
     estimate, influence = contrast.mean_difference(adjusted)
-    diagnostics = {"explained_variance": 1 - mean_square(adjusted) / mean_square(outcome)}
-    if len(theta) == 1:
-        diagnostics["theta"] = float(theta[0])
+    if contrast.corrected:
+        control, treated = arms
+        for part in PARTS.of(contrast.rows):
+            x = covariates[part] @ slopes.tilt
+            influence[part] *= np.where(
+                contrast.treated[part],
+                1 - treated.rows * (x - treated.mean[1:] @ slopes.tilt),
+                1 + control.rows * (x - control.mean[1:] @ slopes.tilt),
+            )
+    diagnostics = {"explained_variance": slopes.explained}
+    if covariates.shape[1] == 1:
+        diagnostics["theta"] = float(slopes.theta[0])
     return Fit(
         estimate=estimate,
         standard_error=contrast.standard_error(influence),

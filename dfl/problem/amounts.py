@@ -86,9 +86,12 @@ def check_amounts(name: str, tensor: Tensor) -> Tensor:
         sound = ((tensor >= 0) & tensor.isfinite()).all()
         put_off(sound, f"{name} must be finite and >= 0, got NaN, infinity or less.")
         return total
-    if not is_finite(tensor, total):
+    whole, summed = tensor, total
+    while torch._C._functorch.is_batchedtensor(whole):  # inside vmap: look at all of the batch
+        whole = summed = torch._C._functorch.get_unwrapped(whole)
+    if not is_finite(whole, summed):
         raise InvalidValueError(f"{name} must be finite, got NaN or infinity.")
-    lowest = float(tensor.amin()) if tensor.numel() else 0.0
+    lowest = float(whole.amin()) if whole.numel() else 0.0
     if lowest < 0:
         raise InvalidValueError(f"{name} must be >= 0, got a minimum of {lowest:g}.")
     return total

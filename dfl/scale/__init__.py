@@ -1,7 +1,7 @@
 """Size: how much is held at once, what adds up over blocks and ranks, units that round nothing."""
 
 from dfl.scale.chunks import CACHED, STREAMED, Chunks
-from dfl.scale.parts import PARTS, Empty, mean_square, no_room, on_disk, some_rows
+from dfl.scale.parts import PARTS, Empty, no_room, on_disk, some_rows
 from dfl.scale.powers import power_of_two
 from dfl.scale.ranks import (
     all_over_ranks,
@@ -37,7 +37,6 @@ __all__ = [
     "handed_out",
     "joined",
     "leads",
-    "mean_square",
     "no_room",
     "on_disk",
     "over_ranks",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dfl.errors import WriteError
 from dfl.scale.chunks import Chunks
 
-__all__ = ["PARTS", "Empty", "mean_square", "no_room", "on_disk", "some_rows"]
+__all__ = ["PARTS", "Empty", "no_room", "on_disk", "some_rows"]
 
 PARTS = Chunks(1 << 14)  # rows; a few columns of them stay in the processor's cache
 
@@ -61,16 +61,6 @@ def no_room(size: int, error: OSError) -> str:
         f"could not keep {size:,} bytes in a temporary file in {tempfile.gettempdir()}: "
         f"{error.strerror or error}. Make room, or name another folder by TMPDIR."
     )
-
-
-def mean_square(values: NDArray[np.float64]) -> float:
-    """Return the mean squared distance of values from their mean; no array as long is made."""
-    mean = values.mean()
-    total = 0.0
-    for part in PARTS.of(len(values)):
-        apart = values[part] - mean
-        total += float(apart @ apart)
-    return total / len(values)
 
 
 def some_rows(rows: int, most: int) -> NDArray[np.int64]:

@@ -14,7 +14,9 @@ from dfl.segments.base import AbstractSegmenter
 __all__ = ["MOST_DEPTH", "Tree", "TreeScores", "grow"]
 
 MOST_DEPTH = 3
-_STEPS = 25  # halvings of the interval that holds the price of money, and doublings before
+_STEPS = 25  # halvings of the interval that holds the price of money
+_LARGEST = torch.finfo(torch.float64).max / 4  # price: there it is doubled no more
+_LACKING = 1e-9  # of a budget, which rounding may add to sums of cost
 _ROUNDING = 1e-9  # of the mean size of revenue: a split that earns no more is none
 _WORK = 4e7  # numbers that the exact search may hold at once
 
@@ -137,20 +139,21 @@ def grow(
     check_count("thresholds", thresholds, at_least=1)
     check_count("least people in a leaf", least, at_least=1)
     cheapest = float(scores.cost.double().mean(dim=0).min())
-    if budget < cheapest - 1e-9 * abs(cheapest):
+    if budget < cheapest - _LACKING * abs(cheapest):
         raise InvalidValueError(
             f"budget must be at least the cheapest treatment for everyone, {cheapest:g} per head, "
             f"got {budget:g}."
         )
     forest = _Sums.of(scores, _candidates(scores.features, thresholds), depth, least)
+    budget = max(budget, cheapest)
+    budget += _LACKING * abs(budget)
     low, high, best = 0.0, 0.0, forest.best(0.0, depth)
     if best.cost > budget:
         high = _first_price(scores)
-        for _ in range(_STEPS):
-            if forest.best(high, depth).cost <= budget:
-                break
-            low, high = high, 2 * high
         best = forest.best(high, depth)
+        while best.cost > budget and high < _LARGEST:
+            low, high = high, 2 * high
+            best = forest.best(high, depth)
         for _ in range(_STEPS):
             middle = (low + high) / 2
             found = forest.best(middle, depth)

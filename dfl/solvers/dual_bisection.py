@@ -27,9 +27,10 @@ __all__ = ["DualBisection"]
 class DualBisection(AbstractSolver):
     """Bisects the multiplier, everyone choosing ``argmax_j revenue_j - multiplier * cost_j``.
 
-    Throughout, ``spend(high) <= budget < spend(low)``, up to rounding (`BUDGET_SLACK`); the
-    choice at ``high`` is returned. Nothing fills up what is left, so the gap is that of the LP
-    optimum rounded down, where all people tied at the critical multiplier stay below it.
+    Of predicted costs, ``spend(high) <= budget < spend(low)`` throughout, up to rounding
+    (`BUDGET_SLACK`); the choice at ``high`` is returned. Nothing fills up what is left, so the
+    gap is that of the LP optimum rounded down, where all people tied at the critical multiplier
+    stay below it.
 
     **Predicted costs** (no ``problem.observed``): spend is the cost of the choice;
     ``upper_bound`` is the dual value at the multiplier found, which is the LP optimum.
@@ -41,11 +42,11 @@ class DualBisection(AbstractSolver):
     predicted revenue has no dual bound under an observed budget.
 
     Args:
-        on_infeasible: what to do with observed costs where even the top of the bracket,
-            everyone on the cheapest treatment, spends more than the budget. ``"raise"``:
-            raise. ``"least-spend"``: return that allocation, with its true spend in
-            ``cost``, above the budget. Meant for training, where one noisy batch must not
-            stop the run; such an allocation is not feasible.
+        on_infeasible: what to do with observed costs where every multiplier spends more than
+            the budget. ``"raise"``: raise. ``"least-spend"``: return the top of the bracket,
+            everyone on the cheapest treatment, which spends least in expectation, with its
+            observed spend in ``cost``, above the budget. Meant for training, where one noisy
+            batch must not stop the run; such an allocation is not feasible.
 
     Raises:
         InvalidValueError: if ``on_infeasible`` is neither of the two.
@@ -80,8 +81,8 @@ class DualBisection(AbstractSolver):
 
         Raises:
             UnsupportedProblemError: if there are several budgets.
-            InfeasibleBudgetError: if the observed spend at the top of the bracket is above
-                the budget, unless ``on_infeasible="least-spend"``.
+            InfeasibleBudgetError: if the observed spend is above the budget at every
+                multiplier, unless ``on_infeasible="least-spend"``.
         """
         require_one_budget("dual-bisection", problem)
         problem = without_banned(problem)
@@ -117,8 +118,8 @@ class DualBisection(AbstractSolver):
             spent = float(over_rows((amount * (choice == treatment)).sum()))
             raise InfeasibleBudgetError(
                 "budget must be at least the observed spend of the cheapest treatment, estimated "
-                f"on these logs at {spent:g}, got {budget:g}; raise the budget, take more rows, "
-                "or set on_infeasible='least-spend'."
+                f"on these logs at {spent:g}, or of another multiplier, got {budget:g}; raise the "
+                "budget, take more rows, or set on_infeasible='least-spend'."
             )
         bounds = match_intervals(revenue, cost, choice)[0]
         top = torch.cat([bounds, bounds.new_zeros(1)]).amax()
@@ -186,7 +187,7 @@ def _smallest_within(low: Tensor, high: Tensor, amount: Tensor, budget: float) -
         budget: what may be spent.
 
     Returns:
-        Shape ``()``, or None where the largest multiplier spends more.
+        Shape ``()``, or None where every multiplier spends more.
     """
     matched = (low < high) & (high > 0)
     low, high, amount = low[matched], high[matched], amount[matched]
@@ -196,7 +197,7 @@ def _smallest_within(low: Tensor, high: Tensor, amount: Tensor, budget: float) -
     above = falling.shape[0] - torch.searchsorted(falling.flip(0), points, right=True)
     spend = spent[above]
     within = int(last_within(spend, spend.new_tensor([budget])))
-    return points[within] if spend[0] <= _limit(budget) else None
+    return points[within] if within >= 0 else None
 
 
 def _decide_on_logs(

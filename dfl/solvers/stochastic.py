@@ -168,18 +168,23 @@ class Stochastic(AbstractSolver):
         path = GreedyDual("torch").path(AllocationProblem(first.mean_revenue, guide, dearest))
         points = torch.linspace(0, len(path.order), min(_CANDIDATES, len(path.order) + 1)).long()
         choices = torch.stack([path.choice_at(int(point)) for point in points])
+        spends = first.mean_cost.gather(1, choices.T).T  # of each segment on each choice
+        open_to = torch.ones(len(choices), dtype=torch.bool, device=choices.device)
         found: list[tuple[Tensor | None, float]] = []
-        reached = 0
         for one in at:
             tried = choices
             if not nested and one.budget >= float(path.costs[0]):
                 tried = torch.cat([choices, path.at(one.budget).choice[None]])
             revenue, cost = one.totals(tried)
             value = self.formulation.value(revenue, cost, one)
-            value = value.masked_fill(~self.formulation.allows(cost, one), -torch.inf)
-            best = max(int(value.argmax()), reached)
-            reached = best if nested else 0
+            allowed = self.formulation.allows(cost, one)
+            if nested:
+                allowed = allowed & open_to
+            value = value.masked_fill(~allowed, -torch.inf)
+            best = int(value.argmax())
             none = bool(value[best].isneginf())
+            if nested and not none:  # no segment's treatment gets cheaper from here on
+                open_to = (spends >= spends[best]).all(dim=1)
             found.append((None if none else tried[best], self.formulation.bound(path, one)))
         return found
 

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 
 from dfl.abtest.cupac import Cupac
-from dfl.abtest.cuped import Cuped, cuped_adjust
+from dfl.abtest.cuped import Cuped, arms_of, cuped_adjust
 from dfl.abtest.difference_in_means import DifferenceInMeans
+from dfl.abtest.rows.experiment import Experiment
 from dfl.errors import InvalidValueError
 from tests.abtest.data import contrast
 
 
 def test_golden_identity() -> None:
     x, y = np.arange(1.0, 9), np.array([2.0, 1, 4, 3, 7, 5, 8, 6])
-    adjusted, theta = cuped_adjust(y, x[:, None])
-    assert theta == pytest.approx([0.8333333], abs=1e-7)
+    adjusted, slopes = cuped_adjust(y, x[:, None], arms_of(y, x[:, None]))
+    assert slopes.explained == pytest.approx(1 - 0.3055556, abs=1e-7)
+    assert slopes.theta == pytest.approx([0.8333333], abs=1e-7)
     assert adjusted.var() / y.var() == pytest.approx(0.3055556, abs=1e-7)
     assert adjusted.var() / y.var() == pytest.approx(1 - np.corrcoef(x, y)[0, 1] ** 2)
     assert adjusted.mean() == pytest.approx(4.5)
@@ -28,6 +30,46 @@ def test_the_variance_falls_by_what_is_explained() -> None:
         plain.standard_error * (1 - explained) ** 0.5, rel=0.02
     )
     assert adjusted.diagnostics["theta"] == pytest.approx(2, abs=0.2)
+
+
+def test_the_estimate_is_the_coefficient_of_the_treatment() -> None:
+    draw = np.random.default_rng(0)
+    treatment, x = draw.permutation(np.arange(30) % 2), draw.normal(size=(30, 8))
+    y = x[:, 0] + draw.normal(size=30) + 3 * treatment
+    (found,) = Cuped().effects(Experiment(treatment=treatment, metric=y, covariates=x))
+    design = np.column_stack([np.ones(30), treatment, x])
+    truth = np.linalg.lstsq(design, y, rcond=None)[0][1]
+    assert found.estimate == pytest.approx(truth)
+
+
+def test_chance_differences_of_many_covariates_do_not_shrink_the_effect() -> None:
+    draw, estimates, held = np.random.default_rng(1), [], []
+    for _ in range(200):
+        treatment, x = draw.permutation(np.arange(40) % 2), draw.normal(size=(40, 10))
+        y = x[:, 0] + draw.normal(size=40) + 3 * treatment
+        (found,) = Cuped().effects(Experiment(treatment=treatment, metric=y, covariates=x))
+        estimates.append(found.estimate)
+        held.append(found.low <= 3 <= found.high)
+    assert np.mean(estimates) == pytest.approx(3, abs=0.1)
+    assert np.mean(held) > 0.91
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1_000.0, -1e6])
+def test_a_covariate_that_is_the_metric_in_another_unit_is_refused(offset: float) -> None:
+    data = contrast()
+    copy = replace(data, covariates=(0.3 * data.outcome + offset)[:, None])
+    with pytest.raises(InvalidValueError, match="a covariate may be a copy of the metric"):
+        Cuped().fit(copy)
+
+
+def test_a_covariate_that_is_constant_but_for_rounding_takes_no_part() -> None:
+    data = contrast()
+    flat = np.full((400, 1), 0.1)
+    flat[::3] = np.nextafter(0.1, 1)
+    with pytest.raises(InvalidValueError, match="covariates must vary, each is the same in all"):
+        Cuped().fit(replace(data, covariates=flat))
+    both = replace(data, covariates=np.hstack([flat, data.covariates]))  # type: ignore[list-item]
+    assert Cuped().fit(both).estimate == pytest.approx(Cuped().fit(data).estimate, rel=1e-12)
 
 
 def test_columns_are_chosen_and_repeated_ones_do_no_harm() -> None:

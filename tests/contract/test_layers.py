@@ -655,3 +655,21 @@ def test_the_table_is_complete() -> None:
             if issubclass(member, AbstractLayer) and not inspect.isabstract(member):
                 found.add(member)
     assert found == {LAYERS.load(name) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", [one for one in LAYERS.names() if one != "linear-program"])
+def test_logs_may_be_mapped_over(name: str) -> None:
+    layer, draw = LAYERS.make(name), torch.Generator().manual_seed(0)
+    revenue, cost = torch.rand(2, 2, 5, 3, generator=draw)
+    arm, (paid, weight) = torch.randint(3, (2, 5), generator=draw), 1 + torch.rand(2, 2, 5)
+
+    def shares(r: Tensor, c: Tensor, *logs: Tensor) -> Tensor:
+        return layer(r, c, 6.0, ObservedCost(*logs)).shares  # type: ignore[no-any-return]
+
+    columns = (revenue, cost, arm, paid, weight)
+    found = torch.func.vmap(shares, randomness="same")(*columns)
+    torch.testing.assert_close(
+        found, torch.stack([shares(*one) for one in zip(*columns, strict=True)])
+    )
+    with pytest.raises(InvalidValueError, match="observed cost must be finite"):
+        torch.func.vmap(shares, randomness="same")(revenue, cost, arm, paid / 0 * 0, weight)

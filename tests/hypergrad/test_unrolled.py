@@ -152,3 +152,22 @@ def test_a_derivative_that_is_not_finite_is_an_error() -> None:
 def test_bad_options_are_refused(build: Callable[[], Unrolled], match: str) -> None:
     with pytest.raises(InvalidValueError, match=match):
         build()
+
+
+def test_an_optimum_whose_loss_moves_by_rounding_is_no_rise() -> None:
+    """Terms of either sign cancel, so that the loss is small beside its own rounding errors."""
+    solution, residue = torch.tensor([0.3, -0.7, 1.9]).double(), 1e4 / 3
+
+    def cancelling(inner: Parameters, outer: Parameters) -> Tensor:
+        fit = (residue + (inner["w"] - solution - outer["center"])).square().sum()
+        return fit - 3 * residue**2 - 2 * residue * (inner["w"] - solution - outer["center"]).sum()
+
+    inner, outer = {"w": solution.clone()}, {"center": torch.zeros(3).double()}
+    for bump in range(20):
+        inner["w"] = solution * (1 + bump * torch.finfo(torch.float64).eps)
+        found = Unrolled(steps=5)(cancelling, gap_of_all, inner, outer).outer_grad["center"]
+        assert bool(found.isfinite().all())
+
+
+def gap_of_all(inner: Parameters, outer: Parameters) -> Tensor:
+    return (inner["w"] - TARGET).square().sum() / 2

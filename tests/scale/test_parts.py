@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dfl.errors import WriteError
-from dfl.scale import mean_square, on_disk
+from dfl.scale import on_disk
 
 
 def test_an_array_on_disk_is_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,8 +27,3 @@ def test_a_disk_without_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with pytest.raises(WriteError, match="Make room, or name another folder by TMPDIR"):
         on_disk(1 << 58)
-
-
-def test_a_variance_takes_no_array_as_long() -> None:
-    values = np.random.default_rng(0).normal(1e6, 1, size=40_000)
-    assert mean_square(values) == pytest.approx(values.var(), rel=1e-12)

@@ -157,3 +157,11 @@ def test_what_does_not_fit_is_refused() -> None:
         grow(dear, 0.5)
     with pytest.raises(ShapeError, match="same rows"):
         TreeScores(scores.features[:5], scores.revenue, scores.cost)
+
+
+def test_leaves_that_gain_from_treatments_of_equal_mean_are_kept_within_the_budget() -> None:
+    x = torch.tensor([[0.0], [1.0]]).repeat(200, 1)
+    gain = torch.where(x[:, 0] > 0.5, 1000.0, -1000.0)
+    revenue, cost = torch.stack([0 * gain, gain], 1), torch.tensor([0.0, 1.0]).expand(400, 2)
+    assert grow(TreeScores(x, revenue, cost), 0.1, depth=1).leaf.unique().tolist() == [0]
+    assert grow(TreeScores(x, revenue, cost), 0.5, depth=1).leaf.tolist() == [0, 1]

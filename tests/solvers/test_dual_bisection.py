@@ -115,13 +115,26 @@ def test_rounding_ties_never_add_spend(price: float) -> None:
         assert spend == pytest.approx(float(found.cost), rel=1e-12)
 
 
-COSTLY = logs([0, 0, 1, 1], [3.0, 3.0, 5.0, 5.0])
+COSTLY = logs([1, 1, 0, 0], [5.0, 5.0, 3.0, 3.0])
 
 
 def test_an_observed_budget_below_the_cheapest_is_refused() -> None:
     poor = AllocationProblem(TWO_ARMS, UNIT_COST, 5.0, COSTLY)
-    with pytest.raises(InfeasibleBudgetError, match=r"estimated on these logs at 12, got 5; raise"):
+    with pytest.raises(
+        InfeasibleBudgetError, match=r"on these logs at 12, or .* multiplier, got 5;"
+    ):
         DualBisection().solve(poor)
+
+
+@pytest.mark.parametrize("on_infeasible", ["raise", "least-spend"])
+def test_a_top_of_the_bracket_that_overspends_by_chance_rules_out_no_other_multiplier(
+    on_infeasible: str,
+) -> None:
+    cheap_is_dear = logs([0, 1], [3.0, 1.0])
+    problem = AllocationProblem(TWO_ARMS[:2], UNIT_COST[:2], 3.0, cheap_is_dear)
+    found = DualBisection(on_infeasible=on_infeasible).solve(problem)  # type: ignore[arg-type]
+    assert (float(found.multiplier), float(found.cost)) == (0.0, 2.0)
+    assert found.choice.tolist() == [1, 1]
 
 
 def test_least_spend_returns_the_top_of_the_bracket() -> None:
@@ -149,7 +162,7 @@ def test_nobody_spends_nothing(on_infeasible: str) -> None:
 
 def test_nobody_with_a_negative_budget_is_at_the_top_of_an_empty_bracket() -> None:
     empty = AllocationProblem(TWO_ARMS[:0], UNIT_COST[:0], -1.0, logs([], []))
-    with pytest.raises(InfeasibleBudgetError, match="at 0, got -1"):
+    with pytest.raises(InfeasibleBudgetError, match="at 0, or of another multiplier, got -1"):
         DualBisection().solve(empty)
     assert float(DualBisection(on_infeasible="least-spend").solve(empty).multiplier) == 0.0
 

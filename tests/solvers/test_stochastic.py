@@ -299,3 +299,20 @@ def hard_and_tight() -> ScenarioProblem:
 
 def test_every_formulation_has_a_name() -> None:
     assert {FORMULATIONS.load(name) for name in FORMULATIONS} == {type(one) for one in ALL}
+
+
+def test_a_greedy_path_along_tails_of_cost_is_nested_in_mean_cost() -> None:
+    revenue = torch.tensor([[[5.0, 6.0]], [[5.0, 6.0]]]).double()
+    cost = torch.tensor([[[0.0, 1.0]], [[10.0, 1.0]]]).double()  # of mean 5 and 1
+    problem = ScenarioProblem(revenue, cost, 1.0)
+    chance = ChanceConstraint(risk=0.5)
+    for engine in ("greedy-dual", "exact"):
+        solver = Stochastic(formulation=chance, engine=engine)  # type: ignore[arg-type]
+        found = solver.solve_budgets(problem, [0.5, 1.0], nested=True)
+        assert [each.choice.tolist() for each in found] == [[0], [0]]
+
+
+def test_one_treatment_is_nested_in_itself() -> None:
+    problem = ScenarioProblem(torch.ones(1, 2, 1), torch.ones(1, 2, 1), 3.0)
+    found = Stochastic().solve_budgets(problem, [2.0, 3.0], nested=True)
+    assert [each.choice.tolist() for each in found] == [[0, 0], [0, 0]]

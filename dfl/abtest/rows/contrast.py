@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, NoReturn, TypeAlias, final
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
-from dfl.stats.leverage import leverage
+from dfl.stats.leverage import leverage, unit_leverage
 from dfl.stats.small_samples import Arm, Spread, spread_of
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "check_denominator",
     "linearise",
     "linearise_arms",
+    "refuse_copy",
     "require_varying",
     "unmoved",
 ]
@@ -30,6 +31,8 @@ Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
 _WIDEST = 1e70  # its fourth power and that of its inverse are still numbers
 _DIGITS = 1e-3  # share of the range by which float64 may round a metric
 _LARGE = 5_000  # independent units of each arm, above which nothing has to be corrected
+_SUMMED = 100_000  # clusters, up to which covariates are added up in each
+_DRAWN = 0.9  # share of a unit's outcome that slopes may take at most
 
 
 @final
@@ -166,10 +169,7 @@ class Contrast:
         variance = sum(self.variance(influence) for influence in influences)
         # Below that, all digits are rounding errors of the largest outcome.
         if not variance > (1e-15 * self._range) ** 2 / self.rows:
-            raise InvalidValueError(
-                "metric must vary within the arms, its difference has a standard error of 0; a "
-                "covariate may be a copy of the metric."
-            )
+            refuse_copy()
         return math.sqrt(variance)
 
     def require_units(self, least: int) -> None:
@@ -205,23 +205,44 @@ class Contrast:
         if not plain > 0:
             return Spread(error=error)
         own, size, used = np.zeros(self._unit_count), np.zeros(self._unit_count), np.zeros(2)
-        for part, leverages in leverage(design, self.rows):
-            treated = self.treated[part]
-            mean = np.where(treated, 1 / self.treated_rows, 1 / (self.rows - self.treated_rows))
-            slopes = np.clip(leverages - mean, 0, 0.9)
+        clusters = self._cluster_slopes(design)
+        for part, leverages in leverage(design if clusters is None else None, self.rows):
+            treated, mean = self.treated[part], self._mean_leverage(part)
+            unit: Any = part if self.clusters is None else self.clusters[part]
+            slopes = np.clip(leverages - mean, 0, _DRAWN) if clusters is None else clusters[unit]
             scaled = influence[part] / (self.rows * np.sqrt(1 - slopes))
             if bessel and self.clusters is None:
                 scaled *= np.sqrt(1 - mean)
-            unit: Any = part if self.clusters is None else self.clusters[part]
             np.add.at(own, unit, scaled)
             np.add.at(size, unit, 1.0 if self.events is None else self.events[part])
-            used += float(slopes[treated].sum()), float(slopes[~treated].sum())
+            if clusters is None:
+                used += float(slopes[treated].sum()), float(slopes[~treated].sum())
+        if clusters is not None:
+            used += [float(clusters[self._members(of_treated=arm)].sum()) for arm in (True, False)]
         arms = []
         for of_treated, slope in zip((True, False), used.tolist(), strict=True):
             members = self._members(of_treated=of_treated)
             arms.append(Arm(parts=own[members], size=size[members], used=slope))
         found = spread_of(*arms)
         return replace(found, error=error * found.error / math.sqrt(plain))
+
+    def _mean_leverage(self, part: slice) -> Vector:
+        """Return what each row draws the mean of its arm to itself."""
+        return np.where(
+            self.treated[part], 1 / self.treated_rows, 1 / (self.rows - self.treated_rows)
+        )
+
+    def _cluster_slopes(self, design: Matrix | None) -> Vector | None:
+        """Return how much of each cluster's outcome slopes take; None where rows are told apart."""
+        if self.clusters is None or design is None or self._unit_count > _SUMMED:
+            return None
+        mean = np.zeros(self._unit_count)
+        for part in PARTS.of(self.rows):
+            mean += np.bincount(
+                self.clusters[part], self._mean_leverage(part), minlength=self._unit_count
+            )
+        found: Vector = unit_leverage(design, self.clusters, self._unit_count) - mean
+        return np.clip(found, 0, _DRAWN)
 
     def mean_difference(self, values: Vector) -> tuple[float, Vector]:
         """Return the difference of the arms' means, and the influence of each row.
@@ -273,6 +294,18 @@ class Contrast:
                 "difference-in-means."
             )
         return require_varying(prediction)
+
+
+def refuse_copy() -> NoReturn:
+    """Refuse a metric of which nothing is left within the arms.
+
+    Raises:
+        InvalidValueError: always.
+    """
+    raise InvalidValueError(
+        "metric must vary within the arms, its difference has a standard error of 0; a "
+        "covariate may be a copy of the metric."
+    )
 
 
 def unmoved(metric: Vector) -> InvalidValueError:

@@ -8,10 +8,11 @@ from typing import final
 import numpy as np
 
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.cuped import Cuped, slopes
+from dfl.abtest.cuped import Cuped, Slopes
 from dfl.abtest.difference_in_means import DifferenceInMeans
-from dfl.abtest.streamed.moments import Moments
+from dfl.abtest.rows.contrast import refuse_copy
 from dfl.errors import InvalidValueError
+from dfl.stats.moments import Moments
 
 __all__ = ["ReadBySums", "is_by_sums", "read_by_sums"]
 
@@ -63,21 +64,19 @@ def read_by_sums(treated: Moments, control: Moments, *, ratio: bool, adjust: boo
     if adjust:
         if len(both.mean) < 2:
             raise InvalidValueError("cuped needs covariates; without any use difference-in-means.")
-        theta = slopes(both.products[1:, 1:], both.products[1:, 0], both.rows)
-        weights = np.concatenate([[1.0], -theta])[None]
-        constant = np.array([theta @ both.mean[1:]])
-        arms = [one.mapped(weights, constant) for one in arms]
-        left = float(Moments.merged(arms).products[0, 0])
-        diagnostics["explained_variance"] = 1 - left / float(both.products[0, 0])
-        if len(theta) == 1:
-            diagnostics["theta"] = float(theta[0])
+        slopes = Slopes.of(arms)
+        centre = np.concatenate([[0.0], both.mean[1:]])  # taken off first, or digits are lost
+        weights = np.concatenate([[1.0], -slopes.theta])[None]
+        arms = [
+            one.mapped(np.eye(len(centre)), -centre).mapped(weights, np.zeros(1)) for one in arms
+        ]
+        diagnostics["explained_variance"] = slopes.explained
+        if len(slopes.theta) == 1:
+            diagnostics["theta"] = float(slopes.theta[0])
     variance = sum(float(one.products[0, 0]) / (one.rows - 1) / one.rows for one in arms)
     size = abs(value) + math.sqrt(float(both.products[0, 0]) / both.rows)
     if not variance > (1e-14 * size) ** 2 / both.rows:
-        raise InvalidValueError(
-            "metric must vary within the arms, its difference has a standard error of 0; a "
-            "covariate may be a copy of the metric."
-        )
+        refuse_copy()
     estimate = float(arms[0].mean[0] - arms[1].mean[0])
     return ReadBySums(estimate, math.sqrt(variance), value, diagnostics)
 

@@ -11,9 +11,9 @@ import numpy as np
 from dfl.abtest.rows.contrast import check_denominator
 from dfl.abtest.streamed.clusters import Clusters
 from dfl.abtest.streamed.kept import Block, Keeper, KeptRows, label_order
-from dfl.abtest.streamed.moments import Moments
 from dfl.abtest.streamed.past import Past
 from dfl.errors import InvalidValueError
+from dfl.stats.moments import Moments
 
 __all__ = ["Gathered"]
 

@@ -8,9 +8,9 @@ import numpy as np
 from dfl.abtest.checks.assignment import LEAK_ALARM, Leak, leak_between
 from dfl.abtest.streamed.clusters import Clusters
 from dfl.abtest.streamed.gathered import Gathered
-from dfl.abtest.streamed.moments import Moments
 from dfl.abtest.streamed.past import Past
 from dfl.stats.arrays import Matrix
+from dfl.stats.moments import Moments
 from dfl.stats.randomisation import location_p_value, means_p_value, shape_p_value
 
 __all__ = ["leaks_of"]

@@ -19,10 +19,10 @@ from dfl.abtest.streamed.by_sums import is_by_sums, read_by_sums
 from dfl.abtest.streamed.gathered import Gathered
 from dfl.abtest.streamed.kept import Block, KeptRows, label_order
 from dfl.abtest.streamed.leaks import leaks_of
-from dfl.abtest.streamed.moments import Moments
 from dfl.checks import check_count
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.intervals import interval_factor
+from dfl.stats.moments import Moments
 from dfl.stats.multiple_testing import Correction
 from dfl.stats.small_samples import Spread
 

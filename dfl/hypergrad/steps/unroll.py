@@ -33,6 +33,8 @@ from dfl.scale import all_over_ranks, over_ranks
 
 __all__ = ["AbstractUnrolled"]
 
+_ROUNDED = 64  # rounding errors of the parameters: who moves no farther is at an optimum
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AbstractUnrolled(AbstractHypergradient):
@@ -131,7 +133,7 @@ class AbstractUnrolled(AbstractHypergradient):
             size = self._size(inner_loss, point, before)
             stepped = Point(self._descend(inner_loss, point, first, size), point.outer)
             if self.on_failure == "raise":
-                self._check_descent(inner_loss, stepped, over_ranks(before.detach()), size)
+                self._check_descent(inner_loss, point, stepped, over_ranks(before.detach()), size)
             value = stepped.outer_value(outer_loss, layout.members)
             found = gradient([value.sum()], list(point.outer.values()))
             # Copies, because autograd may give two names the same memory.
@@ -173,10 +175,18 @@ class AbstractUnrolled(AbstractHypergradient):
         return curvature.layout.per_member(step)
 
     def _check_descent(
-        self, inner_loss: Loss, stepped: Point, before: Tensor, size: Tensor
+        self, inner_loss: Loss, start: Point, stepped: Point, before: Tensor, size: Tensor
     ) -> None:
+        """Refuse steps that climb; those at an optimum move by rounding, and so does the loss."""
         with torch.no_grad():
             after = over_ranks(evaluate(inner_loss, stepped.inner, stepped.outer))
+        if not bool(rose(before, after).any()):
+            return
+        layout = Layout.of(start.inner, members_of(before, start.inner))
+        ends = [layout.flatten([*one.inner.values()]).detach() for one in (start, stepped)]
+        far, long = ((ends[1] - ends[0]).norm(dim=1), ends[0].norm(dim=1))
+        moves = layout.per_member(far > _ROUNDED * torch.finfo(far.dtype).eps * long)
+        before = before.where(moves, after)
         if bool(rose(before, after).any()):
             raise NotConvergedError(
                 f"{describe_rise(before, after)} over {self.steps} steps of size "

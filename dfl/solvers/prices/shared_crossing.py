@@ -29,7 +29,7 @@ def smallest_within_shared(
         budget: what may be spent.
 
     Returns:
-        Shape ``()``, or None where the largest multiplier spends more.
+        Shape ``()``, or None where every multiplier spends more.
     """
     matched = (low < high) & (high > 0)
     low, high, amount = low[matched], high[matched], amount[matched]
@@ -41,15 +41,16 @@ def smallest_within_shared(
     ends = _ends(at)
     spend = over_ranks(_before(change, torch.searchsorted(at, ends, right=True)))
     limit = budget + BUDGET_SLACK * float(spend.abs().max())
-    if spend[-1] > budget * (1 + BUDGET_SLACK):
-        return None
-    first = int((spend <= limit).nonzero()[0])
+    met = (spend <= limit).nonzero().flatten()
+    first = int(met[0]) if len(met) else len(spend) - 1
     # What leaves inside a cell, both ends aside, is what the spend can fall by.
     inside = torch.searchsorted(at, ends[1:]), torch.searchsorted(at, ends[:-1], right=True)
     falls = _before(change.clamp(max=0), inside[0]) - _before(change.clamp(max=0), inside[1])
     doubtful = (spend[:-1] + over_ranks(falls) <= limit)[:first].nonzero().flatten()
     found = _look_inside(at, change, [part[doubtful] for part in inside], spend[doubtful], limit)
-    return ends[first] if found is None else found
+    if found is None and len(met):
+        return ends[first]
+    return found
 
 
 def _look_inside(

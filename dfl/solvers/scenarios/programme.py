@@ -206,7 +206,7 @@ def search(
         ),
         _one_each(starts, shape),
     ]
-    if order is not None and len(blocks) > 1:
+    if order is not None and len(blocks) > 1 and treatments > 1:
         constraints.append(_nested(starts, order))
     if cuts:
         constraints.append(_ruled_out(cuts, starts, treatments))

@@ -148,7 +148,7 @@ def sparse_model(problem: AllocationProblem) -> SparseModel:
     least = np.array([lowest for _, lowest in extra])
     remaining = np.array(limit) - least
     loosest = np.maximum(remaining + np.array(slack), 0)
-    _check_possible(problem, remaining, loosest)
+    _check_possible(problem, remaining)
     stacked = csr_array(vstack([csr_array(row[None]) for row, _ in extra], format="csr"))
     return SparseModel(
         person, treatment, revenue, first, stacked, np.maximum(remaining, 0), loosest
@@ -212,9 +212,24 @@ def _open(problem: AllocationProblem) -> Bools:
     return left
 
 
-def _check_possible(problem: AllocationProblem, remaining: Floats, loosest: Floats) -> None:
-    """Refuse what cannot even be met one resource at a time; the budgets are checked before."""
-    budgets = problem.budgets.shape[0]
+def _check_possible(problem: AllocationProblem, remaining: Floats) -> None:
+    """Refuse what cannot even be met one resource at a time.
+
+    A problem checks its budgets when it is made, but there every treatment has places.
+
+    Raises:
+        InfeasibleProblemError: which says of which resource.
+    """
+    limits = _limits(problem)
+    budgets = len(limits)
+    for limit, left in zip(limits, remaining, strict=False):
+        if left < -rounding(problem.budget, problem.rows) * limit:
+            raise InfeasibleProblemError(
+                infeasible(
+                    "some treatments have no place, and the cheapest of the others costs "
+                    f"{limit - left:g} for everyone, the budget is {limit:g}"
+                )
+            )
     if bool((remaining[budgets:] < 0).any()):
         if problem.min_return is not None and remaining[budgets] < 0:
             raise InfeasibleProblemError(

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfl.abtest.streamed.moments import Moments
+from dfl.stats.moments import Moments
 
 
 @given(cuts=st.lists(st.integers(0, 200), max_size=6), seed=st.integers(0, 5))

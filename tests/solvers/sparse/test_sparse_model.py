@@ -4,6 +4,7 @@ import torch
 
 from dfl.errors import InfeasibleProblemError
 from dfl.problem import BUDGET_SLACK, AllocationProblem
+from dfl.solvers import AbstractSolver, CuttingPlanes, LinearProgram, MixedInteger
 from dfl.solvers.sparse.sparse_model import sparse_model, written_out
 from tests.solvers.instances import FEATURES, brute_force, constrained
 
@@ -76,3 +77,32 @@ def test_a_full_treatment_has_no_column() -> None:
     )
     with pytest.raises(InfeasibleProblemError, match="a capacity of 0 leaves someone no treatm"):
         sparse_model(nowhere)
+
+
+@pytest.mark.parametrize("room", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "solver", [LinearProgram(), LinearProgram(engine="pdlp"), MixedInteger(), CuttingPlanes()]
+)
+def test_a_budget_that_only_full_treatments_would_meet_is_refused(
+    solver: AbstractSolver, room: float
+) -> None:
+    cost = torch.tensor([[0.0, 1.0, 2.0]]).double().expand(20, 3)
+    full = torch.tensor([room, 20.0, 20.0])
+    with pytest.raises(InfeasibleProblemError):
+        solver.solve(AllocationProblem(cost, cost, 5.0, capacity=full))
+    exact = AllocationProblem(cost, cost, 20.0, capacity=full)
+    assert float(solver.solve(exact).cost) == 20.0
+
+
+def test_which_budget_full_treatments_break_is_said() -> None:
+    two = torch.stack([COST, COST + 1], dim=2)
+    full = torch.tensor([0.0, 2.0, 2.0])
+    least = float(two[:, 1:, 1].amin(dim=1).sum())
+    with pytest.raises(
+        InfeasibleProblemError,
+        match=rf"have no place, and the cheapest of the others costs {least:g} for everyone, the "
+        rf"budget is {least - 1:g}",
+    ):
+        sparse_model(
+            AllocationProblem(REVENUE, two, torch.tensor([99.0, least - 1]), capacity=full)
+        )
