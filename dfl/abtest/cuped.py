@@ -17,6 +17,7 @@ __all__ = ["Cuped", "Slopes", "adjusted_difference", "arms_of", "cuped_adjust"]
 
 
 _ROUNDED = 16.0  # rounding errors that may be all there is of a number
+_TOLD = 1e-6  # share of a covariate's spread, up to which the arm alone tells it
 
 
 @final
@@ -90,8 +91,13 @@ class Slopes:
         """
         products = np.sum([one.products for one in arms], axis=0)
         means = np.stack([one.mean[1:] for one in arms])
-        spread = np.sqrt(np.diagonal(products)[1:] / sum(one.rows for one in arms))
-        varies = spread > _ROUNDED * np.finfo(np.float64).eps * np.abs(means).max(axis=0)
+        every = Moments.merged(arms)
+        spread, of_all = (
+            np.sqrt(np.diagonal(one)[1:].clip(min=0) / every.rows)
+            for one in (products, every.products)
+        )
+        rounds = _ROUNDED * np.finfo(np.float64).eps * np.abs(means).max(axis=0)
+        varies = spread > np.maximum(rounds, _TOLD * of_all)
         if not varies.any():
             raise InvalidValueError("covariates must vary, each is the same in all rows of an arm.")
         scale = np.where(varies, spread, np.inf)
@@ -111,14 +117,25 @@ def arms_of(outcome: Vector, covariates: Matrix, treated: Booleans | None = None
         covariates: shape ``(n, p)``.
         treated: which rows are treated; None: there is one arm. Shape ``(n,)``.
     """
-    arms = []
-    for arm in (None,) if treated is None else (False, True):
-        found = []
-        for part in PARTS.of(len(outcome)):
-            own = slice(None) if treated is None else treated[part] == arm
-            found.append(Moments.of(np.column_stack([outcome[part][own], covariates[part][own]])))
-        arms.append(Moments.merged(found))
-    return arms
+    centre = np.concatenate([[outcome.mean()], covariates.mean(axis=0)])
+    width = 1 + len(centre)
+    everyone, of_treated = np.zeros((2, width, width))  # of 1, outcome, covariates
+    for part in PARTS.of(len(outcome)):
+        columns = np.empty((width, part.stop - part.start))
+        columns[0] = 1
+        np.subtract(outcome[part], centre[0], out=columns[1])
+        np.subtract(covariates[part].T, centre[1:, None], out=columns[2:])
+        everyone += columns @ columns.T
+        if treated is not None:
+            of_treated += columns @ (columns * treated[part]).T
+    arms = (everyone,) if treated is None else (everyone - of_treated, of_treated)
+    return [_moments(one, centre) for one in arms]
+
+
+def _moments(sums: Matrix, centre: Vector) -> Moments:
+    """Return an arm's moments from products with 1 in the first row, taken about a centre."""
+    rows, apart = int(sums[0, 0]), sums[0, 1:] / max(sums[0, 0], 1)
+    return Moments(rows, centre + apart, sums[1:, 1:] - rows * np.outer(apart, apart))
 
 
 def cuped_adjust(

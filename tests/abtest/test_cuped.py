@@ -72,6 +72,29 @@ def test_a_covariate_that_is_constant_but_for_rounding_takes_no_part() -> None:
     assert Cuped().fit(both).estimate == pytest.approx(Cuped().fit(data).estimate, rel=1e-12)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_sums_are_those_of_each_arm(offset: float) -> None:
+    data = contrast(5_000)
+    covariates = np.hstack([data.covariates, offset + data.outcome[:, None] ** 2])  # type: ignore[list-item]
+    columns = np.column_stack([data.outcome, covariates])
+    for arm, found in enumerate(arms_of(data.outcome, covariates, data.treated)):
+        own = columns[data.treated == arm]
+        assert found.rows == len(own)
+        np.testing.assert_allclose(found.mean, own.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(
+            found.products, np.cov(own.T, ddof=0) * len(own), rtol=1e-9, atol=1e-9
+        )
+
+
+def test_a_covariate_that_is_the_treatment_takes_no_part() -> None:
+    data = contrast()
+    told = data.treated[:, None] * 3.7 + 0.1
+    with pytest.raises(InvalidValueError, match="covariates must vary, each is the same in all"):
+        Cuped().fit(replace(data, covariates=told))
+    both = replace(data, covariates=np.hstack([told, data.covariates]))  # type: ignore[list-item]
+    assert Cuped().fit(both).estimate == pytest.approx(Cuped().fit(data).estimate, rel=1e-9)
+
+
 def test_columns_are_chosen_and_repeated_ones_do_no_harm() -> None:
     data = contrast()
     noise = np.random.default_rng(1).standard_normal((400, 1))
