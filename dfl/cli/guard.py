@@ -45,7 +45,7 @@ class GuardedGroup(TyperGroup):
             if ctx.params.get("debug") or type(error).__module__.partition(".")[0] in _OWN:
                 raise
             text, code = _line(error)
-            errors().print(literal(f"error: {text}"))
+            errors().print(literal(f"error: {' '.join(map(str.strip, text.split(chr(10))))}"))
             raise typer.Exit(code) from error
 
 

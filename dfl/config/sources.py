@@ -96,14 +96,18 @@ def change(config: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]
         settings: ``"training.epochs=3"``; values are YAML, so ``a.b=[1, 2]`` is a list.
 
     Raises:
-        ConfigError: if a setting is not of that form, or leads through a plain value.
+        ConfigError: if a setting is not of that form, leads through a plain value, or comes twice.
     """
     changed: dict[str, Any] = dict(config)
+    seen: set[tuple[str, ...]] = set()
     for setting in settings:
         path, equals, text = setting.partition("=")
         keys = path.strip().split(".")
         if not equals or not all(keys):
             raise ConfigError(f"--set takes section.option=value, got {setting!r}.")
+        if tuple(keys) in seen:
+            raise ConfigError(f"--set {path} is given twice; leave one out.")
+        seen.add(tuple(keys))
         changed = _with(changed, keys, from_yaml(text, f"--set {path}"), path)
     return changed
 

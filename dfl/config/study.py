@@ -226,6 +226,12 @@ def _budgets(given: object) -> tuple[Budget, ...]:
                 "budgets of a run are given by per_head or share, got a total: training and test "
                 "rows differ in number. A total is for 'dfl allocate'."
             )
+    said = [str(one) for one in budgets]  # results are kept by these
+    if twice := [one for one in said if said.count(one) > 1]:
+        raise ConfigError(
+            f"budgets must differ in their first six digits, got {twice[0]} more than once; leave "
+            "the others out."
+        )
     return tuple(budgets)
 
 

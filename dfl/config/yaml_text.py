@@ -5,7 +5,6 @@ that would unfold to more than any configuration needs.
 """
 
 import re
-from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, final
@@ -23,13 +22,16 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Refuse a key that comes twice; PyYAML would keep the last in silence."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        times = Counter(key for key in keys if isinstance(key, Hashable))
-        for key, number in times.items():
-            if number > 1:
+        seen: set[Hashable] = set()
+        for place, _ in node.value:
+            key = self.construct_object(place, deep=True)
+            if not isinstance(key, Hashable):  # refused below
+                continue
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {str(key)!r} is given twice", node.start_mark
+                    None, None, f"the key {str(key)!r} is given twice", place.start_mark
                 )
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -90,7 +92,16 @@ def from_yaml(text: str, source: str) -> Any:
         raise ConfigError(f"{source} is nested too deeply.") from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
         # The last three come from scalars that are not what their tag says, such as !!bool x.
-        raise ConfigError(f"{source} is not valid YAML: {error}") from error
+        raise ConfigError(f"{source} is not valid YAML: {_in_one_line(error)}.") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return what PyYAML says on several lines, without the lines of the text that it shows."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    said = ", ".join(one for one in (error.context, error.problem) if one)
+    at = error.problem_mark
+    return said if at is None else f"{said} in line {at.line + 1}, column {at.column + 1}"
 
 
 def _check_size(node: yaml.Node, known: dict[int, int]) -> int:

@@ -26,6 +26,7 @@ def command(error: BaseException) -> typer.Typer:
     ("error", "code", "line"),
     [
         (ConfigError("seed: no."), 2, "error: seed: no."),
+        (ConfigError("seed: a\n  b."), 2, "error: seed: a b."),
         (PermissionError(13, "Permission denied", "a/b"), 2, "error: a/b: Permission denied."),
         (OSError(5, "Input/output error"), 2, "error: Input/output error."),
         (MemoryError(), 2, "error: not enough memory; take fewer rows, members or a smaller batch"),

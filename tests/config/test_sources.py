@@ -68,6 +68,11 @@ def test_malformed_settings(setting: str, message: str) -> None:
         change({"seed": 1}, [setting])
 
 
+def test_a_setting_that_comes_twice() -> None:
+    with pytest.raises(ConfigError, match=r"--set a\.b is given twice; leave one out"):
+        change({}, ["a.b=1", "a.c=1", "a.b=2"])
+
+
 def test_choosing_a_part_keeps_the_options_of_the_same_part_alone() -> None:
     config = {"layer": {"name": "softmax", "temperature": 1.0}}
     assert choose_part(config, "layer", "softmax") == config

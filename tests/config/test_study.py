@@ -100,6 +100,14 @@ def test_sections_say_where_they_went() -> None:
         ({"budgets": [{"share": 0.3, "per_head": 1}]}, r"budgets\[0\]: .*exactly one of"),
         ({"budgets": [{"shares": 0.3}]}, r"budgets\[0\]: 'shares' .*Did you mean 'share'\?"),
         ({"budgets": [{"total": 10}]}, "per_head or share, got a total: .*'dfl allocate'"),
+        (
+            {"budgets": [{"share": 0.3}, {"per_head": 0.3}, {"share": 0.3}]},
+            "budgets must differ in their first six digits, got share=0.3 more than once",
+        ),
+        (
+            {"budgets": [{"per_head": 5000044}, {"per_head": 5000036}]},
+            r"got per_head=5.00004e\+06 more than once; leave the others out",
+        ),
         ({"training": {"epochs": 2.5}}, "method.training.epochs: .*valid integer, got 2.5"),
     ],
 )
