@@ -96,7 +96,7 @@ def margin_of(metrics: Mapping[str, Any], per_head: float, level: float) -> Marg
     nearest, found = min(known, key=lambda one: abs(one[0] - per_head))
     value, error = found["value"], found["standard_error"]
     high = value + NormalDist().inv_cdf(level) * error
-    return Margin(level, nearest, value, error, high, min(1 / high, 1.0))
+    return Margin(level, nearest, value, error, high, 1 / max(high, 1.0))
 
 
 def arm_cost_ratios(rows: UpliftData, predicted: Prediction, level: float) -> list[Any]:

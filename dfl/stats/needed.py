@@ -25,7 +25,8 @@ def rows_needed(
         power: chance that it does, in (0, 1).
 
     Raises:
-        InvalidValueError: if a number is out of range.
+        InvalidValueError: if a number is out of range, or the difference so small that the rows
+            cannot be counted.
     """
     from scipy.special import ndtri  # loads on use
 
@@ -37,4 +38,11 @@ def rows_needed(
     if difference == 0:
         raise InvalidValueError("difference must not be 0: no number of rows tells it from chance.")
     quantiles = float(ndtri((1 + level) / 2) + ndtri(power))
-    return math.ceil(rows * (quantiles * standard_error / difference) ** 2)
+    root = quantiles * standard_error / difference
+    needed = rows * root * root
+    if not math.isfinite(needed):
+        raise InvalidValueError(
+            f"difference must not be this small beside a standard error of {standard_error:g}, got "
+            f"{difference:g}: no number of rows tells it from chance. Ask for a larger one."
+        )
+    return math.ceil(needed)

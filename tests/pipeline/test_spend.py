@@ -105,6 +105,12 @@ def test_the_margin_is_that_of_the_nearest_measured_budget(
     assert found.share == pytest.approx(min(1 / high, 1), abs=1e-6)  # never more than the budget
 
 
+def test_where_nothing_was_spent_the_margin_leaves_all() -> None:
+    nothing = {"value": 0.0, "standard_error": 0.0, "low": 0.0, "high": 0.0}
+    found = margin_of(METRICS | {"spend": {"share=0.3": nothing}}, 3.0, 0.95)
+    assert (found.high, found.share) == (0.0, 1.0)
+
+
 @pytest.mark.parametrize("level", [0.4, 1.0, float("nan")])
 def test_a_margin_out_of_range(level: float) -> None:
     with pytest.raises(InvalidValueError, match=r"margin must be in \[0.5, 1\), got"):

@@ -27,6 +27,8 @@ def test_the_usual_numbers() -> None:
         ((float("nan"), 1.0, 10), "difference must be >= 0, got nan"),
         ((1.0, 0.0, 10), "standard_error must be > 0, got 0"),
         ((1.0, 1.0, 1), "rows must be >= 2, got 1"),
+        ((1e-200, 1.0, 10), "not be this small beside a standard error of 1, got 1e-200: no num"),
+        ((1e-300, 1e10, 10), "no number of rows tells it from chance. Ask for a larger one"),
     ],
 )
 def test_what_is_out_of_range_is_refused(given: tuple[float, float, int], message: str) -> None:
