@@ -4,9 +4,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from dfl.budget import Budget
+from dfl.checks import check_choice
 from dfl.cli.console import errors, say, show
 from dfl.cli.document import publish
 from dfl.data import DataWarning
@@ -18,6 +19,7 @@ from dfl.pipeline import (
     allocate_dataset,
     allocate_file,
 )
+from dfl.pipeline.allocating_blocks import Engine
 from dfl.pipeline.spend import Margin
 from dfl.report import Table
 from dfl.scale import joined, rank_of
@@ -64,7 +66,7 @@ def allocate_command(
     with warnings.catch_warnings(record=True) as caught, joined():
         warnings.simplefilter("always", DataWarning)
         if revenue or cost:
-            options |= {"revenue": revenue, "cost": cost, "engine": engine}
+            options |= {"revenue": revenue, "cost": cost, "solver": solver, "engine": engine}
             done = allocate_columns(customers, output, budget, **options)
         elif output.suffix:
             done = allocate_file(
@@ -146,7 +148,8 @@ def margin_words(cut: Margin, amount: str = "") -> str:
 
 
 def _check(run: Path, output: Path, *, scored: bool, margin: float | None, engine: str) -> None:
-    """Refuse a run beside columns of scores, neither, or a file where blocks need a folder."""
+    """Refuse an unknown engine, a run beside columns of scores, neither, or a file for blocks."""
+    check_choice("--engine", engine, get_args(Engine))
     if engine == "ray" and output.suffix:
         raise ConfigError(
             f"--engine ray allocates block by block into a folder, got -o {output}; give a name "

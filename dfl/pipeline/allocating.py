@@ -15,11 +15,12 @@ from dfl.budget import Budget
 from dfl.config import read_solver
 from dfl.data import DataWarning, FeatureEncoder
 from dfl.data.sources.reading import find_file
-from dfl.errors import DataError, DflError, InvalidValueError
+from dfl.errors import DataError, DflError
 from dfl.io import write_whole
 from dfl.models import AbstractModel
 from dfl.pipeline.customers import (
     CustomerFile,
+    check_apart,
     check_kept,
     check_output,
     given_columns,
@@ -33,7 +34,14 @@ from dfl.pipeline.spend import Margin, margin_of
 from dfl.problem import Allocation, AllocationProblem
 from dfl.solvers.blockwise import BlockwiseAllocation
 
-__all__ = ["CustomerAllocation", "HeldOut", "allocate_file", "held_out_at", "measured"]
+__all__ = [
+    "CustomerAllocation",
+    "HeldOut",
+    "allocate_file",
+    "held_out_at",
+    "measured",
+    "warn_of_drift",
+]
 
 _SHOWN = 5  # features by which people differ
 
@@ -67,6 +75,8 @@ class CustomerAllocation:
         people: people under each treatment, by its name.
         held_out: what the run measured at the nearest budget, or None.
         margin: by which the money was cut that predicted costs may add up to, or None.
+        features: means of what the model predicted from, float64, ``(F,)``; None where scores
+            were not predicted.
     """
 
     allocation: Allocation | BlockwiseAllocation
@@ -74,6 +84,7 @@ class CustomerAllocation:
     people: dict[str, int]
     held_out: HeldOut | None
     margin: Margin | None = None
+    features: Tensor | None = None
 
 
 def allocate_file(
@@ -131,7 +142,7 @@ def allocate_file(
     features = tuple(dict.fromkeys(column.name for column in encoder.columns))
     with CustomerFile.opened(customers, features, keep) as file:
         revenue, cost, mean = _predict(model, encoder, file, features)
-        _warn_of_drift(measured(folder), mean, len(cost))
+        warn_of_drift(measured(folder), mean, len(cost))
         total = budget.total_of(cost)
         per_head = total / max(len(cost), 1)
         held_out = held_out_at(folder, per_head)  # may find the run damaged
@@ -144,7 +155,7 @@ def allocate_file(
         write_whole(output, lambda path: _write(output, path, file, columns, keep))
     counts = torch.bincount(found.choice, minlength=len(names)).tolist()
     people = dict(zip(names, counts, strict=True))
-    return CustomerAllocation(found, total, people, held_out, cut)
+    return CustomerAllocation(found, total, people, held_out, cut, mean)
 
 
 def _predict(
@@ -166,8 +177,17 @@ def _predict(
     return revenue, cost, total / max(file.rows, 1)
 
 
-def _warn_of_drift(metrics: Mapping[str, Any], mean: Tensor, people: int) -> None:
-    """Say by which features the people served are unlike those that the model learned from."""
+def warn_of_drift(metrics: Mapping[str, Any], mean: Tensor, people: int) -> None:
+    """Say by which features the people served are unlike those that the model learned from.
+
+    Args:
+        metrics: content of the run's ``metrics.json``.
+        mean: of the features of the people. Shape ``(F,)``.
+        people: how many they are.
+
+    Warns:
+        DataWarning: if some differ, see `served_drift`.
+    """
     moved = served_drift(metrics.get("health") or {}, mean, people) if people else []
     if moved:
         shown = ", ".join(f"{name} by {shift:+.2f}" for name, shift in moved[:_SHOWN])
@@ -234,7 +254,6 @@ _POINT = ("budget", "value", "low", "high")
 
 
 def _check_names(customers: Path, output: Path, keep: Sequence[str], *, overwrite: bool) -> None:
-    if output.resolve() == customers.resolve():
-        raise InvalidValueError(f"output must be another file than the customers, got {output}.")
+    check_apart("output", output, {"customers": customers})
     check_kept(keep)
     check_output(output, overwrite=overwrite)

@@ -1,7 +1,6 @@
 """A budget is spent on every row of a data set that need not fit in memory."""
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +21,12 @@ from dfl.checks import check_choice
 from dfl.config import read_solver
 from dfl.errors import ConfigError, DataError, DflError, InvalidValueError, RunFolderError
 from dfl.io import UNFINISHED, make_folder, write_json, write_whole
-from dfl.pipeline.allocating import CustomerAllocation, held_out_at, measured
+from dfl.pipeline.allocating import CustomerAllocation, held_out_at, measured, warn_of_drift
 from dfl.pipeline.customers import check_kept, given_columns, schema_of
 from dfl.pipeline.dataset import DataBlock, DataSet
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.lock import locked
 from dfl.pipeline.scoring import AbstractScores, ColumnScores, ModelScores
-from dfl.pipeline.served import MODEL, Served
 from dfl.pipeline.spend import Margin, margin_of
 from dfl.problem import AllocationProblem
 from dfl.scale import gathered, rank_of
@@ -54,7 +52,7 @@ __all__ = [
 Engine: TypeAlias = Literal["processes", "ray"]
 
 _INTERPRETER, _PER_NUMBER = 1 << 29, 24  # bytes of a worker; measured: 330 MB, and 11 a number
-_FORMAT = 1  # of the files between two starts
+_FORMAT = 2  # of the files between two starts
 _CODED = ["treatment", "treatment_name"]  # the columns that a dictionary makes smaller
 
 
@@ -87,22 +85,20 @@ def allocate_dataset(
         DflError: as `allocate_scored`, and what a run folder without a model raises.
         InvalidValueError: if there is no margin to be had.
         ConfigError: if another solver is asked for, or it is unknown.
+
+    Warns:
+        DataWarning: as `allocate_file`.
     """
-    chosen = read_solver(folder.config["solver"] if solver is None else solver)
-    if not isinstance(chosen, GreedyDual):
-        raise ConfigError(
-            "a data set is allocated block by block, which greedy-dual alone does; say --solver "
-            "greedy-dual, or name a file as the output."
-        )
-    served = Served.of(folder)
-    checksum = hashlib.sha256(folder.checked(MODEL).read_bytes()).hexdigest()
-    scores = ModelScores(served, checksum)
+    scores = ModelScores.of_run(folder)
+    _check_solver(folder.config["solver"] if solver is None else solver)
     cut = None if margin is None else partial(margin_of, measured(folder), level=margin)
     done = allocate_scored(
         scores, customers, output, budget, cut=cut, keep=keep, overwrite=overwrite, engine=engine
     )
-    per_head = done.budget / max(sum(done.people.values()), 1)
-    return replace(done, held_out=held_out_at(folder, per_head))
+    people = sum(done.people.values())
+    if done.features is not None:
+        warn_of_drift(measured(folder), done.features, people)
+    return replace(done, held_out=held_out_at(folder, done.budget / max(people, 1)))
 
 
 def allocate_columns(
@@ -112,6 +108,7 @@ def allocate_columns(
     *,
     revenue: Sequence[str],
     cost: Sequence[str],
+    solver: str | None = None,
     keep: Sequence[str] = (),
     overwrite: bool = False,
     engine: Engine = "processes",
@@ -124,14 +121,17 @@ def allocate_columns(
         budget: money.
         revenue: column of each treatment's revenue, in currency; its name is the treatment's.
         cost: column of each one's cost, in the same order.
+        solver: None or ``greedy-dual``.
         keep: columns to carry over.
         overwrite: whether ``output`` may replace a folder.
         engine: as of `allocate_scored`.
 
     Raises:
         DflError: as `allocate_scored`.
-        ConfigError: if the columns are not as many, or none.
+        ConfigError: as `ColumnScores`; if another solver is asked for, or it is unknown.
     """
+    if solver is not None:
+        _check_solver(solver)
     scores = ColumnScores(tuple(revenue), tuple(cost))
     return allocate_scored(
         scores, customers, output, budget, keep=keep, overwrite=overwrite, engine=engine
@@ -177,8 +177,8 @@ def allocate_scored(
     Raises:
         DataNotFoundError: if there is no such file.
         DataError: if a file cannot be read, or a score is not a finite number; says where.
-        InvalidValueError: if ``output`` exists, lies in no folder or holds customers, or a kept
-            column is named as one that is written.
+        InvalidValueError: if ``output`` exists, is a link, lies in no folder, holds customers or
+            would be read as customers, or a kept column is named as one that is written.
         RunFolderError: if an unfinished allocation of other data, scores or budget lies beside
             the output, another process works on it, or workers wrote into another folder.
         UnsupportedProblemError: as `RayBlocks.over`.
@@ -196,7 +196,7 @@ def allocate_scored(
         "dfl": dfl.__version__,
         "files": data.fingerprint(),
         "scores": scores.about(),
-        "budget": str(budget),
+        "budget": asdict(budget),
         "margin": None if cut is None else asdict(cut(0.0)),
         "keep": list(keep),
     }
@@ -258,13 +258,21 @@ class ScoredBlocks(AbstractBlocks):
             DataError: if a score is not a finite number, or a cost is negative; says where.
         """
         if not self.score.kept:
-            return self._scored(self.data.blocks[block])
+            return self._scored(self.data.blocks[block])[:2]
         path = self.work / "scores" / f"{block:06d}.npy"
         if not path.exists():
-            found = np.stack([one.numpy() for one in self._scored(self.data.blocks[block])])
+            revenue, cost, features = self._scored(self.data.blocks[block])
+            if features is not None:
+                _save(self._features(block), lambda file: np.save(file, features.numpy()))
+            found = np.stack([revenue.numpy(), cost.numpy()])
             _save(path, lambda file: np.save(file, found))
         both = torch.from_numpy(np.load(path, allow_pickle=False))
         return both[0], both[1]
+
+    def features(self, block: int) -> Arrays:
+        """Return ``features``, their sums over a block's rows, once scored; nothing without any."""
+        path = self._features(block)
+        return {"features": np.load(path, allow_pickle=False)} if path.exists() else {}
 
     def once(self, name: str, block: int, make: Callable[[], Arrays]) -> Arrays:
         """Return what was made of a block, by this start or one before."""
@@ -275,14 +283,17 @@ class ScoredBlocks(AbstractBlocks):
         with np.load(path, allow_pickle=False) as found:
             return {key: found[key] for key in found.files}
 
-    def _scored(self, block: DataBlock) -> tuple[Tensor, Tensor]:
+    def _features(self, block: int) -> Path:
+        return self.work / "scores" / f"{block:06d}.features.npy"
+
+    def _scored(self, block: DataBlock) -> tuple[Tensor, Tensor, Tensor | None]:
         table = self.data.read(block, self.score.columns)
         try:
-            revenue, cost = self.score.of(table)
+            revenue, cost, features = self.score.with_features(table)
             AllocationProblem(revenue, cost, float(np.finfo(np.float64).max))  # checks them
         except DflError as error:
             raise DataError(f"{self.data.where(block)}: {error}") from error
-        return revenue, cost
+        return revenue, cost, features
 
 
 def _allocate(
@@ -309,7 +320,7 @@ def _allocate(
         found = solve_blocks(shared, Budget(total=margin.within(total, least)))
 
     def part(number: int) -> Path:
-        return blocks.work / "rows" / f"part-{number:05d}.parquet"
+        return blocks.work / "rows" / _part(number)
 
     def make(number: int) -> Arrays:
         block = blocks.data.blocks[number]
@@ -322,7 +333,8 @@ def _allocate(
         table = pa.table(columns).select(schema.names)
         coded = [*_CODED, *keep]
         _save(part(number), lambda file: pq.write_table(table, file, use_dictionary=coded))
-        return {"people": np.bincount(choice.numpy(), minlength=revenue.shape[1])}
+        people = np.bincount(choice.numpy(), minlength=revenue.shape[1])
+        return {"people": people, **blocks.features(number)}
 
     make_folder(blocks.work / "rows")
     every = range(len(blocks.sizes))
@@ -333,8 +345,15 @@ def _allocate(
             f"{part(lost[0])} and {len(lost) - 1} others were written where this process cannot "
             "see them: output must lie in a folder that all machines share."
         )
-    people = _people(blocks.score, [one for _, one in counts])
-    return CustomerAllocation(found, total, people, None, margin)
+    made = [one for _, one in counts]
+    people = _people(blocks.score, made)
+    sums = [one["features"] for one in made if "features" in one]
+    means = torch.from_numpy(sum(sums) / max(sum(people.values()), 1)) if sums else None
+    return CustomerAllocation(found, total, people, None, margin, means)
+
+
+def _part(number: int) -> str:
+    return f"part-{number:05d}.parquet"
 
 
 def _save(path: Path, write: Callable[[Path], object]) -> None:
@@ -352,6 +371,14 @@ def _people(scores: AbstractScores, counts: Sequence[Arrays]) -> dict[str, int]:
     none = np.zeros(len(scores.names), np.int64)
     total = sum((one["people"] for one in counts), none)
     return dict(zip(scores.names, total.tolist(), strict=True))
+
+
+def _check_solver(given: object) -> None:
+    if not isinstance(read_solver(given), GreedyDual):
+        raise ConfigError(
+            "a data set is allocated block by block, which greedy-dual alone does; say --solver "
+            "greedy-dual, or give a file to write: 'dfl allocate' by a run, 'dfl plan' by columns."
+        )
 
 
 def _open_work(work: Path, asked: Mapping[str, Any]) -> None:
@@ -385,6 +412,8 @@ def _check_output(output: Path, data: DataSet, *, overwrite: bool) -> None:
     """Refuse a folder that could not be written, before anything that takes long."""
     if not output.absolute().parent.is_dir():
         raise InvalidValueError(f"output must lie in a folder that exists, got {output}.")
+    if output.is_symlink():
+        raise InvalidValueError(f"output must be a folder, not a link to one, got {output}.")
     if output.exists() and not overwrite:
         raise InvalidValueError(
             f"output {output} exists already; choose another folder, or overwrite it by "
@@ -398,3 +427,4 @@ def _check_output(output: Path, data: DataSet, *, overwrite: bool) -> None:
     inside = output.resolve()
     if any(inside in file.resolve().parents for file in data.files):
         raise InvalidValueError(f"output must not hold the customers' files, got {output}.")
+    data.check_outside(output / _part(0))

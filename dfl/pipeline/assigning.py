@@ -11,7 +11,7 @@ import torch
 
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.io import write_whole
-from dfl.pipeline.customers import check_output, writer
+from dfl.pipeline.customers import check_apart, check_output, writer
 from dfl.pipeline.dataset import DataSet
 from dfl.scale import STREAMED
 from dfl.segments.serving import ServedSegments
@@ -63,7 +63,7 @@ def assign_file(
 
     Raises:
         InvalidValueError: if the segments were made without a table's columns, the budget is
-            below all of the plan's, or ``output`` cannot be written.
+            below all of the plan's, or ``output`` cannot be written or would be read as customers.
         DataNotFoundError: if there is no such file.
         DataError: if a file is unreadable, lacks a column, or holds values that cannot be
             encoded; says in which rows.
@@ -84,8 +84,9 @@ def assign_file(
     choice = served.plan.choice[level]
     features = tuple(dict.fromkeys(column.name for column in encoder.columns))
     data = DataSet.of(customers, features, keep)
-    if output.resolve() in {file.resolve() for file in data.files}:
-        raise InvalidValueError(f"output must be another file than the customers, got {output}.")
+    for file in data.files:
+        check_apart("output", output, {"customers": file})
+    data.check_outside(output)
     people = torch.zeros(len(choice), dtype=torch.int64)
     names = pa.array(served.treatment_names)
     kept = [(name, data.schema.field(name).type) for name in keep]

@@ -19,7 +19,9 @@ from dfl.scale import STREAMED
 
 __all__ = [
     "CustomerFile",
+    "check_apart",
     "check_columns",
+    "check_free",
     "check_kept",
     "check_output",
     "given_columns",
@@ -167,12 +169,44 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     """
     if not output.name.endswith(FORMATS):
         raise InvalidValueError(f"output must end in one of {', '.join(FORMATS)}, got {output}.")
-    if not os.path.isdir(output.absolute().parent):
-        raise InvalidValueError(f"output must lie in a folder that exists, got {output}.")
-    if os.path.lexists(output) and not overwrite:
+    check_free("output", output, overwrite=overwrite)
+
+
+def check_free(name: str, path: Path, *, overwrite: bool) -> None:
+    """Refuse a file that could not be written, by whatever it is called.
+
+    Args:
+        name: of the option, for the message.
+        path: of the file.
+        overwrite: whether it may replace another.
+
+    Raises:
+        InvalidValueError: if its folder does not exist, or it stands there already.
+    """
+    if not os.path.isdir(path.absolute().parent):
+        raise InvalidValueError(f"{name} must lie in a folder that exists, got {path}.")
+    if os.path.isdir(path):
+        raise InvalidValueError(f"{name} must be a file, and {path} is a folder.")
+    if os.path.lexists(path) and not overwrite:
         raise InvalidValueError(
-            f"output {output} exists already; choose another file, or overwrite it by --overwrite."
+            f"{name} {path} exists already; choose another file, or overwrite it by --overwrite."
         )
+
+
+def check_apart(name: str, path: Path, others: Mapping[str, Path | None]) -> None:
+    """Refuse to write over another file of the same call, whether or not it may be replaced.
+
+    Args:
+        name: of the option, for the message.
+        path: of the file to write.
+        others: what they are to where they are; None: there is none.
+
+    Raises:
+        InvalidValueError: if it is one of them.
+    """
+    for what, other in others.items():
+        if other is not None and path.resolve() == other.resolve():
+            raise InvalidValueError(f"{name} must be another file than the {what}, got {path}.")
 
 
 @contextmanager

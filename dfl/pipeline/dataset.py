@@ -1,8 +1,9 @@
 """`DataSet`: Parquet files that together are one table, cut into blocks that fit in memory."""
 
+import fnmatch
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -10,7 +11,7 @@ from typing import final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfl.errors import DataError, DataNotFoundError
+from dfl.errors import DataError, DataNotFoundError, InvalidValueError
 from dfl.pipeline.customers import check_columns
 
 __all__ = ["DataBlock", "DataSet"]
@@ -45,11 +46,13 @@ class DataSet:
         files: the files.
         blocks: every row once, in order; none spans two files.
         schema: of the first file; the others have the columns that are read, of the same types.
+        place: file, folder or pattern that they were found by.
     """
 
     files: tuple[Path, ...]
     blocks: tuple[DataBlock, ...]
     schema: pa.Schema
+    place: Path
 
     @staticmethod
     def of(path: Path, columns: Sequence[str], keep: Sequence[str]) -> "DataSet":
@@ -59,15 +62,16 @@ class DataSet:
             path: a Parquet file, a folder that is searched with those below it for files
                 ``*.parquet``, or a pattern such as ``day-*/*.parquet``; as it stands or inside
                 the folder that ``DFL_DATA`` names. Names that begin with ``_`` or ``.`` do not
-                count.
+                count. Links are followed; a file that several names lead to is read once.
             columns: that will be read.
             keep: that will be carried over.
 
         Raises:
             DataNotFoundError: if there is no such file.
-            DataError: if a file is unreadable, lacks a column, or has one of another type.
+            DataError: if a file or folder is unreadable, or a file lacks a column or has one of
+                another type.
         """
-        files = tuple(_found(path))
+        place, files = _found(path)
         blocks: list[DataBlock] = []
         schema, start = None, 0
         for number, file in enumerate(files):
@@ -94,7 +98,7 @@ class DataSet:
                     behind += 1
                 blocks.append(DataBlock(number, (first, behind), start, rows))
                 first, start = behind, start + rows
-        return DataSet(files, tuple(blocks), schema)
+        return DataSet(files, tuple(blocks), schema, place)
 
     @property
     def rows(self) -> int:
@@ -128,27 +132,102 @@ class DataSet:
         stats = [(file, file.stat()) for file in self.files]
         return [[str(file.resolve()), stat.st_size, stat.st_mtime_ns] for file, stat in stats]
 
+    def check_outside(self, file: Path) -> None:
+        """Refuse to write a file that would be one of these when they are looked for again.
 
-def _found(path: Path) -> list[Path]:
-    """Return the files that a path means, by name."""
+        Args:
+            file: its folder need not be there.
+
+        Raises:
+            InvalidValueError: if it would.
+        """
+        if _would_find(self.place, file.resolve()):
+            raise InvalidValueError(
+                f"output {file} would be read as customers at the next start with {self.place}; "
+                "choose a place outside."
+            )
+
+
+def _found(path: Path) -> tuple[Path, tuple[Path, ...]]:
+    """Return the place that a path means, and the files there, by name."""
     folder = os.environ.get("DFL_DATA")
     places = [path, *([Path(folder) / path] if folder and not path.is_absolute() else [])]
     for place in places:
         if place.is_dir():
-            inside = (one for one in place.rglob("*.parquet") if one.is_file())
-            files = [one for one in inside if not _hidden(one.relative_to(place))]
+            files = [
+                folder / name
+                for folder, names in _walked(place)
+                for name in names
+                if name.endswith(".parquet") and not _hidden(name)
+            ]
         elif place.is_file():
             files = [place]
         else:
             files = [Path(one) for one in glob.glob(str(place), recursive=True)]
             files = [one for one in files if one.is_file()]
         if files:
-            return sorted(files)
+            once: dict[Path, Path] = {}
+            for file in sorted(files, key=lambda one: (len(one.parts), one)):
+                once.setdefault(file.resolve(), file)  # a pattern may go round in circles
+            return place, tuple(sorted(once.values()))
     raise DataNotFoundError(
         f"no Parquet file at {path}; looked for {', '.join(map(str, places))}. Give a file, a "
         "folder of files *.parquet, or a pattern in quotation marks."
     )
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(("_", ".")) for part in path.parts)
+def _walked(place: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and those below it, linked ones, too, each once and by name, with its files.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise DataError(f"{error.filename} is not a readable folder ({error.strerror}).") from error
+
+    entered = set()
+    for folder, below, names in os.walk(place, onerror=unreadable, followlinks=True):
+        if (real := os.path.realpath(folder)) in entered:
+            below.clear()
+            continue
+        entered.add(real)
+        below[:] = sorted(name for name in below if not _hidden(name))
+        yield Path(folder), names
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(("_", "."))
+
+
+def _would_find(place: Path, file: Path) -> bool:
+    """Say whether `_found` would find a file, were it there.
+
+    Args:
+        place: that was searched.
+        file: absolute, without links.
+    """
+    if place.is_file():
+        return False
+    if place.is_dir():
+        folders = {folder.resolve() for folder, _ in _walked(place)}
+        return file.suffix == ".parquet" and any(
+            above in folders and not any(map(_hidden, file.relative_to(above).parts))
+            for above in file.parents
+        )
+    parts = place.absolute().parts
+    plain = next((k for k, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    root = map(glob.escape, Path(*parts[:plain]).resolve().parts)
+    return _fits(file.parts, (*root, *parts[plain:]))
+
+
+def _fits(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Say whether `glob` takes the parts of a path for those of a pattern."""
+    if not pattern or not names:
+        return not names and all(part == "**" for part in pattern)
+    first, *others = pattern
+    if first == "**":
+        below = not names[0].startswith(".") and _fits(names[1:], pattern)
+        return below or _fits(names, others)
+    dots = names[0].startswith(".") and not first.startswith(".")
+    return not dots and fnmatch.fnmatch(names[0], first) and _fits(names[1:], others)

@@ -1,5 +1,6 @@
 """Where predicted revenue and cost of customers come from: a run's model, or columns."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from dfl.errors import ConfigError
 from dfl.frames import Frame
-from dfl.pipeline.served import Served
+from dfl.pipeline.folder import RunFolder
+from dfl.pipeline.served import MODEL, Served
 
 __all__ = ["AbstractScores", "ColumnScores", "ModelScores"]
 
@@ -43,6 +45,15 @@ class AbstractScores(ABC):
             DflError: if the columns do not hold what is needed.
         """
 
+    def with_features(self, table: pa.Table) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return what `of` does, and the sums of the features that a model scored by.
+
+        Returns:
+            Revenue and cost of the rows, each ``(n, M)``, and sums over the rows, float64,
+            ``(F,)``; None where scores are not predicted.
+        """
+        return *self.of(table), None
+
     @abstractmethod
     def about(self) -> dict[str, Any]:
         """Return what tells these scores from others, as plain data."""
@@ -61,6 +72,16 @@ class ModelScores(AbstractScores):
     served: Served
     checksum: str
 
+    @staticmethod
+    def of_run(folder: RunFolder) -> "ModelScores":
+        """Read the model of a run.
+
+        Raises:
+            DflError: as `Served.of`.
+        """
+        served = Served.of(folder)
+        return ModelScores(served, hashlib.sha256(folder.checked(MODEL).read_bytes()).hexdigest())
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The features of the training data."""
@@ -78,8 +99,13 @@ class ModelScores(AbstractScores):
 
     def of(self, table: pa.Table) -> tuple[Tensor, Tensor]:
         """Encode and predict."""
-        predicted = self.served.model.predict(self.served.encoder.encode(table))
-        return predicted.revenue, predicted.cost
+        return self.with_features(table)[:2]
+
+    def with_features(self, table: pa.Table) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Encode, add up, and predict."""
+        encoded = self.served.encoder.encode(table)
+        predicted = self.served.model.predict(encoded)
+        return predicted.revenue, predicted.cost, encoded.sum(dim=0, dtype=torch.float64)
 
     def about(self) -> dict[str, Any]:
         """The model's checksum."""
@@ -92,22 +118,28 @@ class ColumnScores(AbstractScores):
     """Columns that hold revenue and cost already, one pair for each treatment.
 
     Args:
-        revenue: column of each treatment's revenue, in currency.
+        revenue: column of each treatment's revenue, in currency; all different, as its name is
+            the treatment's.
         cost: column of its cost, in currency, in the same order.
 
     Raises:
-        ConfigError: if they are not as many, or none.
+        ConfigError: if they are not as many, or none, or two treatments have one name.
     """
 
     revenue: tuple[str, ...]
     cost: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Check the numbers of columns."""
+        """Check numbers and names of columns."""
         if not self.revenue or len(self.revenue) != len(self.cost):
             raise ConfigError(
                 "columns of scores must be one of revenue and one of cost for each treatment, got "
                 f"{len(self.revenue)} and {len(self.cost)}."
+            )
+        if twice := [name for name in self.revenue if self.revenue.count(name) > 1]:
+            raise ConfigError(
+                "columns of revenue must differ, as treatments are called by them, got "
+                f"{twice[0]!r} more than once; leave it out, or copy it under another name."
             )
 
     @property

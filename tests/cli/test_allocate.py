@@ -159,6 +159,18 @@ def test_columns_of_scores_need_no_run(dfl: Dfl, tmp_path: Path) -> None:
         ((*asked, "--cost", "c0", "-o", tmp_path / "o"), "for each treatment, got 2 and 1"),
         (("allocate", "-", scores, "--budget-total", 1, "-o", output), "scores come from a run"),
         (("allocate", tmp_path, *asked[2:], "-o", output), "and columns"),
+        (
+            (*asked, "--cost", "c0,c1", "-o", tmp_path / "o", "--solver", "nonsense"),
+            "solver: 'nonsense' is not among the solvers",
+        ),
+        (
+            (*asked, "--cost", "c0,c1", "-o", tmp_path / "o", "--solver", "mixed-integer"),
+            "greedy-dual, or give a file to write: 'dfl allocate' by a run, 'dfl plan' by columns",
+        ),
+        (
+            (*asked, "--cost", "c0,c1", "-o", tmp_path / "o.csv", "--engine", "foo"),
+            "--engine must be one of 'processes', 'ray', got 'foo'",
+        ),
     ):
         done = dfl(*wrong)
         assert (done.code, message in done.text.replace("\n", " ")) == (2, True), done.text

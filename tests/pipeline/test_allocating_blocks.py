@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from dfl.budget import Budget
+from dfl.data import DataWarning
 from dfl.errors import (
     ConfigError,
     DataError,
@@ -136,6 +137,31 @@ def test_a_model_scores_what_one_file_gets(
     assert many.budget == pytest.approx(one.budget)
     with pytest.raises(ConfigError, match="block by block, which greedy-dual alone does"):
         allocate_dataset(folder, path, tmp_path / "x", budget, solver="dual-bisection")
+
+
+def test_people_unlike_the_training_rows_are_warned_of(
+    folder: RunFolder, tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_customers(tmp_path / "c.parquet", age=np.linspace(1, 3, 500))
+    pq.write_table(pq.read_table(path), path, row_group_size=90)
+    budget = Budget(share=0.25)
+    with pytest.warns(DataWarning, match=r"differ from the training rows in age by") as one:
+        allocate_file(folder, path, tmp_path / "one.parquet", budget)
+    make = allocating_blocks.given_columns
+
+    def stop(start: int, *given: Any) -> Any:
+        if start:
+            raise Stopped
+        return make(start, *given)
+
+    monkeypatch.setattr(allocating_blocks, "given_columns", stop)
+    with pytest.raises(Stopped):
+        allocate_dataset(folder, path, tmp_path / "many", budget)
+    monkeypatch.setattr(allocating_blocks, "given_columns", make)
+    with pytest.warns(DataWarning, match=r"differ from the training rows") as many:
+        done = allocate_dataset(folder, path, tmp_path / "many", budget)
+    assert [str(w.message) for w in many] == [str(w.message) for w in one]
+    assert done.features is not None
 
 
 @pytest.mark.parametrize("budget", [Budget(total=700), Budget(share=0.3), Budget(per_head=1.3)])
@@ -276,9 +302,29 @@ def test_what_is_left_of_another_allocation_is_not_gone_on_with(
     assert len(pq.read_table(output)) == 907
 
 
+def test_another_budget_is_another_allocation(
+    scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(allocating_blocks.ScoredBlocks, "once", stop)
+    with pytest.raises(Stopped):
+        allocate(scores, tmp_path / "out", Budget(total=5_000_044))
+    monkeypatch.undo()
+    with pytest.raises(RunFolderError, match="of other files, scores, budget"):
+        allocate(scores, tmp_path / "out", Budget(total=5_000_036))
+    allocate(scores, tmp_path / "out", Budget(total=5_000_044))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        (
+            {"revenue": ("r0", "r1", "r1")},
+            ConfigError,
+            "columns of revenue must differ, .* got 'r1' more than once; leave it out, or copy it",
+        ),
         ({"revenue": ("r0",)}, ConfigError, "one of revenue and one of cost for each treatment"),
         ({"cost": ("c0", "c1", "x")}, DataError, r"must have the columns \['x'\]"),
         ({"cost": ("c0", "c1", "id")}, DataError, r"row groups 0 to 1: column 'id' must hold num"),
@@ -310,6 +356,72 @@ def test_wrong_places_are_refused(scores: Path, tmp_path: Path) -> None:
     (scores / "_allocation.json").write_text("{}")
     with pytest.raises(InvalidValueError, match="must not hold the customers' files"):
         allocate(scores, scores, overwrite=True)
+
+
+def test_links_are_followed_and_every_file_is_read_once(scores: Path, tmp_path: Path) -> None:
+    whole = DataSet.of(scores, REVENUE, ())
+    (tmp_path / "elsewhere").mkdir()
+    (scores / "day-2").rename(tmp_path / "elsewhere" / "day-2")
+    (scores / "day-2").symlink_to(tmp_path / "elsewhere" / "day-2")
+    (scores / "latest").symlink_to(scores / "day-0")
+    (scores / "day-1" / "all").symlink_to(scores)  # a circle
+    (scores / "day-1" / "one.parquet").symlink_to(scores / "day-0" / "people.parquet")
+    for pattern in ("", "**/[op]*.parquet"):
+        found = DataSet.of(scores / pattern, REVENUE, ())
+        assert (found.files, found.blocks) == (whole.files, whole.blocks)
+    (scores / "day-1" / "lost.parquet").symlink_to(tmp_path / "lost")
+    with pytest.raises(DataError, match=r"lost.parquet is not a readable Parquet file"):
+        DataSet.of(scores, REVENUE, ())
+
+
+def test_a_folder_that_cannot_be_read_is_refused(
+    scores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def refusing(path: str) -> Any:
+        if str(path).endswith("day-1"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=r"day-1 is not a readable folder \(Permission denied\)"):
+        DataSet.of(scores, REVENUE, ())
+
+
+def test_an_output_is_never_among_the_customers(scores: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    (scores / "_ignored.parquet").unlink()
+    (scores / "link").symlink_to(tmp_path / "linked")
+    for place, output in (
+        ("", scores / "out"),
+        ("", scores / "day-0" / "out"),
+        ("", tmp_path / "linked" / "out"),
+        ("*/*.parquet", scores / "out"),
+        ("**/*.parquet", scores / "day-0" / "out"),
+        ("**", scores / "out"),
+    ):
+        with pytest.raises(InvalidValueError, match=r"out/part-00000.parquet would be read as cus"):
+            allocate(scores / place, output)
+    for place, output in (
+        ("", "_out"),
+        ("day-0", "out-0"),
+        ("day-*/*.parquet", "out-1"),
+        ("**/people.parquet", "out-2"),
+        ("day-0/people.parquet", "out-3"),
+        ("*/*.parquet", ".out"),
+    ):
+        DataSet.of(scores / place, REVENUE, ()).check_outside(scores / output / "part-0.parquet")
+
+
+@pytest.mark.parametrize("target", ["old", "nowhere"])
+def test_an_output_is_no_link(scores: Path, tmp_path: Path, target: str) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "_allocation.json").write_text("{}")
+    (tmp_path / "out").symlink_to(tmp_path / target)
+    with pytest.raises(InvalidValueError, match="output must be a folder, not a link to one"):
+        allocate(scores, tmp_path / "out", overwrite=True)
+    assert not work_of(tmp_path / "out").exists()
 
 
 def test_damaged_and_uneven_files_are_refused(scores: Path, tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ def test_a_folder_is_one_table(tmp_path: Path) -> None:
     found = pd.read_csv(tmp_path / "out.csv")
     assert found.id.tolist() == [*first.id, *second.id]
     assert done.treatments == {"none": 800, "5 %": 0, "10 %": 0}
+    with pytest.raises(InvalidValueError, match=r"out.parquet would be read as customers at the"):
+        assign_file(SERVED, tmp_path / "days", tmp_path / "days" / "out.parquet", 0.0)
 
 
 def test_what_cannot_be_served_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
