@@ -1,6 +1,5 @@
 """``dfl plan``."""
 
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,11 +11,12 @@ from dfl.cli.allocate import margin_words
 from dfl.cli.console import errors, say, show
 from dfl.cli.document import publish
 from dfl.data import DataWarning
+from dfl.data.sources.reading import find_file
 from dfl.errors import ConfigError
 from dfl.io import write_json
 from dfl.pipeline import Asked, Plan, Planned, RunFolder, plan_file
+from dfl.pipeline.customers import check_apart, check_free
 from dfl.pipeline.scoring import AbstractScores, ColumnScores, ModelScores
-from dfl.pipeline.served import MODEL, Served
 from dfl.report import Table
 
 __all__ = ["plan_command"]
@@ -50,6 +50,10 @@ def plan_command(
     """
     budget = Budget(**given) if any(one is not None for one in given.values()) else None
     scores = _scores(run, columns)
+    if summary is not None:
+        others = {"customers": find_file(customers), "table of limits": asked["limits"]}
+        check_apart("summary", summary, {**others, "output": output})
+        check_free("summary", summary, overwrite=options["overwrite"])
     if options["margin"] is not None and str(run) != "-":
         options |= {"measured": RunFolder.open(run).read_json("metrics.json")}
     with warnings.catch_warnings(record=True) as caught:
@@ -77,9 +81,7 @@ def _scores(run: Path, columns: tuple[Sequence[str], Sequence[str]]) -> Abstract
         )
     if revenue or cost:
         return ColumnScores(revenue, cost)
-    folder = RunFolder.open(run)
-    checksum = hashlib.sha256(folder.checked(MODEL).read_bytes()).hexdigest()
-    return ModelScores(Served.of(folder), checksum)
+    return ModelScores.of_run(RunFolder.open(run))
 
 
 def _people(done: Planned, plan: Plan) -> dict[str, int]:

@@ -69,7 +69,9 @@ def plan(
     summary: Annotated[
         Path | None, typer.Option(help="JSON file of what is printed, unrounded.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace output and summary.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Plan within budgets, targets, capacities and last time's choices, with a proven gap."""

@@ -1,5 +1,6 @@
 """`PlanTable`: the rows that are planned for, and what columns and options wish for them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Asked:
         max_changes: see there.
         by: column whose groups have limits of their own.
         limits: table of them: a column named as ``by``, ``budget`` with money, and a column per
-            treatment with the most people on it; an empty cell is no limit.
+            treatment with the most people on it; an empty cell or ``inf`` is no limit.
         shared: treatments to the money that they may cost together, such as a channel's.
         capacity: treatment to the most people on it.
         only_if: treatment to the column that says, by 1 or true, who may get it.
@@ -180,7 +181,10 @@ class PlanTable:
         capacity = torch.full((len(self.names),), torch.inf, dtype=torch.float64)
         for text in asked.capacity:
             named, amount = _amount("capacity", text)
-            capacity[_place("capacity", named, self.names)] = amount
+            place = _place("capacity", named, self.names)
+            if capacity[place] < torch.inf:
+                raise ConfigError(f"capacity {named} is given twice; leave one out.")
+            capacity[place] = amount
         return capacity
 
     def _shared(self, asked: Asked, cost: Tensor) -> list[Limit]:
@@ -203,6 +207,11 @@ class PlanTable:
         table = read_frame(path, text=[asked.by])
         table.require([asked.by])
         known = (asked.by, _MONEY, *self.names)
+        if twice := [name for name in known if known.count(name) > 1]:
+            raise ConfigError(
+                f"limits by group tell groups ({asked.by}), money ({_MONEY}) and treatments apart "
+                f"by name, got {twice[0]!r} for two of them; rename that column or treatment."
+            )
         unknown = [name for name in table.table.columns if name not in known]
         if unknown:
             raise DataError(
@@ -224,8 +233,10 @@ class PlanTable:
             amounts = table.column(name).numbers()
             for group, label in enumerate(self.groups):
                 most = float(amounts[row[group]])
-                if most == most:  # an empty cell is no limit
-                    check_number(f"{name} of {label} in {path}", most, at_least=0, finite=False)
+                if math.isnan(most):  # an empty cell is no limit
+                    continue
+                check_number(f"{name} of {label} in {path}", most, at_least=0, finite=False)
+                if math.isfinite(most):
                     found.append(self._limit(name, group, label, most, cost))
         return found
 

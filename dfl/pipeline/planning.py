@@ -15,6 +15,7 @@ from dfl.data.sources.reading import find_file
 from dfl.errors import ConfigError, DataError, DflError, InvalidValueError
 from dfl.io import write_whole
 from dfl.pipeline.customers import (
+    check_apart,
     check_kept,
     check_output,
     given_columns,
@@ -109,8 +110,7 @@ def plan_file(
     check_kept([one for one in keep if one != "changed"])
     if "changed" in keep and asked.last is not None:
         raise InvalidValueError("keep must not name a column that is written, got ['changed'].")
-    if output.resolve() == customers.resolve():
-        raise InvalidValueError(f"output must be another file than the customers, got {output}.")
+    check_apart("output", output, {"customers": customers, "table of limits": asked.limits})
     check_output(output, overwrite=overwrite)
     for factor in factors:
         check_number("what-if", factor, above=0)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dfl.pipeline import RunFolder
 from tests.cli.outcome import Dfl
 
 
@@ -44,6 +45,62 @@ def test_columns_and_a_target(dfl: Dfl, tmp_path: Path) -> None:
         in done.text
     )
     assert list(pd.read_csv(tmp_path / "plan.csv")["treatment_name"]) == ["b", "a"]
+
+
+SCORED = ("--revenue", "a,b", "--cost", "ca,cb", "--budget-total", 1)
+
+
+@pytest.mark.parametrize(
+    ("summary", "options", "message"),
+    [
+        ("people.csv", ["--overwrite"], "summary must be another file than the customers"),
+        ("plan.csv", [], "summary must be another file than the output"),
+        ("limits.csv", ["--overwrite"], "summary must be another file than the table of limits"),
+        ("old.json", [], "old.json exists already; choose another file, or overwrite it by --ov"),
+        ("no/plan.json", [], "summary must lie in a folder that exists"),
+        (".", ["--overwrite"], "summary must be a file, and . is a folder"),
+    ],
+)
+def test_a_summary_replaces_nothing(
+    dfl: Dfl,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    summary: str,
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    people = pd.DataFrame({"g": "x", "a": [0.0], "b": [3.0], "ca": [0.0], "cb": [1.0]})
+    people.to_csv("people.csv", index=False)
+    pd.DataFrame({"g": ["x"], "budget": [1.0]}).to_csv("limits.csv", index=False)
+    Path("old.json").write_text("{}")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    plan = ("plan", "-", "people.csv", "-o", "plan.csv", *SCORED)
+    done = dfl(*plan, "--by", "g", "--limits", "limits.csv", "--summary", summary, *options)
+    assert (done.code, message in done.text) == (2, True), done.text
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_an_infinite_limit_is_none_in_json_too(dfl: Dfl, tmp_path: Path) -> None:
+    people = pd.DataFrame({"g": "x", "a": [0.0], "b": [3.0], "ca": [0.0], "cb": [1.0]})
+    people.to_csv(tmp_path / "people.csv", index=False)
+    (tmp_path / "limits.csv").write_text("g,budget,b\nx,1,inf\n")
+    by = ("--by", "g", "--limits", tmp_path / "limits.csv", "--json")
+    plan = ("plan", "-", tmp_path / "people.csv", "-o", tmp_path / "plan.csv", *SCORED[:-2], *by)
+    done = dfl(*plan, "--summary", tmp_path / "plan.json")
+    assert done.code == 0, done.text
+    told = json.loads((tmp_path / "plan.json").read_text())
+    assert [(one["name"], one["at_most"]) for one in told["limits"]] == [("money of x", 1.0)]
+
+
+def test_a_comparison_is_no_run(dfl: Dfl, tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "both", {"runs": []})
+    pd.DataFrame({"age": [1.0]}).to_csv(tmp_path / "people.csv")
+    for command, output in (("plan", "o.csv"), ("allocate", "o.csv"), ("allocate", "o")):
+        given = (tmp_path / "both", tmp_path / "people.csv", "-o", tmp_path / output)
+        done = dfl(command, *given, "--budget-total", 1)
+        assert done.code == 2
+        assert "holds a comparison; name the folder of one of its methods" in done.text
 
 
 def test_a_margin_cuts_the_money(dfl: Dfl, shop: Path, tmp_path: Path) -> None:

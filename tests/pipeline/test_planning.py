@@ -99,12 +99,14 @@ def test_a_total_holds_groups_together(tmp_path: Path) -> None:
     assert done.plan.revenue == pytest.approx(best(frame, rule), abs=1e-5)
 
 
-def test_a_group_without_money_limit_spends_what_pays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("none", [None, float("inf")])
+def test_a_group_without_money_limit_spends_what_pays(tmp_path: Path, none: float | None) -> None:
     frame = table()
-    path = limits(tmp_path, region=["south", "north"], budget=[0.0, None])
+    path = limits(tmp_path, region=["south", "north"], budget=[0.0, none], call=[none, none])
     done, out = planned(tmp_path, frame, Asked(by="region", limits=path))
     assert set(out["treatment_name"][1::2]) == {"none"}
     assert set(out["treatment_name"][::2]) == {"call"}  # earns most wherever money is no matter
+    assert [one.name for one in done.plan.used] == ["money of south"]
     assert done.plan.gap < 1e-6
 
 
@@ -180,6 +182,7 @@ def test_parquet_in_and_out(tmp_path: Path) -> None:
         ({"capacity": ["mail"]}, "capacity must be NAME=AMOUNT, got 'mail'"),
         ({"capacity": ["mail=many"]}, "capacity must be NAME=AMOUNT, got 'mail=many'"),
         ({"capacity": ["mail=-1"]}, "capacity mail must be >= 0"),
+        ({"capacity": ["mail=5", "call=1", "mail=3"]}, "capacity mail is given twice; leave one"),
         ({"shared": ["mail+fax=3"]}, "budget-of must name one of none, mail, call, got 'fax'"),
         ({"only_if": ["fax=phone"]}, "only-if must be TREATMENT=COLUMN"),
         ({"only_if": ["call=none"]}, "column 'none' must say by 0 and 1"),
@@ -213,6 +216,14 @@ def test_mistakes_in_a_table_of_limits(
     path = limits(tmp_path, **columns)
     with pytest.raises(DflError, match=message):
         planned(tmp_path, table(), Asked(by="region", limits=path))
+
+
+@pytest.mark.parametrize(("by", "twice"), [("budget", "budget"), ("call", "call")])
+def test_limits_tell_groups_money_and_treatments_apart(tmp_path: Path, by: str, twice: str) -> None:
+    frame = table().assign(budget="all")
+    path = limits(tmp_path, **{by: ["all"], "mail": [1]})
+    with pytest.raises(ConfigError, match=rf"treatments apart by name, got '{twice}' for two of"):
+        planned(tmp_path, frame, Asked(by=by, limits=path))
 
 
 MEASURED = {
@@ -249,8 +260,14 @@ def test_files_that_cannot_be_written(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidValueError, match="another file than the customers"):
         to(people, overwrite=True)
+    path = limits(tmp_path, region=["south", "north"], budget=[1.0, 1.0])
+    with pytest.raises(InvalidValueError, match="another file than the table of limits"):
+        plan_file(SCORES, people, path, Asked(by="region", limits=path), overwrite=True)
     with pytest.raises(InvalidValueError, match="output must end in one of"):
         to(tmp_path / "plan.xls")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InvalidValueError, match=r"output must be a file, and .* is a folder"):
+        to(tmp_path / "folder.csv", overwrite=True)
     with pytest.raises(InvalidValueError, match=r"column that is written, got \['changed'\]"):
         to(tmp_path / "plan.csv", keep=["changed"])
     with pytest.raises(InvalidValueError, match=r"column that is written, got \['row'\]"):
