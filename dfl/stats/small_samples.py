@@ -14,8 +14,9 @@ __all__ = ["Arm", "Spread", "spread_of"]
 _NORMAL = 200.0  # degrees of freedom from which t and normal quantiles differ by less than 0.6 %
 _SKEWED = 0.1  # skewness of a difference, from which its two tails are measured
 _FEW = 100  # units of the smaller arm, below which they always are
-_DRAWS = 1000  # assignments that are drawn to measure them
-_MORE_DRAWS = 20_000  # of few units, whose heavy tails take many
+_DRAWS = 500  # assignments that are drawn to measure them, and dealt in both directions
+_MORE_DRAWS = 10_000  # of few units, whose heavy tails take many
+_SHUFFLED = 2_000  # units up to which all of them are put in order at once to draw some
 _SCARCE = 10  # units of the smaller arm, below which measured tails are not trusted all the way
 _TRUST = 0.8  # so far, where arms are uneven; by half where they are not
 _EVEN = 0.4  # share of the smaller arm
@@ -190,13 +191,13 @@ def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tup
     skewness *= (many - 2 * few) / math.sqrt(many * few * (many - few))
     if few >= _FEW and abs(skewness) <= _SKEWED:
         return 1.0, 1.0
-    order = np.lexsort((size, parts))  # so that the order of the rows plays no part
-    dealt = _dealt(parts[order], size[order], _deals(many, few))
+    dealt = _dealt_both_ways(parts, size, _deals(many, few))
     if units[0] > units[1]:
         dealt = -dealt
-    low, high = np.quantile(dealt, [_TAIL, 1 - _TAIL])
+    if units[0] == units[1]:  # who is called treated plays no part
+        dealt = np.concatenate([dealt, -dealt])
     usual = -float(special.stdtrit(degrees, _TAIL))
-    above, below = float(high) / usual, -float(low) / usual
+    above, below = (-float(np.quantile(one, _TAIL)) / usual for one in (-dealt, dealt))
     least = 0.1
     if few < _SCARCE:  # few assignments, and of parts that are known badly
         trust = _TRUST if few < _EVEN * many else 0.5
@@ -211,11 +212,24 @@ def _deals(many: int, few: int) -> Integers:
     if few < _SCARCE < many / 2:
         drawn = np.sort(generator.integers(many, size=(_MORE_DRAWS, few)), axis=1)
         return drawn[(np.diff(drawn, axis=1) > 0).all(axis=1)]
-    if many <= 2 * _DRAWS:
+    if many <= _SHUFFLED:
         order = generator.random((_DRAWS, many))
         return np.argpartition(order, few, axis=1)[:, :few]
     picked = [generator.choice(many, few, replace=False, shuffle=False) for _ in range(_DRAWS)]
     return np.stack(picked)
+
+
+def _dealt_both_ways(parts: Vector, size: Vector, picked: Integers) -> Vector:
+    """Return the difference over its error; other signs of all parts change its sign alone.
+
+    Each choice counts twice, among the parts in rising and in falling order, so that neither the
+    order of the rows nor the sign of the metric plays a part. Shape ``(2 * draws,)``.
+    """
+    order = np.lexsort((size, parts))
+    rising, size = parts[order], size[order]
+    turned = np.argsort(-rising, kind="stable")  # of equal parts the smaller unit stays in front
+    falling = _dealt(-rising[turned], size[turned], picked)
+    return np.concatenate([_dealt(rising, size, picked), -falling])
 
 
 def _dealt(parts: Vector, size: Vector, picked: Integers) -> Vector:
