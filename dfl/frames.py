@@ -195,7 +195,7 @@ class Frame:
 
     @staticmethod
     def concat(frames: Iterable["Frame"]) -> "Frame":
-        """Put frames with the same columns end to end.
+        """Put frames with the same columns end to end; categories of text are text.
 
         Raises:
             DataError: if the values of a column are of different kinds.
@@ -205,11 +205,14 @@ class Frame:
         given = [*frames]
         if len(given) == 1:
             return given[0]
-        tables = [frame.table.to_arrow() for frame in given]
+        tables = [_without_categories(frame.table.to_arrow()) for frame in given]
         try:
             return Frame.of(pa.concat_tables(tables, promote_options="permissive"))
         except pa.ArrowException as error:
-            raise DataError(f"the columns of the tables do not fit together ({error}).") from error
+            raise DataError(
+                f"the columns of the tables do not fit together ({error}); write each column with "
+                "one type in all of them."
+            ) from error
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -262,6 +265,17 @@ class Frame:
         return Column(name, values, "text" if coded else _kind(values.type))
 
 
+def _without_categories(table: Any) -> Any:
+    """Return an Arrow table with its categories of text as text, which others may hold as text."""
+    from pyarrow import types
+
+    for place, field in enumerate(table.schema):
+        if types.is_dictionary(field.type) and _kind(field.type.value_type) == "text":
+            text = table.column(place).cast(field.type.value_type)
+            table = table.set_column(place, field.name, text)
+    return table
+
+
 def _kind(held: Any) -> Kind:
     from pyarrow import types
 
@@ -284,4 +298,7 @@ def label_text(value: Any) -> str | None:
         return None
     if isinstance(value, float | Decimal) and abs(float(value)) <= _EXACT and value == int(value):
         return str(int(value))
-    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
+    if isinstance(value, Decimal):  # not normalised, which rounds to 28 digits
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return str(value)

@@ -173,8 +173,17 @@ def test_frames_are_put_end_to_end() -> None:
     both = Frame.concat([whole, Frame.of(pl.DataFrame({"a": [0.5]}))])
     same(both.column("a").numbers(), [1, 2, 0.5])
     assert Frame.of(both) is both
-    with pytest.raises(DataError, match="columns of the tables do not fit together"):
+    with pytest.raises(DataError, match=r"not fit together .* write each column with one type"):
         Frame.concat([whole, Frame.of(pd.DataFrame({"a": ["x"]}))])
+
+
+@pytest.mark.parametrize("text", [pa.string(), pa.large_string()])
+def test_categories_of_text_are_put_behind_text(text: Any) -> None:
+    plain, coded = pa.array(["b", "a"], text), pa.array(["a", None]).dictionary_encode()
+    for held in ((plain, coded), (coded, plain), (coded, plain.dictionary_encode())):
+        both = Frame.concat([Frame.of(pa.table({"a": one})) for one in held]).column("a")
+        assert (both.kind, both.factor().labels) == ("text", ("a", "b"))
+        assert len(both.values) == 4
 
 
 @pytest.mark.parametrize(
@@ -187,6 +196,7 @@ def test_frames_are_put_end_to_end() -> None:
         (1e300, "1e+300"),
         (Decimal("5.00"), "5"),
         (Decimal("0.050"), "0.05"),
+        (Decimal(10**37 + 1), str(10**37 + 1)),
         (True, "True"),
         ("5%", "5%"),
         ("", ""),

@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def _read_one(path: Path, columns: Sequence[str] | None, text: Sequence[str]) ->
             if words:  # empty, or nothing but words for a missing number, which may be labels
                 text = (*text, *words)
                 table = pyarrow.csv.read_csv(path, **_csv_options(path, wanted, text))
-            table = _without_empty_text(table)
+            table = _with_whole_numbers(_without_empty_text(table), path)
     except _BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
     if len(table) == 0:
@@ -146,8 +147,9 @@ def _read_one(path: Path, columns: Sequence[str] | None, text: Sequence[str]) ->
 
 
 def _csv_options(
-    path: Path, wanted: Sequence[str] = (), text: Sequence[str] = ()
+    path: Path, wanted: Sequence[str] = (), text: Sequence[str] = (), held: Any = None
 ) -> dict[str, Any]:
+    """Return how a CSV file is read: some of the columns as text, or as what is held otherwise."""
     from pyarrow import csv, string
 
     return {
@@ -156,7 +158,7 @@ def _csv_options(
             newlines_in_values=True,
         ),
         "convert_options": csv.ConvertOptions(
-            include_columns=wanted, column_types={name: string() for name in text}
+            include_columns=wanted, column_types=dict.fromkeys(text, held or string())
         ),
     }
 
@@ -171,6 +173,24 @@ def _without_empty_text(table: Any) -> Any:
             empty = compute.equal(column, "")
             column = compute.if_else(empty, nulls(len(column), "string"), column)
             table = table.set_column(place, field.name, column)
+    return table
+
+
+def _with_whole_numbers(table: Any, path: Path) -> Any:
+    """Return the table of a CSV file, whole numbers too large for int64 held exactly.
+
+    Arrow reads such a column as floats, where identifiers of 20 digits become one another.
+    """
+    from pyarrow import ArrowInvalid, compute, csv, decimal128
+
+    for place, field in enumerate(table.schema):
+        column = table.column(place)
+        if field.type != "double" or (compute.max(compute.abs(column)).as_py() or 0) < 2**63:
+            continue
+        options = _csv_options(path, [field.name], [field.name], decimal128(38))
+        with suppress(ArrowInvalid):  # there are fractions, or more than 38 digits
+            exact = csv.read_csv(path, **options).column(0)
+            table = table.set_column(place, field.name, exact)
     return table
 
 

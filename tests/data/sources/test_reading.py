@@ -29,6 +29,15 @@ def test_files_are_read_one_after_the_other(tmp_path: Path) -> None:
     assert table.column("a").numbers().tolist() == [*range(300), *range(5)]
 
 
+def test_whole_numbers_of_any_size_in_csv_are_not_rounded(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"id,wide,real\n{2**64},1e300,1.5\n{2**64 + 1},2,{2**63}\n,,\n")
+    table = read_frame(tmp_path / "t.csv")
+    assert table.column("id").factor().labels == (str(2**64), str(2**64 + 1))
+    assert table.column("id").numbers()[:2].tolist() == [2.0**64] * 2
+    assert table.column("wide").numbers()[:2].tolist() == [1e300, 2]
+    assert table.column("real").numbers()[:2].tolist() == [1.5, 2.0**63]
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv.gz"])
 @pytest.mark.parametrize("keep", [0, 40, 0.7])
 def test_a_truncated_file_is_reported(tmp_path: Path, name: str, keep: float) -> None:
