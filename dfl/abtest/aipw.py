@@ -7,7 +7,7 @@ import numpy as np
 
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, Linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS
 from dfl.stats.arrays import Vector
@@ -28,6 +28,9 @@ class Aipw(AbstractEstimator):
             there are no covariates.
         linearisation: how a ratio becomes one number per row, see `linearise_arms`.
 
+    Raises:
+        InvalidValueError: if the linearisation is unknown.
+
     Source:
         Robins, Rotnitzky and Zhao (1994), doi:10.1080/01621459.1994.10476818; cross-fitting:
         Chernozhukov et al. (2018), arXiv:1608.00060.
@@ -35,6 +38,10 @@ class Aipw(AbstractEstimator):
 
     cross_fit: CrossFit = field(default_factory=CrossFit)
     linearisation: Linearisation = "delta"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_linearisation(self.linearisation)
 
     def fit(self, contrast: Contrast) -> Fit:
         """Return the mean of the scores.

@@ -6,7 +6,7 @@ from typing import final
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.cuped import adjusted_difference
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, Linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 
 __all__ = ["Cupac"]
 
@@ -20,12 +20,19 @@ class Cupac(AbstractEstimator):
         cross_fit: makes the prediction where the contrast has none.
         linearisation: how a ratio becomes one number per row, see `linearise_arms`.
 
+    Raises:
+        InvalidValueError: if the linearisation is unknown.
+
     Source:
         Tang et al. (2020), Control Using Predictions as Covariates in switchback experiments.
     """
 
     cross_fit: CrossFit = field(default_factory=CrossFit)
     linearisation: Linearisation = "delta"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_linearisation(self.linearisation)
 
     def fit(self, contrast: Contrast) -> Fit:
         """Return the adjusted difference of the means.

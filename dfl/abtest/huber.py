@@ -8,8 +8,8 @@ import numpy as np
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.regression.linear import TREATMENT, huber_regression, regressors, solve
-from dfl.abtest.rows.contrast import Contrast, Linearisation
-from dfl.checks import check_number
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
+from dfl.checks import check_count, check_number
 from dfl.scale import PARTS
 from dfl.stats.arrays import Vector
 from dfl.stats.quantiles import quantiles
@@ -27,12 +27,12 @@ class Huber(AbstractEstimator):
 
     Args:
         threshold: residuals above so many scales count less, > 0.
-        max_iter: largest number of steps.
+        max_iter: largest number of steps, >= 1.
         cross_fit: makes the prediction where the contrast has covariates only.
         linearisation: how a ratio becomes one number per row, see `linearise_arms`.
 
     Raises:
-        InvalidValueError: if ``threshold`` is not positive.
+        InvalidValueError: if an option is out of range.
 
     Source:
         Huber (1964), doi:10.1214/aoms/1177703732; in experiments: Wang and Burke (2019),
@@ -45,8 +45,10 @@ class Huber(AbstractEstimator):
     linearisation: Linearisation = "pooled"
 
     def __post_init__(self) -> None:
-        """Check the threshold."""
+        """Check the options."""
         check_number("threshold", self.threshold, above=0, finite=False)
+        check_count("max_iter", self.max_iter, at_least=1)
+        check_linearisation(self.linearisation)
 
     def fit(self, contrast: Contrast) -> Fit:
         """Return the coefficient of the treatment.

@@ -8,7 +8,7 @@ import numpy as np
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.regression.linear import least_squares
-from dfl.abtest.rows.contrast import Contrast, Linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 
 __all__ = ["Mlrate"]
 
@@ -25,6 +25,9 @@ class Mlrate(AbstractEstimator):
         cross_fit: makes the prediction where the contrast has none.
         linearisation: how a ratio becomes one number per row, see `linearise_arms`.
 
+    Raises:
+        InvalidValueError: if the linearisation is unknown.
+
     Source:
         Guo et al. (2021), arXiv:2106.07263, Section 3; the second part of the variance: Negi and
         Wooldridge (2021), doi:10.1080/07474938.2020.1824732.
@@ -32,6 +35,10 @@ class Mlrate(AbstractEstimator):
 
     cross_fit: CrossFit = field(default_factory=CrossFit)
     linearisation: Linearisation = "delta"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_linearisation(self.linearisation)
 
     def fit(self, contrast: Contrast) -> Fit:
         """Return the coefficient of the treatment.

@@ -12,6 +12,7 @@ from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.regression.linear import (
     TREATMENT,
     LeastSquares,
+    check_stop,
     huber_regression,
     least_squares,
     regressors,
@@ -33,7 +34,7 @@ from dfl.abtest.robust.verdict import (
     same_effect_check,
     summarise_weights,
 )
-from dfl.abtest.rows.contrast import Contrast, Linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.scale import PARTS, some_rows
@@ -66,8 +67,8 @@ class State(AbstractEstimator):
             by arm, prediction held fixed.
         draws: bootstrap draws, >= 2.
         seed: of the bootstrap.
-        rtol: EM stops when the bound rises by at most ``rtol * (1 + |bound|)``.
-        max_iter: largest number of EM steps.
+        rtol: EM stops when the bound rises by at most ``rtol * (1 + |bound|)``, >= 0.
+        max_iter: largest number of EM steps, >= 1.
         cross_fit: makes the prediction where the contrast has covariates only.
         linearisation: how a ratio becomes one number per row, see `linearise_arms`.
 
@@ -94,6 +95,8 @@ class State(AbstractEstimator):
         check_choice("errors", self.errors, ("sandwich", "fisher", "bootstrap"))
         check_count("draws", self.draws, at_least=2)
         check_count("seed", self.seed, at_least=0)
+        check_stop(self.rtol, self.max_iter)
+        check_linearisation(self.linearisation)
 
     def fit(self, contrast: Contrast) -> Fit:
         """Return the coefficient of the treatment, the check and the verdict.

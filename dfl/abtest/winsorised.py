@@ -8,7 +8,13 @@ import numpy as np
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.cuped import adjusted_difference
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, Linearisation, require_varying
+from dfl.abtest.rows.contrast import (
+    Contrast,
+    Linearisation,
+    check_linearisation,
+    require_varying,
+)
+from dfl.checks import check_number
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS
 from dfl.stats.arrays import Vector
@@ -33,7 +39,7 @@ class Winsorised(AbstractEstimator):
         linearisation: how a ratio becomes one number per row, see `linearise_arms`.
 
     Raises:
-        InvalidValueError: if the quantiles are out of range.
+        InvalidValueError: if an option is out of range.
     """
 
     upper: float = 0.999
@@ -42,7 +48,10 @@ class Winsorised(AbstractEstimator):
     linearisation: Linearisation = "pooled"
 
     def __post_init__(self) -> None:
-        """Check the quantiles."""
+        """Check the options."""
+        check_linearisation(self.linearisation)
+        check_number("upper", self.upper)
+        check_number("lower", self.lower)
         if not 0 <= self.lower < self.upper <= 1:
             raise InvalidValueError(
                 f"0 <= lower < upper <= 1 must hold, got lower {self.lower:g}, "

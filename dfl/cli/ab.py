@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, final
 
+import pyarrow as pa
+
 from dfl.abtest import (
     ESTIMATORS,
     AaResult,
@@ -20,7 +22,15 @@ from dfl.abtest import (
 )
 from dfl.abtest.reading.forest import forest_plot
 from dfl.abtest.streamed import Block, Numbering, read_blocks
-from dfl.cli.ab_columns import AbColumns, block_of, cluster_labels, experiments_of, text_shares
+from dfl.cli.ab_columns import (
+    AbColumns,
+    block_of,
+    cluster_labels,
+    end_to_end,
+    experiments_of,
+    numbered,
+    text_shares,
+)
 from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show
 from dfl.cli.document import publish
@@ -83,7 +93,9 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
         else:
             file = find_file(file)
             columns = columns.resolved(column_names(file))
-            found = _read_table(read_frame(file, columns=columns.all()), columns, options)
+            table = read_frame(file, columns=columns.all())
+            held = table.column(columns.treatment).values.type
+            found = _read_table(table, columns, _numbered(options, held))
     for one in warned:
         errors().print(literal(f"warning: {one.message}"))
     _finish(found, file, columns, options, output)
@@ -92,6 +104,12 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
 def _estimators(columns: AbColumns, options: AbOptions) -> dict[str, AbstractEstimator]:
     usual = _WITH_COVARIATES if columns.covariates else _WITHOUT_COVARIATES
     return {name: ESTIMATORS.load(name)() for name in options.estimators or usual}
+
+
+def _numbered(options: AbOptions, held: pa.DataType) -> AbOptions:
+    """Return the options, arms that are truth values called 0 and 1."""
+    control, shares = numbered(options.control, options.shares, held)
+    return replace(options, control=control, shares=shares)
 
 
 def _read_table(table: Frame, columns: AbColumns, options: AbOptions) -> ReadOut:
@@ -119,9 +137,10 @@ def _read_data_set(file: Path, columns: AbColumns, options: AbOptions) -> ReadOu
     data = DataSet.of(file, columns.all(), ())
     if not data.rows:
         raise DataError(f"there must be rows, {file} has none.")
+    options = _numbered(options, data.schema.field(columns.treatment).type)
     if data.rows <= _AT_ONCE:
-        tables = [Frame.of(data.read(one, columns.all())) for one in data.blocks]
-        return _read_table(Frame.concat(tables), columns, options)
+        tables = [data.read(one, columns.all()) for one in data.blocks]
+        return _read_table(end_to_end(tables, columns), columns, options)
     return read_blocks(
         _blocks(data, columns),
         _estimators(columns, options),
@@ -152,7 +171,8 @@ def _blocks(data: DataSet, columns: AbColumns) -> Iterator[Block]:
     for one in data.blocks:
         table = Frame.of(data.read(one, columns.all()))
         try:
-            yield block_of(table, columns, None if numbering is None else numbering.numbers)
+            numbers = None if numbering is None else numbering.numbers
+            yield block_of(table, columns, numbers, data.where(one))
         except DflError as error:
             raise DataError(f"{data.where(one)}: {error}") from error
 

@@ -1,6 +1,6 @@
 """Turns the columns of a file into experiments, for ``dfl ab``."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -11,10 +11,20 @@ import pyarrow as pa
 from dfl.abtest import Experiment, Refusal
 from dfl.abtest.streamed import Block
 from dfl.errors import ConfigError, DataError, DflError
-from dfl.frames import Column, Frame
-from dfl.stats.arrays import Integers, Labels, matrix, vector
+from dfl.frames import Column, Factor, Frame
+from dfl.stats.arrays import Integers, Labels, Vector, matrix
 
-__all__ = ["AbColumns", "block_of", "cluster_labels", "experiments_of", "text_shares"]
+__all__ = [
+    "AbColumns",
+    "block_of",
+    "cluster_labels",
+    "end_to_end",
+    "experiments_of",
+    "numbered",
+    "text_shares",
+]
+
+_NUMBER = {"False": "0", "True": "1"}  # what truth values are called
 
 
 @final
@@ -69,9 +79,12 @@ class AbColumns:
     def all(self) -> list[str]:
         """Return every column that is read, once."""
         below = [column for _, column in self.pairs() if column is not None]
-        single = [column for column in (self.clusters, self.segments) if column is not None]
-        names = [self.treatment, *self.metrics, *below, *self.covariates, *single]
-        return list(dict.fromkeys(names))
+        return list(dict.fromkeys([*self.labels(), *self.metrics, *below, *self.covariates]))
+
+    def labels(self) -> list[str]:
+        """Return the columns whose values are labels."""
+        known = (self.treatment, self.clusters, self.segments)
+        return [column for column in known if column is not None]
 
 
 def experiments_of(
@@ -88,15 +101,17 @@ def experiments_of(
         shares: ``ARM=SHARE`` of each arm, or empty for equal shares.
 
     Raises:
-        ConfigError: if a share is no number, or denominators do not go with the metrics.
+        ConfigError: if a share is no number or an arm has two, or denominators do not go with the
+            metrics.
         DataError: if a column holds no numbers where it must, or misses an arm.
         DflError: whatever `Experiment` refuses of every metric.
     """
     treatment, arms = _labels(table, columns.treatment)
+    plan = text_shares(shares)
     shared: dict[str, Any] = {
         "treatment": treatment,
         "control": None if control is None else arms.get(control, control),
-        "shares": _shares(shares, arms),
+        "shares": None if plan is None else {arms.get(arm, arm): plan[arm] for arm in plan},
         "names": columns.covariates,
         "covariates": _numbers(table, columns.covariates) if columns.covariates else None,
         "clusters": None if columns.clusters is None else _labels(table, columns.clusters)[0],
@@ -121,7 +136,7 @@ def experiments_of(
 
 
 def block_of(
-    table: Frame, columns: AbColumns, numbers: Callable[[Labels], Integers] | None
+    table: Frame, columns: AbColumns, numbers: Callable[[Labels], Integers] | None, where: str
 ) -> Block:
     """Return some rows of an experiment, to be read in parts.
 
@@ -129,20 +144,23 @@ def block_of(
         table: the rows.
         columns: which column is what.
         numbers: of the labels of clusters; None: there are none.
+        where: the rows are, for the reasons why metrics cannot be read.
 
     Raises:
         ConfigError: if denominators do not go with the metrics.
-        DataError: if a column holds no numbers where it must, or misses some.
-        InvalidValueError: if a number is infinite.
+        DataError: if a covariate holds no numbers, or misses some.
+        InvalidValueError: if a covariate is infinite, or a label is missing.
     """
-    factor = table.column(columns.treatment).known_factor()
-    metrics = {
-        metric if below is None else f"{metric}/{below}": (
-            vector("metric", _numbers(table, [metric])[:, 0]),
-            None if below is None else vector("denominator", _numbers(table, [below])[:, 0]),
-        )
-        for metric, below in columns.pairs()
-    }
+    factor = _factor(table.column(columns.treatment))
+    metrics: dict[str, tuple[Vector, Vector | None]] = {}
+    failed: dict[str, DflError] = {}
+    for metric, below in columns.pairs():
+        name = metric if below is None else f"{metric}/{below}"
+        try:
+            above = _numbers(table, [metric])[:, 0]
+            metrics[name] = above, None if below is None else _numbers(table, [below])[:, 0]
+        except DflError as error:
+            failed[name] = DataError(f"{where}: {error}")
     covariates = np.empty((len(table), 0))
     if columns.covariates:
         covariates = matrix("covariates", _numbers(table, columns.covariates), len(table))
@@ -152,9 +170,53 @@ def block_of(
         clusters = numbers(labels) if places is None else numbers(labels)[places]
     segments = None
     if columns.segments is not None:
-        found = table.column(columns.segments).known_factor()
+        found = _factor(table.column(columns.segments))
         segments = found.labels, found.codes
-    return Block(factor.labels, factor.codes, metrics, covariates, clusters, segments)
+    return Block(factor.labels, factor.codes, metrics, covariates, clusters, segments, failed)
+
+
+def end_to_end(tables: Sequence[pa.Table], columns: AbColumns) -> Frame:
+    """Put tables end to end that may hold a column by several types, as blocks of a data set may.
+
+    Args:
+        tables: of the same columns.
+        columns: which column is what.
+
+    Raises:
+        DataError: if a column holds neither labels nor numbers.
+    """
+    for name in columns.all():
+        if len({one.schema.field(name).type for one in tables}) > 1:
+            held = [Frame.of(one).column(name) for one in tables]
+            values = _alike(held, labels=name in columns.labels())
+            tables = [
+                one.set_column(one.schema.get_field_index(name), name, own)
+                for one, own in zip(tables, values, strict=True)
+            ]
+    return Frame.concat(map(Frame.of, tables))
+
+
+def _alike(held: Sequence[Column], *, labels: bool) -> list[pa.Array]:
+    """Return columns by one type: whole numbers for labels that are, else floats, else text."""
+    if not labels:
+        with suppress(DataError):  # whoever wants numbers will say that there are none
+            return [pa.array(one.numbers()) for one in held]
+    whole = [_whole(one) for one in held]
+    return [_texts(one) for one in held] if any(one is None for one in whole) else whole
+
+
+def _whole(column: Column) -> pa.Array | None:
+    """Return a column as int64, if that is what it holds."""
+    if column.kind == "number":
+        with suppress(pa.ArrowException):  # fractions, or above int64
+            return column.values.cast("int64")
+    return None
+
+
+def _texts(column: Column) -> pa.Array:
+    factor = _named(column, column.factor())
+    places = np.where(factor.codes < 0, len(factor.labels), factor.codes)
+    return pa.array([*factor.labels, None], pa.string()).take(pa.array(places))
 
 
 def cluster_labels(column: Column) -> tuple[Labels, Integers | None]:
@@ -166,20 +228,46 @@ def cluster_labels(column: Column) -> tuple[Labels, Integers | None]:
     Raises:
         InvalidValueError: if a label is missing.
     """
-    if column.kind == "number" and not column.values.null_count:
-        with suppress(pa.ArrowException):  # fractions, or above int64
-            return column.values.cast("int64").to_numpy(zero_copy_only=False), None
-    factor = column.known_factor()
+    whole = _whole(column)
+    if whole is not None and not whole.null_count:
+        return whole.to_numpy(zero_copy_only=False), None
+    factor = _factor(column)
     return np.array([one.encode() for one in factor.labels], np.bytes_), factor.codes
+
+
+def numbered(
+    control: str | None, shares: Sequence[str], held: pa.DataType
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return how control and shares call the arms; truth values are 0 and 1.
+
+    Args:
+        control: label of the control as text, or None.
+        shares: ``ARM=SHARE`` of each arm, or empty.
+        held: type of the column that holds the arms.
+    """
+    if not pa.types.is_boolean(held):
+        return control, (*shares,)
+    split = [text.rpartition("=") for text in shares]
+    called = tuple(_NUMBER.get(arm, arm) + equal + share for arm, equal, share in split)
+    return None if control is None else _NUMBER.get(control, control), called
 
 
 def text_shares(given: Sequence[str]) -> dict[str, float] | None:
     """Return the planned share of each arm by its label as text.
 
     Raises:
-        ConfigError: if a share is no number.
+        ConfigError: if a share is no number, or an arm has two.
     """
-    return _shares(given, {})
+    shares: dict[str, float] = {}
+    for text in given:
+        arm, _, share = text.rpartition("=")
+        if arm in shares:
+            raise ConfigError(f"--share must name every arm once, {arm!r} comes twice.")
+        try:
+            shares[arm] = float(share)
+        except ValueError as error:
+            raise ConfigError(f"--share takes ARM=SHARE, such as 1=0.5, got {text!r}.") from error
+    return shares or None
 
 
 def _numbers(table: Frame, names: Sequence[str]) -> Any:
@@ -200,25 +288,27 @@ def _numbers(table: Frame, names: Sequence[str]) -> Any:
     return np.stack(found, axis=1)
 
 
+def _factor(column: Column) -> Factor:
+    """Return a column as labels, none of them missing.
+
+    Raises:
+        InvalidValueError: if one is missing.
+    """
+    return _named(column, column.known_factor())
+
+
+def _named(column: Column, factor: Factor) -> Factor:
+    """Return the labels of a column, truth values as 0 and 1."""
+    if not pa.types.is_boolean(column.values.type):
+        return factor
+    return replace(factor, labels=tuple(_NUMBER[one] for one in factor.labels))
+
+
 def _labels(table: Frame, name: str) -> tuple[Any, dict[str, Any]]:
     """Return whole numbers and truth values as numbers, the rest as text; and text to label."""
-    factor = table.column(name).known_factor()
+    factor = _factor(table.column(name))
     known: Any = np.asarray(factor.labels)
-    if factor.numeric and all(one.lstrip("-").isdigit() for one in factor.labels):
-        known = known.astype(np.int64)
-    elif factor.numeric and {*factor.labels} <= {"False", "True"}:
-        known = (known == "True").astype(np.int64)
-    values = known.tolist()
-    by_text = dict(zip((*map(str, values), *factor.labels), values * 2, strict=True))
-    return known[factor.codes], by_text
-
-
-def _shares(given: Sequence[str], arms: Mapping[str, Any]) -> dict[Any, float] | None:
-    shares: dict[Any, float] = {}
-    for text in given:
-        arm, _, share = text.rpartition("=")
-        try:
-            shares[arms.get(arm, arm)] = float(share)
-        except ValueError as error:
-            raise ConfigError(f"--share takes ARM=SHARE, such as 1=0.5, got {text!r}.") from error
-    return shares or None
+    if factor.numeric and all(one.removeprefix("-").isdigit() for one in factor.labels):
+        with suppress(OverflowError):  # text tells any number apart
+            known = known.astype(np.int64)
+    return known[factor.codes], dict(zip(factor.labels, known.tolist(), strict=True))

@@ -15,8 +15,10 @@ __all__ = [
     "Labels",
     "Matrix",
     "Vector",
+    "label_values",
     "labels",
     "matrix",
+    "not_finite",
     "vector",
 ]
 
@@ -77,7 +79,8 @@ def labels(name: str, values: object, rows: int) -> Labels:
 
     Raises:
         ShapeError: if there are not ``rows`` of them in one dimension.
-        InvalidValueError: if one is missing: None, NaN or the NA of pandas.
+        InvalidValueError: if one is missing: None, NaN or the NA of pandas; or if they are of
+            kinds that have no order, such as numbers and names.
     """
     array = np.asarray(values)
     if array.shape != (rows,):
@@ -91,7 +94,27 @@ def labels(name: str, values: object, rows: int) -> Labels:
             f"{name} must be known in every row, it is missing in {int(missing.sum())} of {rows}; "
             "leave those rows out of all columns."
         )
+    if array.dtype.kind == "O":
+        _require_order(name, array)
     return array
+
+
+def label_values(found: Labels) -> list[Any]:
+    """Return labels as Python's values; dates and times that Python cannot hold as NumPy's."""
+    plain: list[Any] = found.tolist()
+    whole = found.dtype.kind in "mM" and any(isinstance(one, int) for one in plain)
+    return [*found] if whole else plain
+
+
+def _require_order(name: str, array: Labels) -> None:
+    try:
+        sorted(set(array.tolist()))
+    except TypeError as error:
+        kinds = " and ".join(sorted({type(one).__name__ for one in array}))
+        raise InvalidValueError(
+            f"{name} must hold labels of one kind, numbers, names or dates, got {kinds}; turn "
+            "them all into text."
+        ) from error
 
 
 def _is_missing(label: Any) -> bool:
@@ -112,8 +135,12 @@ def _numbers(name: str, values: object) -> NDArray[np.float64]:
 def _require_finite(name: str, array: NDArray[np.float64]) -> None:
     # A finite sum proves that every term is finite, and is much quicker than asking each.
     if not np.isfinite(array.sum()) and not np.isfinite(array).all():
-        wrong = array.size - int(np.isfinite(array).sum())
-        raise InvalidValueError(
-            f"{name} must be finite, got {wrong} NaN or infinite of {array.size}; fill in what a "
-            "missing value means (no order: 0), or leave those rows out of all columns."
-        )
+        raise not_finite(name, array.size - int(np.isfinite(array).sum()), array.size)
+
+
+def not_finite(name: str, wrong: int, numbers: int) -> InvalidValueError:
+    """Return the error about numbers of which some are NaN or infinite."""
+    return InvalidValueError(
+        f"{name} must be finite, got {wrong} NaN or infinite of {numbers}; fill in what a "
+        "missing value means (no order: 0), or leave those rows out of all columns."
+    )

@@ -123,7 +123,7 @@ def table_p_value(counts: Integers, alarm: float) -> float:
     """Return the p-value of "rows and columns of a table of counts are independent".
 
     Pearson's chi-square; by tables with the same margins where it would raise an alarm that
-    cells with a handful of units cannot carry.
+    cells with a handful of units cannot carry. The order of rows and columns plays no part.
 
     Args:
         counts: shape ``(r, c)``, both at least 2.
@@ -131,6 +131,8 @@ def table_p_value(counts: Integers, alarm: float) -> float:
     """
     from scipy import stats  # loads on use
 
+    by_size = np.argsort(counts.sum(axis=1)), np.argsort(counts.sum(axis=0))
+    counts = counts[np.ix_(*by_size)]
     found = stats.chi2_contingency(counts, correction=False)
     usual = float(found.pvalue)
     if usual >= alarm or float(found.expected_freq.min()) >= _EXPECTED:

@@ -132,3 +132,32 @@ def test_the_order_of_the_rows_plays_no_part_in_intervals() -> None:
     (one,) = PLAIN.effects(Experiment(treatment=treatment, metric=metric))
     (two,) = PLAIN.effects(Experiment(treatment=treatment[order], metric=metric[order]))
     assert (two.low, two.high, two.p_value) == pytest.approx((one.low, one.high, one.p_value))
+
+
+@pytest.mark.parametrize(
+    "name", ["aipw", "cupac", "difference-in-means", "huber", "mlrate", "state", "winsorised"]
+)
+def test_an_unknown_linearisation_is_refused_before_any_metric_is_read(name: str) -> None:
+    made: Any = type(ESTIMATORS.load(name)())
+    with pytest.raises(InvalidValueError, match="linearisation must be one of 'delta', 'pooled',"):
+        made(linearisation="bogus")
+
+
+@pytest.mark.parametrize("treated", [10, 12, 40, 68])
+@pytest.mark.parametrize("ratio", [False, True])
+def test_the_sign_of_the_metric_and_the_names_of_the_arms_play_no_part(
+    treated: int, ratio: bool
+) -> None:
+    """Costs are read as their negatives are: some values and denominators come many times."""
+    draw, rows = np.random.default_rng(treated), 80
+    arm = draw.permutation((np.arange(rows) < treated).astype(int))
+    orders = 1.0 + draw.poisson(1, rows) if ratio else None
+    metric = np.round(np.exp(draw.normal(size=rows))) * (1 if orders is None else orders)
+    one, other, swapped = (
+        PLAIN.effects(Experiment(treatment=given, metric=values, denominator=orders))[0]
+        for given, values in ((arm, metric), (arm, -metric), (1 - arm, metric))
+    )
+    assert one.low < one.high
+    assert (other.p_value, other.low, other.high) == (one.p_value, -one.high, -one.low)
+    wanted = (one.p_value, -one.high, -one.low)
+    assert (swapped.p_value, swapped.low, swapped.high) == pytest.approx(wanted, rel=1e-9)

@@ -39,6 +39,8 @@ def test_the_error_is_the_spread_over_samples() -> None:
 def test_mistakes() -> None:
     with pytest.raises(InvalidValueError, match="threshold must be > 0, got 0"):
         Huber(threshold=0)
+    with pytest.raises(InvalidValueError, match="max_iter must be >= 1, got 0"):
+        Huber(max_iter=0)
     with pytest.raises(NotConvergedError, match="Huber regression did not converge in 1 steps"):
         Huber(max_iter=1).fit(contrast())
     data = contrast()

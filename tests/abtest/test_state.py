@@ -126,6 +126,10 @@ def test_more_outliers_under_treatment_are_said() -> None:
             "errors must be one of 'sandwich', 'fisher', 'bootstrap', got 'robust'",
         ),
         ({"errors": "bootstrap", "draws": 1}, "draws must be >= 2, got 1"),
+        ({"nu": "wide"}, "nu must be > 0 and finite, or 'free', got 'wide'"),
+        ({"max_iter": 0}, "max_iter must be >= 1, got 0"),
+        ({"rtol": -1}, "rtol must be >= 0, got -1"),
+        ({"rtol": float("nan")}, "rtol must be >= 0, got nan"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:

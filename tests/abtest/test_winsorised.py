@@ -38,6 +38,8 @@ def test_without_prediction_the_capped_means_are_compared() -> None:
 def test_mistakes() -> None:
     with pytest.raises(InvalidValueError, match="0 <= lower < upper <= 1 must hold"):
         Winsorised(lower=0.5, upper=0.5)
+    with pytest.raises(InvalidValueError, match="upper must be a number, got 'a'"):
+        Winsorised(upper="a")  # type: ignore[arg-type]
     data = contrast()
     mostly_zero = np.where(np.arange(400) < 2, 5.0, 0.0)
     with pytest.raises(InvalidValueError, match="upper must leave values that differ"):

@@ -100,6 +100,7 @@ def test_what_cannot_be_read_is_said_with_its_reason(dfl: Dfl, tmp_path: Path) -
     [
         (("--control", "none"), "control must be one of the arms, no row is in 'none'"),
         (("--share", "control=0.9", "--share", "bonus=0.1"), "sample ratio mismatch"),
+        (("--share", "a=1", "--share", "a=2"), "--share must name every arm once, 'a' comes twice"),
         (("--share", "bonus=half"), "--share takes ARM=SHARE, such as 1=0.5, got 'bonus=half'"),
         (("--denominator", "age", "--denominator", "city"), "--denominator takes one column for"),
         (("--covariates", "city"), "column 'city' must hold numbers"),

@@ -174,7 +174,7 @@ def test_a_small_folder_is_read_as_one_file(dfl: Dfl, tmp_path: Path) -> None:
     ("change", "options", "message"),
     [
         ({"spend": np.nan}, (), "numbers are missing: 'spend' in 1 of 8000 rows, first in row 7"),
-        ({"spend": np.inf}, (), "metric must be finite, got 1 NaN or infinite of 8000"),
+        ({"spend": np.inf}, (), "metric must be finite, got 1 NaN or infinite of 24000"),
         ({"past": -np.inf}, ("--covariates", "past"), "covariates must be finite, got 1 NaN or"),
         ({"user": None}, ("--clusters", "user"), "'user' must be known in every row"),
         ({"arm": 1}, ("--clusters", "user"), "clusters must lie in one arm each, 1 rows are in"),
@@ -195,6 +195,99 @@ def test_mistakes_are_refused_as_in_one_file(
     done = dfl("ab", days, *ASKED, *options, "-o", tmp_path / "out")
     assert (done.code, message in done.text) == (2, True), done.text
     assert not (tmp_path / "out").exists()
+
+
+def test_one_broken_metric_leaves_the_others_readable(
+    dfl: Dfl, tmp_path: Path, blocks: None
+) -> None:
+    table = trial()
+    table["hole"] = table["spend"].where(np.arange(ROWS) != 8_007)
+    table["back"] = table["orders"].where(np.arange(ROWS) != 3, -1.0)
+    whole, days = write(tmp_path, table)
+    asked = (*ASKED, "--metric", "hole", "--metric", "money", "--clusters", "user")
+    asked += ("--denominator", "-", "--denominator", "-", "--denominator", "back", *PLAIN[:2])
+    one, parts = read(dfl, whole, *asked), read(dfl, days, *asked)
+    same(one, parts)
+    for found in (one, parts):
+        hole, ratio = sorted(found["refusals"], key=lambda one: str(one["metric"]))
+        assert (hole["metric"], ratio["metric"]) == ("hole", "money/back")
+        assert "numbers are missing: 'hole' in 1 of" in hole["reason"]
+        assert "negative of 24000, the smallest -1; correct the data" in ratio["reason"]
+    place = (
+        f"{days / '1.parquet'}, row groups 0 to 1: numbers are missing: 'hole' in 1 of 8000 rows"
+    )
+    assert f"{place}, first in row 7" in min(one["reason"] for one in parts["refusals"])
+
+
+TRUTH = (("--control", "0", "--share", "0=1", "--share", "1=1"),)
+TRUTH += (("--control", "False", "--share", "False=1", "--share", "True=1"), ())
+
+
+@pytest.mark.parametrize("options", TRUTH)
+def test_truth_values_are_called_0_and_1_in_folders_of_any_size(
+    dfl: Dfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    table = trial()[:12_000].assign(new=np.arange(12_000) % 2 == 1)
+    table["arm"] = np.random.default_rng(1).integers(0, 2, 12_000) == 1
+    whole, days = write(tmp_path, table)
+    asked = (*ASKED, *options, "--segment", "new", *PLAIN[:2])
+    one, small = read(dfl, whole, *asked), read(dfl, days, *asked)
+    monkeypatch.setattr(ab, "_AT_ONCE", 10)
+    for found in (small, read(dfl, days, *asked)):
+        same(one, found)
+        assert [x["segment"] for x in found["readings"]] == [None, "0", "1"]
+        assert {x["effect"]["arm"] for x in found["readings"]} == {"1"}
+
+
+def _words(arm: Any) -> Any:
+    return np.array(["control", "new"])[arm]
+
+
+def _text(values: Any) -> Any:
+    return values.astype(str)
+
+
+def _real(values: Any) -> Any:
+    return values.astype(float)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("arm", _words, lambda arm: pd.Categorical(_words(arm))),
+        ("arm", np.copy, _text),
+        ("arm", lambda arm: arm == 1, np.copy),
+        ("city", np.copy, _text),
+        ("city", _real, np.copy),
+        ("user", np.copy, _text),
+        ("user", np.copy, _real),
+        ("orders", lambda orders: orders.astype(int), np.copy),
+        ("orders", lambda orders: orders > 0, np.copy),
+    ],
+)
+def test_files_that_hold_a_column_by_several_types_are_read_alike(
+    dfl: Dfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, first: Any, second: Any
+) -> None:
+    table = trial().assign(city=np.arange(ROWS) % 2)
+    (tmp_path / "days").mkdir()
+    for day, (rows, kind) in enumerate(((slice(9_000), first), (slice(9_000, None), second))):
+        held = kind(table[name].to_numpy()[rows])
+        table[rows].assign(**{name: held}).to_parquet(tmp_path / "days" / f"{day}.parquet")
+    asked = ("--treatment", "arm", "--metric", "orders", "--clusters", "user", "--segment", "city")
+    small = read(dfl, tmp_path / "days", *asked, *PLAIN[:2])
+    monkeypatch.setattr(ab, "_AT_ONCE", 10)
+    same(small, read(dfl, tmp_path / "days", *asked, *PLAIN[:2]))
+
+
+def test_a_metric_that_is_text_in_one_file_is_no_number(
+    dfl: Dfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, days = write(tmp_path, trial())
+    trial().astype({"spend": str}).to_parquet(days / "3.parquet")
+    for at_once in (1 << 20, 10):
+        monkeypatch.setattr(ab, "_AT_ONCE", at_once)
+        done = dfl("ab", days, *ASKED, "-o", tmp_path / "out")
+        assert (done.code, "column 'spend' must hold numbers, got" in done.text) == (2, True)
 
 
 def test_a_kill_leaves_no_half_file(tmp_path: Path) -> None:

@@ -74,6 +74,25 @@ def test_a_saved_index_names_clusters(effect: Any, tmp_path: Path) -> None:
     assert found["estimate"] == pytest.approx(naive(table["spend"].to_numpy()))
 
 
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+@pytest.mark.parametrize("first", [2**63 - 100, 9 * 10**19])
+def test_identifiers_beyond_int64_name_anything(
+    effect: Any, tmp_path: Path, name: str, first: int
+) -> None:
+    user = np.arange(ROWS) // 3
+    plain = effect(write(trial(user=user), tmp_path / "plain.parquet"), "--clusters", "user")
+    table = trial(user=[Decimal(first + int(one)) for one in user])
+    table["city"] = [Decimal(first + int(one) % 2) for one in user]
+    table["arm"] = [Decimal(int(one) and first + 200) for one in ARM]
+    if first < 2**63:  # half of them beyond
+        table = table.astype(dict.fromkeys(("user", "city", "arm"), "uint64"))
+    asked = ("--clusters", "user", "--segment", "city")
+    found = effect(
+        write(table, tmp_path / name), *asked, "--share", f"{first + 200}=1", "--share", "0=1"
+    )
+    assert found == plain | {"arm": str(first + 200)}
+
+
 def test_money_as_decimals_is_a_metric(effect: Any, tmp_path: Path) -> None:
     spend = np.round(trial()["spend"].to_numpy() + 10, 2)
     cents = pa.array([Decimal(f"{one:.2f}") for one in spend], pa.decimal128(8, 2))

@@ -55,6 +55,12 @@ def test_a_table_with_rare_cells_keeps_its_chance() -> None:
     assert table_p_value(common, 0.001) == pytest.approx(usual)
 
 
+def test_the_order_of_a_table_plays_no_part() -> None:
+    counts = np.array([[9, 1, 0], [30, 41, 50], [2000, 1800, 2200], [0, 8, 1]])
+    found = table_p_value(counts, 0.5)
+    assert table_p_value(counts[[2, 0, 3, 1]][:, [1, 2, 0]], 0.5) == pytest.approx(found, rel=1e-9)
+
+
 def test_counts_of_a_small_plan_are_read_exactly() -> None:
     plan = np.array([99.0, 1.0])
     exact = stats.binomtest(6, 100, 0.01).pvalue

@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from dfl.abtest.rows.experiment import Experiment
+from dfl.abtest.rows.experiment import Experiment, is_share
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.arrays import Integers, Vector
 from dfl.stats.randomisation import (
@@ -31,6 +31,7 @@ __all__ = [
     "require_plan",
     "sample_ratio",
     "sample_ratio_of",
+    "segment_leak",
     "warn_of_leaks",
 ]
 
@@ -82,8 +83,8 @@ def sample_ratio_of(observed: Mapping[Any, int], shares: Mapping[Any, float] | N
         shares: planned share of each arm, any positive scale; None: equal shares.
 
     Raises:
-        InvalidValueError: if an arm has no planned share, one is not positive, or a planned arm
-            has no units.
+        InvalidValueError: if an arm has no planned share, one is not positive and finite, or a
+            planned arm has no units.
     """
     shares = shares or dict.fromkeys(observed, 1.0)
     empty = [arm for arm in shares if arm not in observed]
@@ -91,9 +92,11 @@ def sample_ratio_of(observed: Mapping[Any, int], shares: Mapping[Any, float] | N
         raise InvalidValueError(
             f"every planned arm must have rows, {empty} are empty; the arms are {list(observed)}."
         )
-    lacking = [arm for arm in observed if not shares.get(arm, 0) > 0]
+    lacking = [arm for arm in observed if not is_share(shares.get(arm, 0))]
     if lacking:
-        raise InvalidValueError(f"shares must be > 0 for every arm, got none for {lacking}.")
+        raise InvalidValueError(
+            f"shares must be > 0 and finite for every arm, got none for {lacking}."
+        )
     total, units = sum(shares.values()), sum(observed.values())
     expected = {arm: units * shares[arm] / total for arm in observed}
     counts, plan = np.array(list(observed.values())), np.array(list(expected.values()))
@@ -267,7 +270,16 @@ def _segment_leak(experiment: Experiment, alarm: float) -> Iterator[Leak]:
     if segments is None:
         return
     _, segment = np.unique(segments, return_inverse=True)
-    counts = _counts(segment, experiment)
+    yield from segment_leak(_counts(segment, experiment), alarm)
+
+
+def segment_leak(counts: Integers, alarm: float) -> Iterator[Leak]:
+    """Yield the leak of segments and arms that depend on each other, if they do.
+
+    Args:
+        counts: randomised units by segment and arm, each with some. Shape ``(segments, arms)``.
+        alarm: p-value below which they do.
+    """
     if counts.shape[0] > 1:
         p_value = table_p_value(counts, alarm)
         if p_value < alarm:

@@ -85,8 +85,9 @@ class PowerPlan:
             units: rows of both arms together, those of 3 clusters or more.
 
         Raises:
-            InvalidValueError: if ``units`` is out of range.
+            InvalidValueError: if ``effect`` is no number, or ``units`` is out of range.
         """
+        check_number("effect", effect, finite=False)
         degrees = self._degrees(units)
         shift = min(abs(effect) / self._error(units), _CERTAIN)
         if degrees >= _MANY:
@@ -106,6 +107,7 @@ class PowerPlan:
         Raises:
             InvalidValueError: if an argument is out of range.
         """
+        check_number("effect", effect)
         check_number("effect", abs(effect), above=0)
         self._check_power(power)
         high = math.ceil(3 * self.cluster_rows)

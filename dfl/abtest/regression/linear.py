@@ -8,6 +8,7 @@ import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.contrast import Contrast, require_varying
+from dfl.checks import check_count, check_number
 from dfl.errors import DflError, InvalidValueError, NotConvergedError
 from dfl.scale import PARTS, Empty, some_rows
 from dfl.stats.arrays import Matrix, Vector
@@ -17,6 +18,7 @@ __all__ = [
     "TREATMENT",
     "HuberFit",
     "LeastSquares",
+    "check_stop",
     "huber_regression",
     "least_squares",
     "regressors",
@@ -137,6 +139,16 @@ def solve(gram: Matrix, moment: Vector) -> Vector:
     return found
 
 
+def check_stop(rtol: float, max_iter: int) -> None:
+    """Check when an iteration stops.
+
+    Raises:
+        InvalidValueError: if ``rtol`` is negative, or ``max_iter`` no whole number above 0.
+    """
+    check_number("rtol", rtol, at_least=0)
+    check_count("max_iter", max_iter, at_least=1)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class HuberFit:
@@ -172,16 +184,18 @@ def huber_regression(
         outcome: shape ``(n,)``.
         threshold: residuals above so many scales count less, > 0; 1.345 keeps 95 % of the
             efficiency where errors are normal.
-        rtol: stop when no fitted value moves by more than ``rtol`` scales, about.
-        max_iter: largest number of steps.
+        rtol: stop when no fitted value moves by more than ``rtol`` scales, about; >= 0.
+        max_iter: largest number of steps, >= 1.
 
     Raises:
-        InvalidValueError: if regressors depend on each other, or half of the residuals are 0.
+        InvalidValueError: if ``rtol`` or ``max_iter`` is out of range, regressors depend on each
+            other, or half of the residuals are 0.
         NotConvergedError: if ``max_iter`` is reached.
 
     Source:
         Huber (1964), doi:10.1214/aoms/1177703732.
     """
+    check_stop(rtol, max_iter)
     rows = outcome.shape[0]
     coefficients = _start(regressors, outcome, threshold)
     size = np.sqrt(np.diagonal(regressors @ regressors.T) / rows)

@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 from scipy import special
 
-from dfl.abtest.regression.linear import LeastSquares, least_squares, solve
+from dfl.abtest.regression.linear import LeastSquares, check_stop, least_squares, solve
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
 from dfl.scale import PARTS, Empty, some_rows
 from dfl.stats.arrays import Matrix, Vector, vector
@@ -105,13 +105,13 @@ def fit_t_regression(
         design: one column per regressor, usually with a column of ones. Shape ``(n, k)``.
         outcome: shape ``(n,)``.
         nu: degrees of freedom: a number > 0, or ``"free"`` to estimate it in [0.05, 10,000].
-        rtol: stop when the bound rises by at most ``rtol * (1 + |bound|)``.
-        max_iter: largest number of E-steps.
+        rtol: stop when the bound rises by at most ``rtol * (1 + |bound|)``, >= 0.
+        max_iter: largest number of E-steps, >= 1.
         start: parameters to begin at; None: least squares.
 
     Raises:
         ShapeError: if shapes do not agree.
-        InvalidValueError: if ``nu`` is not positive, a number is not finite, regressors
+        InvalidValueError: if an option is out of range, a number is not finite, regressors
             depend on each other, or the scale collapses as most residuals are 0.
         NotConvergedError: if ``max_iter`` is reached.
 
@@ -125,9 +125,9 @@ def fit_t_regression(
     if design.ndim != 2 or design.shape[0] != outcome.shape[0]:
         raise ShapeError(f"design must be ({outcome.shape[0]}, k), got {design.shape}.")
     check_nu(nu)
+    check_stop(rtol, max_iter)
     regressors = np.ascontiguousarray(design.T, dtype=np.float64)
-    if start is None:
-        start = start_at(least_squares(regressors, outcome), nu)
+    start = start or start_at(least_squares(regressors, outcome), nu)
     return fit_t_rows(regressors, outcome, start, nu == "free", rtol=rtol, max_iter=max_iter)
 
 
@@ -137,7 +137,7 @@ def check_nu(nu: Nu) -> None:
     Raises:
         InvalidValueError: if they are neither a positive number nor ``"free"``.
     """
-    if nu != "free" and not 0 < nu < math.inf:
+    if nu != "free" and not (hasattr(nu, "__float__") and 0 < nu < math.inf):
         raise InvalidValueError(f"nu must be > 0 and finite, or 'free', got {nu!r}.")
 
 

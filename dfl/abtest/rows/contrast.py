@@ -14,16 +14,17 @@ from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
 from dfl.stats.leverage import leverage, unit_leverage
 from dfl.stats.small_samples import Arm, Spread, spread_of
+from dfl.stats.soundness import unmoved
 
 __all__ = [
     "Contrast",
     "Linearisation",
-    "check_denominator",
+    "check_linearisation",
     "linearise",
     "linearise_arms",
+    "ratio_of",
     "refuse_copy",
     "require_varying",
-    "unmoved",
 ]
 
 Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
@@ -80,7 +81,7 @@ class Contrast:
                     "estimated."
                 )
         if self._range == 0:
-            raise unmoved(self.outcome)
+            raise unmoved(float(self.outcome[0]), self.rows)
         rounds = float(np.spacing(max(-self.outcome.min(), self.outcome.max())))
         if rounds > _DIGITS * self._range:
             raise InvalidValueError(
@@ -308,14 +309,6 @@ def refuse_copy() -> NoReturn:
     )
 
 
-def unmoved(metric: Vector) -> InvalidValueError:
-    """Return the error about a metric that is the same in all rows."""
-    return InvalidValueError(
-        f"metric must vary, got {metric[0]:g} in all {metric.size} rows; choose a metric that "
-        "somebody moved."
-    )
-
-
 def require_varying(prediction: Vector) -> Vector:
     """Return a prediction that tells units apart.
 
@@ -377,13 +370,13 @@ def linearise_arms(
     Raises:
         InvalidValueError: if ``kind`` is unknown, or the denominator of an arm is 0.
     """
-    check_choice("linearisation", kind, ("delta", "pooled", "control"))
+    check_linearisation(kind)
     sums = np.zeros((2, 3))  # control and treated: rows, numerator, denominator
     for part in PARTS.of(len(numerator)):
         for arm, rows in enumerate((~treated[part], treated[part])):
             above, below = numerator[part][rows], denominator[part][rows]
             sums[arm] += len(above), float(above.sum()), float(below.sum())
-    ratios = [_ratio(above, below) for _, above, below in sums.tolist()]
+    ratios = [ratio_of(above, below) for _, above, below in sums.tolist()]
     means = (sums[:, 2] / sums[:, 0]).tolist()
     if kind == "control":
         ratios[1], means[0] = ratios[0], means[1]
@@ -399,29 +392,21 @@ def linearise_arms(
     return value
 
 
-def check_denominator(numerator: Vector, denominator: Vector) -> None:
-    """Refuse denominators that no ratio can be made of.
-
-    A unit with 0 of both (no order, no money) is an ordinary unit and stays.
+def check_linearisation(kind: Linearisation) -> None:
+    """Check the option of an estimator.
 
     Raises:
-        InvalidValueError: if a denominator is negative, or 0 where the numerator is not.
+        InvalidValueError: if it is unknown.
     """
-    negative = int((denominator < 0).sum())
-    if negative:
-        raise InvalidValueError(
-            f"denominator must be >= 0, got {negative} negative of {denominator.size}, the "
-            f"smallest {denominator.min():g}; correct the data (refunds belong to the numerator)."
-        )
-    empty = int(((denominator == 0) & (numerator != 0)).sum())
-    if empty:
-        raise InvalidValueError(
-            f"denominator must be > 0 where the metric is not 0, got 0 in {empty} such rows; the "
-            "two columns must count the same events."
-        )
+    check_choice("linearisation", kind, ("delta", "pooled", "control"))
 
 
-def _ratio(numerator: float, denominator: float) -> float:
+def ratio_of(numerator: float, denominator: float) -> float:
+    """Return the ratio of two sums over an arm, or over all of them.
+
+    Raises:
+        InvalidValueError: if the denominator is not positive.
+    """
     if not denominator > 0:
         raise InvalidValueError(
             f"denominator must sum to more than 0 in every arm, got {denominator:g}; there is no "

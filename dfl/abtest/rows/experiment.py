@@ -11,10 +11,9 @@ from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.contrast import (
     Contrast,
     Linearisation,
-    check_denominator,
     linearise,
     linearise_arms,
-    unmoved,
+    ratio_of,
 )
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.stats.arrays import (
@@ -23,12 +22,14 @@ from dfl.stats.arrays import (
     Labels,
     Matrix,
     Vector,
+    label_values,
     labels,
     matrix,
     vector,
 )
+from dfl.stats.soundness import Soundness
 
-__all__ = ["Columns", "Experiment"]
+__all__ = ["Columns", "Experiment", "is_share"]
 
 _READERS: Mapping[str, Callable[[str, Any, int], Any]] = {
     "treatment": labels,
@@ -101,7 +102,7 @@ class Experiment:
         DTypeError: if a column that must hold numbers holds none.
         InvalidValueError: if there are less than two arms, the control or a planned arm has no
             row, a value is NaN or infinite, the metric is constant, denominators are negative
-            or 0, or a cluster lies in two arms.
+            or 0, a cluster lies in two arms, or labels are of several kinds.
     """
 
     treatment: Labels
@@ -118,7 +119,9 @@ class Experiment:
     def __post_init__(self) -> None:
         """Check the columns."""
         _check_arms(self.arms, self.control_arm, self.shares)
-        self._check_metric()
+        fault = Soundness.of(self.columns.metric, self.columns.denominator).fault()
+        if fault is not None:
+            raise fault
         covariates = self.columns.covariates
         if covariates is not None and len(self.names) not in {0, covariates.shape[1]}:
             raise ShapeError(
@@ -130,13 +133,6 @@ class Experiment:
     def columns(self) -> Columns:
         """What was given, as arrays."""
         return Columns.of(self)
-
-    def _check_metric(self) -> None:
-        metric, denominator = self.columns.metric, self.columns.denominator
-        if denominator is not None:
-            check_denominator(metric, denominator)
-        elif float(np.ptp(metric)) == 0:
-            raise unmoved(metric)
 
     def _check_clusters(self) -> None:
         if self.clusters is None:
@@ -160,8 +156,7 @@ class Experiment:
     @property
     def arms(self) -> tuple[Any, ...]:
         """Labels of the arms, sorted."""
-        found: list[Any] = self._coded[0].tolist()
-        return tuple(found)
+        return tuple(label_values(self._coded[0]))
 
     @property
     def arm_of_rows(self) -> Integers:
@@ -175,7 +170,7 @@ class Experiment:
         Raises:
             InvalidValueError: if no arm has that label.
         """
-        wanted = (0, "control", "0") if self.control is None else (self.control,)
+        wanted = (0, "control", "0", "False") if self.control is None else (self.control,)
         for arm in self.arms:
             if arm in wanted:
                 return arm
@@ -266,7 +261,7 @@ class Experiment:
             cross_fit: how; None: two folds of histogram gradient boosting.
 
         Raises:
-            InvalidValueError: if there are no covariates.
+            InvalidValueError: if there are no covariates, or no denominator is above 0.
         """
         columns = self.columns
         if columns.covariates is None:
@@ -274,7 +269,7 @@ class Experiment:
         label = columns.metric
         if columns.denominator is not None:
             below = columns.denominator
-            ratio = float(label.sum() / below.sum())
+            ratio = ratio_of(float(label.sum()), float(below.sum()))
             label = linearise(label, below, ratio=ratio, mean=float(below.mean()))
         clusters = None if self.clusters is None else self.cluster_of_rows
         done = (cross_fit or CrossFit()).predict(columns.covariates, label, clusters=clusters)
@@ -290,7 +285,7 @@ class Experiment:
             InvalidValueError: if what is left is no experiment.
         """
         kept = self.columns.only(rows)
-        present = set(np.unique(kept["treatment"]).tolist())
+        present = set(label_values(np.unique(kept["treatment"])))
         shares = self.shares
         if shares is not None:
             shares = {arm: share for arm, share in shares.items() if arm in present}
@@ -327,8 +322,7 @@ class Experiment:
         """
         if self.columns.segments is None:
             raise InvalidValueError("segments must be given to read them apart.")
-        found: list[Any] = np.unique(self.columns.segments).tolist()
-        return tuple(found)
+        return tuple(label_values(np.unique(self.columns.segments)))
 
     def segment(self, label: object) -> "Experiment":
         """Return the rows of one segment.
@@ -340,6 +334,11 @@ class Experiment:
         return replace(self.only(rows), segments=None)
 
 
+def is_share(value: Any) -> bool:
+    """Say whether a value is a planned share: a number above 0, and finite."""
+    return hasattr(value, "__float__") and 0 < float(value) < np.inf
+
+
 def _check_arms(arms: tuple[Any, ...], control: object, shares: Mapping[Any, float] | None) -> None:
     """Refuse an experiment without two arms, or with an arm that has no rows."""
     if len(arms) < 2:
@@ -348,7 +347,7 @@ def _check_arms(arms: tuple[Any, ...], control: object, shares: Mapping[Any, flo
         )
     if shares is None:
         return
-    if any(not 0 < share < float("inf") for share in shares.values()):
+    if not all(map(is_share, shares.values())):
         raise InvalidValueError(f"shares must be positive and finite, got {dict(shares)}.")
     empty = [arm for arm in shares if arm not in arms]
     if empty:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any, Self, final
 
@@ -11,7 +11,13 @@ import numpy as np
 
 from dfl.abtest.checks.aa import splits
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, Linearisation, linearise, linearise_arms
+from dfl.abtest.rows.contrast import (
+    Contrast,
+    Linearisation,
+    linearise,
+    linearise_arms,
+    ratio_of,
+)
 from dfl.errors import DflError, WriteError
 from dfl.scale import PARTS, no_room, on_disk
 from dfl.stats.arrays import Booleans, Counts, Integers, Matrix, Vector
@@ -29,12 +35,14 @@ class Block:
     Args:
         arms: labels, as text.
         treatment: place of each row's arm in ``arms``. Whole numbers, ``(n,)``.
-        metrics: name to its numerator, and its denominator or None, each finite, ``(n,)``.
+        metrics: name to its numerator, and its denominator or None, ``(n,)``. One whose numbers
+            are not finite, or make no ratio, is refused by its name.
         covariates: known before the experiment, finite. Shape ``(n, p)``.
         clusters: number of what was randomised, the same in every block, 0, 1, ... without
             gaps over all of them; None: each row was. Shape ``(n,)``.
         segments: labels, as text, of groups to be read apart, and the place of each row's among
             them, ``(n,)``; None: there are none.
+        failed: name of a metric that cannot be read in these rows to the reason.
     """
 
     arms: Sequence[str]
@@ -43,6 +51,7 @@ class Block:
     covariates: Matrix
     clusters: Integers | None = None
     segments: tuple[Sequence[str], Integers] | None = None
+    failed: Mapping[str, DflError] = field(default_factory=dict)
 
 
 @final
@@ -194,19 +203,25 @@ class KeptRows:
         """
         if self.covariates is None:
             return self
-        label = self.above
-        if self.below is not None:
-            ratio = float(self.above.sum() / self.below.sum())
-            mean, label = float(self.below.mean()), on_disk(self.rows)
-            for part in PARTS.of(self.rows):
-                label[part] = linearise(self.above[part], self.below[part], ratio=ratio, mean=mean)
         try:
+            label = self._one_number_per_row()
             done = cross_fit.predict(self.covariates, label, clusters=self.clusters, empty=on_disk)
         except WriteError:
             raise
         except DflError:
             return self
         return replace(self, prediction=done)
+
+    def _one_number_per_row(self) -> Vector:
+        """Return the metric; a ratio linearised around that of all arms."""
+        if self.below is None:
+            return self.above
+        ratio = ratio_of(float(self.above.sum()), float(self.below.sum()))
+        mean = float(self.below.mean())
+        label: Vector = on_disk(self.rows)
+        for part in PARTS.of(self.rows):
+            label[part] = linearise(self.above[part], self.below[part], ratio=ratio, mean=mean)
+        return label
 
     def only(self, *arms: str) -> Self:
         """Return the rows of some arms, in their order; clusters are numbered without gaps."""

@@ -53,8 +53,9 @@ def read_blocks(
     prediction learn from (see `CrossFit`), and about 80 bytes a cluster. A segment of few rows is
     read with the corrections that few rows need.
 
-    Leaks of the covariates are looked for as in memory: means by sums over all rows, ranks and
-    shapes among up to 200,000 rows of each arm, every k-th; or by the means of all clusters.
+    Leaks are looked for as in memory: of covariates, means by sums over all rows, ranks and shapes
+    among up to 200,000 rows of each arm, every k-th, or by the means of all clusters; of segments,
+    by counts of all rows or clusters. A metric that cannot be read is refused by its name.
 
     Args:
         blocks: all rows, in blocks of the same metrics and covariates.
@@ -71,13 +72,12 @@ def read_blocks(
     Raises:
         InvalidValueError: if an arm has 5,000 rows or fewer and rows were randomised (such are
             read in memory), there is no control, no second arm, no metric or no estimator, a
-            denominator is negative or sums to 0, a cluster lies in two arms, a number is out of
-            range, or nothing at all can be read.
+            cluster lies in two arms, a number is out of range, or nothing at all can be read.
         SampleRatioError: if the arms' sizes contradict the plan.
         WriteError: if there is no room for temporary files.
 
     Warns:
-        LeakWarning: if a covariate differs between the arms more than chance allows.
+        LeakWarning: if covariates or segments differ between the arms more than chance allows.
     """
     interval_factor(level)
     check_count("seed", seed, at_least=0)
@@ -93,6 +93,8 @@ def read_blocks(
     if leaks:
         warnings.warn(describe_leaks(leaks), LeakWarning, stacklevel=2)
     findings = Findings()
+    for metric, reason in data.failed.items():
+        findings.refuse(metric, None, reason)
     aa: dict[str, dict[str, AaResult | str]] = {}
     for metric, sums in data.sums.items():
         rows = data.rows.get(metric)

@@ -80,6 +80,8 @@ def test_a_better_estimator_needs_fewer_units_by_the_ratio_of_variances() -> Non
         (lambda: PowerPlan(deviation=1, share=1), r"share must be in \(0, 1\), got 1"),
         (lambda: PowerPlan(deviation=1, level=1), r"level must be in \(0, 1\), got 1"),
         (lambda: PowerPlan(deviation=1).units(0), "effect must be > 0, got 0"),
+        (lambda: PowerPlan(deviation=1).power(float("nan"), 9), "effect must be a number, got nan"),
+        (lambda: PowerPlan(deviation=1).units("a"), "effect must be a number, got 'a'"),
         (lambda: PowerPlan(deviation=1).power(1, 0), "units must be >= 3, got 0"),
         (
             lambda: PowerPlan(deviation=1, cluster_rows=50).detectable(100),

@@ -174,6 +174,8 @@ def test_mistakes() -> None:
         fit_t_regression(np.ones((9, 1)), G1)
     with pytest.raises(InvalidValueError, match="nu must be > 0 and finite, or 'free', got 0"):
         fit_t_regression(LOCATION, G1, nu=0)
+    with pytest.raises(InvalidValueError, match="max_iter must be >= 1, got 0"):
+        fit_t_regression(LOCATION, G1, max_iter=0)
     with pytest.raises(InvalidValueError, match="regressors must not depend on each other"):
         fit_t_regression(np.ones((10, 2)), G1)
     with pytest.raises(InvalidValueError, match="scale of the Student-t errors collapses to 0"):

@@ -10,6 +10,7 @@ from dfl.abtest import CrossFit
 from dfl.abtest.difference_in_means import DifferenceInMeans
 from dfl.abtest.mlrate import Mlrate
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
+from dfl.stats.arrays import label_values
 from tests.abtest.data import experiment
 
 THREE = np.resize(["a", "b", "control"], 400)
@@ -32,6 +33,7 @@ THREE = np.resize(["a", "b", "control"], 400)
         ),
         ({"shares": {0: 1}}, InvalidValueError, r"shares must name every arm, \[1\] are missing"),
         ({"shares": {0: 1, 1: 0}}, InvalidValueError, "shares must be positive and finite, got"),
+        ({"shares": {0: "a", 1: 1}}, InvalidValueError, "shares must be positive and finite, got"),
         ({"metric": np.ones(400)}, InvalidValueError, "metric must vary, got 1 in all 400 rows"),
         ({"metric": np.full(400, np.nan)}, InvalidValueError, "metric must be finite, got 400 NaN"),
         ({"metric": np.full(400, "a")}, DTypeError, "metric must hold numbers, got <U1"),
@@ -104,6 +106,7 @@ def test_columns_of_pandas_and_lists_are_read() -> None:
 def test_booleans_and_other_controls() -> None:
     base = experiment()
     assert experiment(treatment=base.treatment == 1).control_arm is False
+    assert experiment(treatment=(base.treatment == 1).astype(str)).control_arm == "False"
     (flipped,) = DifferenceInMeans().estimate(replace(base, control=1))
     (plain,) = DifferenceInMeans().estimate(base)
     assert flipped.estimate == pytest.approx(-plain.estimate)
@@ -161,3 +164,35 @@ def test_missing_dates_are_missing() -> None:
     days = np.array(["2026-01-01", "NaT"], dtype="datetime64[D]")[np.arange(400) % 2]
     with pytest.raises(InvalidValueError, match="segments must be known in every row"):
         experiment(segments=days)
+
+
+def test_a_ratio_without_any_event_has_no_prediction() -> None:
+    nothing = experiment(metric=np.zeros(400), denominator=np.zeros(400))
+    with pytest.raises(InvalidValueError, match="denominator must sum to more than 0 in every arm"):
+        nothing.with_prediction()
+
+
+@pytest.mark.parametrize("name", ["treatment", "clusters", "segments"])
+def test_labels_of_several_kinds_are_refused(name: str) -> None:
+    mixed = np.array([0, "a"] * 200, dtype=object)
+    with pytest.raises(InvalidValueError, match=f"{name} must hold labels of one kind, .* int and"):
+        experiment(**{name: mixed})
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
+def test_arms_and_segments_are_dates_of_any_unit(unit: str) -> None:
+    day = np.array(["2026-01-01", "2026-01-02"], dtype=f"datetime64[{unit}]")
+    base = experiment()
+    dated = experiment(
+        treatment=day[base.treatment],  # type: ignore[index]
+        control=day[0],
+        shares=dict.fromkeys(label_values(day), 1),
+        segments=day[np.arange(400) % 2],
+    )
+    (effect,) = DifferenceInMeans().estimate(dated)
+    (plain,) = DifferenceInMeans().estimate(base)
+    assert effect.estimate == plain.estimate
+    assert effect.arm.startswith("2026-01-02")
+    parts = [part for _, part in dated.by_segment()]
+    assert [len(one) for one in parts] == [200, 200]
+    assert dated.only(np.arange(400) < 300).shares == dated.shares

@@ -173,7 +173,8 @@ def test_estimators_with_options_of_their_own_are_read_by_them() -> None:
 
 def test_a_segment_without_an_arm_is_a_refusal() -> None:
     city = np.where(ARM == 0, CITY % 2, 0)  # nobody of the second one was treated
-    found = read_blocks(blocks(PAST[:, :0], segments=city), loaded("cuped", "difference-in-means"))
+    with pytest.warns(LeakWarning, match="segments"):
+        found = read_blocks(blocks(PAST[:, :0], segments=city), loaded("difference-in-means"))
     assert {one.segment for one in found.readings} == {None, "0"}
     said = {str(one) for one in found.refusals if one.segment == "1"}
     assert said == {
@@ -204,7 +205,8 @@ def test_what_one_arm_cannot_tell_is_a_refusal() -> None:
         ({}, {"splits": 1}, "splits must be >= 2, got 1"),
         ({}, {"seed": -1}, "seed must be >= 0, got -1"),
         (dict(metrics={}), {}, "there must be rows and a metric"),
-        ({}, {"shares": {"0": 1.0, "1": 1.0}}, r"shares must be > 0 for every arm, got none for"),
+        ({}, {"shares": {"0": 1.0, "1": 1.0}}, r"shares must be > 0 and finite for every arm, got"),
+        ({}, {"shares": {"0": 1, "1": 1, "2": "a"}}, r"every arm, got none for \['2'\]"),
     ],
 )
 def test_mistakes_are_refused(given: Any, options: Any, message: str) -> None:
@@ -246,6 +248,29 @@ def test_leaks_are_those_of_all_rows_in_memory(
         if kept > ROWS or one.column == "light":
             assert one.p_value == pytest.approx(other.p_value, rel=1e-6)
     assert not by_place
+
+
+@pytest.mark.parametrize("clusters", [None, USER])
+@pytest.mark.parametrize("covariates", [PAST[:, :0], PAST])
+@pytest.mark.parametrize("rare", [False, True])
+def test_leaks_of_segments_are_those_of_all_rows_in_memory(
+    clusters: Any, covariates: Any, rare: bool
+) -> None:
+    arm = ARM if clusters is None else OF_USER
+    unit = np.arange(ROWS) if clusters is None else clusters
+    moved = np.random.default_rng(2).random(ROWS)[unit] < 0.3 + 0.1 * (arm == 1)
+    handful = np.isin(unit, np.unique(unit[arm == 2])[:10])
+    segments = np.where(handful, "few", "many") if rare else np.where(moved, "10", "9")
+    given = {"treatment": arm, "metric": MONEY, "clusters": clusters, "segments": segments}
+    leaks = find_leaks(Experiment(**given, covariates=covariates if covariates.shape[1] else None))
+    assert (leaks[0].column, leaks[0].arm) == ("segments", "all")
+    with pytest.warns(LeakWarning, match="differ between the arms .* segments"):
+        found = read_blocks(
+            blocks(covariates, {"money": (MONEY, None)}, arm, clusters, segments),
+            loaded("difference-in-means"),
+        ).leaks
+    assert found[0].p_value == pytest.approx(leaks[0].p_value, rel=1e-9)
+    assert [(one.column, one.arm) for one in found] == [(one.column, one.arm) for one in leaks]
 
 
 def test_sound_covariates_raise_no_alarm_and_memory_is_bounded() -> None:
@@ -310,3 +335,45 @@ def test_what_state_refuses_in_memory_it_refuses_here() -> None:
     assert {one.metric for one in found.refusals} == {"rare", "far"}
     with pytest.raises(InvalidValueError, match="metric must vary, got 1 in all"):
         read_blocks(blocks(PAST[:, :0], {"constant": (constant, None)}), loaded("state"))
+
+
+HOLE = np.where(np.arange(ROWS) % 9_000 == 8_999, np.nan, MONEY)
+MINUS = np.where(np.arange(ROWS) == 7, -1.0, ORDERS)
+BROKEN = {
+    "hole": (HOLE, None),
+    "infinite": (MONEY, np.where(np.arange(ROWS) == 39_999, np.inf, ORDERS)),
+    "minus": (MONEY, MINUS),
+    "lost": (1 + MONEY, ORDERS),
+    "constant": (np.ones(ROWS), None),
+}
+
+
+@pytest.mark.parametrize("split", [None, CITY % 2])
+@pytest.mark.parametrize("names", [("difference-in-means",), ("difference-in-means", "cupac")])
+def test_broken_metrics_are_refused_by_name_and_the_others_read(
+    names: tuple[str, ...], split: Any
+) -> None:
+    nothing = {"0/0": (0 * MONEY, 0 * ORDERS)}  # its numbers are sound, but no arm has a ratio
+    cross_fit = CrossFit(regressor=LinearRegression())
+    found = read_blocks(
+        blocks(PAST, {**BROKEN, **nothing, **METRICS}, segments=split),
+        loaded(*names),
+        cross_fit=cross_fit,
+    )
+    assert {one.metric for one in found.readings} == METRICS.keys()
+    said = {one.metric: one.reason for one in found.refusals if one.estimator is None}
+    for name, (above, below) in BROKEN.items():
+        with pytest.raises(InvalidValueError) as refused:
+            Experiment(treatment=ARM, metric=above, denominator=below)
+        assert said.pop(name) == str(refused.value)
+    assert not said
+    experiments = {
+        name: Experiment(
+            treatment=ARM, metric=above, denominator=below, covariates=PAST, segments=split
+        )
+        for name, (above, below) in {**nothing, **METRICS}.items()
+    }
+    whole = read_out(experiments, loaded(*names), cross_fit=cross_fit)
+    told = [str(one) for one in found.refusals if one.metric == "0/0"]
+    assert told == [*map(str, whole.refusals)]
+    assert len(told) >= 2 * len(names)
