@@ -16,6 +16,8 @@ from dfl.stats.moments import Moments
 
 __all__ = ["ReadBySums", "is_by_sums", "read_by_sums"]
 
+_ROUNDED = 16 * np.finfo(np.float64).eps  # share of a sum of squares that may be rounding
+
 
 @final
 @dataclass(frozen=True)
@@ -65,11 +67,14 @@ def read_by_sums(treated: Moments, control: Moments, *, ratio: bool, adjust: boo
         if len(both.mean) < 2:
             raise InvalidValueError("cuped needs covariates; without any use difference-in-means.")
         slopes = Slopes.of(arms)
+        before = sum(float(one.products[0, 0]) for one in arms)
         centre = np.concatenate([[0.0], both.mean[1:]])  # taken off first, or digits are lost
         weights = np.concatenate([[1.0], -slopes.theta])[None]
         arms = [
             one.mapped(np.eye(len(centre)), -centre).mapped(weights, np.zeros(1)) for one in arms
         ]
+        if not sum(float(one.products[0, 0]) for one in arms) > _ROUNDED * before:
+            refuse_copy()
         diagnostics["explained_variance"] = slopes.explained
         if len(slopes.theta) == 1:
             diagnostics["theta"] = float(slopes.theta[0])

@@ -185,7 +185,7 @@ def test_a_segment_without_an_arm_is_a_refusal() -> None:
 
 
 def test_what_one_arm_cannot_tell_is_a_refusal() -> None:
-    copy = {"copy": (PAST[:, 0], None), "money": (MONEY, None)}
+    copy = {"copy": (0.3 * PAST[:, 0] + 1_000, None), "money": (MONEY, None)}
     found = read_blocks(blocks(PAST[:, :1], copy), loaded("cuped"))
     assert {one.metric for one in found.readings} == {"money"}
     assert all("may be a copy of the metric" in one.reason for one in found.refusals)
