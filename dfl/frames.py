@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal["number", "text", "time", "none", "other"]
 # are imported where it is.
 _CANNOT = (ValueError, TypeError, OverflowError, NotImplementedError)  # what Arrow raises
 _NO_NUMBER = frozenset({"NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"})
+_NUMBER = re.compile(r"-?\d+(\.\d*)?", re.ASCII)
 _PER_DAY = {"s": 86_400, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
 _EXACT = 2**53  # up to here float64 holds every whole number
 
@@ -46,6 +47,14 @@ class Factor:
         place = {label: index for index, label in enumerate(labels)}
         return np.array([*(place.get(one, -1) for one in self.labels), -1], np.int64)[self.codes]
 
+    def of_numbers(self) -> "Factor":
+        """Return labels of text as a column of numbers would hold them: 007 is 7, NA is missing."""
+        texts = [_number_text(one) for one in self.labels]
+        labels = tuple(dict.fromkeys(one for one in texts if one is not None))
+        place = {text: index for index, text in enumerate(labels)}
+        codes = np.array([*(-1 if one is None else place[one] for one in texts), -1], np.int64)
+        return Factor(codes[self.codes], labels, self.numeric)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -62,6 +71,16 @@ class Column:
     values: Any
     kind: Kind
 
+    @property
+    def is_text(self) -> bool:
+        """Whether the values are text, and not, say, numbers that a frame holds as categories."""
+        return self.kind == "text" and "string" in str(self.values.type)
+
+    @property
+    def holds_words(self) -> bool:
+        """Whether the values are text, and not only words such as NA."""
+        return self.is_text and not _NO_NUMBER.issuperset(self.factor().labels)
+
     def numbers(self) -> NDArray[np.float64]:
         """Return the numbers, NaN where one is missing. Shape ``(N,)``.
 
@@ -75,17 +94,13 @@ class Column:
             return np.full(len(self.values), np.nan)
         if self.kind not in ("number", "none"):
             raise DataError(f"column {self.name!r} must hold numbers, got {self._example()}.")
-        if not str(self.values.type).lstrip("u").startswith("int"):
-            found = self.values.cast("float64", safe=False)
-            return np.array(found.to_numpy(zero_copy_only=False), dtype=np.float64)
-        whole = self.values.fill_null(0).to_numpy(zero_copy_only=False)
-        if len(whole) and not -_EXACT <= int(whole.min()) <= int(whole.max()) <= _EXACT:
+        if self._whole_beyond_floats():
             raise DataError(
                 f"column {self.name!r} holds whole numbers above 2**53, which floats cannot tell "
                 "apart; leave it out of features, or give amounts in a larger unit."
             )
-        missing = self.values.is_null().to_numpy(zero_copy_only=False)
-        return np.where(missing, np.nan, whole.astype(np.float64))
+        found = self.values.cast("float64", safe=False)
+        return np.array(found.to_numpy(zero_copy_only=False), dtype=np.float64)
 
     def days(self) -> NDArray[np.float64]:
         """Return dates and times as days since 1970-01-01, durations as days; NaN is missing.
@@ -140,6 +155,15 @@ class Column:
                 "leave those rows out."
             )
         return factor
+
+    def _whole_beyond_floats(self) -> bool:
+        from pyarrow import compute, types
+
+        held = self.values.type
+        if not types.is_integer(held) and not (types.is_decimal(held) and held.scale == 0):
+            return False
+        ends = compute.min_max(self.values).as_py()
+        return ends["min"] is not None and not -_EXACT <= ends["min"] <= ends["max"] <= _EXACT
 
     def _example(self) -> str:
         """Return the type, and the first value that is there."""
@@ -298,7 +322,15 @@ def label_text(value: Any) -> str | None:
         return None
     if isinstance(value, float | Decimal) and abs(float(value)) <= _EXACT and value == int(value):
         return str(int(value))
-    if isinstance(value, Decimal):  # not normalised, which rounds to 28 digits
-        text = f"{value:f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    return str(value)
+    if not isinstance(value, Decimal):
+        return str(value)
+    text = f"{value:f}"  # normalize() would round after 28 digits
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _number_text(text: str) -> str | None:
+    """Return a label as it would be if its column held numbers; nothing where it is missing."""
+    text = text.strip()
+    if text in _NO_NUMBER:
+        return None
+    return label_text(Decimal(text)) if _NUMBER.fullmatch(text) else text

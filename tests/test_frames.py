@@ -138,7 +138,10 @@ def test_whole_numbers_beyond_float64_are_labels_but_no_numbers() -> None:
         assert str(large) in held.factor().labels
         with pytest.raises(DataError, match=r"'x' holds whole numbers above 2\*\*53"):
             held.numbers()
+    with pytest.raises(DataError, match=r"'x' holds whole numbers above 2\*\*53"):
+        column([Decimal(2**53 + 1), Decimal(1)]).numbers()
     same(column([2**53, None]).numbers(), [2.0**53, np.nan])
+    same(column([Decimal(2**53), None]).numbers(), [2.0**53, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,8 @@ def test_categories_of_text_are_put_behind_text(text: Any) -> None:
         (1e300, "1e+300"),
         (Decimal("5.00"), "5"),
         (Decimal("0.050"), "0.05"),
-        (Decimal(10**37 + 1), str(10**37 + 1)),
+        (Decimal("1" * 40), "1" * 40),
+        (Decimal("1E+3"), "1000"),
         (True, "True"),
         ("5%", "5%"),
         ("", ""),
@@ -206,6 +210,13 @@ def test_categories_of_text_are_put_behind_text(text: Any) -> None:
 )
 def test_one_label_has_one_text(value: object, text: str | None) -> None:
     assert label_text(value) == text
+
+
+def test_text_can_be_read_as_the_labels_of_numbers() -> None:
+    text = ["007", "7", "K1A", None, "-2.0", "NA", " 7 ", "1_0", "1e3", "9" * 30]
+    found = column(text).factor().of_numbers()
+    assert labels(found) == ["7", "7", "K1A", None, "-2", None, "7", "1_0", "1e3", "9" * 30]
+    assert len(set(found.labels)) == len(found.labels)
 
 
 def test_places_among_other_labels() -> None:

@@ -12,6 +12,7 @@ from dfl.checks import check_choice
 from dfl.data.encoding.base import AbstractFeatureColumn
 from dfl.data.encoding.categories import CategoryColumn
 from dfl.data.encoding.hashed import HashedColumn
+from dfl.data.encoding.labels import AbstractLabelColumn
 from dfl.data.encoding.numbers import NumberColumn
 from dfl.data.encoding.target import TargetColumn
 from dfl.errors import DataError
@@ -73,7 +74,7 @@ class Encoding:
         """
         impute = self.missing == "impute"
         if column.name in self.hashed:
-            return HashedColumn(column.name, impute=impute)
+            return HashedColumn(column.name, impute=impute, text=column.is_text)
         if column.name in self.target:
             return TargetColumn.fit(column, impute=impute)
         if column.name in self.dates:
@@ -126,6 +127,12 @@ class FeatureEncoder:
     def feature_names(self) -> tuple[str, ...]:
         """Name of each feature, in order."""
         return tuple(name for column in self.columns for name in column.feature_names)
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        """Columns of labels that training had as text; of a CSV file they are read as text."""
+        labels = (one for one in self.columns if isinstance(one, AbstractLabelColumn))
+        return tuple(dict.fromkeys(one.name for one in labels if one.text))
 
     def encode(self, table: object) -> Tensor:
         """Return the features of every row of a table; other columns are ignored.

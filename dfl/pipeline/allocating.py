@@ -140,7 +140,7 @@ def allocate_file(
     chosen = read_solver(folder.config["solver"] if solver is None else solver)
     _check_names(customers, output, keep, overwrite=overwrite)
     features = tuple(dict.fromkeys(column.name for column in encoder.columns))
-    with CustomerFile.opened(customers, features, keep) as file:
+    with CustomerFile.opened(customers, features, keep, text=encoder.text) as file:
         revenue, cost, mean = _predict(model, encoder, file, features)
         warn_of_drift(measured(folder), mean, len(cost))
         total = budget.total_of(cost)
@@ -224,7 +224,7 @@ def _write(
     schema = schema.with_metadata({"dfl": json.dumps(columns.said)})
     try:
         with writer(output, path, schema) as written:
-            for part, own in file.chunks(keep):
+            for part, own in file.kept(keep):
                 table = {**columns.rows(part), **{name: own.column(name) for name in keep}}
                 written.write_table(pa.table(table).select(schema.names).cast(schema))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:

@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from dfl.data.sources.reading import FORMATS, column_names, read_frame
+from dfl.data.sources.reading import FORMATS, column_names, read_twofold
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.scale import STREAMED
 
@@ -41,16 +41,18 @@ class CustomerFile:
         path: of the file.
         rows: number of rows.
         table: the open Parquet file, or the columns of a CSV file.
+        words: the same, but for the columns of a CSV file that are carried over as text.
     """
 
     path: Path
     rows: int
     table: Any
+    words: Any
 
     @staticmethod
     @contextmanager
     def opened(
-        path: Path, features: Sequence[str], keep: Sequence[str]
+        path: Path, features: Sequence[str], keep: Sequence[str], *, text: Sequence[str]
     ) -> Iterator["CustomerFile"]:
         """Open a file.
 
@@ -58,6 +60,7 @@ class CustomerFile:
             path: of the file, which is there.
             features: columns that will be predicted from.
             keep: columns that are carried over; those of a CSV file as the text that they are.
+            text: features that a CSV file holds as text, whatever their values look like.
 
         Raises:
             DataError: if it is unreadable, truncated, or lacks a column.
@@ -67,12 +70,12 @@ class CustomerFile:
             if path.suffix == ".parquet":
                 with pq.ParquetFile(path) as file:
                     check_columns(path, file.schema_arrow.names, features, keep)
-                    yield CustomerFile(path, file.metadata.num_rows, file)
+                    yield CustomerFile(path, file.metadata.num_rows, file, file)
                 return
             check_columns(path, column_names(path), features, keep)
-            text = [name for name in keep if name not in features]
-            frame = read_frame(path, columns=(*features, *text), text=text)
-            yield CustomerFile(path, len(frame), frame.table.to_arrow())
+            frame, words = read_twofold(path, features, keep, text=text)
+            found = (one.table.to_arrow() for one in (frame, words))
+            yield CustomerFile(path, len(frame), *found)
         except DflError:
             raise
         except (pa.ArrowException, OSError) as error:
@@ -82,22 +85,29 @@ class CustomerFile:
         """Yield the rows in order, so many at a time.
 
         Args:
-            columns: the columns wanted.
+            columns: the columns wanted, as they are predicted from.
         """
-        if not columns or isinstance(self.table, pa.Table):
-            whole = self.table.select(columns) if columns else pa.table({})
+        return self._chunks(self.table, columns)
+
+    def kept(self, columns: Sequence[str]) -> Iterator[tuple[slice, pa.Table]]:
+        """Yield the rows likewise, with the columns as they are carried over."""
+        return self._chunks(self.words, columns)
+
+    def _chunks(self, table: Any, columns: Sequence[str]) -> Iterator[tuple[slice, pa.Table]]:
+        if not columns or isinstance(table, pa.Table):
+            whole = table.select(columns) if columns else pa.table({})
             for part in STREAMED.of(self.rows):
                 yield part, whole.slice(part.start, part.stop - part.start)
             return
         start = 0
-        for batch in self.table.iter_batches(STREAMED.numbers, columns=list(columns)):
-            table = pa.Table.from_batches([batch]).select(columns)
-            yield slice(start, start + len(table)), table.replace_schema_metadata(None)
-            start += len(table)
+        for batch in table.iter_batches(STREAMED.numbers, columns=list(columns)):
+            rows = pa.Table.from_batches([batch]).select(columns)
+            yield slice(start, start + len(rows)), rows.replace_schema_metadata(None)
+            start += len(rows)
 
     def field(self, name: str) -> pa.Field:
-        """Return the name and type of a column."""
-        schema = self.table.schema if isinstance(self.table, pa.Table) else self.table.schema_arrow
+        """Return the name and type of a column that is carried over."""
+        schema = self.words.schema if isinstance(self.words, pa.Table) else self.words.schema_arrow
         return schema.field(name)
 
 
@@ -149,13 +159,14 @@ def check_columns(
     Raises:
         DataError: if it lacks one, or has two of that name.
     """
-    missing = [name for name in (*features, *keep) if name not in there]
+    wanted = dict.fromkeys((*features, *keep))
+    missing = [name for name in wanted if name not in there]
     if missing:
         raise DataError(
             f"{path} must have the columns {missing}, which the model was trained on or --keep "
             f"names; it has {list(there)}."
         )
-    twice = [name for name in (*features, *keep) if list(there).count(name) > 1]
+    twice = [name for name in wanted if list(there).count(name) > 1]
     if twice:
         raise DataError(f"{path} must name its columns once, {twice} come twice; rename them.")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dfl.budget import Budget
 from dfl.checks import check_number
-from dfl.data.sources.reading import column_names, find_file, read_frame
+from dfl.data.sources.reading import column_names, find_file, read_frame, read_twofold
 from dfl.errors import ConfigError, DataError
 from dfl.frames import Frame
 from dfl.pipeline.customers import check_columns
@@ -81,7 +81,8 @@ class PlanTable:
 
     Args:
         path: of the file.
-        frame: the columns.
+        frame: the columns that are numbers or features.
+        words: the columns of words and those to carry over, of a CSV file the text that they are.
         names: of the treatments.
         group: of each row, numbered as in ``groups``; None without ``by``.
         groups: their labels.
@@ -89,6 +90,7 @@ class PlanTable:
 
     path: Path
     frame: Frame
+    words: Frame
     names: tuple[str, ...]
     group: Tensor | None
     groups: tuple[str, ...]
@@ -108,19 +110,20 @@ class PlanTable:
             DataError: if the file is unreadable or lacks a column, or a row is in no group.
         """
         masks = [column for _, column in _masks(asked.only_if, scores.names)]
-        needed = tuple(dict.fromkeys((*scores.columns, *masks, *asked.columns, *keep)))
-        check_columns(path, column_names(path), needed, ())
-        text = [name for name in (*asked.columns, *keep) if name not in (*scores.columns, *masks)]
-        frame = read_frame(path, columns=needed, text=text)
+        numbers = tuple(dict.fromkeys((*scores.columns, *masks)))
+        named = tuple(dict.fromkeys((*asked.columns, *keep)))
+        check_columns(path, column_names(path), numbers, named)
+        frame, words = read_twofold(path, numbers, named, text=scores.text)
         if asked.by is None:
-            return PlanTable(path, frame, scores.names, None, ())
-        factor = frame.column(asked.by).factor()
+            return PlanTable(path, frame, words, scores.names, None, ())
+        factor = words.column(asked.by).factor()
         if (factor.codes < 0).any():
             raise DataError(
                 f"column {asked.by!r} must name a group in every row, got none in row "
                 f"{int((factor.codes < 0).argmax())}."
             )
-        return PlanTable(path, frame, scores.names, torch.from_numpy(factor.codes), factor.labels)
+        group = torch.from_numpy(factor.codes)
+        return PlanTable(path, frame, words, scores.names, group, factor.labels)
 
     def wishes(self, asked: Asked, cost: Tensor) -> Wishes:
         """Turn names and columns into numbers.
@@ -151,7 +154,7 @@ class PlanTable:
         """Return the treatments that a column names, -1 where it is empty."""
         if column is None:
             return None
-        factor = self.frame.column(column).factor()
+        factor = self.words.column(column).factor()
         labels = [label for label in factor.labels if label.strip()]
         unknown = [label for label in labels if label not in self.names]
         if unknown:

@@ -198,7 +198,7 @@ def _write(
 ) -> None:
     """Write every row, in the file's order."""
     given: dict[str, Any] = given_columns(0, plan.choice, revenue, cost, table.names)
-    kept = table.frame.select(keep).table.to_arrow() if keep else pa.table({})
+    kept = table.words.select(keep).table.to_arrow() if keep else pa.table({})
     if plan.changed is not None:
         given["changed"] = pa.array(plan.changed.numpy())
     schema = schema_of(given, [kept.schema.field(name) for name in keep])

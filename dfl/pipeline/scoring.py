@@ -29,6 +29,11 @@ class AbstractScores(ABC):
 
     @property
     @abstractmethod
+    def text(self) -> tuple[str, ...]:
+        """Those of them that a CSV file holds as text, whatever their values look like."""
+
+    @property
+    @abstractmethod
     def names(self) -> tuple[str, ...]:
         """One for each treatment."""
 
@@ -86,6 +91,11 @@ class ModelScores(AbstractScores):
     def columns(self) -> tuple[str, ...]:
         """The features of the training data."""
         return tuple(dict.fromkeys(column.name for column in self.served.encoder.columns))
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        """Those that training had as text."""
+        return self.served.encoder.text
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,6 +156,11 @@ class ColumnScores(AbstractScores):
     def columns(self) -> tuple[str, ...]:
         """All of them."""
         return tuple(dict.fromkeys((*self.revenue, *self.cost)))
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        """None of them: all are amounts."""
+        return ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -229,6 +229,38 @@ def test_an_id_that_is_a_huge_number_is_carried_over_as_it_stands(
     assert pd.read_csv(tmp_path / "out.csv", dtype=str)["id"].tolist() == ids
 
 
+def test_codes_of_text_stay_text_whatever_the_customers_are(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    shutil.copytree(folder.path, tmp_path / "run")
+    copy = RunFolder.open(tmp_path / "run")
+    content = copy.read_json("encoder.json")
+    city = next(one for one in content["columns"] if one["name"] == "city")
+    city["categories"] = ["0501", "0602"]  # in place of north and south
+    copy.write_json("encoder.json", content)
+    copy.seal("encoder.json")
+
+    path = write_customers(tmp_path / "c.parquet")
+    _, named = allocate(folder, path, Budget(per_head=1.3))
+    codes = pd.read_parquet(path).replace({"city": {"north": "0501", "south": "0602"}})
+    codes.to_csv(tmp_path / "c.csv", index=False)
+    output = tmp_path / "out.csv"
+    allocate_file(copy, tmp_path / "c.csv", output, Budget(per_head=1.3), keep=("city", "age"))
+    found, given = (pd.read_csv(one, dtype=str) for one in (output, tmp_path / "c.csv"))
+    assert found["treatment"].astype(int).tolist() == named["treatment"].tolist()
+    for name in ("city", "age"):
+        assert found[name].tolist() == given[name].tolist()
+
+
+def test_a_feature_is_carried_over_as_the_text_that_it_is(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    ages = [f"{'-' * (row % 2)}00.50" for row in range(500)]
+    path = as_csv(write_customers(tmp_path / "c.parquet", age=ages))
+    allocate_file(folder, path, tmp_path / "out.csv", Budget(per_head=1.3), keep=("age",))
+    assert pd.read_csv(tmp_path / "out.csv", dtype=str)["age"].tolist() == ages
+
+
 def test_rows_of_text_come_in_chunks_too(
     folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

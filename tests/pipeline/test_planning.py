@@ -86,6 +86,15 @@ def test_groups_have_their_own_limits(tmp_path: Path) -> None:
     assert done.plan.gap < 1e-6
 
 
+def test_a_column_can_be_a_number_and_the_name_of_a_group(tmp_path: Path) -> None:
+    frame = table(50).assign(phone=[f"0{k % 2}" for k in range(50)])
+    own = limits(tmp_path, phone=["00", "01"], budget=[3.0, 4.0])
+    asked = Asked(by="phone", limits=own, only_if=("call=phone",))
+    done, out = planned(tmp_path, frame, asked)
+    assert [one.name for one in done.plan.used] == ["money of 00", "money of 01"]
+    assert not (out["treatment_name"][frame["phone"] == "00"] == "call").any()
+
+
 def test_a_total_holds_groups_together(tmp_path: Path) -> None:
     frame = table(seed=1)
     path = limits(tmp_path, region=["south", "north"], budget=[0.9, None])

@@ -7,11 +7,12 @@ from typing import Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from dfl.data.encoding.base import AbstractFeatureColumn, refuse_missing
+from dfl.data.encoding.base import refuse_missing
+from dfl.data.encoding.labels import AbstractLabelColumn, categories_of
 from dfl.errors import DataError, InvalidValueError
-from dfl.frames import Column, Factor
+from dfl.frames import Column
 
-__all__ = ["CategoryColumn", "Stray", "categories_of"]
+__all__ = ["CategoryColumn", "Stray"]
 
 _MOST_CATEGORIES = 100  # above this a text column is an identifier, not a feature
 _RARE = 10  # rows below which a category is learned together with the unknown ones
@@ -20,32 +21,14 @@ Stray: TypeAlias = Literal["refuse", "zeros", "own"]
 """What becomes of a value that is no category: an error, no feature, or a feature of its own."""
 
 
-def categories_of(column: Column) -> Factor:
-    """Return text, or whole numbers that are codes, as labels.
-
-    Raises:
-        DataError: if the column holds fractions, dates or anything else.
-    """
-    factor = column.factor() if column.kind != "other" else None
-    whole = column.kind != "number" or (
-        factor is not None
-        and all(one.lstrip("-").isdigit() or one in ("False", "True") for one in factor.labels)
-    )
-    if factor is None or column.kind == "time" or not whole:
-        raise DataError(
-            f"column {column.name!r} must hold text or whole numbers to be encoded by category, "
-            f"got {column.values.type}; a date that is named in dates becomes a number of days."
-        )
-    return factor
-
-
 @final
 @dataclass(frozen=True)
-class CategoryColumn(AbstractFeatureColumn):
+class CategoryColumn(AbstractLabelColumn):
     """Gives each category a 0/1 feature of its own.
 
     Args:
         name: column of the table.
+        text: as `AbstractLabelColumn`.
         categories: the values that have one.
         missing: what becomes of a missing value; its own feature is ``name (missing)``.
         unknown: what becomes of any other value; its own feature is ``name (other)``.
@@ -83,7 +66,8 @@ class CategoryColumn(AbstractFeatureColumn):
                 "name it in hashed or target."
             )
         missing: Stray = "refuse" if not impute else "own" if gaps else "zeros"
-        return CategoryColumn(column.name, tuple(sorted(names)), missing, unknown)  # type: ignore[arg-type]  # one of the words of Stray
+        own = tuple(sorted(names))
+        return CategoryColumn(column.name, own, missing, unknown, text=column.is_text)  # type: ignore[arg-type]  # one of the words of Stray
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -94,7 +78,7 @@ class CategoryColumn(AbstractFeatureColumn):
 
     def encode(self, column: Column) -> NDArray[np.float32]:
         """Return the 0/1 features."""
-        factor = categories_of(column)
+        factor = self.labels(column)
         places, missing = factor.places_in(self.categories), factor.codes < 0
         if self.missing == "refuse":
             refuse_missing(self.name, missing)

@@ -6,8 +6,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from dfl.data.encoding.base import AbstractFeatureColumn, refuse_missing
-from dfl.data.encoding.categories import categories_of
+from dfl.data.encoding.base import refuse_missing
+from dfl.data.encoding.labels import AbstractLabelColumn
 from dfl.frames import Column
 
 __all__ = ["HashedColumn"]
@@ -15,13 +15,14 @@ __all__ = ["HashedColumn"]
 
 @final
 @dataclass(frozen=True)
-class HashedColumn(AbstractFeatureColumn):
+class HashedColumn(AbstractLabelColumn):
     """Puts each category into one of a few features, with sign +1 or -1.
 
     Nothing is learned: a new category falls into one of the same features.
 
     Args:
         name: column of the table.
+        text: as `AbstractLabelColumn`.
         buckets: number of features, >= 1.
         impute: whether values may be missing; they are then a category.
 
@@ -42,7 +43,7 @@ class HashedColumn(AbstractFeatureColumn):
         # scikit-learn takes a while to import, and most tables do not need it.
         from sklearn.feature_extraction import FeatureHasher
 
-        factor = categories_of(column)
+        factor = self.labels(column)
         if not self.impute:
             refuse_missing(self.name, factor.codes < 0)
         hasher = FeatureHasher(self.buckets, input_type="string", dtype=np.float32)

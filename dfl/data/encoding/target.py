@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dfl.data.encoding.base import AbstractFeatureColumn, refuse_missing
-from dfl.data.encoding.categories import categories_of
+from dfl.data.encoding.base import refuse_missing
+from dfl.data.encoding.labels import AbstractLabelColumn, categories_of
 from dfl.data.uplift_data import UpliftData
 from dfl.frames import Column
 
@@ -20,7 +20,7 @@ _FOLDS = 5
 
 @final
 @dataclass(frozen=True)
-class TargetColumn(AbstractFeatureColumn):
+class TargetColumn(AbstractLabelColumn):
     """Replaces a category by the mean revenue of its training rows, shrunk to that of all.
 
     Before `learn` has seen which rows train, the feature is the number of the category, and
@@ -28,6 +28,7 @@ class TargetColumn(AbstractFeatureColumn):
 
     Args:
         name: column of the table.
+        text: as `AbstractLabelColumn`.
         categories: the values that training may meet.
         impute: whether values may be missing; they are then a category.
         values: mean revenue of each category, in currency, or empty before `learn`.
@@ -51,7 +52,8 @@ class TargetColumn(AbstractFeatureColumn):
             DataError: if the column does not hold categories.
         """
         gaps = (_MISSING,) if impute else ()
-        return TargetColumn(column.name, (*categories_of(column).labels, *gaps), impute)
+        known = (*categories_of(column).labels, *gaps)
+        return TargetColumn(column.name, known, impute, text=column.is_text)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -60,7 +62,7 @@ class TargetColumn(AbstractFeatureColumn):
 
     def encode(self, column: Column) -> NDArray[Any]:
         """Return the revenue of each row's category, or its number."""
-        factor = categories_of(column)
+        factor = self.labels(column)
         missing = factor.codes < 0
         if not self.impute:
             refuse_missing(self.name, missing)

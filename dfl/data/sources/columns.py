@@ -97,14 +97,30 @@ class Columns(AbstractTable):
         given = {part: one for part, one in {**own, **parts}.items() if one is not None}
         known = _names(given["path"])
         features = self._features(known)
-        frames = {part: _opened(one, self._wanted(part, features)) for part, one in given.items()}
-        loaded = self._loaded(frames, features)
+        loaded = self._loaded(self._frames(given, features), features)
         unused = [name for name in known if name not in (*features, *self._roles())]
         if not unused:
             return loaded
         option = "exclude" if self.features is None else "features"
         columns = (f"columns {', '.join(unused)}", f"no features (data.{option})")
         return replace(loaded, left_out=(columns,))
+
+    def _frames(
+        self, given: Mapping[str, object], features: tuple[str, ...]
+    ) -> Mapping[str, Frame]:
+        """Open the tables; what one of the training tables has as text is text in every file."""
+        frames = {part: _opened(one, self._wanted(part, features)) for part, one in given.items()}
+        if len(frames) == 1:
+            return frames
+        held = {
+            part: {name for name in (*features, self.treatment) if frame.column(name).holds_words}
+            for part, frame in frames.items()
+        }
+        text = held["path"] | held.get("obs", set())
+        for part, one in given.items():
+            if isinstance(one, str | Path) and text - held[part]:
+                frames[part] = _opened(one, self._wanted(part, features), text=[*text])
+        return frames
 
     def _loaded(self, frames: Mapping[str, Frame], features: tuple[str, ...]) -> LoadedData:
         training = Frame.concat(
@@ -271,10 +287,10 @@ def _names(table: object) -> tuple[str, ...]:
     return Frame.of(table).names
 
 
-def _opened(table: object, columns: Sequence[str]) -> Frame:
+def _opened(table: object, columns: Sequence[str], text: Sequence[str] = ()) -> Frame:
     """Return the wanted columns of a file, or a frame that has them."""
     if isinstance(table, str | Path):
-        return read_frame(find_file(table), columns=columns)
+        return read_frame(find_file(table), columns=columns, text=text)
     frame = Frame.of(table)
     frame.require(columns)
     if len(frame) == 0:

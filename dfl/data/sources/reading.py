@@ -3,7 +3,6 @@
 import os
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,22 @@ from torch import Tensor, from_numpy
 from dfl.errors import DataError, DataNotFoundError, InvalidValueError
 from dfl.frames import Frame
 
-__all__ = ["FORMATS", "amounts", "column_names", "find_file", "group_ids", "read_frame"]
+__all__ = [
+    "FORMATS",
+    "amounts",
+    "column_names",
+    "find_file",
+    "group_ids",
+    "read_frame",
+    "read_twofold",
+]
 
 FORMATS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 """How the name of a data file ends."""
 
 _BROKEN = (OSError, ValueError, EOFError, NotImplementedError, zlib.error)  # what Arrow raises
+_INT64 = 2.0**63  # from here on Arrow takes a whole number for a float
+_DIGITS = 76  # most that an exact number of Arrow has
 _LOST = 1e-3  # most of an amount's standard deviation that float32 may round away
 
 
@@ -98,6 +107,33 @@ def read_frame(
     return Frame.concat(Frame.of(_read_one(path, columns, text)) for path in paths)
 
 
+def read_twofold(
+    path: Path, columns: Sequence[str], words: Sequence[str], *, text: Sequence[str] = ()
+) -> tuple[Frame, Frame]:
+    """Return the rows of a file twice: with columns as they are guessed, and with words as text.
+
+    Args:
+        path: as `read_frame`.
+        columns: the columns wanted of the first frame.
+        words: the columns wanted of the second, of a CSV file the text that they are. A column may
+            be both.
+        text: columns of the first that are text there, too.
+
+    Returns:
+        Two frames with at least these columns.
+
+    Raises:
+        DataError: as `read_frame`.
+    """
+    alone = [name for name in words if name not in columns]
+    frame = read_frame(path, columns=(*columns, *alone), text=(*text, *alone))
+    both = [name for name in words if name in columns and name not in text]
+    if not both or _is_parquet(path):
+        return frame, frame
+    again = read_frame(path, columns=both, text=both).table
+    return frame, Frame(frame.table.with_columns(*(again[name] for name in both)))
+
+
 def _header(path: Path) -> tuple[list[str], list[str]]:
     """Return the names of all columns, and those of a saved index."""
     import pyarrow.csv
@@ -138,7 +174,7 @@ def _read_one(path: Path, columns: Sequence[str] | None, text: Sequence[str]) ->
             if words:  # empty, or nothing but words for a missing number, which may be labels
                 text = (*text, *words)
                 table = pyarrow.csv.read_csv(path, **_csv_options(path, wanted, text))
-            table = _with_whole_numbers(_without_empty_text(table), path)
+            table = _with_huge_numbers(_without_empty_text(table), path)
     except _BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
     if len(table) == 0:
@@ -147,9 +183,8 @@ def _read_one(path: Path, columns: Sequence[str] | None, text: Sequence[str]) ->
 
 
 def _csv_options(
-    path: Path, wanted: Sequence[str] = (), text: Sequence[str] = (), held: Any = None
+    path: Path, wanted: Sequence[str] = (), text: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return how a CSV file is read: some of the columns as text, or as what is held otherwise."""
     from pyarrow import csv, string
 
     return {
@@ -158,7 +193,7 @@ def _csv_options(
             newlines_in_values=True,
         ),
         "convert_options": csv.ConvertOptions(
-            include_columns=wanted, column_types=dict.fromkeys(text, held or string())
+            include_columns=wanted, column_types={name: string() for name in text}
         ),
     }
 
@@ -176,21 +211,27 @@ def _without_empty_text(table: Any) -> Any:
     return table
 
 
-def _with_whole_numbers(table: Any, path: Path) -> Any:
-    """Return the table of a CSV file, whole numbers too large for int64 held exactly.
+def _with_huge_numbers(table: Any, path: Path) -> Any:
+    """Return the table with whole numbers beyond 64 bits exact; they are guessed to be floats."""
+    from pyarrow import compute, csv, decimal256
 
-    Arrow reads such a column as floats, where identifiers of 20 digits become one another.
-    """
-    from pyarrow import ArrowInvalid, compute, csv, decimal128
-
-    for place, field in enumerate(table.schema):
-        column = table.column(place)
-        if field.type != "double" or (compute.max(compute.abs(column)).as_py() or 0) < 2**63:
-            continue
-        options = _csv_options(path, [field.name], [field.name], decimal128(38))
-        with suppress(ArrowInvalid):  # there are fractions, or more than 38 digits
-            exact = csv.read_csv(path, **options).column(0)
-            table = table.set_column(place, field.name, exact)
+    names = [
+        field.name
+        for place, field in enumerate(table.schema)
+        if field.type == "double"
+        and (compute.max(compute.abs(table.column(place))).as_py() or 0) >= _INT64
+    ]
+    if not names:
+        return table
+    options = _csv_options(path, names, names)
+    options["convert_options"].strings_can_be_null = True  # by the words that do so among numbers
+    texts = csv.read_csv(path, **options)
+    for name in names:
+        text = compute.utf8_trim_whitespace(texts.column(name))
+        if compute.all(compute.match_substring_regex(text, r"^-?\d+$")).as_py():
+            fits = compute.max(compute.utf8_length(text)).as_py() <= _DIGITS
+            exact = text.cast(decimal256(_DIGITS)) if fits else text
+            table = table.set_column(table.schema.get_field_index(name), name, exact)
     return table
 
 

@@ -1,6 +1,7 @@
 """How a column becomes features: what is missing, unknown, a date, or one of too many."""
 
 import datetime as dt
+import warnings
 from decimal import Decimal
 from typing import Any
 
@@ -166,3 +167,37 @@ def test_an_encoder_of_an_older_run_is_read() -> None:
     old = {"columns": [{"name": "age", "categories": None}, {"name": "x", "categories": ["a"]}]}
     found = FeatureEncoder.from_dict(old)
     assert found.encode(pd.DataFrame({"age": [3], "x": ["a"]})).tolist() == [[3, 1]]
+
+
+@pytest.mark.parametrize(
+    "options", [{"categorical": ("x",)}, {"hashed": ("x",)}, {"target": ("x",)}]
+)
+def test_one_new_code_of_text_leaves_the_meaning_of_the_other_codes(options: Any) -> None:
+    found = encoder([501, 602, 703] * 4, **options, **OTHER)
+    assert found.text == ()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        mixed = encoded(found, ["0501", "602", "K1A"])
+    assert mixed[:2] == encoded(found, [501, 602])
+
+
+def test_a_new_code_of_text_among_numbers_is_named() -> None:
+    found = encoder([501, 602], categorical=("x",))
+    with pytest.raises(InvalidValueError, match=r"one of \['501', '602'\], got 'K1A' in row 1"):
+        encoded(found, ["0501", "K1A"])
+
+
+@pytest.mark.parametrize("options", [{}, {"hashed": ("x",)}, {"target": ("x",)}])
+def test_codes_of_text_keep_their_zeros(options: Any) -> None:
+    found = encoder(["0501", "501"], **options)
+    assert found.text == ("x",)
+    first, second = encoded(found, ["0501", "501"])
+    assert first != second
+
+
+def test_an_encoder_that_does_not_say_whether_codes_are_text_takes_them_as_they_come() -> None:
+    content = encoder(["0501", "501"]).to_dict()
+    del content["columns"][0]["text"]
+    found = FeatureEncoder.from_dict(content)
+    assert found.text == ()
+    assert encoded(found, ["0501", "501"]) == [[1, 0], [0, 1]]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dfl.data.sources.reading import column_names, find_file, read_frame
+from dfl.data.sources.reading import column_names, find_file, read_frame, read_twofold
 from dfl.errors import DataError, DataNotFoundError
 from tests.data.conftest import write
 
@@ -29,13 +29,37 @@ def test_files_are_read_one_after_the_other(tmp_path: Path) -> None:
     assert table.column("a").numbers().tolist() == [*range(300), *range(5)]
 
 
-def test_whole_numbers_of_any_size_in_csv_are_not_rounded(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(f"id,wide,real\n{2**64},1e300,1.5\n{2**64 + 1},2,{2**63}\n,,\n")
-    table = read_frame(tmp_path / "t.csv")
-    assert table.column("id").factor().labels == (str(2**64), str(2**64 + 1))
-    assert table.column("id").numbers()[:2].tolist() == [2.0**64] * 2
-    assert table.column("wide").numbers()[:2].tolist() == [1e300, 2]
-    assert table.column("real").numbers()[:2].tolist() == [1.5, 2.0**63]
+@pytest.mark.parametrize("first", [2**63, 20240101000000000000, 10**75, 10**90])
+def test_whole_numbers_of_any_size_stay_apart(tmp_path: Path, first: int) -> None:
+    ids = [str(first + place) for place in range(50)]
+    path = write(pd.DataFrame({"id": [*ids, "NaN"], "a": 1e30}), tmp_path / "t.csv")
+    table = read_frame(path)
+    factor = table.column("id").factor()
+    assert {*factor.labels} - {"NaN"} == {*ids}
+    assert table.column("a").numbers().tolist() == [1e30] * 51
+
+
+def test_floats_of_any_size_stay_floats(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n1e30,9223372036854775808,inf\n2,0.5,1\n")
+    table = read_frame(path)
+    assert table.column("a").numbers().tolist() == [1e30, 2.0]
+    assert table.column("b").numbers().tolist() == [2.0**63, 0.5]
+    assert table.column("c").numbers().tolist() == [float("inf"), 1.0]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_column_can_be_read_as_a_number_and_as_the_text_that_it_is(
+    tmp_path: Path, name: str
+) -> None:
+    table = TABLE[:2].assign(zip=["0501", "0602"], shop=["01", "02"])
+    path = write(table, tmp_path / name)
+    frame, words = read_twofold(path, ("a", "zip", "shop"), ("shop", "c"), text=("zip",))
+    assert frame.column("zip").values.to_pylist() == ["0501", "0602"]
+    assert words.column("shop").values.to_pylist() == ["01", "02"]
+    assert words.column("c").values.to_pylist() == ["x", "y"]
+    if "parquet" not in name:
+        assert frame.column("shop").numbers().tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv.gz"])

@@ -56,6 +56,53 @@ def test_a_frame_and_a_file_are_the_same_rows(tmp_path: Path, name: str) -> None
     assert equal(opened(write(table, tmp_path / name)), from_frame)
 
 
+CODES = {"plain": {}, "hashed": {"hashed": ("zip",)}, "target": {"target": ("zip",)}}
+
+
+@pytest.mark.parametrize("options", CODES.values(), ids=CODES)
+def test_what_a_code_means_does_not_depend_on_the_other_rows_of_its_file(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    zips = np.array(["0501", "0602", "0703", "K1A"])
+    draw = np.random.default_rng(0)
+    parts = {"path": shop(zip=zips[draw.integers(0, 4, 900)])}
+    parts |= {
+        name: shop(90, seed=1, zip=zips[draw.integers(0, 3, 90)])
+        for name in ("obs", "validation", "test")
+    }
+    files = {name: write(part, tmp_path / f"{name}.csv") for name, part in parts.items()}
+
+    def parts_of(tables: dict[str, Any]) -> Any:
+        rest = {**tables, "features": ("zip",), "unknown": "other", **options}
+        return load(rest.pop("path"), **ROLES, **rest).hybrid(0)
+
+    read, given = parts_of(files), parts_of(parts)
+    for name in parts:
+        part = "rct" if name == "path" else name
+        assert torch.equal(getattr(read, part).features, getattr(given, part).features)
+    assert read.encoder == given.encoder
+    assert read.encoder.text == ("zip",)
+
+
+def test_arms_of_a_file_are_text_where_those_of_training_are(tmp_path: Path) -> None:
+    arms = ("00", "01", "K")
+    path = write(shop(arm=[arms[k % 3] for k in range(900)]), tmp_path / "t.csv")
+    logs = write(shop(90, arm=[arms[k % 2] for k in range(90)]), tmp_path / "o.csv")
+    cost = dict(zip(arms, range(3), strict=True))
+    with pytest.raises(InvalidValueError, match=r"the obs rows, got no row with \['K'\]"):
+        opened(path, obs=logs, cost=cost)
+
+
+@pytest.mark.parametrize("first", [2**53 + 1, 2**63, 20240101000000000000])
+def test_households_of_large_numbers_stay_apart(tmp_path: Path, first: int) -> None:
+    path = write(shop(hh=[str(first + row) for row in range(900)]), tmp_path / "t.csv")
+    groups = opened(path, groups="hh").data.groups
+    assert groups is not None
+    assert groups.unique().numel() == 900
+    with pytest.raises(DataError, match=r"'hh' holds whole numbers above 2\*\*53"):
+        opened(path, features=("hh",))
+
+
 @pytest.mark.parametrize("make", [pl.from_pandas, pa.Table.from_pandas], ids=["polars", "Arrow"])
 def test_every_kind_of_frame_is_the_same_rows(make: Any) -> None:
     assert equal(opened(make(shop())), opened(shop()))

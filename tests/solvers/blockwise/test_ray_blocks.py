@@ -88,6 +88,7 @@ class Wrapped(AbstractScores):
     inner: ColumnScores = field(default=COLUMNS)
 
     columns = property(lambda self: self.inner.columns)
+    text = property(lambda self: self.inner.text)
     names = property(lambda self: self.inner.names)
     kept = property(lambda self: self.inner.kept)
 
