@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_array, column_or_1d, validate_data
 from torch import Tensor
 
 from dfl.data import FeatureEncoder, UpliftData
+from dfl.data.sources.reading import in_float32
 from dfl.errors import DataError, InvalidValueError, ShapeError
 from dfl.frames import Frame
 
@@ -86,7 +87,7 @@ def logged(policy: Any, X: Any, y: Any, *, fit: bool, **given: Any) -> dict[str,
         ValueError: as `features_of`.
         DataError: as `features_of`.
         InvalidValueError: likewise; if treatment or cost is missing, a label is missing or new,
-            or a treatment has no row.
+            a treatment has no row, or float32 rounds away what tells amounts apart.
         ShapeError: if something has not one entry per row.
     """
     method = "fit" if fit else "score"
@@ -171,9 +172,9 @@ def labels_of(name: str, values: Any, rows: int) -> NDArray[Any]:
 
 
 def _amounts(name: str, values: Any, rows: int) -> Tensor:
-    """Return one finite number per row, float32."""
-    checked = check_array(values, ensure_2d=False, dtype=np.float32, input_name=name)
-    return torch.tensor(_one_per_row(name, checked, rows))
+    """Return one finite number per row, float32, where that keeps them apart."""
+    checked = check_array(values, ensure_2d=False, dtype=np.float64, input_name=name)
+    return torch.from_numpy(in_float32(_one_per_row(name, checked, rows), name))
 
 
 def _one_per_row(name: str, values: Any, rows: int) -> NDArray[Any]:

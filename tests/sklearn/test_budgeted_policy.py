@@ -193,6 +193,22 @@ def test_metadata_that_is_refused(
         policy().fit(shop[["age"]], shop["revenue"], **{**given(shop), **changed})
 
 
+def test_amounts_that_float32_would_round_together_are_refused(
+    shop: pd.DataFrame, fitted: BudgetedPolicy
+) -> None:
+    features, revenue = shop[["age", "city"]], shop["revenue"]
+    said = r"{} lies near .* float32 rounds by .* Subtract a constant from every row"
+    for use in (policy().fit, fitted.score):
+        with pytest.raises(InvalidValueError, match=said.format("y")):
+            use(features, revenue + 1e8, **given(shop))
+        with pytest.raises(InvalidValueError, match=said.format("cost")):
+            use(features, revenue, **{**given(shop), "cost": shop["cost"] + 1e9})
+    with pytest.raises(
+        InvalidValueError, match=r"y must be known and finite .*, first 1e\+39 in row"
+    ):
+        policy().fit(features, revenue * 1e39 / revenue.iloc[0], **given(shop))
+
+
 def test_rows_to_score_that_are_refused(shop: pd.DataFrame, fitted: BudgetedPolicy) -> None:
     features, revenue = shop[["age", "city"]], shop["revenue"]
     with pytest.raises(InvalidValueError, match="score needs treatment and cost beside X"):

@@ -19,6 +19,7 @@ __all__ = [
     "column_names",
     "find_file",
     "group_ids",
+    "in_float32",
     "read_frame",
     "read_twofold",
 ]
@@ -264,9 +265,25 @@ def amounts(table: Frame, name: str, *, role: str, at_least: float | None = None
             lie so far from 0 that float32 rounds away what tells them apart.
     """
     found = table.column(name).numbers()
+    return from_numpy(in_float32(found, f"column {name!r} ({role})", at_least=at_least))
+
+
+def in_float32(
+    found: NDArray[np.float64], where: str, *, at_least: float | None = None
+) -> NDArray[np.float32]:
+    """Return amounts as they are stored. Shape ``(N,)``.
+
+    Args:
+        found: one per row. Shape ``(N,)``.
+        where: what they are, for errors.
+        at_least: the least value that makes sense.
+
+    Raises:
+        InvalidValueError: if a number is missing, not finite or too small, or if the numbers
+            lie so far from 0 that float32 rounds away what tells them apart.
+    """
     with np.errstate(over="ignore"):  # what overflows is refused below
         stored = found.astype(np.float32)
-    where = f"column {name!r} ({role})"
     _refuse(~np.isfinite(stored), found, f"{where} must be known and finite in every row")
     if at_least is not None:
         _refuse(found < at_least, found, f"{where} must be >= {at_least:g}")
@@ -276,7 +293,7 @@ def amounts(table: Frame, name: str, *, role: str, at_least: float | None = None
             f"{where} lies near {found.mean():.6g} and spreads by {spread:.3g} around it: float32 "
             f"rounds by {lost:.2g}. Subtract a constant from every row, which changes no decision."
         )
-    return from_numpy(stored)
+    return stored
 
 
 def _refuse(wrong: NDArray[np.bool_], found: NDArray[np.float64], promise: str) -> None:
