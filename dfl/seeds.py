@@ -3,8 +3,9 @@
 import hashlib
 
 import torch
+from torch import Tensor
 
-__all__ = ["stream"]
+__all__ = ["normal", "stream", "uniform"]
 
 
 def stream(seed: int, *purpose: str | int) -> torch.Generator:
@@ -22,3 +23,13 @@ def stream(seed: int, *purpose: str | int) -> torch.Generator:
     text = "/".join(map(str, (seed, *purpose)))
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def uniform(*shape: int, generator: torch.Generator) -> Tensor:
+    """Return numbers in [0, 1), float32 whatever torch's default: a seed means the same numbers."""
+    return torch.rand(shape, generator=generator, dtype=torch.float32)
+
+
+def normal(*shape: int, generator: torch.Generator) -> Tensor:
+    """Return standard normal numbers, float32 likewise."""
+    return torch.randn(shape, generator=generator, dtype=torch.float32)

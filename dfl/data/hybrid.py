@@ -17,7 +17,7 @@ from dfl.data.sources.card import DataCard
 from dfl.data.split import split
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.seeds import stream
+from dfl.seeds import stream, uniform
 
 __all__ = [
     "Held",
@@ -321,10 +321,10 @@ def _keep_matching(
         InvalidValueError: if no row is left.
     """
     arms, shape = pool.treatments, pool.treatment.shape
-    explores = torch.rand(shape, generator=generator) < recipe.epsilon
-    uniform = torch.randint(arms, shape, generator=generator)
+    explores = uniform(*shape, generator=generator) < recipe.epsilon
+    anything = torch.randint(arms, shape, generator=generator)
     device = pool.treatment.device
-    drawn = torch.where(explores.to(device), uniform.to(device), proposed)
+    drawn = torch.where(explores.to(device), anything.to(device), proposed)
     kept = (drawn == pool.treatment).nonzero().squeeze(1)
     if len(kept) == 0:
         raise InvalidValueError(
@@ -344,7 +344,7 @@ def _propensity(pool: UpliftData, chances: Tensor, epsilon: float) -> Tensor:
     arms = pool.treatments
     design = pool.propensity
     if design is None:
-        design = (pool.arm_counts / len(pool)).to(pool.features).expand(len(pool), arms)
+        design = (pool.arm_counts.float() / len(pool)).to(pool.features).expand(len(pool), arms)
     kept = (epsilon / arms + (1 - epsilon) * chances.to(design)) * design
     return kept / kept.sum(dim=1, keepdim=True)
 

@@ -19,7 +19,7 @@ from dfl.lab.findings import Finding, Findings
 from dfl.lab.price_tag import PriceTag
 from dfl.layers import LAYERS, AbstractLayer
 from dfl.registry import Registry
-from dfl.seeds import stream
+from dfl.seeds import normal, stream
 
 __all__ = ["Lab"]
 
@@ -130,7 +130,7 @@ class Lab:
             return -loss.detach(), torch.autograd.grad(loss, weight)[0].flatten()
 
         def own_cosine(layer: AbstractLayer, found: Tensor) -> float | None:
-            draw = torch.randn(_DIRECTIONS, found.numel(), generator=stream(self.seed, "along"))
+            draw = normal(_DIRECTIONS, found.numel(), generator=stream(self.seed, "along"))
             along = (draw / draw.norm(dim=1, keepdim=True)).to(found)
             with torch.no_grad():
                 moved = _differences(bench.loss_of(layer), bench.weight, along, _TINY * bench.scale)
@@ -185,10 +185,10 @@ class Lab:
             times.append(took)
         gradients = torch.stack(drawn)
         size = gradients.mean(dim=0).square().sum()
-        cosines = torch.tensor([_cosine(one, reference) for one in gradients])
+        cosines = torch.tensor([_cosine(one, reference) for one in gradients], dtype=torch.float32)
         seen["noise"] = float(gradients.var(dim=0).sum() / size) if bool(size > 0) else None
         seen["cosine_error"] = float(cosines.std())
-        seen["milliseconds"] = 1e3 * float(torch.tensor(times).median())
+        seen["milliseconds"] = 1e3 * float(torch.tensor(times, dtype=torch.float32).median())
         return seen
 
 

@@ -69,7 +69,7 @@ class CostSensitive(AbstractPricedLoss):
         lead = _lead(_reference(predicted, batch, multiplier), batch.treatment)
         near = torch.exp(-(lead / self.width.of(predicted).squeeze(-1)).square() / 2)
         harmful = torch.where(lead > 0, error < 0, error > 0)
-        side = torch.where(harmful, 1 + self.asymmetry, 1 - self.asymmetry)
+        side = torch.full_like(lead, 1 - self.asymmetry).masked_fill(harmful, 1 + self.asymmetry)
         spread = logged.std(dim=-1, correction=0).clamp(min=torch.finfo(logged.dtype).tiny)
         each = near * side * (error / spread[..., None]).square()
         mean = (batch.weight * each).sum(dim=-1) / batch.weight.sum(dim=-1)

@@ -1,6 +1,7 @@
 """`StackedNetwork`: many networks of one shape, run as one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias, final
 
 import torch
@@ -35,10 +36,11 @@ class StackedNetwork:
     def initial(self, seeds: Sequence[int]) -> Parameters:
         """Return parameters ``(K, ...)``, network k initialised from ``seeds[k]`` alone.
 
-        The global generator of torch is left as it was.
+        They are float32 whatever torch's default. That and the global generator of torch are left
+        as they were.
         """
         drawn = []
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _float32():
             for seed in seeds:
                 torch.manual_seed(seed)
                 drawn.append({n: p.detach() for n, p in self._build().named_parameters()})
@@ -92,3 +94,14 @@ class StackedNetwork:
             return functional_call(self._template, own, (rows,), options)
 
         return vmap(one, in_dims=(0, 0 if features.ndim == 3 else None))(parameters, features)
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Let layers draw their weights in float32, which other numbers of a seed would follow."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(usual)

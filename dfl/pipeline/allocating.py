@@ -162,7 +162,7 @@ def _predict(
     model: AbstractModel, encoder: FeatureEncoder, file: CustomerFile, features: Sequence[str]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return predicted revenue and cost of every row, each ``(N, M)``, and the mean of features."""
-    revenue = torch.empty(file.rows, model.treatments)
+    revenue = torch.empty(file.rows, model.treatments, dtype=torch.float32)
     cost = torch.empty_like(revenue)
     total = torch.zeros(len(encoder.feature_names), dtype=torch.float64)
     for part, table in file.chunks(features):

@@ -15,7 +15,7 @@ from dfl.io import write_whole
 from dfl.models import AbstractModel
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.served import Served
-from dfl.seeds import stream
+from dfl.seeds import normal, stream, uniform
 from dfl.solvers import decide
 from dfl.solvers.passes import tournament
 
@@ -109,7 +109,10 @@ class _Rule(nn.Module):
 @torch.no_grad()
 def _converted(served: Served) -> Any:
     """Return the ONNX programme of a model."""
-    example = torch.zeros(2, served.model.features), torch.tensor(1.0)
+    example = (
+        torch.zeros(2, served.model.features, dtype=torch.float32),
+        torch.tensor(1.0, dtype=torch.float32),
+    )
     rows = torch.export.Dim("rows")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about itself
@@ -167,12 +170,15 @@ def _differ(model: AbstractModel, path: Path, rows: int) -> int:
 
     session = onnxruntime.InferenceSession(str(path))
     generator = stream(0, "export")
-    scale = 10 ** (3 * torch.rand(model.features, generator=generator) - 1)
-    features = scale * torch.randn(rows, model.features, generator=generator)
+    scale = 10 ** (3 * uniform(model.features, generator=generator) - 1)
+    features = scale * normal(rows, model.features, generator=generator)
     wanted = model.predict(features)
     differ = 0
     for price in _PRICES:
-        given = {"features": features.numpy(), "price": torch.tensor(price).numpy()}
+        given = {
+            "features": features.numpy(),
+            "price": torch.tensor(price, dtype=torch.float32).numpy(),
+        }
         revenue, cost, choice = (torch.from_numpy(one) for one in session.run(None, given))
         for name, one, other in (
             ("revenue", revenue, wanted.revenue),

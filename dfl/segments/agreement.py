@@ -42,7 +42,9 @@ class Agreement:
         """
         size = table.segments
         both = torch.bincount(teacher.cpu() * size + student.cpu(), minlength=size**2)
-        share = both.reshape(size, size) / max(len(teacher), 1)  # (K of teacher, K of student)
+        share = both.reshape(size, size).float() / max(
+            len(teacher), 1
+        )  # (K of teacher, K of student)
         meant, got = plan.choice[:, :, None], plan.choice[:, None, :]  # (B, K, 1), (B, 1, K)
         segment = torch.arange(size)[:, None]
 

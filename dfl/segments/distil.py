@@ -166,9 +166,9 @@ def distilled(
     spread = features.std(dim=0, correction=0).float().cpu()
     scale = torch.where(spread > 0, spread, 1)
     if len(seen) == 1:
-        bias = torch.full((teacher.segments,), _NEVER)
+        bias = mean.new_full((teacher.segments,), _NEVER)
         bias[seen] = 0
-        return DenseStudent(mean, scale, (torch.zeros(len(mean), teacher.segments),), (bias,))
+        return DenseStudent(mean, scale, (mean.new_zeros(len(mean), teacher.segments),), (bias,))
     if student == "boosting":
         return _boosted(features.float().cpu(), label, teacher.segments, seed)
     rows = ((features.float().cpu() - mean) / scale).numpy()
@@ -178,7 +178,10 @@ def distilled(
     weight, bias = (torch.from_numpy(one).float() for one in layers[-1])
     if len(seen) == 2:  # one output, the score of the second against the first
         weight, bias = (torch.cat([torch.zeros_like(one), one], dim=-1) for one in (weight, bias))
-    last = torch.zeros(len(weight), teacher.segments), torch.full((teacher.segments,), _NEVER)
+    last = (
+        weight.new_zeros(len(weight), teacher.segments),
+        bias.new_full((teacher.segments,), _NEVER),
+    )
     last[0][:, seen], last[1][seen] = weight, bias
     first = [(torch.from_numpy(w).float(), torch.from_numpy(b).float()) for w, b in layers[:-1]]
     weights, biases = zip(*first, last, strict=True)

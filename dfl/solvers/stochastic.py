@@ -166,7 +166,8 @@ class Stochastic(AbstractSolver):
         guide = self.formulation.guide(first)
         dearest = float(guide.amax(dim=1).sum())
         path = GreedyDual("torch").path(AllocationProblem(first.mean_revenue, guide, dearest))
-        points = torch.linspace(0, len(path.order), min(_CANDIDATES, len(path.order) + 1)).long()
+        count = min(_CANDIDATES, len(path.order) + 1)
+        points = torch.linspace(0, len(path.order), count, dtype=torch.float32).long()
         choices = torch.stack([path.choice_at(int(point)) for point in points])
         spends = first.mean_cost.gather(1, choices.T).T  # of each segment on each choice
         open_to = torch.ones(len(choices), dtype=torch.bool, device=choices.device)

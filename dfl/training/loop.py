@@ -189,7 +189,7 @@ class _Best:
 
     def __init__(self, parameters: Parameters, size: int) -> None:
         self.parameters = parameters
-        self.score = torch.full((size,), float("inf"))
+        self.score = torch.full((size,), float("inf"), dtype=torch.float32)
 
     def offer(self, parameters: Parameters, score: Tensor | None) -> None:
         """Take the networks whose score, on the CPU, is smaller than before; all without one."""

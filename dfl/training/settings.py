@@ -11,7 +11,7 @@ from dfl.checks import check_choice, check_count, check_number
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError, ShapeError
 from dfl.scale import gathered, rows_apart
-from dfl.seeds import stream
+from dfl.seeds import stream, uniform
 from dfl.training.people import numbered
 
 __all__ = ["Part", "Rows", "Training", "TrainingSet", "hold_out", "parts_of"]
@@ -177,7 +177,7 @@ def hold_out(one: TrainingSet, share: float) -> tuple[TrainingSet, TrainingSet]:
     assert one.rct is not None  # the methods that split name rct among what they use
     treatment = one.rct.treatment.cpu()
     group, count = numbered(one.rct)
-    drawn = torch.rand(count, generator=stream(one.seed, "held out"))
+    drawn = uniform(count, generator=stream(one.seed, "held out"))
     held = drawn < share
     for arm in range(one.rct.treatments):
         own = torch.unique(group[treatment == arm])

@@ -92,7 +92,7 @@ class Bias:
         arms = training.treatments
         cost = training.cost.double()
         paid = torch.stack([cost[training.treatment == arm].mean() for arm in range(arms)])
-        depth = paid.argsort(stable=True).argsort() / max(arms - 1, 1) - 0.5
+        depth = paid.argsort(stable=True).argsort().float() / max(arms - 1, 1) - 0.5
         z = (features[:, column].double() - mean) / spread
         return (score + self.strength * z[:, None] * depth).softmax(dim=1)
 

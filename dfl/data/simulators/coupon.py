@@ -11,6 +11,7 @@ from torch import Tensor
 from dfl.checks import check_choice, check_count, check_number
 from dfl.data.simulators.simulator import AbstractSimulator, Assign, Draws
 from dfl.errors import InvalidValueError
+from dfl.seeds import normal, uniform
 
 __all__ = ["CouponSimulator", "HiddenKind"]
 
@@ -120,23 +121,25 @@ class CouponSimulator(AbstractSimulator):
         looks = _Person.of(features)  # to the old policy
         driving = _average(features) if self.alike else features
         person = _Person.of(driving)
-        discount = torch.tensor(self._discounts)
+        discount = features.new_tensor(self._discounts)
         chance = person.base + person.lift * self._response(driving, person.speed)
-        hidden = (torch.rand(rows, generator=generator) * 2 - 1) * math.sqrt(3)
+        hidden = (uniform(rows, generator=generator) * 2 - 1) * math.sqrt(3)
         concerned = self.hidden_confounding * self._concerned(features)
         treatment, propensity = assign(self._old_policy(features, looks, concerned * hidden))
 
         kind, redemption = self.hidden_kind, person.redemption
-        amount = _HIDDEN_AMOUNT * concerned if kind == "additive" else torch.zeros(rows)
+        amount = _HIDDEN_AMOUNT * concerned if kind == "additive" else torch.zeros_like(hidden)
         mood = 1 + _HIDDEN_EFFECT * hidden * (0 if kind in ("additive", "cost") else concerned)
         if kind == "cost":
             room = _HIDDEN_REDEMPTION * torch.minimum(redemption, 1 - redemption)
             redemption = redemption + room * concerned * hidden / math.sqrt(3)
         weekly = chance.gather(0, treatment[None]).squeeze(0) * mood
-        orders = (torch.rand((_WEEKS, rows), generator=generator) < weekly).sum(dim=0)
-        spread = torch.randn(rows, generator=generator).mul_(self.basket_spread)
+        orders = (uniform(_WEEKS, rows, generator=generator) < weekly).sum(
+            dim=0, dtype=torch.float32
+        )
+        spread = normal(rows, generator=generator).mul_(self.basket_spread)
         spend = orders * person.basket * (spread - self.basket_spread**2 / 2).exp()
-        redeemed = torch.rand(rows, generator=generator) < redemption
+        redeemed = uniform(rows, generator=generator) < redemption
         cost = discount[treatment] * spend * redeemed
 
         expected = _WEEKS * person.basket * weekly
@@ -156,25 +159,25 @@ class CouponSimulator(AbstractSimulator):
     def _response(self, x: Tensor, speed: Tensor) -> Tensor:
         """Return the part of a person's lift that each treatment reaches, in [0, 1]."""
         if self.ordered:
-            return -torch.expm1(-speed * torch.tensor(self._discounts)[:, None])
+            return -torch.expm1(-speed * speed.new_tensor(self._discounts)[:, None])
         tastes = torch.stack([x[4] - x[6], x[9] - x[7], x[11] + x[1], x[12] - x[2]])
-        return torch.cat([torch.zeros(1, x.shape[1]), (1.5 * tastes).sigmoid()])
+        return torch.cat([x.new_zeros(1, x.shape[1]), (1.5 * tastes).sigmoid()])
 
     def _concerned(self, x: Tensor) -> Tensor:
         """Return 1 for the people whom the hidden mood concerns, else 0."""
         if self.hidden_region == 1:
-            return torch.ones(x.shape[1])
+            return torch.ones_like(x[8])
         return (x[8] > NormalDist().inv_cdf(1 - self.hidden_region)).float()
 
     def _old_policy(self, x: Tensor, person: "_Person", mood: Tensor) -> Tensor:
         """Return the scores of the old policy, one row per treatment."""
-        depth = torch.linspace(-1, 1, self.coupons + 1)[:, None]
+        depth = torch.linspace(-1, 1, self.coupons + 1, dtype=x.dtype)[:, None]
         seen = 1.5 * self.confounding * (person.loyalty - 0.6 * x[8].tanh())
         moody = 3 * mood * (0.3 + x[0] - x[4]).tanh()
         # Where only the largest score counts, scores linear in depth would leave the middle out.
         bend = 0 if self.overlap else depth.square()
         if self.hidden_kind == "dose-free":
-            return depth * (seen - 0.6) + torch.tensor(_DOSE_FREE)[:, None] * moody - bend
+            return depth * (seen - 0.6) + x.new_tensor(_DOSE_FREE)[:, None] * moody - bend
         return depth * (seen + moody - 0.6) - bend
 
 
@@ -211,16 +214,16 @@ class _Person:
 
 
 def _features(rows: int, generator: torch.Generator, idle: int) -> Tensor:
-    x = torch.empty(_FEATURES + idle, rows)
+    x = torch.empty(_FEATURES + idle, rows, dtype=torch.float32)
     x[:16].normal_(generator=generator)
-    uniform = torch.rand((len(_OFTEN), rows), generator=generator)
-    x[16:_FEATURES] = uniform < torch.tensor(_OFTEN)[:, None]
+    drawn = uniform(len(_OFTEN), rows, generator=generator)
+    x[16:_FEATURES] = drawn < x.new_tensor(_OFTEN)[:, None]
     x[_FEATURES:].normal_(generator=generator)
     return x
 
 
 def _average(x: Tensor) -> Tensor:
     """Return the features of an average person, in the shape of ``x``."""
-    average = torch.zeros(len(x))
-    average[16:_FEATURES] = torch.tensor(_OFTEN)
+    average = x.new_zeros(len(x))
+    average[16:_FEATURES] = x.new_tensor(_OFTEN)
     return average[:, None].expand_as(x)

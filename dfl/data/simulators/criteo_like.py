@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dfl.data.simulators.simulator import AbstractSimulator, Assign, Draws
+from dfl.seeds import normal, uniform
 
 __all__ = ["OFF_MODE_THRESHOLDS", "CriteoLikeSimulator", "FeatureState", "features_of"]
 
@@ -108,18 +109,18 @@ class CriteoLikeSimulator(AbstractSimulator):
     def _draw(self, rows: int, generator: torch.Generator, assign: Assign) -> Draws:
         state = _state(rows, generator)
         visit, conversion, keenness = _chances(state)
-        hidden = (torch.rand(rows, generator=generator) * 2 - 1) * math.sqrt(3)
+        hidden = (uniform(rows, generator=generator) * 2 - 1) * math.sqrt(3)
         treatment, propensity = assign(self._old_policy(state, keenness, hidden))
 
         mood = 1 + _HIDDEN_EFFECT * self.hidden_confounding * hidden
         own_visit = visit.gather(0, treatment[None]).squeeze(0) * mood
         own_conversion = conversion.gather(0, treatment[None]).squeeze(0) * mood
-        uniform = torch.rand(rows, generator=generator)
+        drawn = uniform(rows, generator=generator)
         return Draws(
             features=features_of(state),
             treatment=treatment,
-            revenue=self._observe(own_conversion, (uniform < own_conversion).float()),
-            cost=self._observe(own_visit, (uniform < own_visit).float()),
+            revenue=self._observe(own_conversion, (drawn < own_conversion).float()),
+            cost=self._observe(own_visit, (drawn < own_visit).float()),
             expected_revenue=conversion,
             expected_cost=visit,
             propensity=propensity,
@@ -140,11 +141,11 @@ class CriteoLikeSimulator(AbstractSimulator):
 
 def _state(rows: int, generator: torch.Generator) -> FeatureState:
     """Draw which groups of features leave their mode, and where the features then lie."""
-    activity = torch.randn(rows, generator=generator)
-    own = torch.randn((len(OFF_MODE_THRESHOLDS), rows), generator=generator)
+    activity = normal(rows, generator=generator)
+    own = normal(len(OFF_MODE_THRESHOLDS), rows, generator=generator)
     latent = _COMMON_ACTIVITY * activity + math.sqrt(1 - _COMMON_ACTIVITY**2) * own
-    active = (latent > torch.tensor(OFF_MODE_THRESHOLDS)[:, None]).float()
-    return FeatureState(active, torch.rand((12, rows), generator=generator))
+    active = (latent > latent.new_tensor(OFF_MODE_THRESHOLDS)[:, None]).float()
+    return FeatureState(active, uniform(12, rows, generator=generator))
 
 
 def _chances(state: FeatureState) -> tuple[Tensor, Tensor, Tensor]:
@@ -183,7 +184,7 @@ def _chances(state: FeatureState) -> tuple[Tensor, Tensor, Tensor]:
     untreated = _VISIT_INTERCEPT + keenness
     visit = torch.stack([untreated, untreated + _VISIT_EFFECT * (1.2 * attention).exp()])
     converts = torch.stack([intent, intent + 0.9 * persuasion])
-    converts += torch.tensor(_CONVERSION_INTERCEPTS)[:, None]
+    converts += converts.new_tensor(_CONVERSION_INTERCEPTS)[:, None]
     visit = _MOST_VISITS * visit.sigmoid()
     return visit, visit * _MOST_CONVERSIONS * converts.sigmoid(), keenness
 

@@ -17,7 +17,7 @@ from dfl.data.sources.source import AbstractDataSource
 from dfl.data.uplift_data import PotentialOutcomes, Source, UpliftData
 from dfl.errors import InvalidValueError
 from dfl.scale import CACHED
-from dfl.seeds import stream
+from dfl.seeds import stream, uniform
 
 __all__ = ["AbstractSimulator", "Assign", "Draws", "PartSizes"]
 
@@ -186,8 +186,8 @@ class AbstractSimulator(AbstractDataSource):
             else:
                 shares = self.rct_shares or (1 / arms,) * arms
                 chances = scores.new_tensor(shares)[:, None].expand_as(scores)
-            uniform = torch.rand(scores.shape[1], generator=generator)
-            treatment = (uniform >= chances.cumsum(dim=0)[:-1]).sum(dim=0)
+            drawn = uniform(scores.shape[1], generator=generator)
+            treatment = (drawn >= chances.cumsum(dim=0)[:-1]).sum(dim=0)
             return treatment, chances
 
         return assign

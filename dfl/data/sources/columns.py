@@ -265,7 +265,7 @@ class Columns(AbstractTable):
         missing = [name for name in names if name not in price]
         if missing:
             raise DataError(f"cost must name every treatment, got none for {missing}.")
-        return torch.tensor([price[name] for name in names])[treatment]
+        return torch.tensor([price[name] for name in names], dtype=torch.float32)[treatment]
 
 
 def _by_text(cost: Mapping[str, float]) -> dict[str, float]:

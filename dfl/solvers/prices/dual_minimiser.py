@@ -302,7 +302,7 @@ def _representatives(margin: Tensor, detail: int) -> tuple[Tensor, NDArray[np.fl
     are taken: people who may change their treatment only at far prices need less detail.
     """
     near = margin.topk(min(detail, margin.shape[0]), largest=False)
-    rows, weight = [near.indices], [torch.ones(near.indices.shape[0])]
+    rows, weight = [near.indices], [torch.ones(near.indices.shape[0], dtype=torch.float32)]
     if margin.shape[0] > detail:
         some = torch.randint(
             margin.shape[0], (_SAMPLE,), generator=torch.Generator().manual_seed(0)
@@ -314,7 +314,7 @@ def _representatives(margin: Tensor, detail: int) -> tuple[Tensor, NDArray[np.fl
         while start < others.shape[0]:
             part = others[start : start + size * step : step]
             rows.append(part)
-            weight.append(torch.full((part.shape[0],), max(stands * step, 1.5)))
+            weight.append(weight[0].new_full((part.shape[0],), max(stands * step, 1.5)))
             start, step = start + size * step, step * 4
     every, share = torch.cat(rows), torch.cat(weight)
     possible = margin[every].isfinite()

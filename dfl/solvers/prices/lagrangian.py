@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dfl.problem import AllocationProblem
 from dfl.scale import Chunks, over_ranks
+from dfl.seeds import uniform
 
 __all__ = ["Evaluation", "Extremes", "Lagrangian"]
 
@@ -243,7 +244,7 @@ class Lagrangian:
         """
         key = torch.empty(self.rows, dtype=torch.float64, device=self.revenue.device)
         numbers = self.revenue.shape[1] * (self.cost.shape[2] + 2) + 1
-        weight = torch.rand(numbers, generator=torch.Generator().manual_seed(0)).to(key)
+        weight = uniform(numbers, generator=torch.Generator().manual_seed(0)).to(key)
         for part in self.chunks():
             known = [self.revenue[part], self.cost[part].flatten(1), choice[part, None]]
             if self.choices is not None:

@@ -84,7 +84,8 @@ def _look_inside(
 
 def _ends(at: Tensor) -> Tensor:
     """Return ends of cells, ascending: 0, the last multiplier, and places of each process."""
-    places = torch.linspace(0, len(at) - 1, min(_CELLS, len(at)), device=at.device).long()
+    count = min(_CELLS, len(at))
+    places = torch.linspace(0, len(at) - 1, count, dtype=torch.float32, device=at.device).long()
     every = [at.new_zeros(1), *(part.to(at) for part in gathered(at[places].cpu()))]
     ends: Tensor = torch.unique(torch.cat(every))
     return ends
