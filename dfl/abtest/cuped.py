@@ -7,7 +7,8 @@ from typing import final
 import numpy as np
 
 from dfl.abtest.base import AbstractEstimator, Fit
-from dfl.abtest.rows.contrast import Contrast, Linearisation, refuse_copy
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation, refuse_copy
+from dfl.checks import check_count
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Matrix, Vector
@@ -44,6 +45,12 @@ class Cuped(AbstractEstimator):
     columns: tuple[int, ...] | None = None
     linearisation: Linearisation = "delta"
 
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_linearisation(self.linearisation)
+        for one in self.columns or ():
+            check_count("columns", one, at_least=0)
+
     def fit(self, contrast: Contrast) -> Fit:
         """Return the adjusted difference of the means.
 
@@ -54,7 +61,7 @@ class Cuped(AbstractEstimator):
         if covariates is None:
             raise InvalidValueError("cuped needs covariates; without any use difference-in-means.")
         if self.columns is not None:
-            wrong = [one for one in self.columns if not 0 <= one < covariates.shape[1]]
+            wrong = [one for one in self.columns if one >= covariates.shape[1]]
             if wrong or not self.columns:
                 raise InvalidValueError(
                     f"columns must be positions below {covariates.shape[1]}, got {self.columns}."

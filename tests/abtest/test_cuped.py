@@ -116,6 +116,12 @@ def test_mistakes() -> None:
         Cuped().fit(replace(data, covariates=None))
     with pytest.raises(InvalidValueError, match=r"columns must be positions below 1, got \(1,\)"):
         Cuped(columns=(1,)).fit(data)
+    with pytest.raises(InvalidValueError, match=r"columns must be a whole number >= 0, got 0\.5"):
+        Cuped(columns=(0.5,))  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match=r"columns must be >= 0, got -1"):
+        Cuped(columns=(-1,))
+    with pytest.raises(InvalidValueError, match="linearisation must be one of .* got 'bogus'"):
+        Cuped(linearisation="bogus")  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="covariates must vary"):
         Cuped().fit(replace(data, covariates=np.ones((400, 2))))
     with pytest.raises(InvalidValueError, match="cupac needs covariates, or a prediction"):
