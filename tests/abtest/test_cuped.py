@@ -120,7 +120,7 @@ def test_mistakes() -> None:
         Cuped(columns=(0.5,))  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match=r"columns must be >= 0, got -1"):
         Cuped(columns=(-1,))
-    with pytest.raises(InvalidValueError, match="linearisation must be one of .* got 'bogus'"):
+    with pytest.raises(InvalidValueError, match=r"linearisation must be one of .* got 'bogus'"):
         Cuped(linearisation="bogus")  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="covariates must vary"):
         Cuped().fit(replace(data, covariates=np.ones((400, 2))))
