@@ -1,9 +1,8 @@
 """A budget is spent on every row of a data set that need not fit in memory."""
 
 import contextlib
-import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,10 @@ import dfl
 from dfl.budget import Budget
 from dfl.checks import check_choice
 from dfl.config import read_solver
-from dfl.errors import ConfigError, DataError, DflError, InvalidValueError, RunFolderError
-from dfl.io import UNFINISHED, make_folder, write_json, write_whole
+from dfl.errors import ConfigError, DataError, DflError, RunFolderError
+from dfl.io import make_folder, write_json, write_whole
 from dfl.pipeline.allocating import CustomerAllocation, held_out_at, measured, warn_of_drift
+from dfl.pipeline.block_output import check_output_folder, open_work, part_name, work_of
 from dfl.pipeline.customers import check_kept, given_columns, schema_of
 from dfl.pipeline.dataset import DataBlock, DataSet
 from dfl.pipeline.folder import RunFolder
@@ -46,7 +46,6 @@ __all__ = [
     "allocate_columns",
     "allocate_dataset",
     "allocate_scored",
-    "work_of",
 ]
 
 Engine: TypeAlias = Literal["processes", "ray"]
@@ -190,7 +189,7 @@ def allocate_scored(
     keep = tuple(dict.fromkeys(keep))
     check_kept(keep)
     data = DataSet.of(customers, scores.columns, keep)
-    _check_output(output, data, overwrite=overwrite)
+    check_output_folder(output, data, overwrite=overwrite)
     asked = {
         "format": _FORMAT,
         "dfl": dfl.__version__,
@@ -209,7 +208,7 @@ def allocate_scored(
         gathered(None)
         return done
     with locked(work), on_cluster() if engine == "ray" else contextlib.nullcontext():
-        _open_work(work, asked)
+        open_work(work, asked)
         gathered(None)
         done = _allocate(blocks, budget, cut, keep, engine)
         rows, people = work / "rows", sum(done.people.values())
@@ -224,11 +223,6 @@ def allocate_scored(
         rows.replace(output)
     shutil.rmtree(work, ignore_errors=True)
     return done
-
-
-def work_of(output: Path) -> Path:
-    """Return the folder that holds an unfinished allocation."""
-    return output.with_name(f".{output.name}.part")
 
 
 @final
@@ -320,7 +314,7 @@ def _allocate(
         found = solve_blocks(shared, Budget(total=margin.within(total, least)))
 
     def part(number: int) -> Path:
-        return blocks.work / "rows" / _part(number)
+        return blocks.work / "rows" / part_name(number)
 
     def make(number: int) -> Arrays:
         block = blocks.data.blocks[number]
@@ -352,10 +346,6 @@ def _allocate(
     return CustomerAllocation(found, total, people, None, margin, means)
 
 
-def _part(number: int) -> str:
-    return f"part-{number:05d}.parquet"
-
-
 def _save(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file, whole or not at all; its folder is made where it is missing."""
     make_folder(path.parent)
@@ -379,52 +369,3 @@ def _check_solver(given: object) -> None:
             "a data set is allocated block by block, which greedy-dual alone does; say --solver "
             "greedy-dual, or give a file to write: 'dfl allocate' by a run, 'dfl plan' by columns."
         )
-
-
-def _open_work(work: Path, asked: Mapping[str, Any]) -> None:
-    """Go on with what an earlier start of the same allocation left, or begin.
-
-    Raises:
-        RunFolderError: if what is left is of another allocation.
-    """
-    for file in work.rglob("*"):
-        if UNFINISHED.fullmatch(file.name):
-            file.unlink(missing_ok=True)
-    plan, written = work / "plan.json", work / "passes" / "written"
-    known = None
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        known = json.loads(plan.read_text(encoding="utf-8"))
-    if written.exists() and not (work / "rows").exists():  # it had finished, and was put into place
-        shutil.rmtree(written)
-        known = None if known != asked else known
-    if known is None:
-        shutil.rmtree(work / "passes", ignore_errors=True)
-        shutil.rmtree(work / "scores", ignore_errors=True)
-        write_json(plan, asked)
-    elif known != asked:
-        raise RunFolderError(
-            f"{work} holds an unfinished allocation of other files, scores, budget or columns; "
-            "finish it by the command that began it, or delete that folder."
-        )
-
-
-def _check_output(output: Path, data: DataSet, *, overwrite: bool) -> None:
-    """Refuse a folder that could not be written, before anything that takes long."""
-    if not output.absolute().parent.is_dir():
-        raise InvalidValueError(f"output must lie in a folder that exists, got {output}.")
-    if output.is_symlink():
-        raise InvalidValueError(f"output must be a folder, not a link to one, got {output}.")
-    if output.exists() and not overwrite:
-        raise InvalidValueError(
-            f"output {output} exists already; choose another folder, or overwrite it by "
-            "--overwrite."
-        )
-    if output.exists() and not (output / "_allocation.json").is_file():
-        raise InvalidValueError(
-            f"output {output} is no folder that an allocation wrote; it is left alone. Choose "
-            "another one."
-        )
-    inside = output.resolve()
-    if any(inside in file.resolve().parents for file in data.files):
-        raise InvalidValueError(f"output must not hold the customers' files, got {output}.")
-    data.check_outside(output / _part(0))

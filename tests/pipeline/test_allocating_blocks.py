@@ -35,7 +35,7 @@ from dfl.pipeline import (
     dataset,
     run,
 )
-from dfl.pipeline.allocating_blocks import work_of
+from dfl.pipeline.block_output import work_of
 from dfl.pipeline.dataset import DataSet
 from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual

@@ -28,7 +28,7 @@ def run_of(path: Path, method: str, **training: object) -> RunFolder:
 
 @pytest.mark.parametrize(
     ("method", "training"),
-    [("tsm-sl", {}), ("tsm-sl", {"ranks": True}), ("grounded", {}), ("grounded-in-sample", {})],
+    [("tsm-sl", {}), ("tsm-sl", {"ranks": True}), ("grounded-in-sample", {})],
 )
 def test_a_rule_decides_as_the_model(
     method: str, training: dict[str, object], tmp_path: Path

@@ -29,7 +29,8 @@ from dfl.errors import (
     UnsupportedProblemError,
 )
 from dfl.pipeline import allocating_blocks, dataset
-from dfl.pipeline.allocating_blocks import allocate_scored, work_of
+from dfl.pipeline.allocating_blocks import allocate_scored
+from dfl.pipeline.block_output import work_of
 from dfl.pipeline.scoring import AbstractScores, ColumnScores
 from dfl.solvers.blockwise import RayBlocks, TensorBlocks, ray_blocks, solve, solve_blocks
 from dfl.solvers.blockwise.blocks import AbstractBlocks

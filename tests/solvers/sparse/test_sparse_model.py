@@ -80,9 +80,7 @@ def test_a_full_treatment_has_no_column() -> None:
 
 
 @pytest.mark.parametrize("room", [0.0, 0.5])
-@pytest.mark.parametrize(
-    "solver", [LinearProgram(), LinearProgram(engine="pdlp"), MixedInteger(), CuttingPlanes()]
-)
+@pytest.mark.parametrize("solver", [LinearProgram(), MixedInteger(), CuttingPlanes()])
 def test_a_budget_that_only_full_treatments_would_meet_is_refused(
     solver: AbstractSolver, room: float
 ) -> None:

@@ -1,0 +1,87 @@
+"""The folder that blocks are written to, and the one beside it that holds what is unfinished."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dfl.errors import InvalidValueError, RunFolderError
+from dfl.io import UNFINISHED, write_json
+from dfl.pipeline.dataset import DataSet
+
+__all__ = ["check_output_folder", "open_work", "part_name", "work_of"]
+
+
+def work_of(output: Path) -> Path:
+    """Return the folder that holds an unfinished allocation."""
+    return output.with_name(f".{output.name}.part")
+
+
+def part_name(number: int) -> str:
+    """Return the name of a block's file."""
+    return f"part-{number:05d}.parquet"
+
+
+def open_work(work: Path, asked: Mapping[str, Any]) -> None:
+    """Go on with what an earlier start of the same allocation left, or begin.
+
+    Args:
+        work: the folder, which is there.
+        asked: what is to be allocated, as plain data.
+
+    Raises:
+        RunFolderError: if what is left is of another allocation.
+    """
+    for file in work.rglob("*"):
+        if UNFINISHED.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+    plan, written = work / "plan.json", work / "passes" / "written"
+    known = None
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        known = json.loads(plan.read_text(encoding="utf-8"))
+    if written.exists() and not (work / "rows").exists():  # it had finished, and was put into place
+        shutil.rmtree(written)
+        known = None if known != asked else known
+    if known is None:
+        shutil.rmtree(work / "passes", ignore_errors=True)
+        shutil.rmtree(work / "scores", ignore_errors=True)
+        write_json(plan, asked)
+    elif known != asked:
+        raise RunFolderError(
+            f"{work} holds an unfinished allocation of other files, scores, budget or columns; "
+            "finish it by the command that began it, or delete that folder."
+        )
+
+
+def check_output_folder(output: Path, data: DataSet, *, overwrite: bool) -> None:
+    """Refuse a folder that could not be written, before anything that takes long.
+
+    Args:
+        output: where blocks are to go.
+        data: the customers.
+        overwrite: whether it may replace an earlier allocation.
+
+    Raises:
+        InvalidValueError: if it exists, is a link, lies in no folder, holds customers, or would
+            be read as customers.
+    """
+    if not output.absolute().parent.is_dir():
+        raise InvalidValueError(f"output must lie in a folder that exists, got {output}.")
+    if output.is_symlink():
+        raise InvalidValueError(f"output must be a folder, not a link to one, got {output}.")
+    if output.exists() and not overwrite:
+        raise InvalidValueError(
+            f"output {output} exists already; choose another folder, or overwrite it by "
+            "--overwrite."
+        )
+    if output.exists() and not (output / "_allocation.json").is_file():
+        raise InvalidValueError(
+            f"output {output} is no folder that an allocation wrote; it is left alone. Choose "
+            "another one."
+        )
+    inside = output.resolve()
+    if any(inside in file.resolve().parents for file in data.files):
+        raise InvalidValueError(f"output must not hold the customers' files, got {output}.")
+    data.check_outside(output / part_name(0))
