@@ -8,9 +8,8 @@ from decimal import Decimal
 from typing import final
 
 from dfl.abtest.checks.assignment import check_experiment
-from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.abtest.rows.experiment import Experiment
-from dfl.abtest.rows.linearisation import Linearisation
 from dfl.stats.arrays import Matrix, Vector
 from dfl.stats.intervals import interval_factor
 from dfl.stats.small_samples import Spread

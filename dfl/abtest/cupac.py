@@ -6,8 +6,7 @@ from typing import final
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.cuped import adjusted_difference
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.linearisation import Linearisation, check_linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 
 __all__ = ["Cupac"]
 

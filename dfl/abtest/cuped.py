@@ -7,8 +7,7 @@ from typing import final
 import numpy as np
 
 from dfl.abtest.base import AbstractEstimator, Fit
-from dfl.abtest.rows.contrast import Contrast, refuse_copy
-from dfl.abtest.rows.linearisation import Linearisation, check_linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation, refuse_copy
 from dfl.checks import check_count
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS, Empty

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 from dfl.abtest.base import AbstractEstimator, Fit
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.linearisation import Linearisation, check_linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 
 __all__ = ["DifferenceInMeans"]
 

@@ -8,8 +8,7 @@ import numpy as np
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.regression.linear import least_squares
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.linearisation import Linearisation, check_linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 
 __all__ = ["Mlrate"]
 

@@ -34,8 +34,7 @@ from dfl.abtest.robust.verdict import (
     same_effect_check,
     summarise_weights,
 )
-from dfl.abtest.rows.contrast import Contrast
-from dfl.abtest.rows.linearisation import Linearisation, check_linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.scale import PARTS, some_rows

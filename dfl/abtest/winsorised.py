@@ -8,8 +8,7 @@ import numpy as np
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.cuped import adjusted_difference
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, require_varying
-from dfl.abtest.rows.linearisation import Linearisation, check_linearisation
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation, require_varying
 from dfl.checks import check_number
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS

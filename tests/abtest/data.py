@@ -7,7 +7,7 @@ import numpy as np
 
 from dfl.abtest import Contrast, Experiment, Fit
 from dfl.abtest.base import AbstractEstimator
-from dfl.abtest.rows.linearisation import Linearisation
+from dfl.abtest.rows.contrast import Linearisation
 
 __all__ = ["G2", "G5", "Stubborn", "contrast", "experiment"]
 

@@ -3,11 +3,12 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NoReturn, final
+from typing import Any, Literal, NoReturn, TypeAlias, final
 
 import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.checks import check_choice
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
@@ -17,9 +18,13 @@ from dfl.stats.soundness import unmoved
 
 __all__ = [
     "Contrast",
+    "Linearisation",
+    "check_linearisation",
     "refuse_copy",
     "require_varying",
 ]
+
+Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
 
 _WIDEST = 1e70  # its fourth power and that of its inverse are still numbers
 _DIGITS = 1e-3  # share of the range by which float64 may round a metric
@@ -313,3 +318,12 @@ def require_varying(prediction: Vector) -> Vector:
             "nothing to this regressor. Use difference-in-means, or another regressor."
         )
     return prediction
+
+
+def check_linearisation(kind: Linearisation) -> None:
+    """Check the option of an estimator.
+
+    Raises:
+        InvalidValueError: if it is unknown.
+    """
+    check_choice("linearisation", kind, ("delta", "pooled", "control"))

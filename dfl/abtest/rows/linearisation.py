@@ -1,17 +1,14 @@
 """How a ratio becomes one number per row."""
 
-from typing import Literal, TypeAlias
-
 import numpy as np
 
-from dfl.checks import check_choice, check_number
+from dfl.abtest.rows.contrast import Linearisation, check_linearisation
+from dfl.checks import check_number
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Vector
 
-__all__ = ["Linearisation", "check_linearisation", "linearise", "linearise_arms", "ratio_of"]
-
-Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
+__all__ = ["linearise", "linearise_arms", "ratio_of"]
 
 
 def linearise(numerator: Vector, denominator: Vector, *, ratio: float, mean: float) -> Vector:
@@ -81,15 +78,6 @@ def linearise_arms(
         )
         value[part] = np.where(treated[part], one, zero)
     return value
-
-
-def check_linearisation(kind: Linearisation) -> None:
-    """Check the option of an estimator.
-
-    Raises:
-        InvalidValueError: if it is unknown.
-    """
-    check_choice("linearisation", kind, ("delta", "pooled", "control"))
 
 
 def ratio_of(numerator: float, denominator: float) -> float:
