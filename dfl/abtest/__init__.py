@@ -22,9 +22,8 @@ from dfl.abtest.reading.read_out import Reading, ReadOut, Refusal, read_out
 from dfl.abtest.regression.cross_fit import CrossFit, Regressor
 from dfl.abtest.robust.student_t import StudentTFit, TParameters, fit_t_regression
 from dfl.abtest.robust.verdict import SameEffectCheck, same_effect_check
-from dfl.abtest.rows.contrast import Contrast
+from dfl.abtest.rows.contrast import Contrast, linearise
 from dfl.abtest.rows.experiment import Experiment
-from dfl.abtest.rows.linearisation import linearise
 from dfl.abtest.state import State
 from dfl.abtest.winsorised import Winsorised
 from dfl.registry import Registry

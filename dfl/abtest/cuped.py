@@ -7,12 +7,13 @@ from typing import final
 import numpy as np
 
 from dfl.abtest.base import AbstractEstimator, Fit
-from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation, refuse_copy
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 from dfl.checks import check_count
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Matrix, Vector
 from dfl.stats.moments import Moments
+from dfl.stats.soundness import refuse_copy
 
 __all__ = ["Cuped", "Slopes", "adjusted_difference", "arms_of", "cuped_adjust"]
 

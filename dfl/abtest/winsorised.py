@@ -8,12 +8,13 @@ import numpy as np
 from dfl.abtest.base import AbstractEstimator, Fit
 from dfl.abtest.cuped import adjusted_difference
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation, require_varying
+from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 from dfl.checks import check_number
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS
 from dfl.stats.arrays import Vector
 from dfl.stats.quantiles import quantiles
+from dfl.stats.soundness import require_varying
 
 __all__ = ["Winsorised"]
 

@@ -1,15 +1,15 @@
-"""`Soundness`: counts of what no metric or ratio is made of, which add up over blocks of rows."""
+"""What no metric or ratio is made of: `Soundness`, counts over blocks of rows, and refusals."""
 
 import math
 from dataclasses import dataclass
-from typing import Self, final
+from typing import NoReturn, Self, final
 
 import numpy as np
 
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Vector, not_finite
 
-__all__ = ["Soundness", "unmoved"]
+__all__ = ["Soundness", "refuse_copy", "require_varying", "unmoved"]
 
 
 @final
@@ -116,3 +116,29 @@ def _seen(values: Vector) -> tuple[int, float, float]:
     low, high = float(values.min()), float(values.max())
     finite = math.isfinite(low) and math.isfinite(high)
     return 0 if finite else len(values) - int(np.isfinite(values).sum()), low, high
+
+
+def refuse_copy() -> NoReturn:
+    """Refuse a metric of which nothing is left within the arms.
+
+    Raises:
+        InvalidValueError: always.
+    """
+    raise InvalidValueError(
+        "metric must vary within the arms, its difference has a standard error of 0; a "
+        "covariate may be a copy of the metric."
+    )
+
+
+def require_varying(prediction: Vector) -> Vector:
+    """Return a prediction that tells units apart.
+
+    Raises:
+        InvalidValueError: if it is the same for all rows.
+    """
+    if float(np.ptp(prediction)) == 0:
+        raise InvalidValueError(
+            f"prediction must vary, got {prediction[0]:g} for every row: the covariates explain "
+            "nothing to this regressor. Use difference-in-means, or another regressor."
+        )
+    return prediction

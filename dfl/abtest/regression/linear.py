@@ -7,12 +7,13 @@ from typing import Any, final
 import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, require_varying
+from dfl.abtest.rows.contrast import Contrast
 from dfl.checks import check_count, check_number
 from dfl.errors import DflError, InvalidValueError, NotConvergedError
 from dfl.scale import PARTS, Empty, some_rows
 from dfl.stats.arrays import Matrix, Vector
 from dfl.stats.quantiles import quantiles
+from dfl.stats.soundness import require_varying
 
 __all__ = [
     "TREATMENT",

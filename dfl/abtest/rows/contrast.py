@@ -3,25 +3,26 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NoReturn, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.checks import check_choice
+from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
 from dfl.stats.leverage import leverage, unit_leverage
 from dfl.stats.small_samples import Arm, Spread, spread_of
-from dfl.stats.soundness import unmoved
+from dfl.stats.soundness import refuse_copy, require_varying, unmoved
 
 __all__ = [
     "Contrast",
     "Linearisation",
     "check_linearisation",
-    "refuse_copy",
-    "require_varying",
+    "linearise",
+    "linearise_arms",
+    "ratio_of",
 ]
 
 Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
@@ -294,32 +295,6 @@ class Contrast:
         return require_varying(prediction)
 
 
-def refuse_copy() -> NoReturn:
-    """Refuse a metric of which nothing is left within the arms.
-
-    Raises:
-        InvalidValueError: always.
-    """
-    raise InvalidValueError(
-        "metric must vary within the arms, its difference has a standard error of 0; a "
-        "covariate may be a copy of the metric."
-    )
-
-
-def require_varying(prediction: Vector) -> Vector:
-    """Return a prediction that tells units apart.
-
-    Raises:
-        InvalidValueError: if it is the same for all rows.
-    """
-    if float(np.ptp(prediction)) == 0:
-        raise InvalidValueError(
-            f"prediction must vary, got {prediction[0]:g} for every row: the covariates explain "
-            "nothing to this regressor. Use difference-in-means, or another regressor."
-        )
-    return prediction
-
-
 def check_linearisation(kind: Linearisation) -> None:
     """Check the option of an estimator.
 
@@ -327,3 +302,86 @@ def check_linearisation(kind: Linearisation) -> None:
         InvalidValueError: if it is unknown.
     """
     check_choice("linearisation", kind, ("delta", "pooled", "control"))
+
+
+def linearise(numerator: Vector, denominator: Vector, *, ratio: float, mean: float) -> Vector:
+    """Return ``(numerator - ratio * denominator) / mean + ratio`` of every unit.
+
+    Its mean estimates the ratio of the means; around the true ``ratio`` its variance over
+    the number of units is that of the delta method.
+
+    Args:
+        numerator: total of each unit, such as money. Shape ``(n,)``.
+        denominator: total of each unit, such as orders. Shape ``(n,)``.
+        ratio: what the ratio is measured from, in units of numerator per denominator.
+        mean: mean denominator per unit, > 0.
+
+    Raises:
+        InvalidValueError: if ``mean`` is not positive.
+
+    Source:
+        Budylin et al. (2018), Consistent transformation of ratio metrics,
+        doi:10.1145/3159652.3159699; scaled to the unit of the ratio.
+    """
+    check_number("mean of the denominator", mean, above=0)
+    value: Vector = (numerator - ratio * denominator) / mean + ratio
+    return value
+
+
+def linearise_arms(
+    numerator: Vector,
+    denominator: Vector,
+    treated: Booleans,
+    kind: Linearisation,
+    empty: Empty = np.empty,
+) -> Vector:
+    """Linearise two arms; the difference in means estimates the difference of the ratios.
+
+    Args:
+        numerator: total of each unit. Shape ``(n,)``.
+        denominator: total of each unit, each arm's sum > 0. Shape ``(n,)``.
+        treated: which units are treated. Shape ``(n,)``.
+        kind: ``"delta"``: around each arm's own ratio, so that the difference in means and
+            its variance are exactly those of the delta method. ``"pooled"``: around the
+            ratio of both arms, for estimators that bound outliers: an outlier in it moves
+            both arms alike. ``"control"``: around the control's ratio, divided by the
+            treated arm's mean. The difference in means is exact by all three.
+        empty: makes the array that is returned.
+
+    Raises:
+        InvalidValueError: if ``kind`` is unknown, or the denominator of an arm is 0.
+    """
+    check_linearisation(kind)
+    sums = np.zeros((2, 3))  # control and treated: rows, numerator, denominator
+    for part in PARTS.of(len(numerator)):
+        for arm, rows in enumerate((~treated[part], treated[part])):
+            above, below = numerator[part][rows], denominator[part][rows]
+            sums[arm] += len(above), float(above.sum()), float(below.sum())
+    ratios = [ratio_of(above, below) for _, above, below in sums.tolist()]
+    means = (sums[:, 2] / sums[:, 0]).tolist()
+    if kind == "control":
+        ratios[1], means[0] = ratios[0], means[1]
+    if kind == "pooled":
+        ratios = [float(sums[:, 1].sum() / sums[:, 2].sum())] * 2
+    value: Vector = empty(len(numerator))
+    for part in PARTS.of(len(numerator)):
+        zero, one = (
+            linearise(numerator[part], denominator[part], ratio=ratio, mean=mean)
+            for ratio, mean in zip(ratios, means, strict=True)
+        )
+        value[part] = np.where(treated[part], one, zero)
+    return value
+
+
+def ratio_of(numerator: float, denominator: float) -> float:
+    """Return the ratio of two sums over an arm, or over all of them.
+
+    Raises:
+        InvalidValueError: if the denominator is not positive.
+    """
+    if not denominator > 0:
+        raise InvalidValueError(
+            f"denominator must sum to more than 0 in every arm, got {denominator:g}; there is no "
+            "ratio."
+        )
+    return numerator / denominator

@@ -8,8 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, Linearisation
-from dfl.abtest.rows.linearisation import linearise, linearise_arms, ratio_of
+from dfl.abtest.rows.contrast import Contrast, Linearisation, linearise, linearise_arms, ratio_of
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.stats.arrays import (
     Booleans,

@@ -10,9 +10,9 @@ import numpy as np
 from dfl.abtest.base import AbstractEstimator
 from dfl.abtest.cuped import Cuped, Slopes
 from dfl.abtest.difference_in_means import DifferenceInMeans
-from dfl.abtest.rows.contrast import refuse_copy
 from dfl.errors import InvalidValueError
 from dfl.stats.moments import Moments
+from dfl.stats.soundness import refuse_copy
 
 __all__ = ["ReadBySums", "is_by_sums", "read_by_sums"]
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from dfl.abtest.checks.aa import splits
 from dfl.abtest.regression.cross_fit import CrossFit
-from dfl.abtest.rows.contrast import Contrast, Linearisation
-from dfl.abtest.rows.linearisation import linearise, linearise_arms, ratio_of
+from dfl.abtest.rows.contrast import Contrast, Linearisation, linearise, linearise_arms, ratio_of
 from dfl.errors import DflError, WriteError
 from dfl.scale import PARTS, no_room, on_disk
 from dfl.stats.arrays import Booleans, Counts, Integers, Matrix, Vector

@@ -5,7 +5,7 @@ import pytest
 
 from dfl.abtest import Contrast, linearise
 from dfl.abtest.difference_in_means import DifferenceInMeans
-from dfl.abtest.rows.linearisation import linearise_arms
+from dfl.abtest.rows.contrast import linearise_arms
 from dfl.errors import InvalidValueError
 
 # The golden ratio metric: treated, then control.
