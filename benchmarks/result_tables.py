@@ -467,6 +467,7 @@ def biased() -> str:
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "table2": ("results.md", table2),
     "real": ("results.md", real),
+    "table3": ("results.md", table3),
     "size": ("results.md", size),
     "ablation": ("results.md", partial(one_data_set, "ablation", "tsm-sl-rct", paper=SECOND)),
     "training": ("training.md", training),
