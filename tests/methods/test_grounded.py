@@ -196,22 +196,39 @@ def test_the_first_part_of_an_in_sample_model_is_grounded_as_usual() -> None:
     assert_close(vars(replace(model, in_sample=None).predict(rows)), vars(usual), rtol=0, atol=0)
 
 
-def test_an_in_sample_training_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
-    method, sets = Grounded(base=BASES["both"], in_sample=True), [training_set(0)]
+@pytest.mark.parametrize(
+    ("in_sample", "decays", "odd", "stage"),
+    [
+        (True, (0.1,), False, "in-sample-target"),
+        (False, (0.1, 1.0), True, "converted-target"),
+    ],
+)
+def test_a_training_that_was_stopped_goes_on_where_it_was(
+    in_sample: bool, decays: tuple[float, ...], odd: bool, stage: str, tmp_path: Path
+) -> None:
+    base = TsmSl(network=MLP((8,)), training=replace(SMALL, weight_decay=decays))
+    method, one = Grounded(base=base, in_sample=in_sample), training_set(0)
+    sets = [in_cents(one) if odd else one]
 
     def stop(progress: Progress) -> None:
-        if (progress.stage, progress.epoch) == ("in-sample-target", 2):
+        if (progress.stage, progress.epoch) == (stage, 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         method.fit_many(sets, monitor=Monitor(report=stop, folder=tmp_path))
     heard: list[Progress] = []
     again = method.fit_many(sets, monitor=Monitor(report=heard.append, folder=tmp_path))[0]
-    assert [(one.stage, one.epoch) for one in heard] == [("in-sample-target", 3)]
+    assert [(one.stage, one.epoch) for one in heard] == [(stage, 3)]
     rows = logs(50, dtype=torch.float64).features
     whole = method.fit_many(sets)[0]
     assert_close(vars(again.predict(rows)), vars(whole.predict(rows)), rtol=0, atol=0)
     assert again.history == whole.history
+
+
+def in_cents(one: TrainingSet) -> TrainingSet:
+    """Keep the logs' revenue in hundredths of what the experiment's is kept in."""
+    assert one.obs is not None
+    return replace(one, obs=replace(one.obs, revenue=100 * one.obs.revenue))
 
 
 def test_logs_that_lie_are_put_right() -> None:
@@ -268,12 +285,6 @@ def test_light_tails_are_left_as_they_are(seen: list[tuple[Evidence, torch.Tenso
     assert "tails" not in model.history
 
 
-def in_cents(one: TrainingSet) -> TrainingSet:
-    """Keep the logs' revenue in hundredths of what the experiment's is kept in."""
-    assert one.obs is not None
-    return replace(one, obs=replace(one.obs, revenue=100 * one.obs.revenue))
-
-
 @pytest.mark.parametrize("in_sample", [False, True])
 def test_logs_in_another_unit_are_converted_and_the_account_says_so(in_sample: bool) -> None:
     sets = [training_set(seed) for seed in (0, 1)]
@@ -291,26 +302,6 @@ def test_logs_in_another_unit_are_converted_and_the_account_says_so(in_sample: b
     parts = [part for part in (sets[1].rct, sets[1].validation) if part is not None]
     size = torch.cat([part.revenue for part in parts]).mean()
     assert_close(odd.predict(rows.features).revenue.mean(), size, rtol=0.3, atol=0)
-
-
-def test_a_training_on_converted_logs_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    several = replace(SMALL, weight_decay=(0.1, 1.0))
-    method = Grounded(base=TsmSl(network=MLP((8,)), training=several))
-    sets = [in_cents(training_set(0))]
-
-    def stop(progress: Progress) -> None:
-        if (progress.stage, progress.epoch) == ("converted-target", 2):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        method.fit_many(sets, monitor=Monitor(report=stop, folder=tmp_path))
-    heard: list[Progress] = []
-    again = method.fit_many(sets, monitor=Monitor(report=heard.append, folder=tmp_path))[0]
-    assert [(one.stage, one.epoch) for one in heard] == [("converted-target", 3)]
-    rows = logs(50, dtype=torch.float64).features
-    assert_close(
-        vars(again.predict(rows)), vars(method.fit_many(sets)[0].predict(rows)), rtol=0, atol=0
-    )
 
 
 def test_validation_rows_and_logs_may_be_missing() -> None:
