@@ -272,30 +272,6 @@ def one_data_set(name: str, reference: str, paper: str = "") -> str:
     )
 
 
-def layers() -> str:
-    rows, metric = Rows("layers"), f"{SHARE}@share=0.3"
-    (data,) = rows.numbers.data
-
-    def less_softmax(one: str) -> str:
-        reference = f"{one.partition(',')[0]}, softmax"
-        return "" if one == reference else rows.difference(metric, data, reference, 3, one)
-
-    columns: list[Column] = [
-        ("true value a head", partial(rows.value, "true_value@share=0.3", data, 3)),
-        ("share of gain", partial(rows.value, metric, data, 3)),
-        ("against softmax", less_softmax),
-        ("time", lambda one: rows.time(data, one, ON_BOTH)),
-    ]
-    methods = [one for one in rows.numbers.methods if rows.values(metric, data, one)]
-    oracle, mix = (rows.mean(f"{name}@share=0.3", data, ON_BOTH) for name in ("oracle", "true_mix"))
-    return said(
-        table("", columns, methods),
-        f"{rows.seeds(data, methods, metric)} seeds; oracle {oracle:.3f}, best constant mix "
-        f"{mix:.3f} a head. {INTERVALS}; time is training in processor seconds over TSM-SL on "
-        "both.",
-    )
-
-
 def training() -> str:
     rows = Rows("training")
     methods, columns = rows.numbers.methods, list[Column]()
