@@ -80,7 +80,7 @@ class Slopes:
         theta: of the outcome, per unit of each covariate. Shape ``(p,)``.
         explained: share of the variance within the arms.
         tilt: ``W^+ (mean x of the last arm - mean x of the first)``, where ``W`` is the sum of
-            products within the arms; 0 of one arm. Shape ``(p,)``.
+            products within the arms. Shape ``(p,)``.
     """
 
     theta: Vector
@@ -117,13 +117,13 @@ class Slopes:
         return Slopes(theta, float(explained), tilt)
 
 
-def arms_of(outcome: Vector, covariates: Matrix, treated: Booleans | None = None) -> list[Moments]:
+def arms_of(outcome: Vector, covariates: Matrix, treated: Booleans) -> list[Moments]:
     """Return the moments of outcome and covariates of control and treated rows.
 
     Args:
         outcome: shape ``(n,)``.
         covariates: shape ``(n, p)``.
-        treated: which rows are treated; None: there is one arm. Shape ``(n,)``.
+        treated: which rows are treated. Shape ``(n,)``.
     """
     centre = np.concatenate([[outcome.mean()], covariates.mean(axis=0)])
     width = 1 + len(centre)
@@ -134,10 +134,8 @@ def arms_of(outcome: Vector, covariates: Matrix, treated: Booleans | None = None
         np.subtract(outcome[part], centre[0], out=columns[1])
         np.subtract(covariates[part].T, centre[1:, None], out=columns[2:])
         everyone += columns @ columns.T
-        if treated is not None:
-            of_treated += columns @ (columns * treated[part]).T
-    arms = (everyone,) if treated is None else (everyone - of_treated, of_treated)
-    return [_moments(one, centre) for one in arms]
+        of_treated += columns @ (columns * treated[part]).T
+    return [_moments(one, centre) for one in (everyone - of_treated, of_treated)]
 
 
 def _moments(sums: Matrix, centre: Vector) -> Moments:

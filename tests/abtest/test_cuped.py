@@ -13,7 +13,7 @@ from tests.abtest.data import contrast
 
 def test_golden_identity() -> None:
     x, y = np.arange(1.0, 9), np.array([2.0, 1, 4, 3, 7, 5, 8, 6])
-    adjusted, slopes = cuped_adjust(y, x[:, None], arms_of(y, x[:, None]))
+    adjusted, slopes = cuped_adjust(y, x[:, None], arms_of(y, x[:, None], np.zeros(8, bool)))
     assert slopes.explained == pytest.approx(1 - 0.3055556, abs=1e-7)
     assert slopes.theta == pytest.approx([0.8333333], abs=1e-7)
     assert adjusted.var() / y.var() == pytest.approx(0.3055556, abs=1e-7)

@@ -148,7 +148,7 @@ def sparse_model(problem: AllocationProblem) -> SparseModel:
     least = np.array([lowest for _, lowest in extra])
     remaining = np.array(limit) - least
     loosest = np.maximum(remaining + np.array(slack), 0)
-    _check_possible(problem, remaining)
+    _check_possible(problem, budgets, remaining)
     stacked = csr_array(vstack([csr_array(row[None]) for row, _ in extra], format="csr"))
     return SparseModel(
         person, treatment, revenue, first, stacked, np.maximum(remaining, 0), loosest
@@ -212,7 +212,7 @@ def _open(problem: AllocationProblem) -> Bools:
     return left
 
 
-def _check_possible(problem: AllocationProblem, remaining: Floats) -> None:
+def _check_possible(problem: AllocationProblem, limits: Floats, remaining: Floats) -> None:
     """Refuse what cannot even be met one resource at a time.
 
     A problem checks its budgets when it is made, but there every treatment has places.
@@ -220,7 +220,6 @@ def _check_possible(problem: AllocationProblem, remaining: Floats) -> None:
     Raises:
         InfeasibleProblemError: which says of which resource.
     """
-    limits = _limits(problem)
     budgets = len(limits)
     for limit, left in zip(limits, remaining, strict=False):
         if left < -rounding(problem.budget, problem.rows) * limit:
