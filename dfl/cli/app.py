@@ -232,7 +232,9 @@ def segment(
     nested: Annotated[
         bool, typer.Option("--nested", help="No cheaper treatment at a larger budget.")
     ] = False,
-    customers: Annotated[Path | None, typer.Option(help="Parquet files to serve.")] = None,
+    customers: Annotated[
+        Path | None, typer.Option(help="Parquet files, or a CSV file, to serve.")
+    ] = None,
     assign: Annotated[Path | None, typer.Option(help="File to write for --customers.")] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Column to carry over.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --assign.")] = False,

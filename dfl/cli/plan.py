@@ -15,6 +15,7 @@ from dfl.data.sources.reading import find_file
 from dfl.errors import ConfigError
 from dfl.io import write_json
 from dfl.pipeline import Asked, Plan, Planned, RunFolder, plan_file
+from dfl.pipeline.allocating import measured
 from dfl.pipeline.customers import check_apart, check_free
 from dfl.pipeline.scoring import AbstractScores, ColumnScores, ModelScores
 from dfl.report import Table
@@ -54,8 +55,8 @@ def plan_command(
         others = {"customers": find_file(customers), "table of limits": asked["limits"]}
         check_apart("summary", summary, {**others, "output": output})
         check_free("summary", summary, overwrite=options["overwrite"])
-    if options["margin"] is not None and str(run) != "-":
-        options |= {"measured": RunFolder.open(run).read_json("metrics.json")}
+    if str(run) != "-":
+        options |= {"measured": measured(RunFolder.open(run))}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         done = plan_file(scores, customers, output, Asked(budget=budget, **asked), **options)

@@ -12,6 +12,7 @@ from dfl.cli.interrupt import resumable
 from dfl.config import read_study
 from dfl.errors import ConfigError
 from dfl.pipeline import RunFolder, assign_file, describe_segments, locked, run
+from dfl.pipeline.assigning import check_assignment
 from dfl.pipeline.segmenting import SERVED
 from dfl.report import Table
 from dfl.report.segments import segment_tables
@@ -26,7 +27,7 @@ class Customers:
     """A file to serve.
 
     Args:
-        path: Parquet file, folder or pattern.
+        path: Parquet file, folder or pattern, or CSV file.
         output: file to write.
         keep: columns to carry over.
         overwrite: whether ``output`` may replace a file.
@@ -82,6 +83,9 @@ def segment_command(
     """
     if customers is not None and len(changes.per_head) != 1:
         raise ConfigError("--customers needs one --budget-per-head, at which they are served.")
+    if customers is not None:
+        given = (customers.path, customers.output, customers.keep)
+        check_assignment(*given, overwrite=customers.overwrite)
     folder = _folder(source, changes, output)
     with locked(folder.path):
         found = describe_segments(folder, levels=levels, student=student, nested=nested)

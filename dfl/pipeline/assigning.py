@@ -1,6 +1,7 @@
 """Served segments give every row of a file its segment and its treatment, a block at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -9,14 +10,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from dfl.data.sources.reading import FORMATS, find_file
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.io import write_whole
-from dfl.pipeline.customers import check_apart, check_output, writer
+from dfl.pipeline.customers import CustomerFile, check_apart, check_output, writer
 from dfl.pipeline.dataset import DataSet
 from dfl.scale import STREAMED
 from dfl.segments.serving import ServedSegments
 
-__all__ = ["Assignment", "assign_file"]
+__all__ = ["Assignment", "assign_file", "check_assignment"]
 
 _OURS = ("row", "segment", "treatment", "treatment_name")
 
@@ -46,15 +48,15 @@ def assign_file(
     keep: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Assignment:
-    """Write the segment and the treatment of every row of Parquet files.
+    """Write the segment and the treatment of every row of a table.
 
-    One pass over blocks of row groups, see `DataSet`: each is read, looked up and written, so
-    memory does not grow with the number of rows.
+    One pass over the blocks of Parquet files, see `DataSet`: each is read, looked up and written,
+    so memory does not grow with the number of rows; a CSV file is read whole.
 
     Args:
         served: with the encoder of its features.
-        customers: Parquet file, folder or pattern, see `DataSet.of`, with the feature columns of
-            the training data.
+        customers: Parquet file, folder or pattern, see `DataSet.of`, or CSV file, with the feature
+            columns of the training data.
         output: Parquet or CSV file to write, whole or not at all: ``row`` (from 0), the kept
             columns, ``segment`` (from 1), ``treatment`` and ``treatment_name``.
         budget: in currency per head; the plan's largest that is no larger is served.
@@ -76,27 +78,18 @@ def assign_file(
             "file fits them; use ServedSegments.treatment."
         )
     keep = tuple(dict.fromkeys(keep))
-    taken = sorted(set(keep) & set(_OURS))
-    if taken:
-        raise InvalidValueError(f"keep must not name a column that is written, got {taken}.")
-    check_output(output, overwrite=overwrite)
+    check_assignment(customers, output, keep, overwrite=overwrite)
     level = served.plan.level(budget)
     choice = served.plan.choice[level]
     features = tuple(dict.fromkeys(column.name for column in encoder.columns))
-    data = DataSet.of(customers, features, keep)
-    for file in data.files:
-        check_apart("output", output, {"customers": file})
-    data.check_outside(output)
     people = torch.zeros(len(choice), dtype=torch.int64)
     names = pa.array(served.treatment_names)
-    kept = [(name, data.schema.field(name).type) for name in keep]
     labels = pa.dictionary(pa.int32(), pa.string())
     ours = [("segment", pa.int32()), ("treatment", pa.int64()), ("treatment_name", labels)]
-    schema = pa.schema([("row", pa.int64()), *kept, *ours])
 
-    def looked_up(table: pa.Table, start: int) -> pa.Table:
+    def looked_up(start: int, table: pa.Table, kept: pa.Table) -> pa.Table:
         try:
-            segment = served.segment(encoder.encode(table.select(features)))
+            segment = served.segment(encoder.encode(table))
         except DflError as error:
             where = f"{customers}, rows {start} to {start + len(table) - 1}"
             raise DataError(f"{where}: {error}") from error
@@ -104,20 +97,20 @@ def assign_file(
         own = choice[segment].numpy()
         columns = {
             "row": pa.array(np.arange(start, start + len(table))),
-            **{name: table.column(name) for name in keep},
+            **{name: kept.column(name) for name in keep},
             "segment": pa.array((segment + 1).numpy().astype("int32")),
             "treatment": pa.array(own),
             "treatment_name": pa.DictionaryArray.from_arrays(pa.array(own.astype("int32")), names),
         }
-        return pa.table(columns, schema=schema)
+        return pa.table(columns)
 
     def write(path: Path) -> None:
-        with writer(output, path, schema) as written:
-            for block in data.blocks:
-                table = data.read(block, tuple(dict.fromkeys((*features, *keep))))
-                for rows in STREAMED.of(block.rows):
-                    part = table.slice(rows.start, rows.stop - rows.start)
-                    written.write_table(looked_up(part, block.start + rows.start))
+        with _opened(customers, features, keep, encoder.text) as (fields, parts):
+            kept = [(field.name, field.type) for field in fields]
+            schema = pa.schema([("row", pa.int64()), *kept, *ours])
+            with writer(output, path, schema) as written:
+                for part in parts:
+                    written.write_table(looked_up(*part).cast(schema))
 
     write_whole(output, write)
     counts = torch.zeros(len(served.treatment_names), dtype=torch.int64).index_add_(
@@ -128,3 +121,65 @@ def assign_file(
         dict(zip(served.treatment_names, counts.tolist(), strict=True)),
         float(served.plan.budgets[level]),
     )
+
+
+def check_assignment(
+    customers: Path, output: Path, keep: Sequence[str], *, overwrite: bool
+) -> None:
+    """Refuse files that `assign_file` could not read or write, before there are segments.
+
+    Args:
+        customers: as of `assign_file`.
+        output: likewise.
+        keep: likewise.
+        overwrite: likewise.
+
+    Raises:
+        InvalidValueError: if ``output`` cannot be written, would be read as customers, or has a
+            column of its own that is to be kept.
+        DataNotFoundError: if there is no such file.
+        DataError: if a file is unreadable or lacks a column that is to be kept.
+    """
+    taken = sorted(set(keep) & set(_OURS))
+    if taken:
+        raise InvalidValueError(f"keep must not name a column that is written, got {taken}.")
+    check_output(output, overwrite=overwrite)
+    if _is_text(customers):
+        check_apart("output", output, {"customers": find_file(customers)})
+        with CustomerFile.opened(find_file(customers), (), keep, text=()):
+            return
+    data = DataSet.of(customers, (), keep)
+    for file in data.files:
+        check_apart("output", output, {"customers": file})
+    data.check_outside(output)
+
+
+def _is_text(customers: Path) -> bool:
+    return customers.suffix != ".parquet" and customers.name.endswith(FORMATS)
+
+
+@contextmanager
+def _opened(
+    customers: Path, features: Sequence[str], keep: Sequence[str], text: Sequence[str]
+) -> Iterator[tuple[list[pa.Field], Iterator[tuple[int, pa.Table, pa.Table]]]]:
+    """Open customers; fields of the kept columns, and first row, features and kept of each part."""
+    if _is_text(customers):
+        with CustomerFile.opened(find_file(customers), features, keep, text=text) as file:
+            both = zip(file.chunks(features), file.kept(keep), strict=True)
+            yield (
+                [file.field(name) for name in keep],
+                ((rows.start, table, kept) for (rows, table), (_, kept) in both),
+            )
+        return
+    data = DataSet.of(customers, features, keep)
+    yield [data.schema.field(name) for name in keep], _parts(data, features, keep)
+
+
+def _parts(
+    data: DataSet, features: Sequence[str], keep: Sequence[str]
+) -> Iterator[tuple[int, pa.Table, pa.Table]]:
+    for block in data.blocks:
+        table = data.read(block, tuple(dict.fromkeys((*features, *keep))))
+        for rows in STREAMED.of(block.rows):
+            part = table.slice(rows.start, rows.stop - rows.start)
+            yield block.start + rows.start, part.select(features), part.select(keep)

@@ -14,6 +14,7 @@ from dfl.config import read_solver
 from dfl.data.sources.reading import find_file
 from dfl.errors import ConfigError, DataError, DflError, InvalidValueError
 from dfl.io import write_whole
+from dfl.pipeline.allocating import warn_of_drift
 from dfl.pipeline.customers import (
     check_apart,
     check_kept,
@@ -92,7 +93,8 @@ def plan_file(
         factors: by which budget, target or marginal return are multiplied for a table, > 0.
         margin: confidence, in [0.5, 1), that the expected true spend is within the money; see
             `margin_of`. None: predicted costs are taken as they are.
-        measured: content of the run's ``metrics.json``, which a margin needs.
+        measured: content of the run's ``metrics.json``, which a margin needs, and by which rows
+            are held against those of the training data; or None.
         solver: name of a solver, or None.
         keep: columns to carry over.
         overwrite: whether ``output`` may replace a file.
@@ -105,6 +107,9 @@ def plan_file(
         InvalidValueError: if an amount is out of its range, or ``output`` cannot be written.
         InfeasibleProblemError: if no plan does what is asked.
         DflError: whatever scores and solver raise.
+
+    Warns:
+        DataWarning: if features differ from the training rows'.
     """
     customers, keep = find_file(customers), tuple(dict.fromkeys(keep))
     check_kept([one for one in keep if one != "changed"])
@@ -116,7 +121,10 @@ def plan_file(
         check_number("what-if", factor, above=0)
     chosen = None if solver is None else read_solver(solver)
     table = PlanTable.read(customers, scores, asked, keep)
-    revenue, cost = (amount.double() for amount in scores.of(table.frame.table.to_arrow()))
+    revenue, cost, sums = scores.with_features(table.frame.table.to_arrow())
+    if sums is not None and measured is not None:
+        warn_of_drift(measured, sums / max(len(cost), 1), len(cost))
+    revenue, cost = revenue.double(), cost.double()
     wishes = table.wishes(asked, cost)
     cut = None if margin is None else _cut(wishes, margin, measured, len(cost))
     wishes = wishes if cut is None else wishes.money_times(cut.share)

@@ -30,6 +30,18 @@ def test_a_run_plans_for_customers(dfl: Dfl, shop: Path, tmp_path: Path) -> None
     assert told["limits"][0]["name"] == "money"
 
 
+def test_customers_unlike_the_training_rows_are_warned_of(
+    dfl: Dfl, shop: Path, tmp_path: Path
+) -> None:
+    older = pd.read_parquet(shop / "shop.parquet")
+    older["age"] += 3 * older["age"].std()
+    older.to_parquet(tmp_path / "older.parquet")
+    asked = ("-o", tmp_path / "plan.parquet", "--budget-per-head", 1.25)
+    done = dfl("plan", shop / "run", tmp_path / "older.parquet", *asked)
+    assert done.code == 0, done.text
+    assert "warning: these people differ from the training rows in age by +" in done.text
+
+
 def test_columns_and_a_target(dfl: Dfl, tmp_path: Path) -> None:
     pd.DataFrame({"a": [0.0, 0.0], "b": [3.0, 2.0], "ca": [0.0, 0.0], "cb": [1.0, 1.0]}).to_csv(
         tmp_path / "people.csv", index=False

@@ -133,3 +133,22 @@ def test_what_does_not_go_together_is_refused(segmented: Path, shop: Path, dfl: 
         done = dfl("segment", *arguments)
         assert done.code == 2
         assert text in done.text
+
+
+def test_files_to_serve_are_looked_at_before_a_run(
+    segmented: Path, dfl: Dfl, tmp_path: Path
+) -> None:
+    (tmp_path / "there.parquet").touch()
+    asked = ("segment", segmented / "shop.yaml", "-o", tmp_path / "run", "--budget-per-head", 1.5)
+    shop = segmented / "shop.parquet"
+    for customers, output, text in (
+        (tmp_path / "nobody.parquet", "a.parquet", "no Parquet file at"),
+        (tmp_path / "nobody.csv", "a.parquet", "no data file"),
+        (shop, "there.parquet", "exists already"),
+        (shop, "a.xlsx", "must end in one of"),
+    ):
+        files = ("--customers", customers, "--assign", tmp_path / output)
+        done = dfl(*asked, *files)
+        assert done.code == 2
+        assert text in done.text
+    assert not (tmp_path / "run").exists()

@@ -64,6 +64,22 @@ def test_a_folder_is_one_table(tmp_path: Path) -> None:
         assign_file(SERVED, tmp_path / "days", tmp_path / "days" / "out.parquet", 0.0)
 
 
+def test_a_csv_file_is_served_as_a_parquet_file(tmp_path: Path) -> None:
+    table = write(tmp_path / "people.parquet").assign(id=lambda one: one.index.map("{:04}".format))
+    table.to_csv(tmp_path / "people.csv", index=False)
+    for name in ("people.parquet", "people.csv"):
+        assign_file(SERVED, tmp_path / name, tmp_path / f"of-{name}", 0.1, keep=["id", "age"])
+    one, other = pd.read_parquet(tmp_path / "of-people.parquet"), tmp_path / "of-people.csv"
+    served = pd.read_csv(other, dtype={"id": str})
+    assert served.id.tolist() == table.id.tolist()
+    columns = ["row", "age", "segment", "treatment"]
+    pd.testing.assert_frame_equal(served[columns], one[columns], check_dtype=False)
+    with pytest.raises(InvalidValueError, match="another file than the customers"):
+        assign_file(SERVED, tmp_path / "people.csv", tmp_path / "people.csv", 0.1, overwrite=True)
+    with pytest.raises(DataError, match="must have the columns"):
+        assign_file(SERVED, tmp_path / "people.csv", tmp_path / "x.csv", 0.1, keep=["name"])
+
+
 def test_what_cannot_be_served_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     people, output = tmp_path / "people.parquet", tmp_path / "out.parquet"
     table = write(people)
