@@ -14,6 +14,7 @@ from dfl.models import AbstractModel
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.run import read_again, report_of
 from dfl.pipeline.served import SEGMENTS, load_model
+from dfl.pipeline.today import mean_error
 from dfl.pipeline.yardstick import treatment_names
 from dfl.report.segments import segment_files
 from dfl.segments import HiddenSegments, Scores, SegmentModel, SegmentTable, Tree, TreeScores, grow
@@ -89,7 +90,9 @@ def describe_segments(
                 key: getattr(plan, key).tolist() for key in ("budgets", "choice", "revenue", "cost")
             },
             "violation": plan.violation.tolist(),
-            "held_out": [_held_out(scores, choice[label]) for choice in plan.choice],
+            "held_out": [
+                _held_out(scores, choice[label], data.test.groups) for choice in plan.choice
+            ],
         },
         "student": agreement,
         "tree": _tree(
@@ -129,11 +132,11 @@ def _segments(model: SegmentModel, rows: UpliftData, label: Tensor) -> list[dict
     ]
 
 
-def _held_out(scores: Scores, choice: Tensor) -> dict[str, float]:
-    """Return what a choice earns and costs per head on the test rows."""
+def _held_out(scores: Scores, choice: Tensor, groups: Tensor | None) -> dict[str, float]:
+    """Return what a choice earns and costs per head on the test rows, which may have groups."""
     own = choice[:, None]
     earned, spent = (one.gather(1, own)[:, 0] for one in (scores.revenue, scores.cost))
-    error = float(earned.std()) / max(len(earned), 1) ** 0.5
+    error = mean_error(earned, groups)
     return {"value": float(earned.mean()), "error": error, "cost": float(spent.mean())}
 
 
@@ -197,4 +200,4 @@ def _tree(
         f"{names[int(choice[k])]} ({float(people[k]):.0%} of people)" for k in range(tree.segments)
     ]
     lines = tree_in_words(tree, feature_names(test), said)
-    return {"budget": budget, "lines": list(lines), **_held_out(scores, choice[leaf])}
+    return {"budget": budget, "lines": list(lines), **_held_out(scores, choice[leaf], test.groups)}

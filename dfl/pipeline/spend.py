@@ -17,6 +17,7 @@ from dfl.errors import (
     UnsupportedProblemError,
 )
 from dfl.methods import Prediction
+from dfl.pipeline.today import mean_error
 from dfl.problem import AllocationProblem
 from dfl.solvers import AbstractSolver
 from dfl.stats import interval_factor
@@ -125,7 +126,8 @@ def spend_ratio(
     The solver spends the budget by predicted costs. On the rows that happened to receive the
     treatment chosen for them, weighted by ``1 / propensity``, observed cost is divided by
     predicted cost. Choosing by predicted costs prefers people whose cost is predicted too
-    low, so the ratio tends to lie above 1 even where predictions are right on average.
+    low, so the ratio tends to lie above 1 even where predictions are right on average. Rows of a
+    group may depend on each other: the error adds up groups.
 
     Args:
         rows: randomised rows that no part of the model saw.
@@ -157,7 +159,7 @@ def _ratio(
     if int(received.sum()) < _FEW or not float(planned.sum()) > 0:
         return None
     ratio = float(spent.sum() / planned.sum())
-    error = float((spent - ratio * planned).square().sum().sqrt() / planned.sum())
+    error = mean_error(spent - ratio * planned, rows.groups) / float(planned.mean())
     reach = interval_factor(level) * error
     return {
         "value": ratio,

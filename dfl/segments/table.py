@@ -186,7 +186,12 @@ class _Cells:
         people = self.rows.sum(dim=1)[:, None].double()
         zero = guess.new_zeros(self.rows.shape)
         mean = zero.index_add(0, self.segment, guess) / people.clamp(min=1)
-        squares = zero.index_add(0, self.segment, (guess - mean[self.segment]).square())
+        away, segment = guess - mean[self.segment], self.segment
+        if self.group is not None:
+            key, place = torch.unique(self.group * len(zero) + segment, return_inverse=True)
+            away = away.new_zeros(len(key), away.shape[1]).index_add(0, place, away)
+            segment = key % len(zero)
+        squares = zero.index_add(0, segment, away.square())
         return mean, squares / people.clamp(min=1).square()
 
 

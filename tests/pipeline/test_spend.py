@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -76,6 +78,18 @@ def test_few_rows_know_no_error() -> None:
     found = arm_cost_ratios(data, predicted, 0.95)
     assert [one is None for one in found] == [count < 30 for count in counts]
     assert None in found
+
+
+def test_rows_of_a_group_count_together() -> None:
+    alone = rows(2_000)
+    twice = alone.subset(torch.arange(2_000).repeat_interleave(4))
+    paired = replace(twice, groups=torch.arange(2_000).repeat_interleave(4))
+    errors = []
+    for data in (alone, paired, twice):
+        assert data.truth is not None
+        errors.append(ratio(data, data.truth.cost, Budget(share=0.3))["standard_error"])
+    assert errors[1] == pytest.approx(errors[0], rel=1e-3)
+    assert errors[2] == pytest.approx(errors[0] / 2, rel=1e-3)
 
 
 METRICS = {

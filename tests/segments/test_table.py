@@ -79,6 +79,10 @@ def test_rows_of_a_group_count_together() -> None:
     table = SegmentTable.of(rows, segment, 1, shrinkage=False)
     alone = SegmentTable.of(one, segment[:3_000], 1, shrinkage=False)
     torch.testing.assert_close(table.revenue_error, alone.revenue_error, rtol=2e-3, atol=0)
+    guesses = [Prediction(*outcomes(each.features)) for each in (rows, one)]
+    table = SegmentTable.of(rows, segment, 1, guesses[0], shrinkage=False)
+    alone = SegmentTable.of(one, segment[:3_000], 1, guesses[1], shrinkage=False)
+    torch.testing.assert_close(table.revenue_error, alone.revenue_error, rtol=2e-3, atol=0)
 
 
 def test_empty_cells_and_segments_are_filled() -> None:
