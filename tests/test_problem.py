@@ -421,6 +421,15 @@ def test_self_normalised_logs_spend_constant_costs_as_constants(axes: tuple[int,
     assert found.cost is logs.cost
 
 
+def test_float32_weights_of_many_rows_add_up_to_their_number() -> None:
+    weight = torch.ones(1_001)
+    weight[0] = 2**24  # to which float32 cannot add 1
+    logs = ObservedCost(torch.zeros(1_001, dtype=torch.int64), torch.ones(1_001), weight)
+    found = logs.self_normalised().weight
+    assert found.dtype == torch.float32
+    assert float(found.double().sum()) == pytest.approx(1_001, rel=1e-6)
+
+
 def test_weights_of_zero_stay() -> None:
     logs = ObservedCost(torch.tensor([0, 1]), torch.ones(2), torch.tensor([0.0, 2.0]))
     assert logs.self_normalised().weight.tolist() == [0.0, 2.0]

@@ -67,8 +67,9 @@ class ObservedCost:
         rows, arms = sum(count for count, _ in every), max(most for _, most in every)
         if not rows:
             return self
-        total = self.weight.new_zeros(*self.weight.shape[:-1], arms)
-        total = over_rows(total.scatter_add(-1, self.treatment, self.weight))
+        weight = self.weight.double()  # one after another, float32 loses a percent of 1e7 rows
+        total = weight.new_zeros(*weight.shape[:-1], arms)
+        total = over_rows(total.scatter_add(-1, self.treatment, weight))
         total = total.gather(-1, self.treatment)
-        weight = torch.where(total > 0, self.weight * rows / total, self.weight)
-        return replace(self, weight=weight)
+        weight = torch.where(total > 0, weight * rows / total, weight)
+        return replace(self, weight=weight.to(self.weight))
