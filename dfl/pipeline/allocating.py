@@ -142,11 +142,12 @@ def allocate_file(
     features = tuple(dict.fromkeys(column.name for column in encoder.columns))
     with CustomerFile.opened(customers, features, keep, text=encoder.text) as file:
         revenue, cost, mean = _predict(model, encoder, file, features)
-        warn_of_drift(measured(folder), mean, len(cost))
+        metrics = measured(folder)  # may find the run damaged
+        warn_of_drift(metrics, mean, len(cost))
         total = budget.total_of(cost)
         per_head = total / max(len(cost), 1)
-        held_out = held_out_at(folder, per_head)  # may find the run damaged
-        cut = None if margin is None else margin_of(measured(folder), per_head, margin)
+        held_out = held_out_at(metrics, per_head)
+        cut = None if margin is None else margin_of(metrics, per_head, margin)
         least = float(cost.amin(dim=1).sum(dtype=torch.float64))
         money = total if cut is None else cut.within(total, least)
         found = chosen.solve(AllocationProblem(revenue, cost, money))
@@ -239,9 +240,8 @@ def measured(folder: RunFolder) -> Mapping[str, Any]:
     return found
 
 
-def held_out_at(folder: RunFolder, per_head: float) -> HeldOut | None:
-    """Return what the run measured at the budget nearest to this one."""
-    metrics = measured(folder)
+def held_out_at(metrics: Mapping[str, Any], per_head: float) -> HeldOut | None:
+    """Return what a run's ``metrics.json`` says of the budget nearest to this one."""
     points = [HeldOut(**{key: point[key] for key in _POINT}) for point in metrics.get("curve", [])]
     points += [
         HeldOut(one["per_head"], *(one["eom"][key] for key in ("value", "low", "high")))

@@ -21,7 +21,13 @@ from dfl.config import read_solver
 from dfl.errors import ConfigError, DataError, DflError, RunFolderError
 from dfl.io import make_folder, write_json, write_whole
 from dfl.pipeline.allocating import CustomerAllocation, held_out_at, measured, warn_of_drift
-from dfl.pipeline.block_output import check_output_folder, open_work, part_name, work_of
+from dfl.pipeline.block_output import (
+    check_output_folder,
+    open_work,
+    part_name,
+    put_into_place,
+    work_of,
+)
 from dfl.pipeline.customers import check_kept, given_columns, schema_of
 from dfl.pipeline.dataset import DataBlock, DataSet
 from dfl.pipeline.folder import RunFolder
@@ -90,14 +96,15 @@ def allocate_dataset(
     """
     scores = ModelScores.of_run(folder)
     _check_solver(folder.config["solver"] if solver is None else solver)
-    cut = None if margin is None else partial(margin_of, measured(folder), level=margin)
+    metrics = measured(folder)  # now: the working directory may be the folder that is replaced
+    cut = None if margin is None else partial(margin_of, metrics, level=margin)
     done = allocate_scored(
         scores, customers, output, budget, cut=cut, keep=keep, overwrite=overwrite, engine=engine
     )
     people = sum(done.people.values())
     if done.features is not None:
-        warn_of_drift(measured(folder), done.features, people)
-    return replace(done, held_out=held_out_at(folder, done.budget / max(people, 1)))
+        warn_of_drift(metrics, done.features, people)
+    return replace(done, held_out=held_out_at(metrics, done.budget / max(people, 1)))
 
 
 def allocate_columns(
@@ -154,7 +161,8 @@ def allocate_scored(
     pass makes of a block is kept in a folder beside the output, ``.NAME.part``, so the same call
     after a kill goes on at the block where it stopped and ends in the same bytes. The output
     appears whole, at the end, by one rename: ``part-00000.parquet`` and so on, one per block, in
-    the order of the rows, and ``_allocation.json`` with the totals.
+    the order of the rows, and ``_allocation.json`` with the totals. A folder that it replaces is
+    moved into ``.NAME.part`` just before, and deleted when the new one is in its place.
 
     Under torchrun each process works on its share of the blocks; the folder must be one that
     all of them see.
@@ -189,7 +197,7 @@ def allocate_scored(
     keep = tuple(dict.fromkeys(keep))
     check_kept(keep)
     data = DataSet.of(customers, scores.columns, keep)
-    check_output_folder(output, data, overwrite=overwrite)
+    output = check_output_folder(output, data, overwrite=overwrite)
     asked = {
         "format": _FORMAT,
         "dfl": dfl.__version__,
@@ -199,7 +207,7 @@ def allocate_scored(
         "margin": None if cut is None else asdict(cut(0.0)),
         "keep": list(keep),
     }
-    work = work_of(output).absolute()
+    work = work_of(output)
     blocks = ScoredBlocks(data, scores, work)
     first = rank_of()[0] == 0
     if not first:  # the first process opens the folder and holds it until all have written
@@ -218,9 +226,7 @@ def allocate_scored(
         content |= {name: getattr(done.allocation, name) for name in amounts}
         write_json(rows / "_allocation.json", content)
         gathered(None)
-        if output.exists():
-            shutil.rmtree(output)
-        rows.replace(output)
+        put_into_place(work, output)
     shutil.rmtree(work, ignore_errors=True)
     return done
 

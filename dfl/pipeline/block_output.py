@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dfl.errors import InvalidValueError, RunFolderError
+from dfl.errors import InvalidValueError, RunFolderError, WriteError
 from dfl.io import UNFINISHED, write_json
 from dfl.pipeline.dataset import DataSet
 
-__all__ = ["check_output_folder", "open_work", "part_name", "work_of"]
+__all__ = ["check_output_folder", "open_work", "part_name", "put_into_place", "work_of"]
 
 
 def work_of(output: Path) -> Path:
@@ -55,13 +55,43 @@ def open_work(work: Path, asked: Mapping[str, Any]) -> None:
         )
 
 
-def check_output_folder(output: Path, data: DataSet, *, overwrite: bool) -> None:
+def put_into_place(work: Path, output: Path) -> None:
+    """Rename the finished rows to the output; what stood there lies in the work folder until then.
+
+    After a kill at any point the output is whole, old or new, or both are in the work folder and
+    the same allocation goes on.
+
+    Args:
+        work: the folder, with all rows in ``rows``.
+        output: where they are to stand; no path that depends on the working directory.
+
+    Raises:
+        WriteError: if a folder cannot be renamed.
+    """
+    old = work / "old"
+    try:
+        if output.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            output.rename(old)
+        (work / "rows").rename(output)
+        (work / "plan.json").unlink()  # the rest of the folder is of no allocation any more
+    except OSError as error:
+        raise WriteError(
+            f"could not put the allocation in its place {output} ({error.strerror}); it lies in "
+            f"{work}, and the same command goes on once folders there can be renamed."
+        ) from error
+
+
+def check_output_folder(output: Path, data: DataSet, *, overwrite: bool) -> Path:
     """Refuse a folder that could not be written, before anything that takes long.
 
     Args:
         output: where blocks are to go.
         data: the customers.
         overwrite: whether it may replace an earlier allocation.
+
+    Returns:
+        The output by a path that holds in every working directory.
 
     Raises:
         InvalidValueError: if it exists, is a link, lies in no folder, holds customers, or would
@@ -85,3 +115,4 @@ def check_output_folder(output: Path, data: DataSet, *, overwrite: bool) -> None
     if any(inside in file.resolve().parents for file in data.files):
         raise InvalidValueError(f"output must not hold the customers' files, got {output}.")
     data.check_outside(output / part_name(0))
+    return inside

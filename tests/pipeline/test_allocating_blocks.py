@@ -1,6 +1,8 @@
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from dfl.errors import (
     InfeasibleBudgetError,
     InvalidValueError,
     RunFolderError,
+    WriteError,
 )
 from dfl.pipeline import (
     CustomerAllocation,
@@ -40,6 +43,7 @@ from dfl.pipeline.dataset import DataSet
 from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual
 from tests.conftest import ROOT
+from tests.faults.injected import KilledError, killed
 from tests.pipeline.test_allocating import with_spend, write_customers
 from tests.pipeline.tiny import tiny_study, write_shop
 
@@ -300,6 +304,71 @@ def test_what_is_left_of_another_allocation_is_not_gone_on_with(
     done = allocate(scores, output, Budget(per_head=0.5), overwrite=True)
     assert done.budget == pytest.approx(0.5 * 907)
     assert len(pq.read_table(output)) == 907
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def dies_at(at: int, people: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace an output, but die at a write once all is computed."""
+    put = allocating_blocks.put_into_place
+    with contextlib.ExitStack() as stack, monkeypatch.context() as patched:
+
+        def dying(work: Path, to: Path) -> None:
+            stack.enter_context(killed(output.parent, at))
+            put(work, to)
+
+        patched.setattr(allocating_blocks, "put_into_place", dying)
+        with pytest.raises(KilledError):
+            allocate(people, output, Budget(per_head=0.5), overwrite=True)
+
+
+def test_a_kill_while_a_folder_is_replaced_loses_neither(
+    scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people, output = scores / "day-0", tmp_path / "out"
+    allocate(people, tmp_path / "old")
+    allocate(people, tmp_path / "new", Budget(per_head=0.5))
+    old, new = contents(tmp_path / "old"), contents(tmp_path / "new")
+    for at in (0, 1, 2, 8):  # aside, into place, end of the plan, the work folder's removal
+        shutil.copytree(tmp_path / "old", output)
+        dies_at(at, people, output, monkeypatch)
+        left = contents(output if output.exists() else work_of(output) / "old")
+        assert left in (old, new), at
+        allocate(people, output, Budget(per_head=0.5), overwrite=True)
+        assert contents(output) == new, at
+        assert not work_of(output).exists()
+        shutil.rmtree(output)
+
+
+@pytest.mark.parametrize("named", [".", "../out"])
+def test_the_folder_that_one_works_in_can_be_replaced(
+    scores: Path, tmp_path: Path, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allocate(scores / "day-0", tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    allocate(Path("../scores/day-0"), Path(named), Budget(per_head=0.5), overwrite=True)
+    assert json.loads((tmp_path / "out" / "_allocation.json").read_text())["budget"] == 250
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["out", "scores"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_kept(
+    scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allocate(scores, tmp_path / "out")
+    old = contents(tmp_path / "out")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        with pytest.raises(WriteError, match=r"its place .*out \(Permission denied\); it lies in"):
+            allocate(scores, tmp_path / "out", Budget(per_head=0.5), overwrite=True)
+    assert contents(tmp_path / "out") == old
+    allocate(scores, tmp_path / "out", Budget(per_head=0.5), overwrite=True)
+    assert contents(tmp_path / "out") != old
 
 
 def test_another_budget_is_another_allocation(
