@@ -223,13 +223,10 @@ def _write(
     """Write all rows in chunks; kept columns are read once more, chunk by chunk."""
     schema = schema_of(columns.rows(slice(0, 0)), [file.field(name) for name in keep])
     schema = schema.with_metadata({"dfl": json.dumps(columns.said)})
-    try:
-        with writer(output, path, schema) as written:
-            for part, own in file.kept(keep):
-                table = {**columns.rows(part), **{name: own.column(name) for name in keep}}
-                written.write_table(pa.table(table).select(schema.names).cast(schema))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise DataError(f"the kept columns {list(keep)} cannot be written ({error}).") from error
+    with writer(output, path, schema, keep) as written:
+        for part, own in file.kept(keep):
+            table = {**columns.rows(part), **{name: own.column(name) for name in keep}}
+            written.write_table(pa.table(table).select(schema.names).cast(schema))
 
 
 def measured(folder: RunFolder) -> Mapping[str, Any]:

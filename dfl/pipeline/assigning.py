@@ -68,7 +68,8 @@ def assign_file(
             below all of the plan's, or ``output`` cannot be written or would be read as customers.
         DataNotFoundError: if there is no such file.
         DataError: if a file is unreadable, lacks a column, or holds values that cannot be
-            encoded; says in which rows.
+            encoded; says in which rows. If the output cannot hold a kept column, such as lists
+            in CSV.
         WriteError: if the output could not be written; nothing is left of it then.
     """
     encoder = served.encoder
@@ -108,7 +109,7 @@ def assign_file(
         with _opened(customers, features, keep, encoder.text) as (fields, parts):
             kept = [(field.name, field.type) for field in fields]
             schema = pa.schema([("row", pa.int64()), *kept, *ours])
-            with writer(output, path, schema) as written:
+            with writer(output, path, schema, keep) as written:
                 for part in parts:
                     written.write_table(looked_up(*part).cast(schema))
 

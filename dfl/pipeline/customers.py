@@ -221,14 +221,27 @@ def check_apart(name: str, path: Path, others: Mapping[str, Path | None]) -> Non
 
 
 @contextmanager
-def writer(output: Path, path: Path, schema: pa.Schema) -> Iterator[Any]:
+def writer(output: Path, path: Path, schema: pa.Schema, keep: Sequence[str]) -> Iterator[Any]:
     """Open a Parquet or CSV file for writing.
 
     Args:
         output: its name says its kind.
         path: where it is written.
         schema: names and types of the columns.
+        keep: those that are carried over.
+
+    Raises:
+        DataError: if a file of this kind cannot hold them, such as lists in CSV.
     """
+    try:
+        with _writer(output, path, schema) as written:
+            yield written
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise DataError(f"the kept columns {list(keep)} cannot be written ({error}).") from error
+
+
+@contextmanager
+def _writer(output: Path, path: Path, schema: pa.Schema) -> Iterator[Any]:
     if output.suffix == ".parquet":
         with pq.ParquetWriter(path, schema) as parquet:
             yield parquet

@@ -12,7 +12,7 @@ from torch import Tensor
 from dfl.checks import check_number
 from dfl.config import read_solver
 from dfl.data.sources.reading import find_file
-from dfl.errors import ConfigError, DataError, DflError, InvalidValueError
+from dfl.errors import ConfigError, DflError, InvalidValueError
 from dfl.io import write_whole
 from dfl.pipeline.allocating import warn_of_drift
 from dfl.pipeline.customers import (
@@ -211,8 +211,5 @@ def _write(
         given["changed"] = pa.array(plan.changed.numpy())
     schema = schema_of(given, [kept.schema.field(name) for name in keep])
     columns = {**given, **{name: kept.column(name) for name in keep}}
-    try:
-        with writer(output, path, schema) as written:
-            written.write_table(pa.table(columns).select(schema.names).cast(schema))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise DataError(f"the kept columns {list(keep)} cannot be written ({error}).") from error
+    with writer(output, path, schema, keep) as written:
+        written.write_table(pa.table(columns).select(schema.names).cast(schema))

@@ -53,6 +53,18 @@ def test_every_row_gets_its_segment_and_treatment(tmp_path: Path) -> None:
     assert done.treatments["none"] == int((found.treatment == 0).sum())
 
 
+@pytest.mark.parametrize("kept", [[[1, 2]] * 50, [{"a": 1}] * 50, [b"\xff"] * 50])
+def test_columns_that_a_text_file_cannot_hold(tmp_path: Path, kept: list[object]) -> None:
+    table = pa.Table.from_pandas(write(tmp_path / "people.parquet", 50))
+    path = tmp_path / "more.parquet"
+    pq.write_table(table.append_column("kept", pa.array(kept)), path)
+    with pytest.raises(DataError, match=r"kept columns \['kept'\] cannot be written"):
+        assign_file(SERVED, path, tmp_path / "out.csv", 0.1, keep=["kept"])
+    assert not (tmp_path / "out.csv").exists()
+    assign_file(SERVED, path, tmp_path / "out.parquet", 0.1, keep=["kept"])
+    assert pq.read_table(tmp_path / "out.parquet")["kept"].to_pylist() == kept
+
+
 def test_a_folder_is_one_table(tmp_path: Path) -> None:
     (tmp_path / "days").mkdir()
     first, second = (write(tmp_path / "days" / name, 400) for name in ("a.parquet", "bb.parquet"))
