@@ -24,6 +24,7 @@ Row: TypeAlias = Mapping[str, Any]
 _KEY = b"dfl.suite"
 _CELL = ("data", "method", "seed")
 _CONFIG = "config"
+_KINDS = {"data": str, "method": str, "seed": int, _CONFIG: str}  # of what every row has
 
 
 @final
@@ -51,7 +52,7 @@ class SuiteResults:
 
         Raises:
             RunFolderError: if there is none.
-            DataError: if it is damaged, or not a suite's.
+            DataError: if it is damaged, or not a suite's; names the row that is not.
         """
         if not path.is_file():
             raise RunFolderError(f"{path.parent} holds no suite: it has no {path.name}.")
@@ -63,6 +64,8 @@ class SuiteResults:
             raise DataError(f"{path} is unreadable, or no suite's ({error}).") from error
         if not isinstance(config, dict) or not set(_CELL) <= set(table.column_names):
             raise DataError(f"{path} is unreadable, or no suite's.")
+        for number, row in enumerate(rows):
+            _check(row, f"{path} is no suite's: its row {number}")
         return SuiteResults(path, config, rows)
 
     def write(self) -> "SuiteResults":
@@ -119,6 +122,24 @@ class SuiteResults:
     @staticmethod
     def _cell(row: Row) -> tuple[str, str, int]:
         return (row["data"], row["method"], row["seed"])
+
+
+def _check(row: Row, which: str) -> None:
+    """Refuse a row that does not say what was trained, and how."""
+    for name, kind in _KINDS.items():
+        if not isinstance(row.get(name), kind):
+            words = "a whole number" if kind is int else "text"
+            raise DataError(f"{which} must have {words} as {name}, got {row.get(name)!r}.")
+    if not _is_object(row[_CONFIG]):
+        raise DataError(f"{which} must have a JSON object as config, got {row[_CONFIG][:60]!r}.")
+
+
+@cache
+def _is_object(config: str) -> bool:
+    try:
+        return isinstance(json.loads(config), dict)
+    except ValueError:
+        return False
 
 
 @cache

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,33 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
         SuiteResults.read(path)
     pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({"dfl.suite": "{}"}), path)
     with pytest.raises(DataError, match="is unreadable, or no suite's"):
+        SuiteResults.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"config": None}, "row 1 must have text as config, got None"),
+        ({"config": '{"method": '}, "row 1 must have a JSON object as config, got '{"),
+        ({"config": "3"}, "row 1 must have a JSON object as config, got '3'"),
+    ],
+)
+def test_rows_that_do_not_say_how_they_were_made(
+    tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    path = tmp_path / RESULTS
+    SuiteResults(path, {}).with_rows([row(0), row(1, **changed)]).write()
+    with pytest.raises(DataError, match=f"is no suite's: its {re.escape(said)}"):
+        SuiteResults.read(path)
+
+
+def test_rows_without_a_seed_or_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / RESULTS
+    SuiteResults(path, {}, [row() | {"seed": None}]).write()
+    with pytest.raises(DataError, match="row 0 must have a whole number as seed, got None"):
+        SuiteResults.read(path)
+    SuiteResults(path, {}, [{"data": "d", "method": "m", "seed": 0}]).write()
+    with pytest.raises(DataError, match="row 0 must have text as config, got None"):
         SuiteResults.read(path)
 
 
