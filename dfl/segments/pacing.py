@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dfl.checks import check_choice, check_number
 from dfl.errors import ShapeError
+from dfl.problem.amounts import check_amounts
 from dfl.segments.plan import SegmentPlan
 
 __all__ = ["Control", "Day", "simulate_day"]
@@ -53,22 +54,26 @@ def simulate_day(
         plan: treatments by budget.
         budget: money for the day, in currency, > 0.
         forecast: people expected in each interval, >= 0, some in the first.
-        arrivals: people who come.
-        redemption: what an interval's cost is, for one unit that the plan expects.
+        arrivals: people who come, >= 0.
+        redemption: what an interval's cost is, for one unit that the plan expects, >= 0.
         control: how the level moves.
 
     Raises:
-        ShapeError: if the intervals differ in number.
-        InvalidValueError: if the budget or the first forecast is not positive, or the control is
-            unknown.
+        ShapeError: if the intervals differ in number, or there is none.
+        InvalidValueError: if the budget or the first forecast is not positive, something else is
+            negative or not finite, or the control is unknown.
     """
     check_choice("control", control, ("paced", "fixed"))
     check_number("budget", budget, above=0)
-    if not forecast.shape == arrivals.shape == redemption.shape:
+    given = {"forecast": forecast, "arrivals": arrivals, "redemption": redemption}
+    shapes = [tuple(one.shape) for one in given.values()]
+    if len(set(shapes)) > 1 or forecast.ndim != 1 or not forecast.numel():
         raise ShapeError(
-            "forecast, arrivals and redemption must have the same intervals, got "
-            f"{tuple(forecast.shape)}, {tuple(arrivals.shape)} and {tuple(redemption.shape)}."
+            "forecast, arrivals and redemption must have the same intervals, at least one, "
+            f"got {', '.join(map(str, shapes))}."
         )
+    for name, one in given.items():
+        check_amounts(name, one.double())
     check_number("first forecast", float(forecast[0]), above=0)
     ahead = forecast.double().flip(0).cumsum(0).flip(0)
     left, seen, expected = budget, 0.0, 0.0
@@ -90,10 +95,10 @@ def simulate_day(
 
 def _mixed(plan: SegmentPlan, rate: float) -> tuple[float, float]:
     """Return expected revenue and cost per head at a rate, mixing neighbouring budgets."""
-    cost = plan.cost.cummax(dim=0).values
+    cost = plan.cost  # that of a larger budget may be smaller
     if rate <= float(cost[0]):
         return float(plan.revenue[0]), float(cost[0])
-    high = int((cost < rate).sum())
+    high = int((cost.cummax(dim=0).values < rate).sum())
     if high == len(cost):
         return float(plan.revenue[-1]), float(cost[-1])
     share = (rate - float(cost[high - 1])) / float(cost[high] - cost[high - 1])

@@ -22,7 +22,7 @@ def shaped(
 
     ``"monotone"``: isotonic regression of both over the treatments, weighted by rows.
     ``"concave"``: that, and then revenue is lifted to the upper concave hull over cost, so that
-    no treatment lies below a mixture of two others.
+    no treatment lies below a mixture of two others, or another one of the same cost.
 
     Args:
         revenue: float64. Shape ``(K, M)``.
@@ -61,12 +61,12 @@ def shaped(
 
 
 def _hull(revenue: Tensor, cost: Tensor) -> Tensor:
-    """Return the upper concave hull of one segment's points, costs not falling, ``(M,)``."""
+    """Return the upper concave hull of one segment's points, neither falling, ``(M,)``."""
     lifted = revenue.clone()
     for low in range(len(cost)):
         for high in range(low + 1, len(cost)):
-            if cost[high] > cost[low]:
-                share = (cost[low : high + 1] - cost[low]) / (cost[high] - cost[low])
-                line = revenue[low] + share * (revenue[high] - revenue[low])
-                lifted[low : high + 1] = lifted[low : high + 1].maximum(line)
+            dearer = cost[low : high + 1] - cost[low]
+            share = torch.where(dearer[-1] > 0, dearer / dearer[-1], 1)  # or all cost the same
+            line = revenue[low] + share * (revenue[high] - revenue[low])
+            lifted[low : high + 1] = lifted[low : high + 1].maximum(line)
     return lifted

@@ -1,5 +1,7 @@
 """Pacing through simulated days."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -52,9 +54,27 @@ def test_no_money_left_is_served_the_smallest_level() -> None:
     assert float(rich.spent.sum()) == pytest.approx(2400 * float(PLAN.cost[-1]))
 
 
+def test_a_level_that_costs_less_than_a_smaller_one_is_billed_so() -> None:
+    cost = torch.tensor([0.0, 1.0, 0.9, 1.5, 1.4]).double()
+    revenue = torch.arange(5).double()
+    falling = dataclasses.replace(PLAN, cost=cost, revenue=revenue)
+    hour = torch.ones(1).double()
+    for rate, billed, earned in ((1.0, 1.0, 1.0), (1.2, 1.2, 2.5), (2.0, 1.4, 4.0)):
+        day = simulate_day(falling, rate, hour, hour, hour)
+        assert (float(day.spent), float(day.earned)) == pytest.approx((billed, earned))
+
+
 def test_wrong_days_are_refused() -> None:
     with pytest.raises(ShapeError, match="same intervals"):
         simulate_day(PLAN, 1.0, HOURS, HOURS[:3], ONES)
+    with pytest.raises(ShapeError, match="same intervals, at least one, got "):
+        simulate_day(PLAN, 1.0, HOURS[:0], HOURS[:0], ONES[:0])
+    for wrong, said in ((-1.0, "be >= 0"), (torch.nan, "be finite")):
+        for name in ("forecast", "arrivals", "redemption"):
+            given = {"forecast": HOURS, "arrivals": HOURS, "redemption": ONES}
+            given[name] = given[name].index_fill(0, torch.tensor([3]), wrong)
+            with pytest.raises(InvalidValueError, match=f"{name} must {said}"):
+                simulate_day(PLAN, 1.0, **given)
     with pytest.raises(InvalidValueError, match="budget must be > 0"):
         simulate_day(PLAN, 0.0, HOURS, HOURS, ONES)
     with pytest.raises(InvalidValueError, match="first forecast must be > 0"):

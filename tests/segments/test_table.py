@@ -123,6 +123,11 @@ def test_shapes() -> None:
     hull, same = shaped(revenue, cost, rows, order, "concave")
     torch.testing.assert_close(hull, torch.tensor([[1, 2.5, 2.55, 2.6]]).double())
     assert same.equal(cost)
+    hull, _ = shaped(
+        torch.tensor([[0, 1, 1.5]]).double(), torch.tensor([[1, 1, 2]]).double(), torch.ones(1, 3),
+        torch.arange(3), "concave",
+    )  # fmt: skip
+    assert hull.tolist() == [[1, 1, 1.5]]
     shuffled = torch.tensor([2, 0, 3, 1])
     back = shaped(revenue[:, shuffled], cost[:, shuffled], rows, shuffled.argsort(), "monotone")
     torch.testing.assert_close(back[0], rising[:, shuffled])
