@@ -104,9 +104,10 @@ class BudgetPath:
             step over it. ``multiplier`` is 0 where the budget does not bind.
 
         Raises:
-            InvalidValueError: if the budget is not finite.
+            InvalidValueError: if the budget is not one finite number.
             InfeasibleBudgetError: if even the cheapest allocation costs more.
         """
+        check_number("budget", budget)
         slack = rounding(budget, self.steps.base.shape[0])
         budget = float(budget)
         point = self._point_below(budget, slack)
@@ -130,7 +131,6 @@ class BudgetPath:
         return self.steps.choice_after(self._taken(point))
 
     def _point_below(self, budget: float, slack: float) -> int:
-        check_number("budget", budget)
         lowest = float(self.costs[0])
         if lowest > budget * (1 + slack):
             raise InfeasibleBudgetError(

@@ -25,7 +25,7 @@ _AT_ONCE = ("cpu",)  # devices whose numbers are at hand
 
 def check_number(
     name: str,
-    value: float,
+    value: float | Tensor,
     *,
     above: float | None = None,
     at_least: float | None = None,
@@ -38,7 +38,7 @@ def check_number(
 
     Args:
         name: of the option, for the message.
-        value: what came.
+        value: what came; a tensor or array of one number is that number.
         above: the value must be larger.
         at_least: the value must be as large or larger.
         below: the value must be smaller.
@@ -49,14 +49,14 @@ def check_number(
     Raises:
         InvalidValueError: ``temperature must be > 0, got -1.``; or ``error``.
     """
-    if not hasattr(value, "__float__"):
-        raise error(f"{name} must be a number, got {value!r}.")
-    inside = not math.isnan(value) and not (finite and math.isinf(value))
+    given = _as_float(name, value, error)
+    value = value if isinstance(value, int) else given  # whole numbers are compared exactly
+    inside = not math.isnan(given) and not (finite and math.isinf(given))
     inside = inside and (above is None or value > above) and (below is None or value < below)
     inside = inside and (at_least is None or value >= at_least)
     if not inside or not (at_most is None or value <= at_most):
         limits = _limits(above, at_least, below, at_most)
-        wanted = " and ".join(filter(None, (limits, "finite" if math.isinf(value) else "")))
+        wanted = " and ".join(filter(None, (limits, "finite" if math.isinf(given) else "")))
         shown = value if isinstance(value, int) else f"{value:g}"
         raise error(f"{name} must be {wanted or 'a number'}, got {shown}.")
 
@@ -71,7 +71,7 @@ def check_count(
     """
     check_number(name, value, at_least=at_least, error=error)
     if value != int(value):
-        raise error(f"{name} must be a whole number >= {at_least}, got {value:g}.")
+        raise error(f"{name} must be a whole number >= {at_least}, got {float(value):g}.")
 
 
 def check_choice(
@@ -88,6 +88,19 @@ def check_choice(
     """
     if value not in known:
         raise error(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}.")
+
+
+def _as_float(name: str, value: float | Tensor, error: type[DflError]) -> float:
+    """Return a number, or a tensor or array of one, as a float."""
+    try:
+        if hasattr(value, "__float__"):  # which text has not, and float() reads
+            return float(value)
+    except OverflowError:
+        raise error(f"{name} must be finite, got a whole number of over 308 digits.") from None
+    except (TypeError, ValueError, RuntimeError):  # of several numbers, or of none
+        pass
+    shown = " ".join(repr(value).split())
+    raise error(f"{name} must be a number, got {shown[:80]}.")
 
 
 def _limits(

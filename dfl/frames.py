@@ -167,8 +167,8 @@ class Column:
 
     def _example(self) -> str:
         """Return the type, and the first value that is there."""
-        known = self.values.drop_null()
-        first = f", first {known[0].as_py()!r}" if len(known) else ""
+        known = (f", first {one.as_py()!r}" for one in self.values if one.is_valid)
+        first = next(known, "")  # drop_null does not know every type
         return f"{self.values.type}{first[:80]}"
 
 
@@ -272,7 +272,7 @@ class Frame:
         """Return one column.
 
         Raises:
-            DataError: if it is not there, or holds values of several kinds.
+            DataError: if it is not there, holds values of several kinds, or is sparse.
         """
         import pyarrow as pa
 
@@ -280,6 +280,11 @@ class Frame:
         try:
             values = self.table[name].to_arrow()
         except _CANNOT as error:
+            if "Sparse" in str(getattr(self.table[name].to_native(), "dtype", "")):
+                raise DataError(
+                    f"column {name!r} must be dense, got a sparse one of pandas; convert it by "
+                    ".sparse.to_dense()."
+                ) from error
             raise DataError(
                 f"column {name!r} must hold values of one kind, numbers, text or dates ({error})."
             ) from error

@@ -143,6 +143,9 @@ def test_wrong_budgets_are_refused() -> None:
         path.at(float("nan"))
     with pytest.raises(InvalidValueError, match="budget must be finite, got inf"):
         path.at(float("inf"))
+    for several in (None, torch.ones(2)):
+        with pytest.raises(InvalidValueError, match="budget must be a number, got"):
+            path.at(several)  # type: ignore[arg-type]
 
 
 def test_a_float32_budget_short_by_rounding_buys_the_cheapest_choice() -> None:

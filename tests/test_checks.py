@@ -2,6 +2,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from dfl.hypergrad.curvature.linear_system import balance, check_products
 from dfl.hypergrad.curvature.point import check_finite
 from dfl.losses import LoggedBatch
 from dfl.losses.estimators.policy_value import check_every_treatment_seen, matched_weight
+from dfl.problem import ObservedCost
 from dfl.problem.amounts import check_amounts
 
 
@@ -85,15 +87,25 @@ def test_a_caller_may_name_another_error() -> None:
         check_choice("rows", 3, ("rct",), error=ShapeError)
 
 
-@pytest.mark.parametrize("value", ["3", None, [1.0]])
+@pytest.mark.parametrize(
+    "value", ["3", None, [1.0], np.array([1, 2]), torch.ones(2), torch.ones(0)]
+)
 def test_what_is_no_number_is_refused_in_words(value: Any) -> None:
     with pytest.raises(InvalidValueError, match=r"knob must be a number, got"):
         check_number("knob", value, above=0)
+    with pytest.raises(InvalidValueError, match=r"knob must be a number, got"):
+        check_count("knob", value, at_least=1)
+
+
+def test_a_whole_number_beyond_floats_is_refused_in_words() -> None:
+    for check in (check_number, check_count):
+        with pytest.raises(InvalidValueError, match="knob must be finite, got a whole number of"):
+            check("knob", 10**400, at_least=1)
 
 
 def test_a_tensor_of_one_number_is_a_number() -> None:
     with pytest.raises(InvalidValueError, match="knob must be > 0, got -1"):
-        check_number("knob", torch.tensor(-1.0), above=0)  # type: ignore[arg-type]
+        check_number("knob", torch.tensor(-1.0), above=0)
 
 
 def test_a_count_is_a_whole_number() -> None:
@@ -142,6 +154,10 @@ NONE = torch.full((1, 2), torch.nan)
     [
         (lambda: check_amounts("cost", torch.tensor([1.0, -1.0])), "cost must be finite and >= 0"),
         (lambda: check_amounts("cost", torch.tensor([torch.nan])), "cost must be finite and >= 0"),
+        (
+            lambda: ObservedCost(torch.tensor([-1]), torch.ones(1), torch.ones(1)),
+            "observed treatment must be >= 0, got less",
+        ),
         (lambda: check_finite(torch.tensor([torch.inf]), "slope"), "slope must be finite, got NaN"),
         (lambda: balance(NONE), "right_hand_side must be finite"),
         (lambda: check_products(torch.tensor([False])), "product must return finite numbers"),

@@ -93,6 +93,18 @@ def test_what_is_no_date_or_label_is_refused(frame: Frame) -> None:
         frame.column("lists").factor()
 
 
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.list_view(pa.string())])
+def test_kinds_that_arrow_cannot_filter_are_named_with_their_first_value(kind: Any) -> None:
+    values = pa.array([None, "b"] if kind == pa.string_view() else [None, ["b"]], kind)
+    with pytest.raises(DataError, match=r"must hold numbers, got .*view.*, first \[?'b'"):
+        Frame.of(pa.table({"x": values})).column("x").numbers()
+
+
+def test_sparse_columns_are_refused() -> None:
+    with pytest.raises(DataError, match=r"column 'x' must be dense, .* by \.sparse\.to_dense\(\)"):
+        column(pd.arrays.SparseArray([0.0, 1.0]))
+
+
 def test_labels_that_are_missing_name_their_rows(frame: Frame) -> None:
     with pytest.raises(InvalidValueError, match=r"'truth' .* missing in 1 of 3, first in row 2"):
         frame.column("truth").known_factor()

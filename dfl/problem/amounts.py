@@ -13,9 +13,11 @@ __all__ = [
     "BUDGET_SLACK",
     "check_amounts",
     "check_floating",
+    "check_tensor",
     "is_finite",
     "rounding",
     "total_if_sound",
+    "unmapped",
 ]
 
 BUDGET_SLACK = 1e-9
@@ -23,6 +25,14 @@ BUDGET_SLACK = 1e-9
 
 
 _MANY = 1 << 20  # numbers from which on one read less is worth an import of numba
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Refuse what is no tensor, by a `DTypeError`."""
+    if not isinstance(value, Tensor):
+        raise DTypeError(
+            f"{name} must be a tensor, got {type(value).__name__}; make one with torch.as_tensor."
+        )
 
 
 def check_floating(name: str, tensor: Tensor) -> None:
@@ -69,6 +79,13 @@ def total_if_sound(revenue: Tensor, cost: Tensor) -> Tensor | None:
     return torch.tensor(first, dtype=torch.float64) if sound else None
 
 
+def unmapped(tensor: Tensor) -> Tensor:
+    """Return a tensor as it is or, inside vmap, that of all of the batch, which can be read."""
+    while torch._C._functorch.is_batchedtensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
+
+
 def check_amounts(name: str, tensor: Tensor) -> Tensor:
     """Refuse amounts that are not floating point, not finite, or negative; read them twice.
 
@@ -86,10 +103,8 @@ def check_amounts(name: str, tensor: Tensor) -> Tensor:
         sound = ((tensor >= 0) & tensor.isfinite()).all()
         put_off(sound, f"{name} must be finite and >= 0, got NaN, infinity or less.")
         return total
-    whole, summed = tensor, total
-    while torch._C._functorch.is_batchedtensor(whole):  # inside vmap: look at all of the batch
-        whole = summed = torch._C._functorch.get_unwrapped(whole)
-    if not is_finite(whole, summed):
+    whole = unmapped(tensor)
+    if not is_finite(whole, total if whole is tensor else whole):
         raise InvalidValueError(f"{name} must be finite, got NaN or infinity.")
     lowest = float(whole.amin()) if whole.numel() else 0.0
     if lowest < 0:

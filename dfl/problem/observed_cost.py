@@ -6,8 +6,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.errors import DTypeError, ShapeError
-from dfl.problem.amounts import check_amounts
+from dfl.checks import put_off, putting_off
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
+from dfl.problem.amounts import check_amounts, check_tensor, unmapped
 from dfl.scale import gathered, over_rows, rows_apart
 
 __all__ = ["ObservedCost"]
@@ -32,8 +33,10 @@ class ObservedCost:
 
     Raises:
         ShapeError: if the three shapes differ or have no axis.
-        DTypeError: if ``treatment`` is not int64, or the others are not floating point.
-        InvalidValueError: if a cost or weight is negative or not finite.
+        DTypeError: if one is no tensor, ``treatment`` is not int64, or the others are not
+            floating point.
+        InvalidValueError: if a treatment is negative, or a cost or weight is negative or not
+            finite.
     """
 
     treatment: Tensor
@@ -42,6 +45,8 @@ class ObservedCost:
 
     def __post_init__(self) -> None:
         """Check shapes, dtypes and ranges."""
+        for name in ("treatment", "cost", "weight"):
+            check_tensor(f"observed {name}", getattr(self, name))
         rows = self.treatment.shape
         if not rows or self.cost.shape != rows or self.weight.shape != rows:
             raise ShapeError(
@@ -50,8 +55,18 @@ class ObservedCost:
             )
         if self.treatment.dtype != torch.int64:
             raise DTypeError(f"observed treatment must be int64, got {self.treatment.dtype}.")
+        self._check_treatment()
         check_amounts("observed cost", self.cost)
         check_amounts("observed weight", self.weight)
+
+    def _check_treatment(self) -> None:
+        if putting_off():
+            put_off((self.treatment >= 0).all(), "observed treatment must be >= 0, got less.")
+            return
+        received = unmapped(self.treatment)
+        lowest = int(received.amin()) if received.numel() else 0
+        if lowest < 0:
+            raise InvalidValueError(f"observed treatment must be >= 0, got a minimum of {lowest}.")
 
     def self_normalised(self) -> "ObservedCost":
         """Return the same logs, with weights that add up to N in each treatment's rows.

@@ -12,6 +12,7 @@ from dfl.problem.amounts import (
     BUDGET_SLACK,
     check_amounts,
     check_floating,
+    check_tensor,
     is_finite,
     rounding,
     total_if_sound,
@@ -175,7 +176,7 @@ class AllocationProblem:
         if not self.rows:
             return
         lowest, highest = (int(end) for end in observed.treatment.aminmax())
-        if lowest < 0 or highest >= self.treatments:
+        if highest >= self.treatments:
             raise InvalidValueError(
                 f"observed treatment must lie in 0 .. {self.treatments - 1}, got "
                 f"{lowest} .. {highest}."
@@ -186,17 +187,16 @@ def _check_kinds(problem: AllocationProblem) -> None:
     """Refuse what is not of the kind asked for, before anything is computed with it."""
     for name in ("revenue", "cost", "allowed", "pinned", "capacity"):
         value = getattr(problem, name)
-        if not isinstance(value, Tensor) and (value is not None or name in ("revenue", "cost")):
-            raise DTypeError(
-                f"{name} must be a tensor, got {type(value).__name__}; make one with "
-                "torch.as_tensor."
-            )
+        if value is not None or name in ("revenue", "cost"):
+            check_tensor(name, value)
     if problem.observed is not None and not isinstance(problem.observed, ObservedCost):
         raise DTypeError(
             f"observed must be an ObservedCost, got {type(problem.observed).__name__}."
         )
     try:
         _ = problem.budgets
+    except OverflowError:
+        check_number("budget", problem.budget)
     except (TypeError, ValueError, RuntimeError):
         raise InvalidValueError(
             f"budget must be a number or a tensor of numbers, got {problem.budget!r}."

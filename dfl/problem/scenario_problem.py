@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dfl.checks import check_number
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
-from dfl.problem.amounts import check_amounts, check_floating, is_finite
+from dfl.problem.amounts import check_amounts, check_floating, check_tensor, is_finite
 
 __all__ = ["ScenarioProblem"]
 
@@ -31,7 +31,7 @@ class ScenarioProblem:
 
     Raises:
         ShapeError: if shapes do not fit, or one of S, N and M is 0.
-        DTypeError: if a tensor is not floating point, or dtypes or devices differ.
+        DTypeError: if one is no tensor, or not floating point, or dtypes or devices differ.
         InvalidValueError: if a value is not finite, a cost or the budget is negative, or the
             probabilities are not positive with sum 1.
     """
@@ -43,12 +43,8 @@ class ScenarioProblem:
 
     def __post_init__(self) -> None:
         """Check everything that the class promises."""
-        for name in ("revenue", "cost"):
-            if not isinstance(getattr(self, name), Tensor):
-                raise DTypeError(
-                    f"{name} must be a tensor, got {type(getattr(self, name)).__name__}; make one "
-                    "with torch.as_tensor."
-                )
+        check_tensor("revenue", self.revenue)
+        check_tensor("cost", self.cost)
         check_floating("revenue", self.revenue)
         if self.revenue.ndim != 3 or not self.revenue.numel():
             raise ShapeError(
@@ -109,6 +105,7 @@ class ScenarioProblem:
         given = self.probability
         if given is None:
             return
+        check_tensor("probability", given)
         if given.shape != (self.scenarios,):
             raise ShapeError(f"probability must be ({self.scenarios},), got {tuple(given.shape)}.")
         if not bool((given > 0).all()) or abs(float(given.sum(dtype=torch.float64)) - 1) > 1e-6:

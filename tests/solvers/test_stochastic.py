@@ -251,6 +251,7 @@ def test_out_of_time_the_greedy_choice_is_kept() -> None:
             "revenue must be finite",
         ),
         ({"budget": -1.0}, InvalidValueError, "budget must be >= 0"),
+        ({"probability": [1.0]}, DTypeError, "probability must be a tensor, got list"),
         ({"probability": torch.ones(2)}, ShapeError, r"probability must be \(7,\)"),
         ({"probability": torch.ones(7)}, InvalidValueError, "sum to 1"),
     ],
