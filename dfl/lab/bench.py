@@ -6,7 +6,7 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 
 from dfl.budget import Budget
 from dfl.data import UpliftData
@@ -30,9 +30,10 @@ _TEMPERATURE = 0.2  # of the outer loss, in spreads of the scores
 class Bench:
     """Rows of a batch, a linear model of revenue, and a price of money.
 
-    Revenue is ``m_j(x) = design(x) @ weight_j``, fitted by ridge within each treatment; the cost
-    of a treatment is the mean of its rows and stays fixed. With ``z`` the allocation that a layer
-    makes of both, ``w`` the inverse propensity and ``t`` the treatment received,
+    Revenue is ``m_j(x) = design(x) @ weight_j``, fitted by ridge within each treatment, with no
+    penalty on the constant; the cost of a treatment is the mean of its rows and stays fixed. With
+    ``z`` the allocation that a layer makes of both, ``w`` the inverse propensity and ``t`` the
+    treatment received,
 
     ``loss(weight) = - sum_i w_i z_it (y_i - price * c_i) / sum_i w_i z_it``
 
@@ -71,7 +72,7 @@ class Bench:
         cost = received.T @ rows.cost / received.sum(dim=0)
         unfitted = cls(design, rows, cost, 0.0, cost.new_zeros(()), design.new_zeros(0), 1.0)
         penalty = torch.tensor(PENALTY, dtype=torch.float32).to(design)
-        flat = penalty.expand(design.shape[1], rows.treatments)
+        flat = penalty.expand(design.shape[1] - 1, rows.treatments)
         weight = unfitted.fitted(flat.log())
         revenue, costs = design @ weight, cost.expand(len(rows), -1)
         money = budget.total_of(costs)
@@ -126,23 +127,23 @@ class Bench:
         """Return the weight of the smallest inner loss. Shape ``(D, M)``.
 
         Args:
-            log_penalty: of each weight. Shape ``(D, M)``.
+            log_penalty: of each weight but the constant's. Shape ``(D - 1, M)``.
         """
         received = one_hot(self.data.treatment, self.data.treatments).to(self.design)
         share = len(self.data)
         gram = torch.einsum("nd,nm,ne->mde", self.design, received, self.design) / share
         right = torch.einsum("nd,nm,n->md", self.design, received, self.data.revenue) / share
-        penalty = torch.diag_embed(log_penalty.exp().T)
+        penalty = torch.diag_embed(pad(log_penalty.exp().T, (0, 1)))  # none on the constant
         weight: Tensor = torch.linalg.solve(gram + penalty, right.unsqueeze(2)).squeeze(2).T
         return weight
 
     @property
     def inner_loss(self) -> ComposedLoss:
-        """Half the squared error at the treatment received, and a penalty on each weight."""
+        """Half the squared error at the treatment received, and a penalty on all but constants."""
 
         def outputs(inner: Parameters, outer: Parameters) -> tuple[Tensor, Tensor]:
             found = of_received(self.design @ inner["weight"], self.data.treatment)
-            return found, inner["weight"]
+            return found, inner["weight"][:-1]
 
         def criterion(found: tuple[Tensor, Tensor], outer: Parameters) -> Tensor:
             penalty = (outer["log_penalty"].exp() * found[1].square()).sum()

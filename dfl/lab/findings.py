@@ -90,7 +90,8 @@ class Findings:
         )
         layers += "own cosine: to differences of the layer's own loss; flat: that loss has none."
         hypergradients = (
-            f"cosine: to the exact hypergradient of ridge penalties, one per weight ({where})"
+            "cosine: to the exact hypergradient of ridge penalties, one per weight but the "
+            f"constants ({where})"
         )
         return [
             Table("Layers", _HEADINGS, [_row(one) for one in _best_first(self.layers)], layers),

@@ -35,7 +35,8 @@ class Lab:
     Both stand on one linear model of the batch, `dfl.lab.bench.Bench`, at its ridge fit, where
     gradients are short enough to be checked weight by weight. A layer's gradient is that of the
     loss of its allocation in the model's weights. A hypergradient is that of the same loss, with
-    softmax, on one half of the rows in the penalties under which the other half was fitted.
+    softmax, on one half of the rows in the penalties under which the other half was fitted; the
+    constant of the model has none.
 
     Args:
         budget: money; a share is taken of the treatments' mean costs.
@@ -145,7 +146,7 @@ class Lab:
         self, name: str, make: Callable[[], AbstractHypergradient], halves: tuple[Bench, Bench]
     ) -> Finding:
         lower, upper = halves
-        outer = {"log_penalty": torch.full_like(lower.weight, PENALTY).log()}
+        outer = {"log_penalty": torch.full_like(lower.weight[:-1], PENALTY).log()}
 
         def gradient(on: Bench, hypergrad: AbstractHypergradient) -> tuple[Tensor, Tensor]:
             inner = {"weight": lower.fitted(outer["log_penalty"])}

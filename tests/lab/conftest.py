@@ -11,7 +11,7 @@ LAB = Lab(rows=240, draws=2, patience=5.0)
 
 @pytest.fixture(scope="package")
 def batch() -> UpliftData:
-    return logs(240)
+    return logs(240, seed=3)
 
 
 @pytest.fixture(scope="package")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 from torch.testing import assert_close
 
@@ -11,7 +13,8 @@ from tests.methods.toy import ARMS, logs
 
 def test_the_model_is_the_minimum_of_the_inner_loss(batch: UpliftData) -> None:
     bench = Bench.of(batch, Budget(share=0.3))
-    penalty = torch.randn(bench.weight.shape, generator=torch.Generator().manual_seed(0)).double()
+    shape = bench.weight[:-1].shape
+    penalty = torch.randn(shape, generator=torch.Generator().manual_seed(0)).double()
     weight = bench.fitted(penalty).requires_grad_()
     loss = bench.inner_loss({"weight": weight}, {"log_penalty": penalty})
     (slope,) = torch.autograd.grad(loss, weight)
@@ -21,7 +24,7 @@ def test_the_model_is_the_minimum_of_the_inner_loss(batch: UpliftData) -> None:
 def test_the_reference_hypergradient_is_that_of_fitting_anew(batch: UpliftData) -> None:
     bench = Bench.of(batch, Budget(share=0.3))
     lower, upper = bench.halves(torch.Generator().manual_seed(0))
-    penalty = torch.full_like(bench.weight, -1.0)
+    penalty = torch.full_like(bench.weight[:-1], -1.0)
 
     def value(at: torch.Tensor) -> torch.Tensor:
         return upper.outer_loss({"weight": lower.fitted(at)}, {})
@@ -29,12 +32,20 @@ def test_the_reference_hypergradient_is_that_of_fitting_anew(batch: UpliftData) 
     inner = {"weight": lower.fitted(penalty)}
     exact = Exact()(lower.inner_loss, upper.outer_loss, inner, {"log_penalty": penalty})
     step = 1e-4
-    for row, column in ((0, 0), (2, 1), (4, 2)):
+    for row, column in ((0, 0), (2, 1), (3, 2)):
         move = torch.zeros_like(penalty)
         move[row, column] = step
         slope = (value(penalty + move) - value(penalty - move)) / (2 * step)
         found = exact.outer_grad["log_penalty"][row, column]
         assert_close(found, slope, rtol=1e-4, atol=1e-8)
+
+
+def test_what_everyone_brings_anyway_moves_no_effect() -> None:
+    plain = logs(240, dtype=torch.float64)
+    lifted = replace(plain, revenue=plain.revenue + 1_000)
+    weight, moved = (Bench.of(one, Budget(share=0.3)).weight for one in (plain, lifted))
+    assert_close(moved[:-1], weight[:-1], rtol=1e-6, atol=1e-9)
+    assert_close(moved[-1], weight[-1] + 1_000)
 
 
 def test_the_hard_loss_is_the_loss_of_a_hard_layer(batch: UpliftData) -> None:
