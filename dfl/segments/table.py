@@ -55,7 +55,8 @@ class SegmentTable:
         table moves away from what the model says of it only as far as its own rows show; without
         predictions it moves towards each treatment's mean. A cell of fewer than 30 rows takes its
         treatment's pooled variance within cells. Rows of a group may depend on each other: from 30
-        rows on the error adds up groups.
+        rows on the error adds up groups. Errors are those of both terms together: a row that is
+        predicted too little moves them the same way.
 
         Args:
             rows: that neither made the segments nor the predictions.
@@ -65,11 +66,18 @@ class SegmentTable:
             shrinkage: whether cells are shrunk, see `shrink`; those without rows always are.
 
         Raises:
-            ShapeError: if ``segment`` does not fit the rows.
+            ShapeError: if ``segment`` or ``predicted`` do not fit the rows.
             InvalidValueError: if a segment is out of range, or as `UpliftData.weight`.
         """
         if segment.shape != (len(rows),):
             raise ShapeError(f"segment must be ({len(rows)},), got {tuple(segment.shape)}.")
+        wanted = (len(rows), rows.treatments)
+        for name in ("revenue", "cost") if predicted is not None else ():
+            if getattr(predicted, name).shape != wanted:
+                raise ShapeError(
+                    f"predicted {name} must be {wanted}, a row and treatment each, got "
+                    f"{tuple(getattr(predicted, name).shape)}; predict these rows."
+                )
         if int(segment.min()) < 0 or int(segment.max()) >= segments:
             raise InvalidValueError(
                 f"segment must lie in 0 .. {segments - 1}, got {int(segment.min())} .. "
@@ -134,65 +142,87 @@ class _Cells:
     def sums(self, values: Tensor) -> Tensor:
         """Return sums over the rows of each cell, ``(K, M)``."""
         flat = values.new_zeros(self.rows.numel())
-        place = self.segment * self.rows.shape[1] + self.treatment
-        return flat.index_add_(0, place, values).reshape(self.rows.shape)
+        return flat.index_add_(0, self._cell, values).reshape(self.rows.shape)
 
     def table(
         self, outcome: Tensor, predicted: Tensor | None, *, shrinkage: bool
     ) -> tuple[Tensor, Tensor]:
         """Return the cells' means and standard errors."""
         value = outcome.cpu().double()
-        if predicted is not None:
-            guess = predicted.cpu().double()
-            value = value - guess.gather(1, self.treatment[:, None])[:, 0]
-        mean, variance = self._means(value)
+        guess = None if predicted is None else predicted.cpu().double()
+        if guess is not None:
+            value = value - self._of_own(guess)
+        mean, variance, influence = self._means(value)
         shrunk = shrink(mean, variance.sqrt())
         kept = (self.rows > 0) & (not shrinkage)
         mean = torch.where(kept, mean, shrunk.mean)
-        variance = torch.where(kept, variance, shrunk.error.square())
-        if predicted is not None:
-            of_all, spread = self._of_all(guess)
-            mean, variance = mean + of_all, variance + spread
-        return mean, variance.sqrt()
+        total = torch.where(kept, variance, shrunk.error.square())
+        if guess is not None:
+            of_all, spread, both = self._of_all(guess, influence)
+            # Guesses that run ahead of outcomes make the two terms vary against each other, those
+            # that fall short together; pooled cells may not let them do so beyond what they vary.
+            most = (spread * torch.where(self.rows > 0, variance, 0)).sqrt()
+            both = torch.maximum(torch.minimum(both, most), -most)
+            mean = mean + of_all
+            total = total + spread + 2 * torch.where(kept, 1, shrunk.own) * both
+        return mean, total.clamp(min=0).sqrt()
 
-    def _means(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and their variances, 0 and infinity where a cell is empty."""
+    def _means(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return means, their variances, and what each row moves its cell's mean by, ``(N,)``.
+
+        Means and variances are 0 and infinity where a cell is empty.
+        """
         total = self.sums(self.weight)
         there = self.rows > 0
         mean = torch.where(there, self.sums(self.weight * value) / total, 0)
         around = value - mean[self.segment, self.treatment]
-        squares = self.sums(self.weight * around.square())
-        freedom = (self.rows - 1).clamp(min=0).double()
-        own = (squares / total * self.rows / freedom.clamp(min=1)).nan_to_num()
-        within = torch.where(self.rows >= _OWN_FROM, own, _pooled(own, freedom))
-        variance = within * self.sums(self.weight.square()) / total.square()
-        if self.group is not None:
-            together = self._of_groups(self.weight * around) / total.square()
-            variance = torch.where(self.rows >= _OWN_FROM, together, variance)
-        return mean, torch.where(there, variance, torch.inf)
+        influence = self.weight * around / total[self.segment, self.treatment]
+        own = self.sums(influence * self._together(influence, self._cell)) * self._bessel
+        within = (self.sums(self.weight * around.square()) / total * self._bessel).nan_to_num()
+        pooled = _pooled(within, self._freedom) * self.sums(self.weight.square()) / total.square()
+        variance = torch.where(self.rows >= _OWN_FROM, own.clamp(min=0), pooled)
+        return mean, torch.where(there, variance, torch.inf), influence
 
-    def _of_groups(self, values: Tensor) -> Tensor:
-        """Return for each cell the sum of squares of its groups' sums, ``(K, M)``."""
-        assert self.group is not None  # the caller has looked
-        cell = self.segment * self.rows.shape[1] + self.treatment
-        key, place = torch.unique(self.group * self.rows.numel() + cell, return_inverse=True)
-        sums = values.new_zeros(len(key)).index_add_(0, place, values)
-        flat = values.new_zeros(self.rows.numel())
-        flat.index_add_(0, key % self.rows.numel(), sums.square())
-        return flat.reshape(self.rows.shape)
+    def _of_all(self, guess: Tensor, influence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean guesses of everyone in each segment, their variances, and covariances.
 
-    def _of_all(self, guess: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean predictions of everyone in each segment, and the variance of the mean."""
-        people = self.rows.sum(dim=1)[:, None].double()
+        The latter are those with the cells' means, which rows move by ``influence``.
+        """
+        people = self.rows.sum(dim=1)[:, None].double().clamp(min=1)
         zero = guess.new_zeros(self.rows.shape)
-        mean = zero.index_add(0, self.segment, guess) / people.clamp(min=1)
-        away, segment = guess - mean[self.segment], self.segment
-        if self.group is not None:
-            key, place = torch.unique(self.group * len(zero) + segment, return_inverse=True)
-            away = away.new_zeros(len(key), away.shape[1]).index_add(0, place, away)
-            segment = key % len(zero)
-        squares = zero.index_add(0, segment, away.square())
-        return mean, squares / people.clamp(min=1).square()
+        mean = zero.index_add(0, self.segment, guess) / people
+        around = (guess - mean[self.segment]) / people[self.segment]
+        together = self._together(around, self.segment)
+        spread = zero.index_add(0, self.segment, around * together).clamp(min=0)
+        own = self.sums(influence * self._of_own(together)) * self._bessel
+        pooled = _pooled(own * people, self._freedom) / people
+        return mean, spread, torch.where(self.rows >= _OWN_FROM, own, pooled)
+
+    def _of_own(self, values: Tensor) -> Tensor:
+        """Return each row's entry of ``(N, M)`` at the treatment it received."""
+        return values.gather(1, self.treatment[:, None])[:, 0]
+
+    def _together(self, values: Tensor, place: Tensor) -> Tensor:
+        """Return for each row the sum over the rows of its group in the same place."""
+        if self.group is None:
+            return values
+        key = self.group * self.rows.numel() + place
+        key, member = torch.unique(key, return_inverse=True)
+        sums = values.new_zeros(len(key), *values.shape[1:]).index_add_(0, member, values)
+        return sums[member]
+
+    @property
+    def _cell(self) -> Tensor:
+        """The cell of each row."""
+        return self.segment * self.rows.shape[1] + self.treatment
+
+    @property
+    def _freedom(self) -> Tensor:
+        return (self.rows - 1).clamp(min=0).double()
+
+    @property
+    def _bessel(self) -> Tensor:
+        return self.rows / self._freedom.clamp(min=1)
 
 
 def _pooled(own: Tensor, freedom: Tensor) -> Tensor:

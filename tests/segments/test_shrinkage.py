@@ -17,8 +17,32 @@ def test_equal_errors_by_hand() -> None:
     found = shrink(column(1, 2, 3), column(0.1, 0.1, 0.1).sqrt())
     torch.testing.assert_close(found.between, torch.tensor([0.9]).double())
     torch.testing.assert_close(found.mean, column(1.1, 2, 2.9))
-    # Posterior variance: .9 * .1 + .1^2 / 3, as the prior is known to (.9 + .1) / 3.
-    torch.testing.assert_close(found.error.square(), column(*[0.09 + 0.01 / 3] * 3))
+    # Three cells say nothing about how far off `between` may be, so errors stay.
+    torch.testing.assert_close(found.error.square(), column(0.1, 0.1, 0.1))
+    # A cell's own mean counts .9, and a third of the prior that it keeps .1 of.
+    torch.testing.assert_close(found.own, column(*[0.9 + 0.1 / 3] * 3))
+
+
+def test_errors_allow_for_a_guessed_variance_by_hand() -> None:
+    # Means 1 .. 5 with variance .1: Q = 100, between = 96 / 40 = 2.4, b = .1 / 2.5, b' = b / 2.
+    found = shrink(column(1, 2, 3, 4, 5), column(*[0.1] * 5).sqrt())
+    torch.testing.assert_close(found.between, torch.tensor([2.4]).double())
+    wanted = 0.1 * (1 - 0.02 * 4 / 5) + 0.02**2 * column(4, 1, 0, 1, 4)
+    torch.testing.assert_close(found.error.square(), wanted)
+
+
+@pytest.mark.parametrize("between", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("cells", [2, 3, 4, 10])
+def test_truth_lies_within_the_errors_as_often_as_they_say(cells: int, between: float) -> None:
+    generator = torch.Generator().manual_seed(cells)
+    shape = (cells, 4_000)  # as many tables of one treatment
+    truth = between * torch.randn(shape, generator=generator, dtype=torch.float64)
+    error = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
+    mean = truth + error * torch.randn(shape, generator=generator, dtype=torch.float64)
+    found = shrink(mean, error)
+    inside = ((found.mean - truth).abs() < 1.96 * found.error).double().mean()
+    assert float(inside) > 0.935
+    assert float(found.error.mean()) < 1.001 * float(error.mean())
 
 
 def test_it_is_the_rule_of_added_rows() -> None:

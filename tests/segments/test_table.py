@@ -68,6 +68,32 @@ def test_good_predictions_make_the_table_surer_and_bad_ones_do_no_harm() -> None
     assert float(torch.stack(misled).mean(dim=0).abs().max()) < 0.12
 
 
+@pytest.mark.parametrize("reach", [0.5, 1.5])
+def test_errors_are_right_of_predictions_that_fall_short_or_run_ahead(reach: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(100_000, 1, generator=generator)
+    treatment, segment = torch.arange(100_000) % 2, torch.arange(100_000) // 100
+    revenue = x[:, 0] + 0.3 * torch.randn(100_000, generator=generator)  # 0 on average
+    rows = UpliftData(x, treatment, revenue, treatment.float(), 2, "rct")
+    guess = Prediction(reach * x.expand(-1, 2), torch.zeros(100_000, 2))
+    table = SegmentTable.of(rows, segment, 1_000, guess, shrinkage=False)
+    spread, said = (one.square().mean().sqrt() for one in (table.revenue, table.revenue_error))
+    assert float(said / spread) == pytest.approx(1, abs=0.05)
+
+
+def test_small_cells_take_the_pooled_covariance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4_000, 1, generator=generator)
+    treatment, segment = torch.arange(4_000) % 2, torch.arange(4_000) // 40  # 20 rows a cell
+    rows = UpliftData(x, treatment, x[:, 0], treatment.float(), 2, "rct")
+    guess = Prediction(0.5 * x.expand(-1, 2), torch.zeros(4_000, 2))
+    table = SegmentTable.of(rows, segment, 100, guess, shrinkage=False)
+    # A residual of .5 x: variance .25 / 20 + .25 / 40 of both terms, and twice .25 / 40.
+    mean = float(table.revenue_error.square().mean())
+    assert mean == pytest.approx(0.25 / 20 + 0.75 / 40, rel=0.1)
+    assert bool((table.cost_error == 0).all())
+
+
 def test_rows_of_a_group_count_together() -> None:
     one = logs(3_000, seed=2)
     index = torch.arange(3_000).repeat_interleave(4)
@@ -76,13 +102,14 @@ def test_rows_of_a_group_count_together() -> None:
         groups=index,
     )  # fmt: skip
     segment = torch.zeros(len(rows), dtype=torch.int64)
-    table = SegmentTable.of(rows, segment, 1, shrinkage=False)
-    alone = SegmentTable.of(one, segment[:3_000], 1, shrinkage=False)
-    torch.testing.assert_close(table.revenue_error, alone.revenue_error, rtol=2e-3, atol=0)
-    guesses = [Prediction(*outcomes(each.features)) for each in (rows, one)]
-    table = SegmentTable.of(rows, segment, 1, guesses[0], shrinkage=False)
-    alone = SegmentTable.of(one, segment[:3_000], 1, guesses[1], shrinkage=False)
-    torch.testing.assert_close(table.revenue_error, alone.revenue_error, rtol=2e-3, atol=0)
+    guess = [
+        Prediction(0.5 * revenue, cost)
+        for revenue, cost in (outcomes(each.features) for each in (rows, one))
+    ]
+    for ours, theirs in ((None, None), guess):
+        table = SegmentTable.of(rows, segment, 1, ours, shrinkage=False)
+        alone = SegmentTable.of(one, segment[:3_000], 1, theirs, shrinkage=False)
+        torch.testing.assert_close(table.revenue_error, alone.revenue_error, rtol=2e-3, atol=0)
 
 
 def test_empty_cells_and_segments_are_filled() -> None:
@@ -123,11 +150,6 @@ def test_shapes() -> None:
     hull, same = shaped(revenue, cost, rows, order, "concave")
     torch.testing.assert_close(hull, torch.tensor([[1, 2.5, 2.55, 2.6]]).double())
     assert same.equal(cost)
-    hull, _ = shaped(
-        torch.tensor([[0, 1, 1.5]]).double(), torch.tensor([[1, 1, 2]]).double(), torch.ones(1, 3),
-        torch.arange(3), "concave",
-    )  # fmt: skip
-    assert hull.tolist() == [[1, 1, 1.5]]
     shuffled = torch.tensor([2, 0, 3, 1])
     back = shaped(revenue[:, shuffled], cost[:, shuffled], rows, shuffled.argsort(), "monotone")
     torch.testing.assert_close(back[0], rising[:, shuffled])
@@ -135,9 +157,13 @@ def test_shapes() -> None:
         shaped(revenue, cost, rows, order, "round")  # type: ignore[arg-type]
 
 
-def test_wrong_segments_are_refused() -> None:
+def test_wrong_segments_and_predictions_are_refused() -> None:
     rows, segment = golden()
     with pytest.raises(ShapeError, match=r"segment must be \(12,\)"):
         SegmentTable.of(rows, segment[:5], 2)
     with pytest.raises(InvalidValueError, match=r"segment must lie in 0 \.\. 0"):
         SegmentTable.of(rows, segment, 1)
+    good, few = torch.zeros(12, 3), torch.zeros(12, 2)
+    for revenue, cost, name in ((few, good, "revenue"), (good, good[:5], "cost")):
+        with pytest.raises(ShapeError, match=rf"predicted {name} must be \(12, 3\)"):
+            SegmentTable.of(rows, segment, 2, Prediction(revenue, cost))
