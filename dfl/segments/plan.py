@@ -104,8 +104,9 @@ class Planning:
         """Return evenly spaced budgets, all of which allow a choice in every scenario of a plan.
 
         The smallest is what the cheapest choice costs in its dearest scenario, 0 where it is free.
-        The largest is what the dearest choice is expected to cost, or as much above the smallest
-        as that is above the cheapest one.
+        The largest is what the dearest choice is expected to cost, by the table or on average over
+        the scenarios, whichever is more, or as much above the smallest as that is above the
+        cheapest one.
 
         Args:
             table: per head.
@@ -119,9 +120,10 @@ class Planning:
         low, high = (float(table.share @ end) for end in (table.cost.amin(1), table.cost.amax(1)))
         check_number("the cost of the dearest choice less the cheapest", high - low, above=0)
         problem = self._drawn(table, seed)
-        _, cost = problem.totals(problem.mean_cost.argmin(dim=1))
+        mean_cost = problem.mean_cost
+        _, cost = problem.totals(mean_cost.argmin(dim=1))
         first = float(cost.max())
-        last = max(high, first + high - low)
+        last = max(high, float(mean_cost.amax(dim=1).sum()), first + high - low)
         return tuple(torch.linspace(first, last, levels, dtype=torch.float64).tolist())
 
     def _drawn(self, table: SegmentTable, seed: int) -> ScenarioProblem:

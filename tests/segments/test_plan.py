@@ -75,6 +75,13 @@ def test_the_smallest_budget_of_a_grid_holds_in_every_scenario() -> None:
     assert found.violation.tolist() == [0, 0, 0]
 
 
+def test_the_largest_budget_of_a_grid_buys_the_dearest_choice() -> None:
+    planning = Planning(uncertainty=Uncertainty(redemption=0.3), scenarios=20)
+    for seed in range(5):
+        found = planning.plan(table(), planning.grid(table(), 3, seed=seed), seed=seed)
+        assert found.choice[-1].tolist() == [2, 2, 2]
+
+
 def test_numbers_out_of_range_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="traffic must be >= 0"):
         Uncertainty(traffic=-1)
