@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-__all__ = ["AbstractSegmenter"]
+__all__ = ["AbstractSegmenter", "in_floats"]
 
 
 class AbstractSegmenter(ABC):
@@ -27,7 +28,7 @@ class AbstractSegmenter(ABC):
         """Return the segment of people who fit in memory.
 
         Args:
-            features: shape ``(N, F)``, finite.
+            features: shape ``(N, F)``, finite; whole numbers and truth values, too.
 
         Returns:
             int64 in ``0 .. K - 1``. Shape ``(N,)``.
@@ -47,3 +48,8 @@ class AbstractSegmenter(ABC):
             TypeError: if something has the wrong type.
             ValueError: if something has the wrong value.
         """
+
+
+def in_floats(features: Tensor) -> Tensor:
+    """Return whole numbers, truth values and half precision in float32, others as they are."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))

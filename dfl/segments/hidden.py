@@ -41,8 +41,7 @@ class HiddenSegments(AbstractSegmenter):
 
     def assign(self, features: Tensor) -> Tensor:
         """Return the segment of people."""
-        kind = self.representation.mean
-        return self.clusters.assign(self.representation(self.model, features.to(kind)))
+        return self.clusters.assign(self.representation(self.model, features))
 
     def state(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         """Return the model, the coordinates and the centres."""

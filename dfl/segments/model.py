@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dfl.models import AbstractModel, Logs, Prediction, State
 from dfl.registry import Registry
-from dfl.segments.base import AbstractSegmenter
+from dfl.segments.base import AbstractSegmenter, in_floats
 from dfl.segments.table import SegmentTable
 
 __all__ = ["SEGMENTERS", "SegmentModel"]
@@ -52,6 +52,7 @@ class SegmentModel(AbstractModel):
 
     def predict_rows(self, features: Tensor, *, spread: bool) -> Prediction:
         """Return the table's rows; the spread is its standard errors."""
+        features = in_floats(features)
         segment = self.segmenter.assign(features)
         names = ("revenue", "cost", "revenue_error", "cost_error")
         found = [getattr(self.table, name).to(features)[segment] for name in names]

@@ -11,6 +11,7 @@ from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError
 from dfl.models import AbstractModel, GroundedModel, NetworkEnsemble, StackedNetwork
 from dfl.scale import STREAMED
+from dfl.segments.base import in_floats
 
 __all__ = ["KINDS", "Kind", "Representation"]
 
@@ -20,7 +21,7 @@ Kind: TypeAlias = Literal["hidden", "predictions", "features", "random"]
 KINDS: tuple[Kind, ...] = ("hidden", "predictions", "features", "random")
 
 _KEPT = 0.95  # share of the variance that the principal axes kept hold
-_DEAD = 1e-6  # standard deviation, relative to the largest, below which a unit is dead
+_DEAD = 1e-6  # standard deviation, relative to the largest, below which a hidden unit is dead
 
 
 @final
@@ -51,15 +52,19 @@ class Representation:
             layers: first layers of each network that count, >= 1; all where there are fewer.
 
         Raises:
-            InvalidValueError: if an option is out of range, or hidden layers are asked of a
-                model without networks.
+            InvalidValueError: if an option is out of range, there is nobody, or hidden layers are
+                asked of a model without networks.
         """
         check_choice("representation", kind, KINDS)
         check_count("layers", layers, at_least=1)
+        features = in_floats(features)
+        check_count("number of people", len(features), at_least=1)
         raw = _raw(model, features, kind, layers).double()
-        scale = raw.std(dim=0, correction=0)
-        alive = scale > _DEAD * float(scale.max())
-        scaled = (raw - raw.mean(dim=0)) / torch.where(alive, scale, torch.inf)
+        mean, scale = raw.mean(dim=0), raw.std(dim=0, correction=0)
+        # Hidden units share a unit; other columns have one each, and vary if rounding does less.
+        rounds = torch.finfo(features.dtype).eps * mean.abs()
+        alive = scale > (_DEAD * float(scale.max()) if kind == "hidden" else rounds)
+        scaled = (raw - mean) / torch.where(alive, scale, torch.inf)
         value, vector = torch.linalg.eigh(scaled.mT @ scaled / len(raw))
         value, vector = value.flip(0).clamp(min=0), vector.flip(1)
         held = value.cumsum(0) / value.sum().clamp(min=torch.finfo(value.dtype).tiny)
@@ -67,7 +72,7 @@ class Representation:
         # The sign of an axis is arbitrary, and differs between linear algebra libraries.
         axes = axes * axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
         scaled_axes = axes / torch.where(alive, scale, torch.inf)[:, None]
-        return Representation(kind, layers, raw.mean(dim=0).to(features), scaled_axes.to(features))
+        return Representation(kind, layers, mean.to(features), scaled_axes.to(features))
 
     @torch.no_grad()
     def __call__(self, model: AbstractModel, features: Tensor) -> Tensor:
@@ -80,6 +85,7 @@ class Representation:
         Returns:
             Shape ``(N, D)``.
         """
+        features = features.to(self.mean)
         parts = [
             (_raw(model, features[rows], self.kind, self.layers) - self.mean) @ self.axes
             for rows in STREAMED.of(features.shape[0])

@@ -1,15 +1,15 @@
 """`Tree`: segments as the leaves of a shallow tree that spends a budget best."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, final
 
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count
+from dfl.checks import check_count, check_number
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.segments.base import AbstractSegmenter
+from dfl.segments.base import AbstractSegmenter, in_floats
 
 __all__ = ["MOST_DEPTH", "Tree", "TreeScores", "grow"]
 
@@ -58,7 +58,7 @@ class Tree(AbstractSegmenter):
     def assign(self, features: Tensor) -> Tensor:
         """Return the segment of people."""
         node = torch.zeros(features.shape[0], dtype=torch.int64, device=features.device)
-        threshold = self.threshold.to(features)
+        threshold = self.threshold.to(features.device)
         for _ in range(self.depth):
             value = features.gather(1, self.feature[node][:, None])[:, 0]
             node = 2 * node + 1 + (value > threshold[node]).long()
@@ -90,6 +90,7 @@ class TreeScores:
 
     Raises:
         ShapeError: if they do not fit each other.
+        InvalidValueError: if there is nobody, or a number is not finite.
     """
 
     features: Tensor
@@ -97,13 +98,17 @@ class TreeScores:
     cost: Tensor
 
     def __post_init__(self) -> None:
-        """Check the shapes."""
+        """Check the shapes and the numbers."""
         if self.revenue.shape != self.cost.shape or len(self.features) != len(self.revenue):
             raise ShapeError(
                 "features, revenue and cost must have the same rows, and revenue and cost the same "
                 f"treatments, got {tuple(self.features.shape)}, {tuple(self.revenue.shape)} and "
                 f"{tuple(self.cost.shape)}."
             )
+        check_count("number of people", len(self.features), at_least=1)
+        for name in ("features", "revenue", "cost"):
+            if not bool(getattr(self, name).isfinite().all()):
+                raise InvalidValueError(f"{name} must be finite, got NaN or infinity.")
 
 
 def grow(
@@ -138,6 +143,8 @@ def grow(
         raise InvalidValueError(f"depth must be in [1, {MOST_DEPTH}], got {depth}.")
     check_count("thresholds", thresholds, at_least=1)
     check_count("least people in a leaf", least, at_least=1)
+    check_number("budget", budget, finite=False)
+    scores = replace(scores, features=in_floats(scores.features))
     cheapest = float(scores.cost.double().mean(dim=0).min())
     if budget < cheapest - _LACKING * abs(cheapest):
         raise InvalidValueError(

@@ -1,17 +1,46 @@
 """Representations: whose layers, which axes."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
 from dfl.methods import Grounded, Hrc, Training, TsmSl
-from dfl.models import MLP, ArmHeads, NetworkEnsemble
+from dfl.models import (
+    MLP,
+    AbstractModel,
+    ArmHeads,
+    Logs,
+    NetworkEnsemble,
+    Prediction,
+    State,
+)
 from dfl.segments import Representation
-from dfl.segments.representation import _raw
+from dfl.segments.representation import Kind, _raw
 from tests.methods.toy import logs
+
+
+@dataclass(frozen=True, eq=False)
+class _Echo(AbstractModel):
+    """Predicts the features themselves, three of them."""
+
+    history: Mapping[str, list[Logs]] = field(default_factory=dict)
+    features = treatments = 3
+
+    def predict_rows(self, features: Tensor, *, spread: bool) -> Prediction:
+        return Prediction(features, features)
+
+    def state(self) -> State:
+        raise NotImplementedError
+
+    @classmethod
+    def of_state(cls, state: State) -> "_Echo":
+        raise NotImplementedError
+
 
 TRAINING = Training(epochs=2, batch_size=64, min_steps=1, members=2, weight_decay=(0.1,))
 
@@ -76,6 +105,30 @@ def test_other_kinds() -> None:
     assert abs(float(torch.corrcoef(torch.cat([random, shifted], 1).T)[0, 1])) < 0.2
 
 
+@pytest.mark.parametrize("kind", ["features", "predictions"])
+def test_the_unit_of_a_column_does_not_matter(kind: Kind) -> None:
+    features = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    features[:, 1] = 0.1  # says nothing
+    unit = torch.tensor([1e7, 1, 1])
+    plain, moved = (
+        Representation.fit(_Echo(), one, kind, 1) for one in (features, features * unit)
+    )
+    wide = torch.cat([unit, unit]) if kind == "predictions" else unit
+    axes = moved.axes * wide[:, None]
+    assert_close(axes @ axes.T, plain.axes @ plain.axes.T)  # whatever their order and signs
+    assert (plain.axes.abs().sum(dim=1) > 0).tolist() == [True, False, True] * (len(wide) // 3)
+
+
+@pytest.mark.parametrize("kind", ["features", "predictions", "random"])
+def test_whole_numbers_are_represented_as_such(kind: Kind) -> None:
+    features = (5 * torch.randn(400, 3, generator=torch.Generator().manual_seed(0))).round()
+    whole, plain = (
+        Representation.fit(_Echo(), one, kind, 1) for one in (features.long(), features)
+    )
+    assert_close(whole.axes, plain.axes)
+    assert_close(whole(_Echo(), features.long()), plain(_Echo(), features))
+
+
 def test_the_networks_inside_a_grounded_model_count() -> None:
     base = TsmSl(network=MLP((4, 3)), training=TRAINING, rows="rct")
     model = Grounded(base=base).fit(rct=logs(300, seed=1))
@@ -96,3 +149,5 @@ def test_what_has_no_hidden_layers_is_refused() -> None:
         Representation.fit(linear, features, "soul", 2)  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="layers must be >= 1"):
         Representation.fit(linear, features, "features", 0)
+    with pytest.raises(InvalidValueError, match="number of people must be >= 1, got 0"):
+        Representation.fit(linear, features[:0], "features", 1)

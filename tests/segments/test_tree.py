@@ -1,14 +1,16 @@
 """Trees against all trees there are; budgets; words."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.segments import Tree, TreeScores, grow
+from dfl.segments import SegmentModel, Tree, TreeScores, grow
 from dfl.segments.profile import tree_in_words
 from dfl.segments.tree import _candidates, _Sums
+from tests.segments.made import table
 
 
 def sample(seed: int, rows: int = 60, features: int = 2) -> TreeScores:
@@ -107,6 +109,25 @@ def test_people_who_differ_are_told_apart() -> None:
     assert tree.segments == 2
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.bool, torch.float16, torch.bfloat16])
+def test_numbers_of_any_type_go_where_their_values_say(kind: torch.dtype) -> None:
+    tree = Tree(torch.tensor([0, 0, 0]), torch.tensor([0.3, -0.5, 1.5]), torch.arange(4), 1)
+    given = torch.tensor([[-1], [0], [1], [2]]).to(kind)
+    assert tree.assign(given).equal(tree.assign(given.float()))
+    model = SegmentModel(
+        Tree(tree.feature, tree.threshold, torch.tensor([0, 1, 1, 2]), 1), table(), {}
+    )
+    found = model.predict(given)
+    assert found.revenue.dtype == torch.float32
+    assert found.revenue.equal(model.predict(given.float()).revenue)
+    scores = sample(1)
+    whole, plain = (
+        grow(TreeScores(one, scores.revenue, scores.cost), 0.5, least=5)
+        for one in (scores.features.to(kind), scores.features.to(kind).float())
+    )
+    assert whole.threshold.equal(plain.threshold)
+
+
 def test_one_value_or_too_few_people_leave_one_segment() -> None:
     scores = sample(1)
     flat = TreeScores(torch.zeros(60, 2), scores.revenue, scores.cost)
@@ -155,8 +176,15 @@ def test_what_does_not_fit_is_refused() -> None:
     dear = TreeScores(scores.features, scores.revenue, scores.cost + 1)
     with pytest.raises(InvalidValueError, match="at least the cheapest treatment for everyone"):
         grow(dear, 0.5)
+    with pytest.raises(InvalidValueError, match="budget must be a number, got nan"):
+        grow(scores, torch.nan)
     with pytest.raises(ShapeError, match="same rows"):
         TreeScores(scores.features[:5], scores.revenue, scores.cost)
+    with pytest.raises(InvalidValueError, match="number of people must be >= 1, got 0"):
+        TreeScores(scores.features[:0], scores.revenue[:0], scores.cost[:0])
+    for name in ("features", "revenue", "cost"):
+        with pytest.raises(InvalidValueError, match=f"{name} must be finite"):
+            replace(scores, **{name: getattr(scores, name) / 0})
 
 
 def test_leaves_that_gain_from_treatments_of_equal_mean_are_kept_within_the_budget() -> None:
