@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_count
+from dfl.errors import InvalidValueError
 from dfl.scale import CACHED
 
 __all__ = ["Clusters"]
@@ -44,7 +45,8 @@ class Clusters:
             seed: starting point of all randomness.
 
         Raises:
-            InvalidValueError: if ``count`` is below 1.
+            InvalidValueError: if ``count`` is below 1, there is nobody, or a coordinate is not
+                finite.
 
         Source:
             Arthur and Vassilvitskii (2007), k-means++; Sculley (2010),
@@ -53,6 +55,9 @@ class Clusters:
         from sklearn.cluster import KMeans, MiniBatchKMeans
 
         check_count("number of clusters", count, at_least=1)
+        check_count("number of people", len(points), at_least=1)
+        if not bool(points.isfinite().all()):
+            raise InvalidValueError("points must be finite, got NaN or infinity.")
         rows = points.detach().cpu().numpy()
         some = points[:: max(len(points) // _LOOKED_AT, 1)]
         few = min(count, len(torch.unique(some, dim=0)))
@@ -66,9 +71,11 @@ class Clusters:
 
     def assign(self, points: Tensor) -> Tensor:
         """Return everyone's group, int64, shape ``(N,)``."""
-        half = self.centres.square().sum(dim=1) / 2
+        middle = self.centres.mean(dim=0)  # far from 0, squares would cancel
+        centres = self.centres - middle
+        half = centres.square().sum(dim=1) / 2
         found = [
-            self.group[(points[rows] @ self.centres.mT - half).argmax(dim=1)]
+            self.group[((points[rows] - middle) @ centres.mT - half).argmax(dim=1)]
             for rows in CACHED.of(points.shape[0], self.centres.shape[0])
         ]
         return torch.cat(found) if found else self.group[:0]

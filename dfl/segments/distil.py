@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfl.checks import check_choice
+from dfl.checks import check_choice, check_count
 from dfl.segments.base import AbstractSegmenter
 
 __all__ = ["STUDENTS", "BoostedStudent", "DenseStudent", "distilled"]
@@ -153,25 +153,26 @@ def distilled(
         seed: starting point of all randomness.
 
     Raises:
-        InvalidValueError: if the student is unknown.
+        InvalidValueError: if the student is unknown, or there is nobody.
 
     Source:
         arXiv:2506.00959 distils into one multi-class classifier; which one is not known.
         Boosting: Hastie et al. (2009), doi:10.4310/SII.2009.v2.n3.a8 (SAMME).
     """
     check_choice("student", student, STUDENTS)
+    check_count("number of people", len(features), at_least=1)
     label = teacher.assign(features).cpu()
     seen = torch.unique(label)
-    mean = features.mean(dim=0).float().cpu()
-    spread = features.std(dim=0, correction=0).float().cpu()
+    features = features.float().cpu()
+    mean, spread = features.mean(dim=0), features.std(dim=0, correction=0)
     scale = torch.where(spread > 0, spread, 1)
     if len(seen) == 1:
         bias = mean.new_full((teacher.segments,), _NEVER)
         bias[seen] = 0
         return DenseStudent(mean, scale, (mean.new_zeros(len(mean), teacher.segments),), (bias,))
     if student == "boosting":
-        return _boosted(features.float().cpu(), label, teacher.segments, seed)
-    rows = ((features.float().cpu() - mean) / scale).numpy()
+        return _boosted(features, mean, scale, label, teacher.segments, seed)
+    rows = ((features - mean) / scale).numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not converging shows as disagreement, which is reported
         layers = _layers(rows, label.numpy(), student, seed)
@@ -206,13 +207,16 @@ def _layers(
     return list(zip(network.coefs_, network.intercepts_, strict=True))
 
 
-def _boosted(features: Tensor, label: Tensor, segments: int, seed: int) -> BoostedStudent:
+def _boosted(
+    features: Tensor, mean: Tensor, scale: Tensor, label: Tensor, segments: int, seed: int
+) -> BoostedStudent:
+    """Train trees on standardised features, whose units scikit-learn's least step then suits."""
     from sklearn.ensemble import AdaBoostClassifier
     from sklearn.tree import DecisionTreeClassifier
 
     base = DecisionTreeClassifier(max_depth=_TREE_DEPTH, random_state=seed)
     fitted = AdaBoostClassifier(base, n_estimators=_TREES, random_state=seed)
-    fitted.fit(features.numpy(), label.numpy())
+    fitted.fit(((features.double() - mean) / scale).float().numpy(), label.numpy())
     trees = [one.tree_ for one in fitted.estimators_]
     nodes = max(one.node_count for one in trees)
 
@@ -223,8 +227,11 @@ def _boosted(features: Tensor, label: Tensor, segments: int, seed: int) -> Boost
     own = [np.arange(one.node_count) for one in trees]
     leaf = [one.children_left < 0 for one in trees]
     # scikit-learn compares float32 features with float64 thresholds; the largest float32 that is
-    # no larger than the threshold decides in the same way.
-    threshold = [_rounded_down(one.threshold) for one in trees]
+    # no larger than the threshold, in units of the features, decides in the same way.
+    middle, unit = mean.double().numpy(), scale.double().numpy()
+    threshold = [
+        _rounded_down(one.threshold * unit[one.feature] + middle[one.feature]) for one in trees
+    ]
     return BoostedStudent(
         feature=column([one.feature.clip(0) for one in trees], torch.int64),
         threshold=column(threshold, torch.float32),

@@ -1,5 +1,6 @@
 """Profiles of segments in words, with the names that the data has."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -86,9 +87,10 @@ def profiles(
 def _trait(name: str, mean: float, overall: float, *, share: bool) -> str:
     if share:
         return f"{mean:.0%} with {name} (all: {overall:.0%})"
-    return (
-        f"{'high' if mean > overall else 'low'} {name}: {mean:.4g} on average (all: {overall:.4g})"
-    )
+    apart = max(abs(mean), abs(overall)) / abs(mean - overall)
+    digits = max(4, 2 + math.ceil(math.log10(apart)))  # two of the difference are seen
+    own, every = (f"{one:.{digits}g}" for one in (mean, overall))
+    return f"{'high' if mean > overall else 'low'} {name}: {own} on average (all: {every})"
 
 
 def tree_in_words(tree: Tree, names: Sequence[str], leaves: Sequence[str]) -> tuple[str, ...]:

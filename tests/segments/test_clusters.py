@@ -49,9 +49,20 @@ def test_small_groups_join_the_nearest() -> None:
     assert clusters.merged(points, treatment, 2, 0).groups == 4
 
 
+def test_the_nearest_centre_is_taken_far_from_0_too() -> None:
+    points = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)) + 1e4
+    clusters = Clusters(points[:20], torch.arange(20))
+    distance = (points[:, None].double() - clusters.centres.double()).square().sum(dim=2)
+    assert clusters.assign(points).equal(distance.argmin(dim=1))
+
+
 def test_numbers_out_of_range_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="number of clusters must be >= 1"):
         Clusters.fit(torch.ones(3, 1), 0, seed=0)
+    with pytest.raises(InvalidValueError, match="number of people must be >= 1, got 0"):
+        Clusters.fit(torch.ones(0, 1), 1, seed=0)
+    with pytest.raises(InvalidValueError, match="points must be finite"):
+        Clusters.fit(torch.tensor([[1.0], [torch.nan]]), 1, seed=0)
     with pytest.raises(InvalidValueError, match="least rows of a cell must be >= 0"):
         Clusters.fit(torch.ones(3, 1), 1, seed=0).merged(
             torch.ones(3, 1), torch.zeros(3, dtype=torch.int64), 1, -1

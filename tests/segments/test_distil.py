@@ -1,5 +1,7 @@
 """Students: as the classifier they were taken from, near the teacher, alike after a file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -69,12 +71,35 @@ def test_the_trees_are_scikit_learn_s() -> None:
     x = people(800)
     x[:, 1] = (x[:, 1] * 2).round() / 2  # thresholds that fall on values' midpoints
     label = TEACHER.assign(x)
-    found = _boosted(x, label, 5, 3)
+    mean, scale = x.mean(0), x.std(0, correction=0)
+    found = _boosted(x, mean, scale, label, 5, 3)
     assert isinstance(found, BoostedStudent)
     base = DecisionTreeClassifier(max_depth=7, random_state=3)
-    fitted = AdaBoostClassifier(base, n_estimators=40, random_state=3).fit(x.numpy(), label.numpy())
-    other = people(5_000, seed=2)
-    assert np.array_equal(found.assign(other).numpy(), fitted.predict(other.numpy()))
+
+    def scaled(rows: torch.Tensor) -> np.ndarray:
+        return ((rows.double() - mean) / scale).float().numpy()
+
+    fitted = AdaBoostClassifier(base, n_estimators=40, random_state=3)
+    fitted.fit(scaled(x), label.numpy())
+    for other in (x, people(5_000, seed=2)):
+        assert np.array_equal(found.assign(other).numpy(), fitted.predict(scaled(other)))
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_units_of_features_do_not_matter(student: str) -> None:
+    small = replace(TEACHER, threshold=1e-8 * TEACHER.threshold)
+    found = distilled(small, 1e-8 * people(), student, seed=0)
+    plain = distilled(TEACHER, people(), student, seed=0)
+    agree = found.assign(1e-8 * people(seed=1)) == plain.assign(people(seed=1))
+    assert float(agree.double().mean()) > 0.99
+
+
+def test_whole_numbers_are_learned_from() -> None:
+    whole = (4 * people()).round()
+    teacher = replace(TEACHER, threshold=4 * TEACHER.threshold)
+    found = distilled(teacher, whole.long(), "boosting", seed=0)
+    assert found.assign(whole.long()).equal(found.assign(whole))
+    assert found.assign(whole).equal(teacher.assign(whole))
 
 
 def test_agreement_by_hand() -> None:
@@ -110,6 +135,8 @@ def test_a_student_that_agrees_loses_nothing() -> None:
     assert float(found.revenue_lost.abs().max()) == 0
 
 
-def test_an_unknown_student_is_refused() -> None:
+def test_an_unknown_student_and_nobody_to_learn_from_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="student must be one of"):
         distilled(TEACHER, people(), "guru", seed=0)
+    with pytest.raises(InvalidValueError, match="number of people must be >= 1, got 0"):
+        distilled(TEACHER, people(0), "logistic", seed=0)

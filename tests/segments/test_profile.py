@@ -23,6 +23,13 @@ def test_what_sets_a_segment_apart_is_told() -> None:
     assert "low age: " in str(low)
 
 
+def test_as_many_digits_are_told_as_tell_means_apart() -> None:
+    label = torch.arange(100) % 2
+    low, high = profiles(1_000_000 + 80.0 * label[:, None], label, 2, ("spent",))
+    assert str(low) == "low spent: 1000000 on average (all: 1000040)"
+    assert str(high) == "high spent: 1000080 on average (all: 1000040)"
+
+
 def test_segments_like_everyone_and_empty_ones() -> None:
     x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
     found = profiles(x, torch.zeros(500, dtype=torch.int64), 2, ("a", "b", "c"))
