@@ -58,7 +58,7 @@ class AdjacentHinge(AbstractPricedLoss):
     def __post_init__(self) -> None:
         """Check the options."""
         super().__post_init__()
-        check_values(softness=self.margin)
+        check_values(margin=self.margin)
         check_choice("pseudo_outcome", self.pseudo_outcome, get_args(PseudoOutcome))
 
     def of_scores(self, predicted: Tensor, multiplier: Tensor, batch: LoggedBatch) -> Tensor:

@@ -5,8 +5,10 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import final
 
+import torch
 from torch import Tensor
 
+from dfl.errors import DTypeError, ShapeError
 from dfl.layers.base import BudgetLike
 from dfl.problem import ObservedCost
 
@@ -18,6 +20,8 @@ __all__ = ["AbstractDecisionLoss", "LoggedBatch"]
 class LoggedBatch:
     """Randomised rows on which a policy is valued; leading axes are separate batches.
 
+    Shapes and types are checked here, numbers by the losses, whose checks wait for no GPU.
+
     Args:
         treatment: treatment received, int64. Shape ``(..., N)``.
         revenue: observed revenue, in currency. Shape ``(..., N)``.
@@ -26,6 +30,10 @@ class LoggedBatch:
         baseline_revenue: revenue of every treatment as predicted by a model that did not learn
             from these rows, in currency, or None. Shape ``(..., N, M)``.
         baseline_cost: cost, likewise.
+
+    Raises:
+        ShapeError: if a column has another shape than ``treatment``, or a baseline other rows.
+        DTypeError: if ``treatment`` is not int64, or another column is not floating point.
     """
 
     treatment: Tensor
@@ -34,6 +42,25 @@ class LoggedBatch:
     weight: Tensor
     baseline_revenue: Tensor | None = None
     baseline_cost: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check shapes and types."""
+        if self.treatment.dtype != torch.int64:
+            raise DTypeError(f"batch.treatment must be int64, got {self.treatment.dtype}.")
+        rows = tuple(self.treatment.shape)
+        for name in ("revenue", "cost", "weight", "baseline_revenue", "baseline_cost"):
+            column: Tensor | None = getattr(self, name)
+            if column is None:
+                continue
+            baseline = name.startswith("baseline")
+            if tuple(column.shape[:-1] if baseline else column.shape) != rows:
+                wanted = f"({', '.join(map(str, rows))}, M)" if baseline else f"{rows}"
+                raise ShapeError(
+                    f"batch.{name} must be {wanted}, as batch.treatment is {rows}, got "
+                    f"{tuple(column.shape)}."
+                )
+            if not column.is_floating_point():
+                raise DTypeError(f"batch.{name} must be floating point, got {column.dtype}.")
 
     def repeated(self, times: int) -> "LoggedBatch":
         """Return the same rows along a new leading axis, ``times`` of them in one's memory."""
@@ -89,5 +116,6 @@ class AbstractDecisionLoss(ABC):
         Raises:
             ShapeError: if shapes do not fit.
             DTypeError: if predictions are not floating point.
-            InvalidValueError: if a treatment has no row in a batch.
+            InvalidValueError: if a treatment has no row in a batch, or a logged number is not
+                finite. Predictions that are NaN are refused, or the loss is NaN.
         """

@@ -15,6 +15,8 @@ from dfl.losses.estimators.priced import AbstractPricedLoss
 
 __all__ = ["CostSensitive"]
 
+_EQUAL = 16  # times the precision of their dtype: scores that differ by less are equal
+
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,7 +29,8 @@ class CostSensitive(AbstractPricedLoss):
         sd_r * sum_i w_i k_i h_i (e_i / sd)^2 / sum_i w_i
 
     - ``sd``, ``sd_r``: standard deviations of the logged scores and revenues, so that the loss does
-      not explode with the price of a batch whose logged costs hardly meet the budget;
+      not explode with the price of a batch whose logged costs hardly meet the budget; a batch whose
+      scores are equal but for rounding teaches nothing, its loss is 0;
     - ``k_i = exp(-(g_i / width)^2 / 2)``, ``g_i`` the distance from ``a_{i,t_i}`` to the best other
       treatment's score: errors count where they would turn the decision;
     - ``h_i``: ``1 + asymmetry`` for an error to the side that does harm, too low for the best
@@ -59,7 +62,7 @@ class CostSensitive(AbstractPricedLoss):
     def __post_init__(self) -> None:
         """Check the options."""
         super().__post_init__()
-        check_values(softness=self.width)
+        check_values(width=self.width)
         check_number("asymmetry", self.asymmetry, at_least=0, below=1)
 
     def of_scores(self, predicted: Tensor, multiplier: Tensor, batch: LoggedBatch) -> Tensor:
@@ -70,10 +73,17 @@ class CostSensitive(AbstractPricedLoss):
         near = torch.exp(-(lead / self.width.of(predicted).squeeze(-1)).square() / 2)
         harmful = torch.where(lead > 0, error < 0, error > 0)
         side = torch.full_like(lead, 1 - self.asymmetry).masked_fill(harmful, 1 + self.asymmetry)
-        spread = logged.std(dim=-1, correction=0).clamp(min=torch.finfo(logged.dtype).tiny)
-        each = near * side * (error / spread[..., None]).square()
+        each = near * side * (error / _spread(logged)[..., None]).square()
         mean = (batch.weight * each).sum(dim=-1) / batch.weight.sum(dim=-1)
         return batch.revenue.std(dim=-1, correction=0) * mean
+
+
+def _spread(logged: Tensor) -> Tensor:
+    """Return the standard deviation, ``(..., N) -> (...)``; infinity where all is rounding."""
+    limits = torch.finfo(logged.dtype)
+    spread = logged.std(dim=-1, correction=0)
+    rounding = (_EQUAL * limits.eps * logged.abs().amax(dim=-1)).clamp_min(limits.tiny)
+    return spread.masked_fill(spread <= rounding, torch.inf)
 
 
 def _reference(predicted: Tensor, batch: LoggedBatch, multiplier: Tensor) -> Tensor:

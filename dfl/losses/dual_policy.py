@@ -9,10 +9,10 @@ from torch import Tensor
 from dfl.errors import InvalidValueError
 from dfl.layers.base import AbstractLayer, BudgetLike
 from dfl.layers.pricing.options import Price
-from dfl.layers.pricing.problems import upcast
+from dfl.layers.pricing.problems import ready
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.estimators.policy_value import Estimator
+from dfl.losses.estimators.policy_value import Estimator, check_every_treatment_seen
 from dfl.losses.primal_policy import PrimalPolicy
 
 __all__ = ["DualPolicy", "check_multipliers"]
@@ -69,7 +69,9 @@ class DualPolicy(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
-        revenue, cost = upcast(revenue), upcast(cost)
+        revenue, cost = ready(revenue, cost)
+        # Here, where the batch still says which column a number is from.
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         free, primal = torch.zeros_like(cost), self._primal()
         losses = [
             primal(revenue - price * cost, free, _priced(batch, price), _ANY_BUDGET)

@@ -10,7 +10,7 @@ from dfl.checks import check_choice
 from dfl.layers.base import BudgetLike, of_received
 from dfl.layers.finite_difference import FiniteDifference, Margins
 from dfl.layers.pricing.options import Price, Softness, check_values
-from dfl.layers.pricing.problems import upcast
+from dfl.layers.pricing.problems import ready
 from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.dual_policy import check_multipliers
@@ -75,7 +75,7 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
-        revenue, cost = upcast(revenue), upcast(cost)
+        revenue, cost = ready(revenue, cost)
         check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         values = [self._value(price, revenue, cost, batch) for price in self.multipliers]
         return -torch.stack(values).mean(dim=0)

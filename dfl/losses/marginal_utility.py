@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from typing import final
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from dfl.layers.base import BudgetLike
 from dfl.layers.pricing.options import Softness, check_values
-from dfl.layers.pricing.problems import upcast
+from dfl.layers.pricing.problems import ready
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.increments import arm_means, increment_score, shifted, width_of
 from dfl.losses.estimators.policy_value import check_every_treatment_seen
@@ -66,7 +67,7 @@ class MarginalUtility(AbstractDecisionLoss):
 
     Args:
         softness: below it increments are kept positive smoothly; relative to the mean logged
-            cost.
+            cost. A batch in which nobody cost anything then has no unit, and its loss is 0.
 
     Source:
         The supplement of Zhou et al. (2023), arXiv:2211.15728, DPM. Deviations: utilities
@@ -84,9 +85,10 @@ class MarginalUtility(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
-        revenue, cost = upcast(revenue), upcast(cost)
+        revenue, cost = ready(revenue, cost)
         check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
-        steps = revenue.diff(dim=-1), cost.diff(dim=-1)
-        utility = increment_score(*steps, width_of(batch, self.softness)).sigmoid() / 2
+        width = width_of(batch, self.softness)
+        utility = increment_score(revenue.diff(dim=-1), cost.diff(dim=-1), width).sigmoid() / 2
         gain, total = shifted(batch)
-        return marginal_utility_loss(utility, batch.treatment, gain, total, batch.weight)
+        loss = marginal_utility_loss(utility, batch.treatment, gain, total, batch.weight)
+        return torch.where(width > 0, loss, 0)

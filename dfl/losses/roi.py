@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from typing import final
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from dfl.layers.base import BudgetLike
 from dfl.layers.pricing.options import Softness, check_values
-from dfl.layers.pricing.problems import upcast
+from dfl.layers.pricing.problems import ready
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.increments import arm_means, increment_score, shifted, width_of
 from dfl.losses.estimators.policy_value import check_every_treatment_seen
@@ -62,7 +63,7 @@ class Roi(AbstractDecisionLoss):
 
     Args:
         softness: below it increments are kept positive smoothly; relative to the mean logged
-            cost.
+            cost. A batch in which nobody cost anything then has no unit, and its loss is 0.
 
     Source:
         Zhou et al. (2023), arXiv:2211.15728, DRP. Deviations: a return beyond (0, 1), by the
@@ -80,16 +81,16 @@ class Roi(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
-        revenue, cost = upcast(revenue), upcast(cost)
+        revenue, cost = ready(revenue, cost)
         treatments = revenue.shape[-1]
         check_every_treatment_seen(batch, treatments, revenue.shape[:-1])
+        width = width_of(batch, self.softness)
         score = increment_score(
-            revenue[..., 1:] - revenue[..., :1],
-            cost[..., 1:] - cost[..., :1],
-            width_of(batch, self.softness),
+            revenue[..., 1:] - revenue[..., :1], cost[..., 1:] - cost[..., :1], width
         )
         gain, total = (column.unsqueeze(-1) for column in shifted(batch))
         each = gain * score - total * softplus(score)  # every row under every pair
         means = arm_means(each, batch.treatment, batch.weight, treatments)
         pairs = means[..., 1:, :].diagonal(dim1=-2, dim2=-1) - means[..., 0, :]
-        return -pairs.mean(dim=-1)
+        loss = -pairs.sum(dim=-1) / max(treatments - 1, 1)
+        return torch.where(width > 0, loss, 0)

@@ -4,6 +4,7 @@ import inspect
 import pickle
 import pkgutil
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -13,7 +14,7 @@ from torch.testing import assert_close
 
 import dfl.losses
 from dfl.budget import Budget
-from dfl.errors import InvalidValueError
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.losses import LOSSES, AbstractDecisionLoss, LoggedBatch
 
 NAMES = LOSSES.names()
@@ -190,6 +191,54 @@ def test_predictions_that_are_no_numbers_are_refused_or_handed_on(name: str) -> 
     revenue[3, int(batch.treatment[3])] = torch.nan
     with suppress(InvalidValueError):
         assert bool(make(name)(revenue, cost, batch, BUDGET).isnan())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_of_another_shape_or_type_are_refused(name: str) -> None:
+    revenue, cost, batch = problem()
+    for other in (cost[:, :1], cost[0], cost[:-1]):
+        with pytest.raises(ShapeError, match="revenue and cost must share one shape"):
+            make(name)(revenue, other, batch, BUDGET)
+    with pytest.raises(DTypeError, match=r"cost must be floating point, got torch\.int64"):
+        make(name)(revenue, cost.long(), batch, BUDGET)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_treatment_leaves_nothing_to_learn(name: str) -> None:
+    revenue, cost, batch = problem()
+    given = revenue[:, :1].clone().requires_grad_()
+    only = replace(batch, treatment=torch.zeros(ROWS, dtype=torch.int64))
+    loss = make(name)(given, cost[:, :1], only, 10 * BUDGET)
+    assert bool(loss.isfinite())
+    assert float(torch.autograd.grad(loss, given)[0].abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("earned", [0.0, 0.1, 3.0])
+def test_rows_that_all_earned_the_same_and_cost_nothing_leave_a_finite_gradient(
+    name: str, earned: float
+) -> None:
+    revenue, cost, batch = problem(torch.float32)
+    same = replace(
+        batch, revenue=torch.full_like(batch.revenue, earned), cost=torch.zeros_like(batch.cost)
+    )
+    given = revenue.requires_grad_()
+    loss = make(name)(given, cost, same, BUDGET)
+    assert abs(loss.item()) < 1e2
+    assert float(torch.autograd.grad(loss, given)[0].abs().max()) < 1e2
+
+
+@pytest.mark.parametrize("name", ["revenue", "cost", "weight", "baseline_revenue", "baseline_cost"])
+def test_logs_of_another_shape_or_type_are_refused(name: str) -> None:
+    revenue, cost, batch = problem()
+    batch = replace(batch, baseline_revenue=revenue, baseline_cost=cost)
+    column = getattr(batch, name)
+    wanted = r"\(200, M\)" if "baseline" in name else r"\(200,\)"
+    for other in (column[:1], column[:-1], column[:, None]):
+        with pytest.raises(ShapeError, match=rf"batch\.{name} must be {wanted}, as batch"):
+            replace(batch, **{name: other})
+    with pytest.raises(DTypeError, match=rf"batch\.{name} must be floating point, got torch.int64"):
+        replace(batch, **{name: column.long()})
 
 
 def test_the_table_is_complete() -> None:

@@ -61,3 +61,5 @@ def test_options_out_of_range_are_refused() -> None:
         AdjacentHinge(pseudo_outcome="none")  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="temperature must be > 0"):
         AdjacentHinge(margin=Softness(0.0))
+    with pytest.raises(InvalidValueError, match=r"margin must be a Softness, got 1\.0"):
+        AdjacentHinge(margin=1.0)  # type: ignore[arg-type]

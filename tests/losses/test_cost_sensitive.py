@@ -64,8 +64,22 @@ def test_a_baseline_says_who_is_near_a_decision() -> None:
     assert float(loss_of(0.0)(revenue, zero, far, 1.0)) < 0.5 * float(plain)
 
 
+@pytest.mark.parametrize("earned", [0.0, 0.1, 3.0])
+def test_logged_scores_that_do_not_vary_teach_nothing(earned: float) -> None:
+    """A batch in which nobody bought: what is left of a standard deviation is rounding."""
+    revenue = torch.tensor([[1.0, 3.0], [2.0, 2.5], [0.5, 0.0]], requires_grad=True)
+    batch = LoggedBatch(
+        torch.tensor([1, 0, 1]), torch.full((3,), earned), torch.zeros(3), torch.full((3,), 2.0)
+    )
+    loss = loss_of(0.3)(revenue, torch.zeros(3, 2), batch, 1.0)
+    assert loss.item() == 0
+    assert not bool(torch.autograd.grad(loss, revenue)[0].any())
+
+
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(InvalidValueError, match=r"asymmetry must be .*, got 1"):
         CostSensitive(asymmetry=1.0)
     with pytest.raises(InvalidValueError, match=r"price\.met_by must be"):
         CostSensitive(price=Price(met_by="shares"))
+    with pytest.raises(InvalidValueError, match=r"width must be a Softness, got 1\.0"):
+        CostSensitive(width=1.0)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dfl.data import CouponSimulator
-from dfl.errors import InvalidValueError
+from dfl.layers import Softness
 from dfl.losses import (
     LoggedBatch,
     MarginalUtility,
@@ -129,7 +129,17 @@ def test_increments_far_below_zero_keep_a_gradient() -> None:
 
 
 @pytest.mark.parametrize("kind", [Roi, MarginalUtility])
-def test_what_has_no_return_is_refused(kind: Any) -> None:
+def test_a_batch_in_which_nobody_cost_anything_teaches_nothing(kind: Any) -> None:
+    """Beside one that has costs, in another leading axis."""
     revenue, cost, batch = three_arms()
-    with pytest.raises(InvalidValueError, match=r"batch\.cost must be positive somewhere"):
-        kind()(revenue, cost, replace(batch, cost=torch.zeros_like(batch.cost)), 1.0)
+    both = replace(batch.repeated(2), cost=torch.stack((torch.zeros_like(batch.cost), batch.cost)))
+    given = torch.stack((revenue, revenue)).detach().requires_grad_()
+    loss = kind()(given, torch.stack((cost, cost)).detach(), both, 1.0)
+    free, plain = torch.autograd.grad(loss.sum(), given)[0]
+    assert loss[0].item() == 0
+    assert not bool(free.any())
+    expected = kind()(revenue, cost, batch, 1.0)
+    assert_close(loss[1], expected)
+    assert_close(plain, torch.autograd.grad(expected, revenue)[0])
+    absolute = kind(softness=Softness(0.1, "absolute"))(given, given.detach() / 2, both, 1.0)
+    assert bool(absolute[0] != 0)  # a width of one's own needs no costs

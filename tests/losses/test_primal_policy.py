@@ -133,8 +133,9 @@ def test_logs_that_no_policy_can_be_valued_on(name: str) -> None:
     revenue, cost, outcome = (torch.rand(rows, 3, generator=generator) for _ in range(3))
     arm, weight = torch.arange(rows) % 3, torch.full((rows,), 3.0)
 
-    def value(treatment: Tensor = arm, weight: Tensor = weight) -> Tensor:
-        batch = LoggedBatch(treatment, outcome[:, 0], outcome[:, 1], weight)
+    def value(treatment: Tensor = arm, weight: Tensor = weight, **changed: Tensor) -> Tensor:
+        columns = {"revenue": outcome[:, 0], "cost": outcome[:, 1], **changed}
+        batch = LoggedBatch(treatment, columns["revenue"], columns["cost"], weight)
         return loss(revenue, cost, batch, 10.0)
 
     assert bool(value().isfinite())
@@ -144,6 +145,12 @@ def test_logs_that_no_policy_can_be_valued_on(name: str) -> None:
     for bad in (float("nan"), -1.0):
         with pytest.raises(InvalidValueError, match="weight, the inverse propensity, must be"):
             value(weight=torch.where(arm == 1, bad, weight))
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(InvalidValueError, match=rf"batch\.revenue must be finite, got {bad}"):
+            value(revenue=torch.where(arm == 1, bad, outcome[:, 0]))
+    for bad in (float("nan"), -1.0):
+        with pytest.raises(InvalidValueError, match=r"batch\.cost must be finite and >= 0, got"):
+            value(cost=torch.where(arm == 1, bad, outcome[:, 1]))
     with pytest.raises(InvalidValueError, match=r"weight above 0, .* without treatment 1"):
         value(weight=torch.where(arm == 1, 0.0, weight))
     with pytest.raises(DTypeError, match=r"treatment must be int64, got torch\.int32"):

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
-from dfl.errors import InvalidValueError
 from dfl.layers.pricing.options import Softness
 from dfl.losses.base import LoggedBatch
 
@@ -21,9 +20,9 @@ def increment_score(revenue: Tensor, cost: Tensor, width: Tensor) -> Tensor:  # 
     Args:
         revenue: increments of revenue, in currency. Shape ``(..., N, J)``.
         cost: increments of cost, in currency. Same shape.
-        width: in currency, > 0. Shape ``(...)``.
+        width: in currency; 1 is taken where it is 0. Shape ``(...)``.
     """
-    scale = width[..., None, None]
+    scale = torch.where(width > 0, width, 1)[..., None, None]
     return _log_softplus(revenue / scale) - _log_softplus(cost / scale)
 
 
@@ -59,21 +58,11 @@ def arm_means(
 
 
 def width_of(batch: LoggedBatch, softness: Softness) -> Tensor:
-    """Return the width in currency; relative to the mean logged cost. Shape ``(...)``.
-
-    Raises:
-        InvalidValueError: if every logged cost is 0.
-    """
+    """Return the width in currency; relative to the mean logged cost. Shape ``(...)``."""
     mean = batch.cost.mean(dim=-1)
     if softness.scale == "absolute":
         return torch.full_like(mean, softness.temperature)
-    width = softness.temperature * mean
-    if not bool((width > 0).all()):
-        raise InvalidValueError(
-            "batch.cost must be positive somewhere, got 0 in every row; without costs there is "
-            "no return on them."
-        )
-    return width
+    return softness.temperature * mean
 
 
 def _log_softplus(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dfl.checks import put_off
-from dfl.errors import DTypeError, InvalidValueError, ShapeError
+from dfl.errors import InvalidValueError, ShapeError
 from dfl.kernels import by_triton
 from dfl.layers.base import of_received
 from dfl.layers.pricing.priced import scores
@@ -27,8 +27,9 @@ __all__ = [
 Estimator: TypeAlias = Literal["horvitz-thompson", "self-normalised", "doubly-robust"]
 VALUE_ESTIMATORS: tuple[Estimator, ...] = ("horvitz-thompson", "self-normalised", "doubly-robust")
 _UNSEEN = (
-    "every treatment must occur in a batch with a weight above 0, finite, and be one of revenue's "
-    "columns; take larger batches, or leave the treatment out."
+    "every treatment must occur in a batch with a weight above 0 and be one of revenue's columns, "
+    "and logged numbers must be finite, costs and weights >= 0; look at the logs, take larger "
+    "batches, or leave the treatment out."
 )
 PseudoOutcome: TypeAlias = Literal["doubly-robust", "horvitz-thompson"]
 
@@ -60,6 +61,7 @@ def policy_value(
         Value in currency per head. Shape ``(...)``.
 
     Raises:
+        ShapeError: if the allocation or a baseline has other rows or treatments.
         InvalidValueError: if doubly-robust finds no baselines; if self-normalised finds nobody
             who received what the policy chooses.
 
@@ -67,6 +69,7 @@ def policy_value(
         arXiv:2510.19517, ``L_DL`` (horvitz-thompson); the authors' code of arXiv:2407.13664
         (self-normalised); Dudik, Langford and Li (2011), arXiv:1103.4601 (doubly-robust).
     """
+    _check_rows(batch, allocation.shape[:-1])
     multiplier = multiplier.detach()
     if estimator == "doubly-robust":
         return _doubly_robust(allocation, batch, multiplier)
@@ -108,28 +111,24 @@ def received_value(
 
 
 def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: torch.Size) -> None:
-    """Refuse a batch in which a treatment has no row: its value could not be estimated.
+    """Refuse logs by which not every treatment could be valued, and numbers that are none.
 
     Args:
-        batch: logged rows; treatments and weights ``(..., N)`` are looked at.
+        batch: logged rows ``(..., N)``.
         treatments: number of treatments M.
         expected: the shape that treatments should have.
 
     Raises:
-        ShapeError: if the shape is another.
-        DTypeError: if treatments are not int64.
+        ShapeError: if the shape is another, or that of a baseline.
         InvalidValueError: if a treatment does not occur in a batch with a weight above 0 or is
-            none of the M, or a weight is negative or not finite.
+            none of the M, an amount is not finite, or a weight or cost is negative.
     """
-    treatment, weight = batch.treatment, batch.weight
-    if treatment.shape != expected:
-        raise ShapeError(
-            f"batch.treatment must be {tuple(expected)}, got {tuple(treatment.shape)}."
-        )
-    if treatment.dtype != torch.int64:
-        raise DTypeError(f"batch.treatment must be int64, got {treatment.dtype}.")
+    treatment, weight, cost = batch.treatment, batch.weight, batch.cost
+    _check_rows(batch, expected)
+    _check_baselines(batch, torch.Size((*expected, treatments)))
     known = (treatment >= 0) & (treatment < treatments)
-    sound = (weight >= 0) & weight.isfinite()
+    most = torch.maximum(torch.maximum(weight, cost), batch.revenue.abs())
+    sound = (torch.minimum(weight, cost) >= 0) & (most < torch.inf)
     total = weight.new_zeros(*treatment.shape[:-1], treatments)
     total = total.scatter_add(-1, treatment.clamp(0, treatments - 1), weight.expand_as(treatment))
     good = known.all() & sound.all() & (total > 0).all()
@@ -140,16 +139,33 @@ def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: to
             f"batch.treatment must be 0 to {treatments - 1}, as revenue has {treatments} columns, "
             f"got {int(treatment[~known][0])}."
         )
-    if not bool(sound.all()):
-        raise InvalidValueError(
-            "batch.weight, the inverse propensity, must be finite and >= 0, got "
-            f"{float(weight[~sound][0]):g}."
-        )
+    for must, column, least in (
+        ("weight, the inverse propensity, must be finite and >= 0", weight, 0.0),
+        ("cost must be finite and >= 0", cost, 0.0),
+        ("revenue must be finite", batch.revenue, torch.finfo(batch.revenue.dtype).min),
+    ):
+        inside = (column >= least) & (column < torch.inf)
+        if not bool(inside.all()):
+            raise InvalidValueError(f"batch.{must}, got {float(column[~inside][0]):g}.")
     missing = int((total <= 0).reshape(-1, treatments).any(dim=0).nonzero()[0])
     raise InvalidValueError(
         f"every treatment must occur in a batch with a weight above 0, got {treatment.shape[-1]} "
         f"rows without treatment {missing}; take larger batches, or leave the treatment out."
     )
+
+
+def _check_rows(batch: LoggedBatch, expected: torch.Size) -> None:
+    if batch.treatment.shape != expected:
+        raise ShapeError(
+            f"batch.treatment must be {tuple(expected)}, got {tuple(batch.treatment.shape)}."
+        )
+
+
+def _check_baselines(batch: LoggedBatch, expected: torch.Size) -> None:
+    for name in ("baseline_revenue", "baseline_cost"):
+        one: Tensor | None = getattr(batch, name)
+        if one is not None and one.shape != expected:
+            raise ShapeError(f"batch.{name} must be {tuple(expected)}, got {tuple(one.shape)}.")
 
 
 def _doubly_robust(allocation: Tensor, batch: LoggedBatch, multiplier: Tensor) -> Tensor:
@@ -160,12 +176,7 @@ def _doubly_robust(allocation: Tensor, batch: LoggedBatch, multiplier: Tensor) -
             "outcomes predicted by a model that did not learn from these rows, got none; the "
             "methods make them by cross-fitting, in your own loop pass them to LoggedBatch."
         )
-    expected = allocation.shape
-    if revenue.shape != expected or cost.shape != expected:
-        raise ShapeError(
-            f"batch.baseline_revenue and batch.baseline_cost must be {tuple(expected)}, got "
-            f"{tuple(revenue.shape)} and {tuple(cost.shape)}."
-        )
+    _check_baselines(batch, allocation.shape)
     values = pseudo_scores(scores(revenue, cost, multiplier), batch, multiplier, "doubly-robust")
     # Shares add up to 1, so the policy's own value may be taken off each row's slopes: layers
     # whose gradient stands in for a derivative then see what a change of treatment gains.
@@ -271,7 +282,7 @@ class _Sum(Function):
             f"in {weighted.shape[-1]} rows; take larger batches, a softer layer, or the estimator "
             "horvitz-thompson."
         )
-        good = (total > 0).all()
+        good = ~(total <= 0).any()  # NaN came from NaN, and is handed on
         if not put_off(good, text) and not bool(good):
             raise InvalidValueError(text)
         return total

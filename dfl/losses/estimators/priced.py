@@ -8,7 +8,7 @@ from torch import Tensor
 from dfl.layers.base import BudgetLike
 from dfl.layers.pricing.options import Price
 from dfl.layers.pricing.priced import check_decided, scores
-from dfl.layers.pricing.problems import upcast
+from dfl.layers.pricing.problems import ready
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import check_every_treatment_seen
 
@@ -42,7 +42,7 @@ class AbstractPricedLoss(AbstractDecisionLoss):
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
-        revenue, cost = upcast(revenue), upcast(cost)
+        revenue, cost = ready(revenue, cost)
         check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
         multiplier = self.price.find(revenue, cost, budget, batch.observed_cost)
         return self.of_scores(scores(revenue, cost, multiplier), multiplier, batch)

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from dfl.data import CouponSimulator
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.losses import LoggedBatch, PrimalPolicy, policy_value
+from dfl.losses import CostSensitive, LoggedBatch, PrimalPolicy, policy_value
 from dfl.losses.estimators.policy_value import VALUE_ESTIMATORS, Estimator, pseudo_scores
 from tests.losses.toy import three_arms, toy_a
 
@@ -124,9 +124,16 @@ def test_doubly_robust_without_baselines_is_refused() -> None:
 
 def test_baselines_of_another_shape_are_refused() -> None:
     revenue, cost, batch = toy_a()
-    batch = replace(batch, baseline_revenue=revenue[:3], baseline_cost=cost[:3])
-    with pytest.raises(ShapeError, match=r"baseline_cost must be \(4, 2\), got \(3, 2\)"):
-        PrimalPolicy(estimator="doubly-robust")(revenue, cost, batch, 1.0)
+    batch = replace(batch, baseline_revenue=revenue, baseline_cost=cost[:, :1])
+    for loss in (PrimalPolicy(estimator="doubly-robust"), CostSensitive()):
+        with pytest.raises(ShapeError, match=r"baseline_cost must be \(4, 2\), got \(4, 1\)"):
+            loss(revenue, cost, batch, 1.0)
+
+
+def test_an_allocation_of_other_rows_is_refused() -> None:
+    revenue, _, batch = toy_a()
+    with pytest.raises(ShapeError, match=r"batch.treatment must be \(5,\), got \(4,\)"):
+        policy_value(revenue[[0, 1, 2, 3, 3]], batch, torch.tensor(0.0), "self-normalised")
 
 
 def test_unknown_words_are_refused() -> None:
