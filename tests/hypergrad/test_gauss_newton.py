@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +17,14 @@ def test_it_equals_the_closed_form_of_ridge_regression(where: str) -> None:
     )
     for name, exact in problem.truth.items():
         torch.testing.assert_close(found.outer_grad[name], exact, rtol=1e-10, atol=1e-12)
+
+
+def test_results_carry_no_graph_where_a_parameter_is_itself_an_output() -> None:
+    loss = ComposedLoss(lambda inner, _: inner["w"], lambda w, outer: (w - outer["b"]) ** 2)
+    one = torch.ones(())
+    found = GaussNewton()(loss, lambda inner, _: inner["w"] ** 3, {"w": one}, {"b": one})
+    assert not found.diagnostics.inner_gradient.requires_grad
+    deepcopy(found)
 
 
 def without_penalty(problem: Network) -> ComposedLoss:

@@ -13,7 +13,15 @@ from dfl.errors import InvalidValueError
 from dfl.hypergrad.base import Parameters
 from dfl.hypergrad.curvature.point import check_finite
 
-__all__ = ["Curvature", "Layout", "Product", "StepSize", "check_step_size", "power_iteration"]
+__all__ = [
+    "Curvature",
+    "Layout",
+    "Product",
+    "StepSize",
+    "check_step_size",
+    "magnitude",
+    "power_iteration",
+]
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
 """``v -> A v``, ``(members, n) -> (members, n)``; each row has a symmetric matrix of its own."""
@@ -198,6 +206,23 @@ def power_iteration(product: Product, start: Tensor, *, iterations: int) -> Tens
     check_count("iterations", iterations, at_least=1)
     vector = start
     for _ in range(iterations):
-        vector = product(torch.nn.functional.normalize(vector, dim=1))
-    length: Tensor = torch.linalg.vector_norm(vector, dim=1)
-    return length
+        scaled = vector / magnitude(vector)
+        length = scaled.norm(dim=1, keepdim=True)
+        vector = product(scaled / torch.where(length > 0, length, 1))
+    size = magnitude(vector)
+    return size.squeeze(1) * (vector / size).norm(dim=1)
+
+
+def magnitude(vectors: Tensor) -> Tensor:
+    """Return the size of each row: divided by it, squares keep in range.
+
+    A power of two, because dividing by one does not round.
+
+    Args:
+        vectors: finite. Shape ``(members, n)`` with n >= 1.
+
+    Returns:
+        Greater than 0. Shape ``(members, 1)``.
+    """
+    exponent = torch.frexp(vectors.abs().amax(dim=1, keepdim=True)).exponent - 1
+    return torch.ldexp(torch.ones_like(vectors[:, :1]), exponent)

@@ -136,7 +136,7 @@ def gauss_newton(loss: Loss, point: Point) -> Curvature:
         return dict(zip(point.outer, found, strict=True))
 
     inner_gradient = layout.flatten(gradient(outputs, inner, slopes, retain_graph=True))
-    return Curvature(layout, inner_gradient, product, mixed)
+    return Curvature(layout, inner_gradient.detach(), product, mixed)
 
 
 CURVATURES = {"hessian": hessian, "gauss-newton": gauss_newton}

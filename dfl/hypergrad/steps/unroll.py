@@ -47,7 +47,9 @@ class AbstractUnrolled(AbstractHypergradient):
     memory with those that are differentiated, about three plain gradients each.
 
     A step above 2 / largest curvature climbs instead, and the result's sign can be wrong:
-    an inner loss that rises over the steps is an error.
+    an inner loss that rises over the steps is an error. Adam's steps hardly shrink near an
+    optimum, where it rises, and at one each step multiplies the derivative by up to
+    ``step_size * curvature * 1e8``: an inner gradient of exactly 0 is an error with Adam.
 
     Args:
         steps: descent steps, >= 1.
@@ -59,8 +61,8 @@ class AbstractUnrolled(AbstractHypergradient):
         second_momentum: the same for squared gradients, in [0, 1); used by ``adam`` alone.
         power_iterations: products spent on ``"stable"``, >= 1.
         seed: draws the first vector of that power iteration.
-        on_failure: ``"raise"`` an error where an inner loss rises, or ``"return"`` the
-            derivative of what was done.
+        on_failure: ``"raise"`` an error where an inner loss rises or Adam starts at an optimum,
+            or ``"return"`` the derivative of what was done.
 
     Raises:
         InvalidValueError: if an option is out of range; when called, if ``"stable"`` meets
@@ -114,7 +116,8 @@ class AbstractUnrolled(AbstractHypergradient):
         """Return the derivative of ``outer_loss`` after the steps from ``inner``.
 
         Raises:
-            NotConvergedError: if the inner loss rises over the steps.
+            NotConvergedError: if the inner loss rises over the steps, or Adam starts where the
+                inner gradient is 0.
             InvalidValueError: if a loss or gradient is not finite, or ``"stable"`` meets a
                 loss without curvature.
         """
@@ -130,6 +133,8 @@ class AbstractUnrolled(AbstractHypergradient):
             )
             losses = {"inner_loss": inner_loss}
             check_depends(first, losses, point, "inner")
+            norm = layout.per_member(over_ranks(layout.flatten(first).detach()).norm(dim=1))
+            self._check_start(norm)
             size = self._size(inner_loss, point, before)
             stepped = Point(self._descend(inner_loss, point, first, size), point.outer)
             if self.on_failure == "raise":
@@ -143,7 +148,6 @@ class AbstractUnrolled(AbstractHypergradient):
             check_depends(outer_grad.values(), losses, point, "outer")
         for name, slope in outer_grad.items():
             check_finite(slope, f"the hypergradient of outer[{name!r}]")
-        norm = layout.per_member(over_ranks(layout.flatten(first).detach()).norm(dim=1))
         unknown = torch.full_like(norm, torch.nan)
         diagnostics = Diagnostics(self.steps, unknown, unknown, norm)
         return Hypergradient(outer_grad, over_ranks(value.detach()).clone(), diagnostics)
@@ -173,6 +177,16 @@ class AbstractUnrolled(AbstractHypergradient):
             torch.Generator().manual_seed(self.seed), iterations=self.power_iterations
         )
         return curvature.layout.per_member(step)
+
+    def _check_start(self, slope: Tensor) -> None:
+        """Refuse Adam at an optimum: divided by its own size, no gradient is near 0."""
+        if self.optimiser == "adam" and self.on_failure == "raise" and bool((slope == 0).any()):
+            raise NotConvergedError(
+                "optimiser 'adam' must start where the inner gradient is not 0, got an inner "
+                "optimum, at which its derivative is up to 1e8 times too large. Use optimiser "
+                "'sgd' or 'momentum' or an implicit hypergradient, start elsewhere, or take the "
+                "answer as it is with on_failure='return'."
+            )
 
     def _check_descent(
         self, inner_loss: Loss, start: Point, stepped: Point, before: Tensor, size: Tensor

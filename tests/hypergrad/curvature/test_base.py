@@ -52,6 +52,13 @@ def test_it_is_the_largest_absolute_eigenvalue_of_every_member() -> None:
     torch.testing.assert_close(found, torch.tensor([4.0, 3.0]))
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-13, 1.0, 1e30])
+def test_curvature_of_any_size_is_measured(size: float, dtype: torch.dtype) -> None:
+    diagonal = size * torch.tensor([[1.0, 2.0, -4.0], [0.0, 0.0, 0.0]], dtype=dtype)
+    found = power_iteration(lambda v: diagonal * v, torch.ones_like(diagonal), iterations=30)
+    torch.testing.assert_close(found / size, torch.tensor([4.0, 0.0], dtype=dtype))
+
+
 def test_no_iteration_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="iterations must be >= 1, got 0"):
         power_iteration(lambda v: v, torch.ones(1, 1), iterations=0)

@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from dfl.errors import InvalidValueError
-from dfl.hypergrad import Parameters, Unrolled
+from dfl.errors import InvalidValueError, NotConvergedError
+from dfl.hypergrad import Hypergradient, Parameters, Unrolled
 from dfl.hypergrad.steps.update_rule import State, UpdateRule
 from tests.hypergrad.problems import Ridge, ridge
 
@@ -73,6 +74,23 @@ def test_adam_has_a_finite_derivative_where_the_gradient_is_zero() -> None:
     (found,) = torch.autograd.grad(directions[0].sum(), slopes)
     assert bool(found.isfinite().all())
     assert not any(each.requires_grad for each in state.detached().first)
+
+
+def test_adam_is_refused_at_an_inner_optimum() -> None:
+    """Each step would multiply the derivative of ``w* = b`` by about -2e6."""
+    b = torch.ones(2, dtype=torch.float64)
+
+    def inner_loss(inner: Parameters, outer: Parameters) -> Tensor:
+        return (inner["w"] - outer["b"]).square().sum()
+
+    def call(**options: Any) -> Hypergradient:
+        method = Unrolled(steps=2, step_size=0.01, **options)
+        return method(inner_loss, lambda inner, _: inner["w"].sum(), {"w": b}, {"b": b})
+
+    with pytest.raises(NotConvergedError, match="'adam' must start where the inner gradient is"):
+        call(optimiser="adam")
+    assert float(call(optimiser="adam", on_failure="return").outer_grad["b"][0]) < -1e12
+    assert 0 < float(call(optimiser="sgd").outer_grad["b"][0]) < 1
 
 
 @pytest.mark.parametrize(
