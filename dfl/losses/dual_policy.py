@@ -1,6 +1,8 @@
 """`DualPolicy`: the value of the softened allocation at given prices of money (DPL)."""
 
 from dataclasses import dataclass, field, replace
+from math import inf
+from numbers import Real
 from typing import final
 
 import torch
@@ -37,8 +39,8 @@ class DualPolicy(AbstractDecisionLoss):
         estimator: of the policy value, see `policy_value`.
 
     Raises:
-        InvalidValueError: if there is no multiplier, one is negative, or the estimator is
-            unknown.
+        InvalidValueError: if there is no multiplier, one is negative, the layer is none, or the
+            estimator is unknown.
 
     Source:
         Zhou et al. (2024), arXiv:2407.13664, equations 6 and 7 (softmax of temperature 1,
@@ -58,7 +60,7 @@ class DualPolicy(AbstractDecisionLoss):
     def __post_init__(self) -> None:
         """Check the options."""
         check_multipliers(self.multipliers)
-        self._primal()  # checks the estimator
+        self._primal()  # checks the layer and the estimator
 
     @property
     def needs_baseline(self) -> bool:
@@ -84,10 +86,12 @@ class DualPolicy(AbstractDecisionLoss):
 
 
 def check_multipliers(multipliers: tuple[float, ...]) -> None:
-    """Refuse an empty tuple, and prices that are negative; raise `InvalidValueError`."""
-    if not multipliers or not all(0 <= price < float("inf") for price in multipliers):
+    """Refuse what is no tuple of prices, one at least, all >= 0; raise `InvalidValueError`."""
+    several = isinstance(multipliers, tuple | list) and bool(multipliers)
+    if not several or not all(isinstance(one, Real) and 0 <= one < inf for one in multipliers):
         raise InvalidValueError(
-            f"multipliers must hold at least one number, all >= 0 and finite, got {multipliers}."
+            "multipliers must hold at least one number, all >= 0 and finite, as (0.1, 1.0) does, "
+            f"got {multipliers!r}."
         )
 
 

@@ -52,7 +52,9 @@ def fenchel_young(
             f"target must have the shape of values, {tuple(values.shape)}, got "
             f"{tuple(target.shape)}."
         )
-    return maximum(values) - (values * target.detach()).sum(dim=-1)
+    target = target.detach()
+    reached = torch.where(target == 0, 0, values)  # a value of minus infinity may be left out
+    return maximum(values) - (reached * target).sum(dim=-1)
 
 
 @final
@@ -112,5 +114,5 @@ class FenchelYoung(AbstractPricedLoss):
         received = of_received(losses, batch.treatment)
         judged = torch.where(residual > 0, received, losses.sum(dim=-1) - received)
         weight = batch.weight * residual.abs()
-        total = weight.sum(dim=-1).clamp_min(torch.finfo(predicted.dtype).tiny)
-        return (weight * judged).sum(dim=-1) / total
+        total = weight.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(predicted.dtype).tiny)
+        return (weight / total * judged).sum(dim=-1)

@@ -1,9 +1,12 @@
 """Prediction losses: how far predicted outcomes are from logged ones or from a teacher's."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from dfl.checks import check_choice, put_off
+from dfl.errors import InvalidValueError, ShapeError
 
 __all__ = [
     "PseudoLabelGradient",
@@ -36,10 +39,14 @@ def factual_loss(
     Returns:
         One loss per leading axis. Shape ``(...)``.
 
+    Raises:
+        ShapeError: if shapes do not fit.
+
     Source:
         arXiv:2510.19517, ``L_PL`` without its counterfactual terms; with
         `full_surface_weight`, arXiv:2407.13664, equation 5 divided by N / M.
     """
+    _check_shapes(prediction, treatment, outcome, weight=weight)
     error = (outcome - at_treatment(prediction, treatment)).square().sum(dim=-1)
     return (error if weight is None else weight * error).mean(dim=-1)
 
@@ -86,10 +93,17 @@ def pseudo_label_loss(
     Returns:
         One loss per leading axis. Shape ``(...)``.
 
+    Raises:
+        ShapeError: if shapes do not fit.
+        InvalidValueError: if the gradient is none of its words, or a treatment none of the M.
+
     Source:
         arXiv:2510.19517, ``L_PL``; the paper does not say which gradient it takes.
     """
+    check_choice("gradient", gradient, get_args(PseudoLabelGradient))
+    _check_shapes(prediction, treatment, outcome, teacher=teacher)
     treatments = torch.arange(prediction.shape[-1], device=prediction.device)
+    _check_known(treatment, len(treatments))
     seen = treatment[..., None, None] == treatments  # (..., N, 1, M)
     pull = gate if gradient == "stopped" else gate * gate
     pull = torch.where(seen, prediction.new_ones(()), pull)
@@ -117,9 +131,13 @@ def doubly_robust_loss(
         outcome: observed outcomes, in the same units. Shape ``(..., N, 2)``.
         weight: weight of each row. Shape ``(..., N)``.
 
+    Raises:
+        ShapeError: if shapes do not fit.
+
     Source:
         Wang, Zhang, Sun and Qi (2019), ICML, the DR estimator.
     """
+    _check_shapes(prediction, treatment, outcome, weight=weight, imputed=imputed)
     error = (imputed - prediction).square()
     own = at_treatment(error, treatment).sum(dim=-1)
     everywhere = error.sum(dim=-2).mean(dim=-1)
@@ -131,3 +149,24 @@ def at_treatment(prediction: Tensor, treatment: Tensor) -> Tensor:
     """Pick ``prediction[..., t]``: (..., N, 2, M) and (..., N) give (..., N, 2)."""
     index = treatment[..., None, None].expand(*prediction.shape[:-1], 1)
     return prediction.gather(-1, index).squeeze(-1)
+
+
+def _check_shapes(
+    prediction: Tensor, treatment: Tensor, outcome: Tensor, **others: Tensor | None
+) -> None:
+    """Refuse what would be broadcast; the others are a weight of rows, or like predictions."""
+    rows, whole = prediction.shape[:-2], prediction.shape
+    for name, given in {"treatment": treatment, "outcome": outcome, **others}.items():
+        wanted = {"treatment": rows, "weight": rows, "outcome": whole[:-1]}.get(name, whole)
+        if given is not None and given.shape != wanted:
+            raise ShapeError(
+                f"{name} must be {tuple(wanted)}, as prediction is {tuple(whole)}, got "
+                f"{tuple(given.shape)}."
+            )
+
+
+def _check_known(treatment: Tensor, treatments: int) -> None:
+    text = f"treatment must be 0 to {treatments - 1}, as prediction has {treatments} columns."
+    known = ((treatment >= 0) & (treatment < treatments)).all()
+    if not put_off(known, text) and not bool(known):
+        raise InvalidValueError(text)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_choice
+from dfl.errors import InvalidValueError
 from dfl.layers.base import AbstractLayer, AtPrice, BudgetLike
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
@@ -44,7 +45,7 @@ class PrimalPolicy(AbstractDecisionLoss):
         objective: the outcome that is valued.
 
     Raises:
-        InvalidValueError: if an option is not one of its words.
+        InvalidValueError: if the layer is none, or an option is not one of its words.
 
     Source:
         arXiv:2510.19517, PPL (``horvitz-thompson``, ``revenue``, softmax at the multiplier
@@ -60,6 +61,11 @@ class PrimalPolicy(AbstractDecisionLoss):
 
     def __post_init__(self) -> None:
         """Check the options."""
+        if not isinstance(self.layer, AbstractLayer):
+            raise InvalidValueError(
+                f"layer must be a layer, got {self.layer!r}; give an instance, as Softmax() or "
+                "LAYERS.make(name) is."
+            )
         check_choice("estimator", self.estimator, VALUE_ESTIMATORS)
         check_choice("objective", self.objective, ("revenue", "revenue-minus-cost"))
 

@@ -17,7 +17,7 @@ def power_of_two(sizes: Tensor) -> Tensor:
     Args:
         sizes: floating point, finite, >= 0.
     """
-    mantissa, exponent = torch.frexp(sizes)
+    mantissa, exponent = torch.frexp(sizes.double())  # not every device knows it of short floats
     exponent = torch.where(mantissa == 0.5, exponent - 1, exponent)
     most = math.frexp(torch.finfo(sizes.dtype).max)[1] - 1
     return torch.ldexp(torch.ones_like(sizes), exponent.clamp(max=most))

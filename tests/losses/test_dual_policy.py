@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
 from dfl.layers import Price, Quadratic, Softmax, Softness
-from dfl.losses import LOSSES, DualPolicy
+from dfl.losses import LOSSES, DualPolicy, PrimalPolicy
 from tests.losses.toy import three_arms, toy_a
 
 GOLDEN = [
@@ -70,8 +70,14 @@ def test_exact_derivatives_of_both_orders() -> None:
         assert torch.autograd.gradgradcheck(lambda r, c: loss(r, c, batch, 1.0), (revenue, cost))  # noqa: B023
 
 
-@pytest.mark.parametrize("prices", [(), (-0.1,), (float("nan"),), (float("inf"),)])
-def test_multipliers_out_of_range_are_refused(prices: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    "prices",
+    [
+        *[(), (-0.1,), (float("nan"),), (float("inf"),)],
+        *[0.5, "0.5", ("a",), (None,), torch.tensor([0.1, 0.5])],
+    ],
+)
+def test_multipliers_out_of_range_are_refused(prices: Any) -> None:
     with pytest.raises(InvalidValueError, match="multipliers must hold at least one number"):
         DualPolicy(multipliers=prices)
 
@@ -79,3 +85,6 @@ def test_multipliers_out_of_range_are_refused(prices: tuple[float, ...]) -> None
 def test_other_options_are_checked_when_the_loss_is_made() -> None:
     with pytest.raises(InvalidValueError, match="estimator must be one of 'horvitz-thompson',"):
         DualPolicy(estimator="best")  # type: ignore[arg-type]
+    for kind in (DualPolicy, PrimalPolicy):
+        with pytest.raises(InvalidValueError, match="layer must be a layer, got 'softmax'; give"):
+            kind(layer="softmax")  # type: ignore[arg-type]

@@ -53,6 +53,29 @@ def test_draws_agree_with_the_exact_loss(noise: str) -> None:
     assert abs(float(found.mean() - exact)) < 4 * float(found.std()) / 5000**0.5
 
 
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_value_of_minus_infinity_is_left_out(noise: str) -> None:
+    values = torch.tensor([0.0, 1.0, -torch.inf], requires_grad=True)
+    target, maximum = torch.tensor([0.0, 1.0, 0.0]), partial(expected_maximum, noise=noise)
+    loss = fenchel_young(values, target, maximum)
+    assert_close(loss, fenchel_young(values[:2], target[:2], maximum))
+    (slope,) = torch.autograd.grad(loss, values)
+    assert bool(slope.isfinite().all())
+    assert abs(float(slope[2])) < 1e-6
+
+
+def test_money_of_a_tiny_unit_has_the_loss_of_any_other() -> None:
+    revenue, outcome = draw(6, 3).float(), draw(6).float()
+    treatment, zeros, weight = torch.arange(6) % 3, torch.zeros(6, 3), torch.ones(6)
+    plain, tiny = (
+        FenchelYoung(price=Price(multiplier=0.0))(
+            unit * revenue, zeros, LoggedBatch(treatment, unit * outcome, zeros[:, 0], weight), 1.0
+        )
+        for unit in (1.0, 1e20)
+    )
+    assert_close(tiny / 1e20, plain)
+
+
 def test_a_target_of_another_shape_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"target must have the shape of values, \(2, 3\), got"):
         fenchel_young(draw(2, 3), draw(2, 4), partial(expected_maximum, noise="normal"))

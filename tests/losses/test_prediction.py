@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dfl.losses import factual_loss, full_surface_weight, pseudo_label_loss
+from dfl.errors import InvalidValueError, ShapeError
+from dfl.losses import (
+    doubly_robust_loss,
+    factual_loss,
+    full_surface_weight,
+    pseudo_label_loss,
+)
 
 
 @pytest.fixture
@@ -70,3 +76,39 @@ def test_gradient_is_that_of_the_definition(toy: dict[str, torch.Tensor], gradie
     assert_close(
         torch.autograd.grad(ours, prediction)[0], torch.autograd.grad(defined, prediction)[0]
     )
+
+
+def test_what_would_be_broadcast_is_refused(toy: dict[str, torch.Tensor]) -> None:
+    weight, labels = torch.ones(4), toy["prediction"]
+    for wrong in (
+        {"treatment": toy["treatment"][:1]},
+        {"outcome": toy["outcome"][0]},
+        {"outcome": toy["outcome"][..., None]},
+    ):
+        (name,) = wrong
+        for call in (
+            lambda rows: factual_loss(**rows),
+            lambda rows: pseudo_label_loss(**rows, teacher=labels, gate=0.5),
+            lambda rows: doubly_robust_loss(**rows, imputed=labels, weight=weight),
+        ):
+            with pytest.raises(ShapeError, match=rf"{name} must be \(4.*, as prediction is \(4, 2"):
+                call(toy | wrong)
+    with pytest.raises(ShapeError, match=r"weight must be \(4,\), .*, got \(4, 1\)"):
+        factual_loss(**toy, weight=weight[:, None])
+    with pytest.raises(ShapeError, match=r"teacher must be \(4, 2, 2\), .*, got \(2, 2\)"):
+        pseudo_label_loss(**toy, teacher=labels[0], gate=0.5)
+    with pytest.raises(ShapeError, match=r"imputed must be \(4, 2, 2\), .*, got \(4, 2, 1\)"):
+        doubly_robust_loss(**toy, imputed=labels[..., :1], weight=weight)
+
+
+def test_pseudo_labels_of_no_treatment_or_gradient_are_refused(
+    toy: dict[str, torch.Tensor],
+) -> None:
+    labels = {"teacher": toy["prediction"], "gate": 0.5}
+    for wrong in (-1, 2):
+        treatment = toy["treatment"].clone()
+        treatment[3] = wrong
+        with pytest.raises(InvalidValueError, match="treatment must be 0 to 1, as prediction has"):
+            pseudo_label_loss(**{**toy, "treatment": treatment, **labels})  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="gradient must be one of 'stopped', 'flowing'"):
+        pseudo_label_loss(**toy, **labels, gradient="stoped")  # type: ignore[arg-type]

@@ -12,16 +12,9 @@ from dfl.checks import check_count
 from dfl.errors import InvalidValueError
 from dfl.hypergrad.base import Parameters
 from dfl.hypergrad.curvature.point import check_finite
+from dfl.scale import power_of_two
 
-__all__ = [
-    "Curvature",
-    "Layout",
-    "Product",
-    "StepSize",
-    "check_step_size",
-    "magnitude",
-    "power_iteration",
-]
+__all__ = ["Curvature", "Layout", "Product", "StepSize", "check_step_size", "power_iteration"]
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
 """``v -> A v``, ``(members, n) -> (members, n)``; each row has a symmetric matrix of its own."""
@@ -206,23 +199,13 @@ def power_iteration(product: Product, start: Tensor, *, iterations: int) -> Tens
     check_count("iterations", iterations, at_least=1)
     vector = start
     for _ in range(iterations):
-        scaled = vector / magnitude(vector)
+        scaled = vector / _size(vector)
         length = scaled.norm(dim=1, keepdim=True)
         vector = product(scaled / torch.where(length > 0, length, 1))
-    size = magnitude(vector)
+    size = _size(vector)
     return size.squeeze(1) * (vector / size).norm(dim=1)
 
 
-def magnitude(vectors: Tensor) -> Tensor:
-    """Return the size of each row: divided by it, squares keep in range.
-
-    A power of two, because dividing by one does not round.
-
-    Args:
-        vectors: finite. Shape ``(members, n)`` with n >= 1.
-
-    Returns:
-        Greater than 0. Shape ``(members, 1)``.
-    """
-    exponent = torch.frexp(vectors.abs().amax(dim=1, keepdim=True)).exponent - 1
-    return torch.ldexp(torch.ones_like(vectors[:, :1]), exponent)
+def _size(vectors: Tensor) -> Tensor:
+    """Return what to divide each row by, ``(members, 1)``, so that squares keep in range."""
+    return power_of_two(vectors.abs().amax(dim=1, keepdim=True))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dfl.checks import put_off
 from dfl.errors import InvalidValueError, NotConvergedError, ShapeError
-from dfl.hypergrad.curvature.base import Product, magnitude
+from dfl.hypergrad.curvature.base import Product
 
 __all__ = [
     "LinearSolution",
@@ -42,7 +42,9 @@ class LinearSolution:
 
 
 def balance(right_hand_side: Tensor) -> Tensor:
-    """Check ``b`` and return the `magnitude` of each row.
+    """Check ``b`` and return the size of each row: divided by it, squares keep in range.
+
+    A power of two, because dividing by one does not round.
 
     Args:
         right_hand_side: ``b``. Shape ``(members, n)``.
@@ -61,7 +63,8 @@ def balance(right_hand_side: Tensor) -> Tensor:
     text = "right_hand_side must be finite, got NaN or infinity."
     if not put_off(finite, text) and not bool(finite):
         raise InvalidValueError(text)
-    return magnitude(right_hand_side)
+    exponent = torch.frexp(right_hand_side.abs().amax(dim=1, keepdim=True)).exponent - 1
+    return torch.ldexp(torch.ones_like(right_hand_side[:, :1]), exponent)
 
 
 def check_products(finite: Tensor) -> None:

@@ -21,6 +21,7 @@ from dfl.layers.pricing.problems import (
     signed,
 )
 from dfl.problem import ObservedCost
+from dfl.scale import power_of_two
 from dfl.solvers.base import AbstractSolver
 from dfl.solvers.dual_bisection import DualBisection
 from dfl.solvers.greedy_dual import GreedyDual
@@ -263,15 +264,18 @@ def _deviation(values: Tensor, far: Tensor) -> Tensor:
     if not values.numel():
         return values.new_ones((*values.shape[:-2], 1, 1))
     everything = (-2, -1)
+    kept = values.masked_fill(far, 0)
+    unit = power_of_two(kept.abs().amax(dim=everything, keepdim=True))
+    kept = kept / unit  # squares keep in range
     count = (values.shape[-1] - far.sum(dim=-1, keepdim=True)).clamp_min(1)
-    mean = values.masked_fill(far, 0).sum(dim=-1, keepdim=True) / count
-    around = (values - mean).masked_fill_(far, 0).square().sum(dim=everything, keepdim=True)
+    mean = kept.sum(dim=-1, keepdim=True) / count
+    around = (kept - mean).masked_fill_(far, 0).square().sum(dim=everything, keepdim=True)
     variance = around / count.sum(dim=everything, keepdim=True)
     several = mean.masked_fill(count == 1, 0)  # a row of one entry is equal to nothing
     size = variance.sqrt()
     own = (several.square().mean(dim=everything, keepdim=True) + variance).sqrt()
-    own = torch.where(own > torch.finfo(values.dtype).tiny, own, 1)
-    return torch.where(size <= _rounding(values) * own, own, size)
+    found = unit * torch.where(size <= _rounding(values) * own, own, size)
+    return torch.where(found > torch.finfo(values.dtype).tiny, found, 1)
 
 
 def _rounding(values: Tensor) -> float:

@@ -122,6 +122,12 @@ def test_equal_values_have_their_size_as_scale(size: float, kind: torch.dtype) -
     assert_close(score_scale(rounded).item(), abs(size), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("unit", [2.0**-120, 2.0**-70, 2.0**65, 2.0**124])
+def test_values_whose_squares_are_out_of_range_have_a_scale(unit: float) -> None:
+    values = torch.tensor([[1.0, 2.0], [3.0, 7.0]])
+    assert_close(score_scale(unit * values), unit * score_scale(values), rtol=0, atol=0)
+
+
 def test_zeros_and_nothing_have_a_unit_scale() -> None:
     for shape in ((4, 3), (0, 3), (3,), (2, 0, 3)):
         assert_close(
