@@ -85,10 +85,10 @@ class DualPolicy(AbstractDecisionLoss):
         return PrimalPolicy(layer=self.layer, estimator=self.estimator, objective="revenue")
 
 
-def check_multipliers(multipliers: tuple[float, ...]) -> None:
+def check_multipliers(multipliers: object) -> None:
     """Refuse what is no tuple of prices, one at least, all >= 0; raise `InvalidValueError`."""
-    several = isinstance(multipliers, tuple | list) and bool(multipliers)
-    if not several or not all(isinstance(one, Real) and 0 <= one < inf for one in multipliers):
+    prices = multipliers if isinstance(multipliers, tuple | list) else ()
+    if not prices or not all(isinstance(one, Real) and 0 <= float(one) < inf for one in prices):
         raise InvalidValueError(
             "multipliers must hold at least one number, all >= 0 and finite, as (0.1, 1.0) does, "
             f"got {multipliers!r}."

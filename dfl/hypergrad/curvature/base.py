@@ -203,7 +203,8 @@ def power_iteration(product: Product, start: Tensor, *, iterations: int) -> Tens
         length = scaled.norm(dim=1, keepdim=True)
         vector = product(scaled / torch.where(length > 0, length, 1))
     size = _size(vector)
-    return size.squeeze(1) * (vector / size).norm(dim=1)
+    found: Tensor = size.squeeze(1) * (vector / size).norm(dim=1)
+    return found
 
 
 def _size(vectors: Tensor) -> Tensor:
