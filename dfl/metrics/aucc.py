@@ -11,7 +11,7 @@ from dfl.checks import check_count
 from dfl.data.uplift_data import PotentialOutcomes, UpliftData
 from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
-from dfl.metrics.rows.ranked_rows import Increments, RankedRows
+from dfl.metrics.rows.ranked_rows import Increments, RankedRows, running
 from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.arrays import Vector
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
@@ -31,8 +31,8 @@ class CostCurve:
         cost: incremental cost per head, in currency, from 0. float64, shape ``(points,)``.
         revenue: incremental revenue per head, in currency, from 0. float64, shape
             ``(points,)``.
-        area: AUCC, ``sum(revenue) / (last revenue * (quantiles + 1))``, no unit; a random
-            order has 0.5.
+        area: AUCC, ``sum(revenue) / (last revenue * (quantiles + 1))``, no unit; of fewer rows
+            than ``quantiles`` the trapezoids under the points. A random order has 0.5.
     """
 
     cost: Tensor
@@ -50,7 +50,8 @@ def cost_curve(
     """Compute the points of the cost curve and the area under them.
 
     Going down the ranking, a point is kept each time the incremental cost reaches the next
-    of ``quantiles`` equal parts of the total, at most one per row, and at the last row.
+    of ``quantiles`` equal parts of the total, at most one per row, and at the last row. Of fewer
+    rows than ``quantiles`` every row is a point, and the area is that under the lines between.
     Rows of equal score are averaged over all their orders: between the ends of a tie cost and
     revenue run straight, so that a score that says nothing has 0.5.
 
@@ -76,7 +77,8 @@ def cost_curve(
     Source:
         The authors' code of Zhou et al. (2024), arXiv:2407.13664 (horvitz-thompson): a rectangle
         mean over ``quantiles + 1``, also where fewer points were kept. Deviations: ties
-        averaged; an error instead of a meaningless number where an effect is not positive.
+        averaged; trapezoids where there are fewer rows than parts; an error instead of a
+        meaningless number where an effect is not positive.
     """
     check_count("quantiles", quantiles, at_least=1)
     return _scan(RankedRows.of(data, score, estimator).increments(), quantiles)
@@ -148,15 +150,14 @@ def true_aucc(truth: PotentialOutcomes, score: Tensor, *, quantiles: int = 200) 
     falling, order = (one.numpy() for one in score.cpu().sort(descending=True, stable=True))
     tie = np.append(np.flatnonzero(falling[1:] != falling[:-1]) + 1, rows)
     cost, revenue = (
-        np.append(0.0, np.cumsum((one[:, 1] - one[:, 0]).double().cpu().numpy()[order])[tie - 1])
-        / rows
+        running((one[:, 1] - one[:, 0]).double().cpu().numpy()[order], tie - 1) / rows
         for one in (truth.cost, truth.revenue)
     )
     return _scan(Increments(np.append(0, tie), cost, revenue), quantiles).area
 
 
 def _scan(found: Increments, quantiles: int) -> CostCurve:
-    cost, revenue = (found.row_by_row(one)[1:] for one in (found.cost, found.revenue))
+    cost, revenue = (found.row_by_row(one) for one in (found.cost, found.revenue))
     for name, total in (("cost", float(cost[-1])), ("revenue", float(revenue[-1]))):
         if not total > 0:
             raise InvalidValueError(
@@ -164,10 +165,14 @@ def _scan(found: Increments, quantiles: int) -> CostCurve:
                 f"positive, got {total:g} per head, and the curve is measured in units of it; "
                 "use expected_outcome, or more rows if the true effect is positive."
             )
-    picks = _picks(cost, quantiles)
-    costs, revenues = np.append(0.0, cost[picks]), np.append(0.0, revenue[picks])
-    area = float(revenues.sum() / (revenue[-1] * (quantiles + 1)))
-    return CostCurve(torch.from_numpy(costs), torch.from_numpy(revenues), area)
+    if len(cost) <= quantiles:  # a mean over parts that no row can reach means nothing
+        under = np.diff(cost) @ (revenue[1:] + revenue[:-1]) / 2
+        area = float(under / (cost[-1] * revenue[-1]))
+    else:
+        picks = [0, *(1 + pick for pick in _picks(cost[1:], quantiles))]
+        cost, revenue = cost[picks], revenue[picks]
+        area = float(revenue.sum() / (revenue[-1] * (quantiles + 1)))
+    return CostCurve(torch.from_numpy(cost), torch.from_numpy(revenue), area)
 
 
 def _picks(cost: Vector, quantiles: int) -> list[int]:

@@ -121,6 +121,31 @@ def test_a_constant_on_all_revenue_does_not_touch_the_adjusted_area(simulate) ->
     assert abs(found.value - raw.value) < 3 * raw.standard_error
 
 
+@pytest.mark.parametrize("rows", [30, 100, 199, 200])
+@pytest.mark.parametrize("quantiles", [200, 1_000_000])
+def test_a_score_that_says_nothing_has_half_of_any_number_of_rows(
+    simulate, rows: int, quantiles: int
+) -> None:
+    data = simulate(rows, 2)
+    nothing = cost_curve(data, torch.zeros(rows), quantiles=quantiles)
+    assert nothing.area == pytest.approx(0.5)
+    generator = torch.Generator().manual_seed(0)
+    truth = PotentialOutcomes(*torch.rand(2, rows, 2, generator=generator).cumsum(dim=2))
+    assert true_aucc(truth, torch.zeros(rows), quantiles=quantiles) == pytest.approx(0.5)
+    orders = [torch.randperm(rows, generator=generator) for _ in range(50)]
+    areas = [true_aucc(truth, order, quantiles=quantiles) for order in orders]
+    assert abs(np.mean(areas) - 0.5) < 3 * np.std(areas) / 50**0.5 + 1 / quantiles
+
+
+def test_more_parts_than_rows_keep_every_row(simulate) -> None:
+    data = simulate(60, 2)
+    score = data.features[:, 0]
+    curve = cost_curve(data, score, quantiles=61)
+    assert len(curve.cost) == len(curve.revenue) == 61
+    assert curve.area == cost_curve(data, score, quantiles=100_000).area
+    assert curve.area + cost_curve(data, -score, quantiles=61).area == pytest.approx(1)
+
+
 def test_two_rows_are_enough_for_a_curve_and_too_few_for_an_error() -> None:
     data = experiment([0, 1], [0.0, 1.0], [0.0, 1.0])
     curve = cost_curve(data, torch.tensor([0.0, 1.0]), quantiles=2)
@@ -135,6 +160,10 @@ def test_equal_costs_have_no_area(simulate) -> None:
     same = replace(data, cost=torch.ones_like(data.cost))
     with pytest.raises(InvalidValueError, match="the total cost effect of treating everyone must"):
         cost_curve(same, data.features[:, 0])
+    for amount in (0.1, 0.3, 0.7):  # whose sums over the arms differ by rounding
+        same = replace(data, cost=torch.full_like(data.cost, amount))
+        with pytest.raises(InvalidValueError, match=r"effect .* must be positive, got 0 per head"):
+            cost_curve(same, data.features[:, 0])
 
 
 def test_the_curve_may_fall_for_longer_than_the_first_look_ahead() -> None:

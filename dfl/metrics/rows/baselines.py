@@ -11,6 +11,7 @@ __all__ = ["cross_fitted"]
 
 _PENALTIES = (*np.logspace(-3, 1, 9).tolist(), np.inf)  # per row, on features of spread 1
 _FOLDS = 10
+_CONSTANT = 1e-12  # a feature that varies by less of its size does not vary
 _ALONE = 1e-9  # a row whose own leverage is 1 up to rounding has nobody to learn from
 
 
@@ -28,7 +29,8 @@ def cross_fitted(
     (levels alone). A treatment under which the outcome never varies, such as one with a list
     price, is predicted as that number. Rows are left out one by one, in closed form, so that no
     draw of folds and no order of rows takes part; groups are left out in ten folds of whole
-    groups, by their ids.
+    groups, by their ids. A feature that is the same within every treatment, up to rounding, takes
+    no part.
 
     Args:
         features: known before treatment.
@@ -99,7 +101,9 @@ class _Ridge:
         arm = treatment[row]
         within, left = features[row] - centre[arm], outcome[row] - level[arm]
         spread = np.sqrt((within**2).sum(axis=0) / max(len(row), 1))
-        spread[~(spread > 0)] = 1
+        rounding = _CONSTANT + np.finfo(float).eps * len(row)  # running sums lose a bit a row
+        constant = spread <= rounding * np.abs(centre).max(axis=0)
+        within[:, constant], spread[constant] = 0, 1
         weight, axes = np.linalg.eigh((within / spread).T @ (within / spread))
         axes /= spread[:, None]
         turned = within @ axes

@@ -12,7 +12,9 @@ from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator, amounts_of, baselines_of
 from dfl.stats.arrays import Booleans, Counts, Integers, Matrix, Vector
 
-__all__ = ["Increments", "RankedRows"]
+__all__ = ["Increments", "RankedRows", "running"]
+
+_ROUNDING = 1e-12  # of all that was added and taken away; sums differ by less in another order
 
 
 @final
@@ -104,10 +106,25 @@ class RankedRows:
         untreated = float(people[-1]) - treated
         sign = times * np.where(self.treated, untreated, -treated)
         cost, revenue = (
-            np.append(0.0, np.cumsum(sign * amount)[ends] / (treated * untreated))
-            for amount in self.amounts
+            running(sign * amount, ends) / (treated * untreated) for amount in self.amounts
         )
         return Increments(np.append(0, people[drawn].astype(np.int64)), cost, revenue)
+
+
+def running(change: Vector, ends: Integers) -> Vector:
+    """Return the sums up to each end, from 0; a total that only rounding leaves is 0.
+
+    Args:
+        change: by falling score. Shape ``(N,)``.
+        ends: last row of each tie. Shape ``(G,)``.
+
+    Returns:
+        Shape ``(G + 1,)``.
+    """
+    sums = np.append(0.0, np.cumsum(change)[ends])
+    if abs(sums[-1]) <= _ROUNDING * np.abs(change).sum():
+        sums[-1] = 0
+    return sums
 
 
 def _check(data: UpliftData, score: Tensor) -> None:

@@ -54,6 +54,19 @@ def test_features_that_say_nothing_leave_the_means_of_the_others() -> None:
     assert without_any == pytest.approx(found)
 
 
+@pytest.mark.parametrize("constant", [0.1, 0.3, 1e6 + 0.1])
+def test_a_constant_feature_changes_nothing_whichever_constant(constant: float) -> None:
+    x, treatment, y = world()
+    groups = np.arange(60) // 2
+    by_arm = constant * np.array([1.0, 3.0, 7.0])[treatment]
+    rounded = constant * (1 + 2e-16 * np.random.default_rng(0).normal(size=60))
+    for number in (None, groups):
+        without = cross_fitted(x, treatment, y[None], 3, number)
+        for column in (np.full(60, constant), by_arm, rounded):
+            found = cross_fitted(np.column_stack([x, column]), treatment, y[None], 3, number)
+            assert found == pytest.approx(without, rel=1e-12, abs=1e-12)
+
+
 def test_an_outcome_that_a_treatment_fixes_is_that_number() -> None:
     x, treatment, y = world()
     price = np.where(treatment == 2, y, np.array([0.1, 0.3, 0.0])[treatment])
