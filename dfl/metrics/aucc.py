@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dfl.checks import check_count
 from dfl.data.uplift_data import PotentialOutcomes, UpliftData
-from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
-from dfl.metrics.rows.randomised_rows import PolicyEstimator
+from dfl.errors import InvalidValueError, UnsupportedProblemError
+from dfl.metrics.rows.randomised_rows import PolicyEstimator, check_score
 from dfl.metrics.rows.ranked_rows import Increments, RankedRows, running
 from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.arrays import Vector
@@ -69,6 +69,7 @@ def cost_curve(
     Raises:
         UnsupportedProblemError: if there are not two treatments, or the propensity differs
             between rows.
+        DTypeError: if ``score`` is no tensor of real numbers.
         ShapeError: if ``score`` is not ``(N,)``.
         InvalidValueError: if ``score`` is not finite, ``quantiles`` is below 1, the rows are
             observational, the estimator is unknown, or the total cost or revenue effect is not
@@ -106,6 +107,7 @@ def aucc(
 
     Raises:
         UnsupportedProblemError: as `cost_curve`.
+        DTypeError: as `cost_curve`.
         ShapeError: as `cost_curve`.
         InvalidValueError: as `cost_curve`, in any draw: then the total effects are too close
             to 0 for an area in units of them. Also if a treatment is too rare to bootstrap.
@@ -135,22 +137,20 @@ def true_aucc(truth: PotentialOutcomes, score: Tensor, *, quantiles: int = 200) 
 
     Raises:
         UnsupportedProblemError: if there are not two treatments.
+        DTypeError: if ``score`` is no tensor of real numbers.
         ShapeError: if ``score`` is not ``(N,)``.
-        InvalidValueError: if ``score`` is not finite, ``quantiles`` is below 1, or treating
-            everyone does not raise revenue and cost.
+        InvalidValueError: if ``score`` is not finite, ``quantiles`` is below 1, there is nobody,
+            or treating everyone does not raise revenue and cost.
     """
     check_count("quantiles", quantiles, at_least=1)
     rows, arms = truth.revenue.shape
     if arms != 2:
         raise UnsupportedProblemError(f"AUCC compares two treatments, got {arms}.")
-    if tuple(score.shape) != (rows,):
-        raise ShapeError(f"score must be ({rows},), one per person, got {tuple(score.shape)}.")
-    if not bool(score.isfinite().all()):
-        raise InvalidValueError("score must be finite, got NaN or infinity.")
-    falling, order = (one.numpy() for one in score.cpu().sort(descending=True, stable=True))
+    score = check_score(score, rows)
+    falling, order = (one.numpy() for one in score.sort(descending=True, stable=True))
     tie = np.append(np.flatnonzero(falling[1:] != falling[:-1]) + 1, rows)
     cost, revenue = (
-        running((one[:, 1] - one[:, 0]).double().cpu().numpy()[order], tie - 1) / rows
+        running((one[:, 1] - one[:, 0]).detach().double().cpu().numpy()[order], tie - 1) / rows
         for one in (truth.cost, truth.revenue)
     )
     return _scan(Increments(np.append(0, tie), cost, revenue), quantiles).area

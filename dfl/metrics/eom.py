@@ -99,6 +99,7 @@ def expected_outcome(
         One `ExpectedOutcome` per budget, in the order given.
 
     Raises:
+        DTypeError: if the budgets are no sequence of `Budget`.
         ShapeError: if predictions do not fit the rows.
         InvalidValueError: if predictions are not finite, no budget is given, the rows are
             observational and carry no propensity, the estimator is unknown, a treatment is

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
+from dfl.checks import check_number
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.metrics.constant_mix import best_constant_mix
@@ -141,7 +142,11 @@ def budget_needed(curve: GainCurve, target: float) -> tuple[float, float, float]
 
     Returns:
         Budget per head, and the ends of its interval, in currency.
+
+    Raises:
+        InvalidValueError: if the target is NaN.
     """
+    check_number("target", target, finite=False)
     budgets = curve.budgets
     found = _first_reaching(budgets, [one.value for one in curve.over_cheapest], target)
     draws = torch.stack([one.draws for one in curve.over_cheapest], dim=1).tolist()

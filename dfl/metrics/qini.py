@@ -63,6 +63,7 @@ def qini(
     Raises:
         UnsupportedProblemError: if there are not two treatments, or the propensity differs
             between rows.
+        DTypeError: if ``score`` is no tensor of real numbers.
         ShapeError: if ``score`` is not ``(N,)``.
         InvalidValueError: if ``score`` is not finite, the rows are observational, the estimator
             is unknown, or a treatment is too rare to bootstrap.
@@ -113,6 +114,7 @@ def normalised_qini(
 
     Raises:
         UnsupportedProblemError: as `qini`.
+        DTypeError: as `qini`.
         ShapeError: as `qini`.
         InvalidValueError: as `qini`; if treating everyone does not raise revenue, in any draw: then
             the effect is too close to 0 to be a unit.

@@ -38,6 +38,7 @@ def random_allocation(
         One `ReferenceOutcome` per budget, in the order given.
 
     Raises:
+        DTypeError: if the budgets are no sequence of `Budget`.
         InvalidValueError: if no budget is given, the rows are observational and carry no
             propensity, or a treatment is too rare to bootstrap.
         InfeasibleBudgetError: if even the cheapest treatment costs more than a budget.

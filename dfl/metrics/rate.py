@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dfl.checks import check_choice
 from dfl.data.uplift_data import UpliftData
-from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
-from dfl.metrics.rows.randomised_rows import RandomisedRows
+from dfl.errors import UnsupportedProblemError
+from dfl.metrics.rows.randomised_rows import RandomisedRows, check_score
 from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.arrays import Counts, Integers, Vector
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
@@ -59,6 +59,7 @@ def rate(
 
     Raises:
         UnsupportedProblemError: if there are not two treatments.
+        DTypeError: if ``score`` is no tensor of real numbers.
         ShapeError: if ``score`` is not ``(N,)``.
         InvalidValueError: if ``score`` is not finite, the weighting is unknown, the rows are
             observational and carry no propensity, or a treatment is too rare to bootstrap.
@@ -73,11 +74,7 @@ def rate(
             f"RATE compares two treatments, got {data.treatments}; use gain_curve, or keep the "
             "rows of two treatments."
         )
-    if tuple(score.shape) != (len(data),):
-        raise ShapeError(f"score must be ({len(data)},), one per row, got {tuple(score.shape)}.")
-    if not bool(score.isfinite().all()):
-        raise InvalidValueError("score must be finite, got NaN or infinity.")
-    ranked = _Ranked.of(data, score)
+    ranked = _Ranked.of(data, check_score(score, len(data)))
     as_logged = ranked.toc(ranked.rows.as_logged())
     draws = [_area(ranked.toc(counts), weighting) for counts in redrawn(data, bootstrap)]
     value = _area(as_logged, weighting)
@@ -99,7 +96,7 @@ class _Ranked:
 
     @classmethod
     def of(cls, data: UpliftData, score: Tensor) -> "_Ranked":
-        falling, order = (one.numpy() for one in score.cpu().sort(descending=True, stable=True))
+        falling, order = (one.numpy() for one in score.sort(descending=True, stable=True))
         tie = np.append(np.flatnonzero(falling[1:] != falling[:-1]) + 1, len(falling))
         return cls(RandomisedRows.of(data), order, tie)
 

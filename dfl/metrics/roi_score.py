@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from dfl.checks import check_number
 from dfl.errors import InvalidValueError, ShapeError
+from dfl.metrics.rows.randomised_rows import check_predictions, check_tensor
 
 __all__ = ["roi_score"]
 
@@ -25,27 +27,30 @@ def roi_score(revenue: Tensor, cost: Tensor, *, floor: float = 1e-4) -> Tensor:
         Score, float64, no unit; higher is treated earlier. Shape ``(N,)``.
 
     Raises:
+        DTypeError: if they are no tensors of real numbers.
         ShapeError: if the two are not ``(N, 2)``.
-        InvalidValueError: if ``floor`` is not > 0, or every cost uplift is 0.
+        InvalidValueError: if ``floor`` is not > 0, an amount is not finite, or every cost uplift
+            is 0.
 
     Source:
         The two-stage score of Zhou et al. (2023), arXiv:2211.15728, whose code replaces
         denominators below 1e-6 by 1e-6. Deviation: a floor relative to the mean, and for
         negative denominators too (theirs ranks money-saving, revenue-raising people last).
     """
+    for name, predicted in (("revenue", revenue), ("cost", cost)):
+        check_tensor(f"predicted {name}", predicted)
     if revenue.ndim != 2 or revenue.shape[1] != 2 or cost.shape != revenue.shape:
         raise ShapeError(
             "revenue and cost must be (N, 2), without and with treatment, got "
             f"{tuple(revenue.shape)} and {tuple(cost.shape)}; with more treatments use EOM."
         )
-    if not floor > 0:
-        raise InvalidValueError(f"floor must be > 0, got {floor:g}.")
-    gain = (revenue[:, 1] - revenue[:, 0]).double()
-    price = (cost[:, 1] - cost[:, 0]).double()
+    check_predictions(revenue, cost, *revenue.shape)
+    check_number("floor", floor, above=0)
+    gain, price = (one[:, 1].double() - one[:, 0].double() for one in (revenue, cost))
     smallest = floor * price.abs().mean()
     if not bool(smallest > 0):
         raise InvalidValueError(
-            "a score per unit of money needs a predicted cost uplift, got 0 for everyone (or "
-            "NaN); rank by revenue uplift instead."
+            "a score per unit of money needs a predicted cost uplift, got 0 for everyone; rank by "
+            "revenue uplift instead."
         )
     return gain / torch.maximum(price, smallest)

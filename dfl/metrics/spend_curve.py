@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dfl.checks import check_number
 from dfl.data.uplift_data import PotentialOutcomes, UpliftData
 from dfl.errors import InfeasibleBudgetError
 from dfl.metrics.rows.plateaus import Events, Plateaus
 from dfl.metrics.rows.policy_steps import PolicySteps
-from dfl.metrics.rows.randomised_rows import PolicyEstimator, check_predictions
+from dfl.metrics.rows.randomised_rows import PolicyEstimator, check_predictions, true_amounts
 from dfl.solvers.passes.hull import hull_steps
 from dfl.stats.arrays import Vector
 
@@ -81,8 +82,10 @@ class SpendCurve:
             per_head: budget, in currency per head.
 
         Raises:
+            InvalidValueError: if the budget is NaN.
             InfeasibleBudgetError: if even the cheapest treatment for everyone costs more.
         """
+        check_number("per_head", per_head, finite=False)
         if per_head < self.cheapest_cost - 1e-6 * float(self.cost.abs().max()):  # rounded prices
             raise InfeasibleBudgetError(
                 f"budget must be at least the {self.cheapest_cost:g} per head that the cheapest "
@@ -132,12 +135,11 @@ def true_curve(truth: PotentialOutcomes, revenue: Tensor, cost: Tensor) -> Spend
 
     Raises:
         ShapeError: if predictions do not fit the truth.
-        InvalidValueError: if predictions are not finite.
+        InvalidValueError: if predictions are not finite, or there is nobody.
     """
     check_predictions(revenue, cost, *truth.revenue.shape)
-    true_cost = truth.cost.to("cpu", torch.float64).numpy()
-    true_value = truth.revenue.to("cpu", torch.float64).numpy()
-    steps = hull_steps(revenue.cpu(), cost.cpu())
+    true_cost, true_value = (one.numpy() for one in true_amounts(truth))
+    steps = hull_steps(revenue.to("cpu", torch.float64), cost.to("cpu", torch.float64))
     events = Events.at(steps.multiplier.numpy())
     row, before, after = (x.numpy() for x in (steps.row, steps.previous, steps.treatment))
     base = np.arange(len(true_cost)), steps.base.numpy()

@@ -13,7 +13,7 @@ from dfl.data.uplift_data import PotentialOutcomes
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.metrics.constant_mix import best_mix_shares
 from dfl.metrics.random_allocation import random_shares
-from dfl.metrics.rows.randomised_rows import per_head_budgets
+from dfl.metrics.rows.randomised_rows import check_tensor, per_head_budgets, true_amounts
 from dfl.metrics.spend_curve import true_curve
 from dfl.problem import AllocationProblem
 from dfl.solvers.greedy_dual import GreedyDual
@@ -121,12 +121,12 @@ class TrueScale:
                 given to everyone, by true mean costs.
 
         Raises:
-            InvalidValueError: if no budget is given.
+            DTypeError: if the budgets are no sequence of `Budget`.
+            InvalidValueError: if no budget is given, or there is nobody.
             InfeasibleBudgetError: if the cheapest treatment for everyone costs more than a
                 budget.
         """
-        revenue = truth.revenue.to("cpu", torch.float64)
-        cost = truth.cost.to("cpu", torch.float64)
+        cost, revenue = true_amounts(truth)
         mean_cost, mean_revenue = cost.mean(dim=0).numpy(), revenue.mean(dim=0).numpy()
         rows = len(revenue)
         amounts = per_head_budgets(budgets, rows, mean_cost)
@@ -160,7 +160,7 @@ class TrueScale:
                 oracle's, which only a fault in the programme can cause.
         """
         curve = true_curve(self.truth, revenue, cost)
-        scale = float(self.truth.revenue.abs().max())
+        scale = float(self.truth.revenue.detach().abs().max())
         outcomes = []
         columns = zip(self.budgets, self.oracle, self.constant_mix, self.random, strict=True)
         for budget, oracle, constant_mix, random in columns:
@@ -190,9 +190,11 @@ def true_policy_value(truth: PotentialOutcomes, choice: Tensor) -> TruePolicyVal
 
     Raises:
         ShapeError: if ``choice`` is not ``(N,)``.
-        DTypeError: if it is not int64.
-        InvalidValueError: if a treatment is not in ``0 .. M-1``.
+        DTypeError: if it is no tensor of int64.
+        InvalidValueError: if a treatment is not in ``0 .. M-1``, or there is nobody.
     """
+    check_tensor("choice", choice)
+    cost, revenue = true_amounts(truth)
     rows, arms = truth.revenue.shape
     if tuple(choice.shape) != (rows,):
         raise ShapeError(f"choice must be ({rows},), one per person, got {tuple(choice.shape)}.")
@@ -201,11 +203,8 @@ def true_policy_value(truth: PotentialOutcomes, choice: Tensor) -> TruePolicyVal
     lowest, highest = int(choice.min()), int(choice.max())
     if lowest < 0 or highest >= arms:
         raise InvalidValueError(f"choice must lie in 0 .. {arms - 1}, got {lowest} .. {highest}.")
-    picked = choice.to(truth.revenue.device)[:, None]
-    value = truth.revenue.gather(1, picked).mean(dtype=torch.float64)
-    return TruePolicyValue(
-        float(value), float(truth.cost.gather(1, picked).mean(dtype=torch.float64))
-    )
+    value, spend = (float(one.gather(1, choice.cpu()[:, None]).mean()) for one in (revenue, cost))
+    return TruePolicyValue(value, spend)
 
 
 def check_not_above_oracle(value: float, oracle: float, *, scale: float) -> None:

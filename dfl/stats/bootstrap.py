@@ -17,6 +17,7 @@ from dfl.stats.intervals import interval_factor
 
 __all__ = ["DEFAULT_BOOTSTRAP", "Bootstrap", "Estimate", "summarise"]
 
+_TRIES = 1000  # for a draw with every treatment; where one in 100 has them, 1 in 20,000 ends so
 _NEVER_MISSED = 50  # a treatment in so many units misses a draw with probability below 1e-21
 
 
@@ -107,7 +108,7 @@ class Bootstrap:
 
         Raises:
             InvalidValueError: if a treatment occurs in one row or group only: its error
-                cannot be estimated.
+                cannot be estimated; or if so many are so rare that no draw has them all.
         """
         units = _Units.of(treatment, arms, groups)
         units.check()
@@ -167,13 +168,20 @@ class _Units:
 
     def draw(self, generator: np.random.Generator) -> Counts:
         """Return how often each row comes, with every treatment present."""
-        while True:
+        for _ in range(_TRIES):
             picked = generator.integers(0, self.number, self.number)
             counts = np.bincount(picked, minlength=self.number).astype(np.int16)
             if self.group is not None:
                 counts = counts[self.group]
             if self._every_arm_in(counts):
                 return counts
+        rarest = np.argsort(self.per_arm, kind="stable")[:5]
+        raise InvalidValueError(
+            f"the bootstrap needs draws with every treatment, {_TRIES} in turn lacked one; the "
+            f"rarest are treatments {', '.join(map(str, rarest))}, in "
+            f"{', '.join(map(str, self.per_arm[rarest]))} rows or groups: merge or leave out rare "
+            "treatments, or take more rows."
+        )
 
     def _every_arm_in(self, counts: Counts) -> bool:
         if self.per_arm.min() >= _NEVER_MISSED:

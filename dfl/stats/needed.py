@@ -22,7 +22,7 @@ def rows_needed(
         standard_error: of the estimate on ``rows`` rows, in the same unit, > 0.
         rows: of the sample that gave it, >= 2.
         level: confidence of the two-sided interval that should leave out 0, in (0, 1).
-        power: chance that it does, in (0, 1).
+        power: chance that it does, above the ``(1 - level) / 2`` that any rows have, below 1.
 
     Raises:
         InvalidValueError: if a number is out of range, or the difference so small that the rows
@@ -32,8 +32,8 @@ def rows_needed(
 
     check_number("standard_error", standard_error, above=0)
     check_count("rows", rows, at_least=2)
-    for name, value in (("level", level), ("power", power)):
-        check_number(name, value, above=0, below=1)
+    check_number("level", level, above=0, below=1)
+    check_number("power", power, above=(1 - level) / 2, below=1)
     check_number("difference", abs(difference), at_least=0)
     if difference == 0:
         raise InvalidValueError("difference must not be 0: no number of rows tells it from chance.")

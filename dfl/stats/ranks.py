@@ -6,7 +6,8 @@ from typing import final
 
 import numpy as np
 
-from dfl.errors import ShapeError
+from dfl.checks import check_number
+from dfl.errors import InvalidValueError, ShapeError
 from dfl.stats.arrays import Matrix
 
 __all__ = ["Ranks", "ranks"]
@@ -41,6 +42,7 @@ def ranks(scores: Matrix, *, level: float = 0.95) -> Ranks:
 
     Raises:
         ShapeError: if there are fewer repetitions or methods.
+        InvalidValueError: if a score is NaN, or ``level`` is out of range.
 
     Source:
         Demsar (2006), Statistical comparisons of classifiers over multiple data sets, JMLR 7.
@@ -49,6 +51,13 @@ def ranks(scores: Matrix, *, level: float = 0.95) -> Ranks:
 
     if scores.ndim != 2 or scores.shape[0] < 2 or scores.shape[1] < 3:
         raise ShapeError(f"scores must be (2 or more, 3 or more), got {scores.shape}.")
+    check_number("level", level, above=0, below=1)
+    missing = int(np.isnan(scores).sum())
+    if missing:
+        raise InvalidValueError(
+            f"scores must not be NaN, got {missing}; leave out the repetitions in which a method "
+            "has none, or write -inf where it failed."
+        )
     number, methods = scores.shape
     ranked = rankdata(-scores, axis=1)
     alike = bool((ranked == ranked[:, :1]).all())

@@ -23,7 +23,7 @@ def test_the_rows_that_a_decision_needs(dfl: Dfl, shop: Path) -> None:
 
 def test_what_has_no_difference_is_refused(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
     wrong = dfl("power", shop / "run", "--power", 1)
-    assert (wrong.code, "power must be in (0, 1), got 1" in wrong.text) == (2, True)
+    assert (wrong.code, "power must be in (0.025, 1), got 1" in wrong.text) == (2, True)
     nothing = dfl("power", tmp_path)
     assert nothing.code == 2
 

@@ -253,6 +253,17 @@ def test_the_true_area_by_hand() -> None:
     assert true_aucc(truth, torch.zeros(4), quantiles=4) == pytest.approx(0.5)
 
 
+def test_scores_and_truth_are_taken_with_their_graph(simulate) -> None:
+    data = simulate(60, 2)
+    score, truth = data.features[:, 0].bfloat16(), data.truth
+    assert truth is not None
+    with_graph = score.clone().requires_grad_()
+    graph = PotentialOutcomes(truth.revenue.clone().requires_grad_(), truth.cost)
+    assert true_aucc(graph, with_graph) == true_aucc(truth, score.double())
+    for metric in (lambda score: aucc(data, score), lambda score: qini(data, score).auuc):
+        assert metric(with_graph).value == metric(score.double()).value
+
+
 def test_the_true_area_is_what_the_observed_one_estimates() -> None:
     generator = torch.Generator().manual_seed(0)
     data = CriteoLikeSimulator(noise=0.1).draw(60_000, generator=generator)
@@ -266,7 +277,7 @@ def test_the_true_area_is_what_the_observed_one_estimates() -> None:
 @pytest.mark.parametrize(
     ("score", "arms", "error", "message"),
     [
-        (torch.zeros(3), 2, ShapeError, r"score must be \(4,\), one per person, got \(3,\)"),
+        (torch.zeros(3), 2, ShapeError, r"score must be \(4,\), one per row, got \(3,\)"),
         (torch.tensor([0.0, 1, 2, float("nan")]), 2, InvalidValueError, "score must be finite"),
         (torch.zeros(4), 3, UnsupportedProblemError, "AUCC compares two treatments, got 3"),
     ],

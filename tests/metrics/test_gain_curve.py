@@ -89,3 +89,5 @@ def test_the_budget_that_a_target_needs(simulate, predict) -> None:
     assert budget_needed(curve, between)[0] == pytest.approx(middle)
     assert budget_needed(curve, 0.0)[0] == curve.budgets[0]
     assert budget_needed(curve, 1e9) == (math.inf, math.inf, math.inf)
+    with pytest.raises(InvalidValueError, match="target must be a number, got nan"):
+        budget_needed(curve, math.nan)

@@ -68,6 +68,13 @@ def test_the_order_of_the_rows_does_not_matter(simulate) -> None:
     assert np.isfinite(found.numpy()).all()
 
 
+def test_a_score_is_taken_with_its_graph(simulate) -> None:
+    data = simulate(60, 2)
+    score = data.features[:, 0].half()
+    found = rate(data, score.clone().requires_grad_()).estimate
+    assert found.value == rate(data, score.double()).estimate.value
+
+
 def test_bad_input(simulate) -> None:
     data = simulate(60, 2)
     score = data.features[:, 0]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dfl.errors import InvalidValueError, ShapeError
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.metrics.roi_score import roi_score
 
 
@@ -29,6 +29,12 @@ def test_currency_does_not_matter() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.int64, torch.bfloat16])
+def test_small_dtypes_do_not_wrap_round(dtype: torch.dtype) -> None:
+    revenue, cost = torch.tensor([[1, 0], [0, 1], [1, 1]]), torch.tensor([[0, 1]] * 3)
+    assert roi_score(revenue.to(dtype), cost.to(dtype)).tolist() == [-1, 1, 0]
+
+
 def test_bad_input() -> None:
     revenue, cost = predictions([1, 3], [2, 4])
     with pytest.raises(ShapeError, match=r"must be \(N, 2\).* got \(2, 2\) and \(2, 1\)"):
@@ -37,3 +43,10 @@ def test_bad_input() -> None:
         roi_score(revenue, cost, floor=0)
     with pytest.raises(InvalidValueError, match="got 0 for everyone"):
         roi_score(revenue, torch.ones(2, 2))
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(InvalidValueError, match="predicted revenue must be finite, got NaN or"):
+            roi_score(revenue * value, cost)
+        with pytest.raises(InvalidValueError, match="predicted cost must be finite, got NaN or"):
+            roi_score(revenue, cost * value)
+    with pytest.raises(DTypeError, match=r"predicted cost must be a torch.Tensor, got list"):
+        roi_score(revenue, cost.tolist())

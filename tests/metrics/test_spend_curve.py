@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfl.data.uplift_data import UpliftData
+from dfl.data.uplift_data import PotentialOutcomes, UpliftData
 from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.metrics.spend_curve import SpendCurve, observed_curve, true_curve
@@ -116,6 +116,14 @@ def test_a_budget_below_the_cheapest_treatment(simulate, predict) -> None:
         curve.at(0.5)
 
 
+def test_a_budget_that_is_missing_has_no_point_and_one_without_end_has(simulate, predict) -> None:
+    data = simulate(50)
+    curve = observed_curve(data, *predict(data))
+    with pytest.raises(InvalidValueError, match="per_head must be a number, got nan"):
+        curve.at(float("nan"))
+    assert curve.at(float("inf")).value == curve.value[-1]
+
+
 def test_predictions_must_fit(simulate, predict) -> None:
     data = simulate(50)
     revenue, cost = predict(data)
@@ -158,3 +166,21 @@ def test_float32_predictions_are_taken(simulate, predict) -> None:
     exact = observed_curve(data, revenue, cost).at(0.5)
     single = observed_curve(data.to("cpu", torch.float32), revenue.float(), cost.float()).at(0.5)
     assert single.value == pytest.approx(exact.value, rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64])
+def test_predictions_are_taken_in_any_dtype_and_with_their_graph(
+    simulate, predict, dtype: torch.dtype
+) -> None:
+    data = simulate(60)
+    rounded = [one.to(dtype) for one in predict(data)]
+    given = [one.clone().requires_grad_(dtype.is_floating_point) for one in rounded]
+    for curve, rows in ((observed_curve, data), (true_curve, data.truth)):
+        exact = curve(rows, *(one.double() for one in rounded))
+        assert curve(rows, *given).value.equal(exact.value)
+
+
+def test_nobody_has_no_true_curve(simulate) -> None:
+    truth = PotentialOutcomes(torch.zeros(0, 2), torch.zeros(0, 2))
+    with pytest.raises(InvalidValueError, match="truth must hold at least one person, got none"):
+        true_curve(truth, torch.zeros(0, 2), torch.zeros(0, 2))

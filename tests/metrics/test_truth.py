@@ -139,6 +139,26 @@ def test_bad_choices(simulate) -> None:
         true_policy_value(truth, torch.zeros(50))
     with pytest.raises(InvalidValueError, match=r"choice must lie in 0 \.\. 2, got 3 \.\. 3"):
         true_policy_value(truth, torch.full((50,), 3))
+    with pytest.raises(DTypeError, match=r"choice must be a torch.Tensor, got list"):
+        true_policy_value(truth, [0] * 50)
+
+
+def test_nobody_has_no_truth() -> None:
+    nobody = PotentialOutcomes(torch.zeros(0, 2), torch.zeros(0, 2))
+    with pytest.raises(InvalidValueError, match="truth must hold at least one person, got none"):
+        true_policy_value(nobody, torch.zeros(0, dtype=torch.int64))
+    with pytest.raises(InvalidValueError, match="truth must hold at least one person, got none"):
+        TrueScale.of(nobody, [Budget(total=1.0)])
+
+
+def test_the_truth_is_taken_with_its_graph(simulate, predict) -> None:
+    data = simulate(50)
+    truth = data.truth
+    graph = PotentialOutcomes(truth.revenue.clone().requires_grad_(), truth.cost.clone())
+    choice = torch.ones(50, dtype=torch.int64)
+    assert true_policy_value(graph, choice) == true_policy_value(truth, choice)
+    found, same = (TrueScale.of(one, BUDGETS).measure(*predict(data)) for one in (graph, truth))
+    assert found == same
 
 
 def test_bad_input(simulate, predict) -> None:

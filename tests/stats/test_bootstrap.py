@@ -44,6 +44,11 @@ def test_no_draw_misses_a_treatment() -> None:
     assert all(counts[:2].sum() > 0 for counts in draw(Bootstrap(draws=100), rare))
 
 
+def test_too_many_rare_treatments_end_in_words_and_not_in_a_search_without_end() -> None:
+    with pytest.raises(InvalidValueError, match=r"1000 in turn lacked one.* treatments 1, 2, 3"):
+        draw(Bootstrap(), np.append(np.arange(160) % 80, np.zeros(20, dtype=np.int64)))
+
+
 def test_interval_is_normal_at_the_level() -> None:
     estimate = summarise(2.0, torch.tensor([1.0, 2.0, 3.0]).double(), 0.95, 0)
     assert estimate.standard_error == pytest.approx(1)

@@ -34,6 +34,19 @@ def test_the_usual_numbers() -> None:
 def test_what_is_out_of_range_is_refused(given: tuple[float, float, int], message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         rows_needed(*given)
-    for name in ("level", "power"):
-        with pytest.raises(InvalidValueError, match=rf"{name} must be in \(0, 1\), got 1"):
-            rows_needed(1.0, 1.0, 10, **{name: 1.0})
+    with pytest.raises(InvalidValueError, match=r"level must be in \(0, 1\), got 1"):
+        rows_needed(1.0, 1.0, 10, level=1.0)
+
+
+@pytest.mark.parametrize(
+    ("power", "level", "range_"),
+    [(1.0, 0.95, "0.025, 1"), (0.02, 0.95, "0.025, 1"), (0.3, 0.2, "0.4, 1"), (0.4, 0.2, "0.4, 1")],
+)
+def test_a_power_that_any_rows_have_is_refused(power: float, level: float, range_: str) -> None:
+    with pytest.raises(InvalidValueError, match=rf"power must be in \({range_}\), got {power:g}"):
+        rows_needed(1.0, 1.0, 10, level=level, power=power)
+
+
+def test_more_power_needs_more_rows() -> None:
+    needed = [rows_needed(1.0, 10.0, 1_000, power=power) for power in (0.03, 0.1, 0.5, 0.8)]
+    assert needed == sorted(needed)

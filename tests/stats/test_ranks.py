@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dfl.errors import ShapeError
+from dfl.errors import InvalidValueError, ShapeError
 from dfl.stats import ranks
 
 SCORES = np.array([[0.9, 0.5, 0.5, 0.1], [0.8, 0.9, 0.7, 0.6], [0.3, 0.2, 0.1, 0.0]])
@@ -32,3 +32,11 @@ def test_methods_that_never_differ_are_alike() -> None:
 def test_too_few_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=re.escape("scores must be (2 or more, 3 or more), got")):
         ranks(np.ones(shape))
+
+
+def test_a_level_in_per_cent_and_scores_that_are_missing_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"level must be in \(0, 1\), got 95"):
+        ranks(SCORES, level=95)
+    with pytest.raises(InvalidValueError, match="scores must not be NaN, got 1; leave out the rep"):
+        ranks(np.where(SCORES == 0.3, np.nan, SCORES))
+    assert ranks(np.where(SCORES == 0, -np.inf, SCORES)).mean == ranks(SCORES).mean

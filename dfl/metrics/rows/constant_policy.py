@@ -45,6 +45,7 @@ def reference_outcomes(
     """Estimate what the shares that a rule chooses earn at each budget; chosen anew in each draw.
 
     Raises:
+        DTypeError: if the budgets are no sequence of `Budget`.
         InvalidValueError: if no budget is given, the rows are observational and carry no
             propensity, or a treatment is too rare to bootstrap.
         InfeasibleBudgetError: if even the cheapest treatment costs more than a budget.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dfl.budget import Budget
 from dfl.checks import check_choice
-from dfl.data.uplift_data import UpliftData
+from dfl.data.uplift_data import PotentialOutcomes, UpliftData
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.rows.baselines import cross_fitted
 from dfl.stats.arrays import Counts, Cube, Integers, Matrix, Vector
@@ -23,7 +23,10 @@ __all__ = [
     "amounts_of",
     "baselines_of",
     "check_predictions",
+    "check_score",
+    "check_tensor",
     "per_head_budgets",
+    "true_amounts",
 ]
 
 PolicyEstimator: TypeAlias = Literal["doubly-robust", "self-normalised", "horvitz-thompson"]
@@ -101,7 +104,7 @@ class RandomisedRows:
         known, chance = data.propensity is not None, np.ones(len(data))
         if data.propensity is not None:
             chosen = data.propensity.gather(1, data.treatment[:, None]).squeeze(1)
-            chance = chosen.to("cpu", torch.float64).numpy()
+            chance = chosen.detach().to("cpu", torch.float64).numpy()
             missed = missed / chance
         matching = 1 / chance if estimator == "self-normalised" else None
         return cls(treatment, data.treatments, baseline, missed, known, matching)
@@ -145,13 +148,13 @@ class RandomisedRows:
 
 def amounts_of(data: UpliftData) -> Matrix:
     """Return logged cost and revenue, float64, shape ``(2, N)``."""
-    return torch.stack([data.cost, data.revenue]).to("cpu", torch.float64).numpy()
+    return torch.stack([data.cost, data.revenue]).detach().to("cpu", torch.float64).numpy()
 
 
 def baselines_of(data: UpliftData) -> Cube:
     """Return cost and revenue that `cross_fitted` predicts, shape ``(2, N, M)``."""
     return cross_fitted(
-        data.features.to("cpu", torch.float64).numpy(),
+        data.features.detach().to("cpu", torch.float64).numpy(),
         data.treatment.cpu().numpy(),
         amounts_of(data),
         data.treatments,
@@ -173,6 +176,55 @@ def _warn_if_unsafe(revenue: Vector, treatment: Integers, arms: int) -> None:
         )
 
 
+def true_amounts(truth: PotentialOutcomes) -> tuple[Tensor, Tensor]:
+    """Return true cost and revenue, float64, on the CPU and without a graph, each ``(N, M)``.
+
+    Raises:
+        InvalidValueError: if there is nobody.
+    """
+    if not len(truth.revenue):
+        raise InvalidValueError("truth must hold at least one person, got none.")
+    cost, revenue = (one.detach().to("cpu", torch.float64) for one in (truth.cost, truth.revenue))
+    return cost, revenue
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Refuse what is no tensor of real numbers.
+
+    Raises:
+        DTypeError: ``score must be a torch.Tensor, got list; torch.as_tensor makes one.``
+    """
+    if not isinstance(value, Tensor):
+        raise DTypeError(
+            f"{name} must be a torch.Tensor, got {type(value).__name__}; torch.as_tensor makes one."
+        )
+    if value.is_complex():
+        raise DTypeError(f"{name} must hold real numbers, got {value.dtype}; take .real of it.")
+
+
+def check_score(score: Tensor, rows: int) -> Tensor:
+    """Return a score in float64, on the CPU and without its graph.
+
+    Args:
+        score: of any real dtype. Shape ``(N,)``.
+        rows: N.
+
+    Raises:
+        DTypeError: if it is no tensor of real numbers.
+        ShapeError: if it is not ``(N,)``.
+        InvalidValueError: if it is NaN or infinite somewhere, or there are no rows.
+    """
+    check_tensor("score", score)
+    if tuple(score.shape) != (rows,):
+        raise ShapeError(f"score must be ({rows},), one per row, got {tuple(score.shape)}.")
+    if not rows:
+        raise InvalidValueError("score must rank at least one row, got none.")
+    found = score.detach().to("cpu", torch.float64)
+    if not bool(found.isfinite().all()):
+        raise InvalidValueError("score must be finite, got NaN or infinity.")
+    return found
+
+
 def check_predictions(revenue: Tensor, cost: Tensor, rows: int, treatments: int) -> None:
     """Refuse predictions that do not fit the rows or are not finite.
 
@@ -183,16 +235,12 @@ def check_predictions(revenue: Tensor, cost: Tensor, rows: int, treatments: int)
         treatments: M.
 
     Raises:
-        DTypeError: if they are no tensors.
+        DTypeError: if they are no tensors of real numbers.
         ShapeError: if a shape is not ``(N, M)``.
         InvalidValueError: if a prediction is NaN or infinite.
     """
     for name, predicted in (("revenue", revenue), ("cost", cost)):
-        if not isinstance(predicted, Tensor):
-            raise DTypeError(
-                f"predicted {name} must be a torch.Tensor, got {type(predicted).__name__}; "
-                "torch.as_tensor makes one."
-            )
+        check_tensor(f"predicted {name}", predicted)
         if tuple(predicted.shape) != (rows, treatments):
             raise ShapeError(
                 f"predicted {name} must be {(rows, treatments)}, one row per row of the data and "
@@ -219,9 +267,14 @@ def per_head_budgets(budgets: Sequence[Budget], rows: int, arm_cost: Vector) -> 
         taken for it.
 
     Raises:
+        DTypeError: if they are no sequence of `Budget`.
         InvalidValueError: if there is no budget.
         InfeasibleBudgetError: if a budget is below the cheapest treatment for everyone.
     """
+    if not isinstance(budgets, Sequence) or not all(isinstance(one, Budget) for one in budgets):
+        raise DTypeError(
+            f"budgets must be a sequence of Budget, got {budgets!r}; write [Budget(per_head=...)]."
+        )
     if not budgets:
         raise InvalidValueError("budgets must hold at least one Budget, got none.")
     cheapest, dearest = float(arm_cost.min()), float(arm_cost.max())

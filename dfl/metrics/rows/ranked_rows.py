@@ -8,8 +8,13 @@ from torch import Tensor
 
 from dfl.checks import check_choice
 from dfl.data.uplift_data import UpliftData
-from dfl.errors import InvalidValueError, ShapeError, UnsupportedProblemError
-from dfl.metrics.rows.randomised_rows import PolicyEstimator, amounts_of, baselines_of
+from dfl.errors import InvalidValueError, UnsupportedProblemError
+from dfl.metrics.rows.randomised_rows import (
+    PolicyEstimator,
+    amounts_of,
+    baselines_of,
+    check_score,
+)
 from dfl.stats.arrays import Booleans, Counts, Integers, Matrix, Vector
 
 __all__ = ["Increments", "RankedRows", "running"]
@@ -75,17 +80,19 @@ class RankedRows:
         Raises:
             UnsupportedProblemError: if there are not two treatments, or the propensity
                 differs between rows.
+            DTypeError: if ``score`` is no tensor of real numbers.
             ShapeError: if ``score`` is not ``(N,)``.
             InvalidValueError: if ``score`` is not finite, the rows are observational, or the
                 estimator is unknown.
         """
-        _check(data, score)
+        _check(data)
+        score = check_score(score, len(data))
         check_choice("estimator", estimator, get_args(PolicyEstimator))
         amounts = amounts_of(data)
         if estimator == "doubly-robust":
             rows = data.arm_counts.flip(0).cpu().numpy()  # what is rare in an arm weighs more there
             amounts = amounts - baselines_of(data) @ (rows / len(data))
-        falling, order = (one.numpy() for one in score.cpu().sort(descending=True, stable=True))
+        falling, order = (one.numpy() for one in score.sort(descending=True, stable=True))
         tie = np.append(np.flatnonzero(falling[1:] != falling[:-1]) + 1, len(falling))
         treated = (data.treatment.cpu().numpy() == 1)[order]
         return cls(order, treated, amounts[:, order], tie)
@@ -127,7 +134,7 @@ def running(change: Vector, ends: Integers) -> Vector:
     return sums
 
 
-def _check(data: UpliftData, score: Tensor) -> None:
+def _check(data: UpliftData) -> None:
     if data.treatments != 2:
         raise UnsupportedProblemError(
             f"AUCC and Qini compare two treatments, got {data.treatments}; use expected_outcome, "
@@ -143,7 +150,3 @@ def _check(data: UpliftData, score: Tensor) -> None:
             "AUCC and Qini compare raw arm means, so everyone must have the same propensity; use "
             "expected_outcome, which weights rows."
         )
-    if tuple(score.shape) != (len(data),):
-        raise ShapeError(f"score must be ({len(data)},), one per row, got {tuple(score.shape)}.")
-    if not bool(score.isfinite().all()):
-        raise InvalidValueError("score must be finite, got NaN or infinity.")

@@ -22,5 +22,5 @@ def redrawn(data: UpliftData, bootstrap: Bootstrap) -> Iterator[Counts]:
 def rows_key(data: UpliftData, bootstrap: Bootstrap) -> int:
     """Return a fingerprint of the rows and of how they are drawn again."""
     columns = (data.treatment, data.revenue, data.cost, data.groups)
-    known = (column.cpu().numpy() for column in columns if column is not None)
+    known = (column.detach().cpu().numpy() for column in columns if column is not None)
     return bootstrap.rows_key(known, len(data))

@@ -7,7 +7,15 @@ import torch
 
 from dfl.budget import Budget
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
-from dfl.metrics.rows.randomised_rows import RandomisedRows, check_predictions, per_head_budgets
+from dfl.metrics.rows.randomised_rows import (
+    RandomisedRows,
+    amounts_of,
+    check_predictions,
+    check_score,
+    per_head_budgets,
+)
+from dfl.metrics.rows.redrawn import rows_key
+from dfl.stats.bootstrap import Bootstrap
 
 
 def test_arm_means_are_means_of_the_drawn_rows(simulate) -> None:
@@ -48,6 +56,51 @@ def test_predictions_that_are_not_finite() -> None:
     bad[1, 1] = torch.nan
     with pytest.raises(InvalidValueError, match=r"predicted revenue must be finite.*1 value"):
         check_predictions(bad, good, 4, 2)
+
+
+DTYPES = (torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_score_is_taken_in_any_dtype_and_with_its_graph(dtype: torch.dtype) -> None:
+    score = torch.tensor([1, 0, 1]).to(dtype)
+    found = check_score(score.requires_grad_(dtype.is_floating_point), 3)
+    assert (found.dtype, found.requires_grad, found.tolist()) == (torch.float64, False, [1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("score", "error", "message"),
+    [
+        ([1.0, 2.0], DTypeError, "score must be a torch.Tensor, got list; torch.as_tensor"),
+        (np.ones(2), DTypeError, "score must be a torch.Tensor, got ndarray; torch.as_tensor"),
+        (torch.ones(2) * 1j, DTypeError, "score must hold real numbers, got torch.complex64"),
+        (torch.ones(2, 1), ShapeError, r"score must be \(2,\), one per row, got \(2, 1\)"),
+        (torch.tensor([1, torch.inf]), InvalidValueError, "score must be finite, got NaN or inf"),
+    ],
+)
+def test_a_score_that_ranks_nobody(score: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        check_score(score, 2)
+    with pytest.raises(InvalidValueError, match="score must rank at least one row, got none"):
+        check_score(torch.ones(0), 0)
+
+
+def test_logs_are_taken_with_their_graph(simulate) -> None:
+    data = simulate(60, 2, known_propensity=True)
+    assert data.propensity is not None
+    amounts = ("features", "revenue", "cost", "propensity")
+    graph = replace(data, **{one: getattr(data, one).clone().requires_grad_() for one in amounts})
+    assert (amounts_of(graph) == amounts_of(data)).all()
+    assert (RandomisedRows.of(graph).missed == RandomisedRows.of(data).missed).all()
+    assert rows_key(graph, Bootstrap()) == rows_key(data, Bootstrap())
+
+
+@pytest.mark.parametrize("budgets", [5.0, [5.0], Budget(per_head=5.0), [Budget(total=1.0), None]])
+def test_budgets_that_are_none(budgets: Any) -> None:
+    with pytest.raises(
+        DTypeError, match=r"budgets must be a sequence of Budget, got .*Budget\(per"
+    ):
+        per_head_budgets(budgets, 10, np.array([0.0, 1.0]))
 
 
 def test_budgets_in_three_units_per_head() -> None:
