@@ -11,7 +11,7 @@ from jinja2 import Environment
 from dfl.report.plots import ABOUT
 from dfl.report.tables import Table
 
-__all__ = ["Section", "page", "plain_sections"]
+__all__ = ["Section", "page", "plain_sections", "to_bytes"]
 
 _FILES = files("dfl.report") / "page"
 
@@ -63,6 +63,11 @@ def plain_sections(tables: Sequence[Table], plots: Sequence[str], config: str) -
         Section("", tables=tables, plots=plots),
         Section("Configuration", text=config, folded=True),
     ]
+
+
+def to_bytes(text: str) -> bytes:
+    """Return text as UTF-8; half a letter, which a name may hold, is shown by its code."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def page(

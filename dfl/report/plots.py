@@ -1,6 +1,7 @@
 """Plots of a run: value against budget, who gets what, and training."""
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
@@ -20,6 +21,7 @@ __all__ = [
     "draw",
     "legend",
     "name_of",
+    "plot_files",
     "run_plots",
 ]
 
@@ -60,11 +62,31 @@ def draw(plot: Plot, results: Mapping[str, Any]) -> bytes:
     return target.getvalue()
 
 
+def plot_files(images: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return path inside the run folder to plot; captions that look alike get a number.
+
+    Args:
+        images: caption to PNG.
+    """
+    files: dict[str, bytes] = {}
+    taken: set[str] = set()
+    for caption, image in images.items():
+        name = stem = re.sub(r"[ /\\\ud800-\udfff]", "-", caption)
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        files[f"plots/{name}.png"] = image
+    return files
+
+
 def name_of(text: str) -> str:
     """Return a name as a label: not too long, and behind a blank, which `legend` takes away.
 
-    Matplotlib would leave labels out that begin with ``_``.
+    Matplotlib would leave labels out that begin with ``_``, and fail at half a letter.
     """
+    text = text.encode("utf-8", "backslashreplace").decode()
     return f" {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
 
 

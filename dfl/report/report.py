@@ -6,8 +6,8 @@ from typing import Any, final
 
 from dfl.errors import DataError
 from dfl.report.headline import comparison_headline, run_headline
-from dfl.report.html import Section, page, plain_sections
-from dfl.report.plots import COMPARISON_PLOTS, Plot, draw, run_plots
+from dfl.report.html import Section, page, plain_sections, to_bytes
+from dfl.report.plots import COMPARISON_PLOTS, Plot, draw, plot_files, run_plots
 from dfl.report.sections import numbers_of, run_sections
 from dfl.report.suite_numbers import SuiteNumbers
 from dfl.report.suite_plots import suite_plots
@@ -64,10 +64,9 @@ class Report:
         if failed:
             table = Table("Plots that could not be drawn", ("plot", "reason"), failed, words=2)
             sections.insert(-1, Section("", tables=[table]))
-        files = {name: text.encode() for name, text in self.texts.items()}
-        files |= {f"plots/{name.replace(' ', '-')}.png": image for name, image in images.items()}
+        files = {name: to_bytes(text) for name, text in self.texts.items()} | plot_files(images)
         whole = page(self.title, sections, images, lead=self.lead, numbers=self.numbers)
-        files["report.html"] = whole.encode()
+        files["report.html"] = to_bytes(whole)
         return files
 
 

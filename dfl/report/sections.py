@@ -1,5 +1,6 @@
 """The parts of a run's page, in the order in which one asks."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,16 +21,21 @@ _OFF = (0.8, 1.25)  # calibration slopes between which predictions are left as t
 
 
 def numbers_of(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what the page's slider moves over, or None where no curve was measured."""
+    """Return what the page's slider moves over; None: no curve was measured, or not all of one."""
     if not metrics.get("curve") or not metrics.get("mix"):
         return None
-    return {
+    numbers = {
         "treatments": list(metrics["arms"]),
         "curve": metrics["curve"],
         "mix": metrics["mix"],
         "start": metrics["budgets"][0]["per_head"],
         "groups": metrics.get("who", {}).get("groups", {}),
     }
+    try:
+        json.dumps(numbers, allow_nan=False)
+    except ValueError:  # the script could not read NaN
+        return None
+    return numbers
 
 
 def run_sections(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dfl.report.html import page, plain_sections
-from dfl.report.plots import Plot, draw
+from dfl.report.html import page, plain_sections, to_bytes
+from dfl.report.plots import Plot, draw, plot_files
 from dfl.report.tables import Table
 
 __all__ = ["SEGMENT_PLOTS", "segment_files", "segment_tables"]
@@ -35,10 +35,10 @@ def segment_files(found: Mapping[str, Any], config: str) -> dict[str, bytes]:
         config: resolved configuration as YAML.
     """
     images = {name: draw(plot, found) for name, plot in SEGMENT_PLOTS.items()}
-    files = {f"plots/{name.replace(' ', '-')}.png": image for name, image in images.items()}
+    files = plot_files(images)
     title = f"Segments of {found['name']} on {found['data']}"
     sections = plain_sections(segment_tables(found), [*images], config)
-    files["segments.html"] = page(title, sections, images).encode()
+    files["segments.html"] = to_bytes(page(title, sections, images))
     return files
 
 

@@ -1,6 +1,7 @@
 """`SuiteNumbers`: the rows of a suite by data set, method and seed, and their means."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -46,7 +47,7 @@ class SuiteNumbers:
         return [row for row in self.rows if row["data"] == data and method in (None, row["method"])]
 
     def values(self, metric: str, data: str, method: str) -> dict[int, float]:
-        """Return seed to value of a metric, where it is defined.
+        """Return seed to value of a metric, where it is defined: neither None nor NaN.
 
         Args:
             metric: name in the rows; ``eom@first`` is ``eom`` at the row's first budget.
@@ -56,7 +57,7 @@ class SuiteNumbers:
         found = {}
         for row in self.of(data, method):
             value = row.get(metric.replace(f"@{FIRST}", f"@{row['first_budget']}"))
-            if value is not None:
+            if value is not None and math.isfinite(value):
                 found[row["seed"]] = float(value)
         return found
 
@@ -81,11 +82,11 @@ class SuiteNumbers:
             data: label.
             method: label.
             reference: label of the other method; None: the suite's `reference`.
-            ratio: divide instead.
+            ratio: divide instead; seeds in which the other method has 0 are left out.
         """
         reference = self.reference if reference is None else reference
         own, other = (self.values(metric, data, one) for one in (method, reference))
-        both = sorted(own.keys() & other.keys())
+        both = sorted(one for one in own.keys() & other.keys() if other[one] or not ratio)
         if method == reference or not both:
             return None
         pairs = [(own[seed], other[seed]) for seed in both]

@@ -11,6 +11,7 @@ from dfl.report.plots import (
     Plot,
     draw,
     mix_against_budget,
+    plot_files,
     run_plots,
     training_curves,
     value_against_budget,
@@ -94,3 +95,17 @@ def test_a_folder_of_an_earlier_version_has_the_plots_that_it_can() -> None:
     assert "what the experiment corrected" not in run_plots(full_metrics())
     assert list(run_plots(metrics())) == ["value against budget", "mix against budget", "training"]
     assert "difference against budget" not in run_plots({})
+
+
+def test_captions_that_look_alike_have_files_of_their_own() -> None:
+    captions = ["a b, time", "a-b, time", "A/b, time", "a b, time-2", "../x", "\ud800"]
+    files = plot_files({caption: caption.encode("utf-8", "replace") for caption in captions})
+    assert [*files] == [
+        "plots/a-b,-time.png",
+        "plots/a-b,-time-2.png",
+        "plots/A-b,-time-3.png",
+        "plots/a-b,-time-2-2.png",
+        "plots/..-x.png",
+        "plots/-.png",
+    ]
+    assert [*files.values()][:2] == [b"a b, time", b"a-b, time"]

@@ -61,3 +61,14 @@ def test_what_a_model_says_of_itself_is_told_and_drawn() -> None:
     assert "could not be drawn" not in page
     plain = run_report(metrics() | {"model": {}}, history(), "method: tsm-sl")
     assert len(plain.files()) == 4
+
+
+def test_numbers_that_are_missing_and_halves_of_letters_do_not_cost_the_page() -> None:
+    found = metrics()
+    found["curve"][1]["value"] = float("nan")
+    found["arms"]["half \ud83d"] = found["arms"].pop("10%")
+    files = run_report(found, history(), "").files()
+    page = files["report.html"].decode()
+    assert 'id="numbers"' not in page
+    assert "half \\ud83d" in page
+    assert "plots/value-against-budget.png" in files

@@ -70,6 +70,20 @@ def test_times_are_compared_by_their_ratio() -> None:
     assert times.rows[0][2].startswith("1.91 [")
 
 
+def test_a_time_of_0_has_no_ratio_and_nan_is_no_value() -> None:
+    found = rows()
+    for one in found:
+        if one["method"] == "b":
+            one["cpu_seconds"] = 0.0 if one["seed"] else 1.0
+        one["eom@share=0.3"] = one["share_of_gain@share=0.6"] = float("nan")
+    kept = numbers(*found)
+    assert kept.against("cpu_seconds", "one", "a", ratio=True) == {"value": 2.0, "seeds": 1}
+    assert kept.against("cpu_seconds", "one", "a")["seeds"] == 3  # type: ignore[index]
+    assert kept.mean("eom@share=0.3", "one", "a") is None
+    assert not [one for one in main_tables(kept) if "from logs" in one.title]
+    assert "nan" not in to_markdown([*main_tables(kept), *further_tables(kept)])
+
+
 def test_values_at_the_budget_that_each_data_set_was_first_budget() -> None:
     other = [row("two|3", "a", 0, **{"eom@share=0.5": 7.0}) | {"first_budget": "share=0.5"}]
     eom = next(one for one in main_tables(numbers(*rows(), *other)) if "from logs" in one.title)
