@@ -10,6 +10,7 @@ from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.metrics.spend_curve import SpendCurve, observed_curve, true_curve
 from dfl.solvers.passes.decide import decide
+from dfl.solvers.passes.hull import hull_steps
 
 RAW: PolicyEstimator = "horvitz-thompson"
 
@@ -158,6 +159,24 @@ def test_the_order_of_rows_and_the_currency_do_not_matter(
     assert (same.value, same.cost) == pytest.approx((currency * point.value, currency * point.cost))
     assert same.multiplier == pytest.approx(point.multiplier)
     assert same.mixed_with_cheapest == pytest.approx(point.mixed_with_cheapest)
+
+
+@pytest.mark.parametrize("unit", [10.0, 0.01, 1e-3])
+def test_treatments_on_one_line_do_not_depend_on_the_unit_of_predictions(
+    simulate, unit: float
+) -> None:
+    # Whose middle doses lie on the line from the least to the largest, rounding decides.
+    data = simulate(100, 4)
+    slope, price = torch.rand(2, 100, 1, generator=torch.Generator().manual_seed(0)).double() + 0.3
+    dose = torch.arange(4, dtype=torch.float64)
+    revenue, cost = data.features + dose * slope, dose * price
+    steps, scaled = hull_steps(revenue, cost), hull_steps(unit * revenue, unit * cost)
+    assert not steps.treatment.equal(scaled.treatment)
+    for curve, rows in ((observed_curve, data), (true_curve, data.truth)):
+        found, same = curve(rows, revenue, cost), curve(rows, unit * revenue, unit * cost)
+        assert len(found.value) == len(same.value) == 101
+        assert found.value.numpy() == pytest.approx(same.value.numpy())
+        assert found.cost.numpy() == pytest.approx(same.cost.numpy())
 
 
 def test_float32_predictions_are_taken(simulate, predict) -> None:

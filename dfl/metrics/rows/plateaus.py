@@ -12,6 +12,8 @@ from dfl.stats.arrays import Integers, Vector
 
 __all__ = ["Events", "Mix", "Plateaus"]
 
+_ROUNDING = 1e-12  # relative; a price of money is a quotient of differences
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -30,15 +32,19 @@ class Events:
 
     @classmethod
     def at(cls, position: Vector) -> "Events":
-        """Sort events.
+        """Sort events; those that differ by rounding happen at once.
+
+        Where treatments lie on one line, rounding says whether a person walks along it in one step
+        or in several, of multipliers that differ in their last bits: all steps are taken together.
 
         Args:
             position: multiplier at which each event happens, > 0. Shape ``(E,)``.
         """
         order = np.argsort(-position, kind="stable")
         falling = position[order]
-        last = np.flatnonzero(np.append(falling[1:] != falling[:-1], len(falling) > 0))
-        return cls(order, np.append(0, last + 1), np.append(falling[last], 0.0))
+        apart = falling[1:] < falling[:-1] * (1 - _ROUNDING)
+        first = np.flatnonzero(np.append(len(falling) > 0, apart))
+        return cls(order, np.append(first, len(falling)), np.append(falling[first], 0.0))
 
     def accumulate(self, start: float, change: Vector) -> Vector:
         """Sum changes up to every plateau.

@@ -253,6 +253,13 @@ def check_predictions(revenue: Tensor, cost: Tensor, rows: int, treatments: int)
             )
 
 
+def _check_budgets(budgets: object) -> None:
+    if not isinstance(budgets, Sequence) or not all(isinstance(one, Budget) for one in budgets):
+        raise DTypeError(
+            f"budgets must be a sequence of Budget, got {budgets!r}; write [Budget(per_head=...)]."
+        )
+
+
 def per_head_budgets(budgets: Sequence[Budget], rows: int, arm_cost: Vector) -> list[float]:
     """Return budgets in currency per head.
 
@@ -271,10 +278,7 @@ def per_head_budgets(budgets: Sequence[Budget], rows: int, arm_cost: Vector) -> 
         InvalidValueError: if there is no budget.
         InfeasibleBudgetError: if a budget is below the cheapest treatment for everyone.
     """
-    if not isinstance(budgets, Sequence) or not all(isinstance(one, Budget) for one in budgets):
-        raise DTypeError(
-            f"budgets must be a sequence of Budget, got {budgets!r}; write [Budget(per_head=...)]."
-        )
+    _check_budgets(budgets)
     if not budgets:
         raise InvalidValueError("budgets must hold at least one Budget, got none.")
     cheapest, dearest = float(arm_cost.min()), float(arm_cost.max())

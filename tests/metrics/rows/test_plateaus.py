@@ -15,6 +15,14 @@ def test_events_are_summed_by_falling_multiplier_and_ties_together() -> None:
     assert events.accumulate(100.0, change).tolist() == [100.0, 110.0, 1110.0, 1113.0]
 
 
+def test_events_that_differ_by_rounding_happen_at_once() -> None:
+    above, below = 2.0 * (1 + 3e-16), 2.0 * (1 - 3e-16)
+    events = Events.at(np.array([below, 1.0, above, 2.0]))
+    assert events.multiplier.tolist() == [above, 1.0, 0.0]
+    change = np.array([1.0, 10.0, 100.0, 1000.0])[events.order]
+    assert events.accumulate(0.0, change).tolist() == [0.0, 1101.0, 1111.0]
+
+
 def test_no_event_leaves_one_empty_plateau() -> None:
     events = Events.at(np.zeros(0))
     assert events.multiplier.tolist() == [0.0]
