@@ -1,12 +1,13 @@
 """`StackedNetwork`: many networks of one shape, run as one."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+
+from dfl.models.own_draws import OwnDraws
 
 __all__ = ["Parameters", "StackedNetwork"]
 
@@ -36,14 +37,14 @@ class StackedNetwork:
     def initial(self, seeds: Sequence[int]) -> Parameters:
         """Return parameters ``(K, ...)``, network k initialised from ``seeds[k]`` alone.
 
-        They are float32 whatever torch's default. That and the global generator of torch are left
-        as they were.
+        They are on the CPU and float32 whatever torch's defaults. Those and torch's own generator
+        are left alone, so that threads can do so at once.
         """
         drawn = []
-        with torch.random.fork_rng(devices=[]), _float32():
-            for seed in seeds:
-                torch.manual_seed(seed)
-                drawn.append({n: p.detach() for n, p in self._build().named_parameters()})
+        for seed in seeds:
+            with torch.device("cpu"), OwnDraws(torch.Generator().manual_seed(seed)):
+                network = self._build()
+            drawn.append({n: p.detach().float() for n, p in network.named_parameters()})
         return {name: torch.stack([one[name] for one in drawn]) for name in drawn[0]}
 
     def check(self, parameters: Parameters) -> None:
@@ -94,14 +95,3 @@ class StackedNetwork:
             return functional_call(self._template, own, (rows,), options)
 
         return vmap(one, in_dims=(0, 0 if features.ndim == 3 else None))(parameters, features)
-
-
-@contextmanager
-def _float32() -> Iterator[None]:
-    """Let layers draw their weights in float32, which other numbers of a seed would follow."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(usual)

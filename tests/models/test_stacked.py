@@ -26,6 +26,29 @@ def test_initial_leaves_the_global_generator_alone() -> None:
     assert_close(torch.get_rng_state(), before)
 
 
+def test_other_threads_see_nothing_of_drawn_weights() -> None:
+    """Torch's generator and default dtype are everybody's: they stay so even meanwhile."""
+    state = torch.get_rng_state()
+
+    def build() -> nn.Module:
+        layers = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 2))
+        torch.nn.init.xavier_normal_(layers[0].weight)
+        layers[0].bias = nn.Parameter(0.1 * torch.randn(4))
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.equal(torch.get_rng_state(), state)
+        return layers
+
+    expected = outcome_networks().initial([1])
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = StackedNetwork(build).initial([1])
+        again = outcome_networks().initial([1])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {value.dtype for value in found.values()} == {torch.float32}
+    assert_close(again, expected, rtol=0, atol=0)
+
+
 def test_stacked_application_is_a_loop() -> None:
     network = outcome_networks()
     parameters = network.initial([1, 2, 3])

@@ -55,7 +55,10 @@ class AbstractArchitecture(ABC):
 
     @abstractmethod
     def build(self, features: int, treatments: int) -> AbstractOutcomeNetwork:
-        """Return a network, freshly initialised from torch's global generator.
+        """Return a network, freshly initialised by torch's functions.
+
+        Whoever builds it decides where those draw from: `StackedNetwork` gives each network a
+        generator of its own.
 
         Args:
             features: number of features F.
