@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError, UnsupportedProblemError
 from dfl.models import (
@@ -221,7 +223,7 @@ class AbstractNetworkMethod(AbstractMethod):
         """
         scalings = [Scaling.fit(*one.rows("both"), ranks=self.training.ranks) for one in sets]
         plan = NetworkPlan.of(sets, self.training.members, [[decay] for decay in decays])
-        networks = Networks(sets, scalings, plan, self.network, name)
+        networks = Networks(sets, scalings, plan, self.network, name, repr(self))
         parameters = self.train(networks, monitor)
         history = {**monitor.history, "weight_decay": [{"value": decay} for decay in decays]}
         return [
@@ -253,9 +255,11 @@ class AbstractNetworkMethod(AbstractMethod):
         self._check_validation(sets)
         scalings = [Scaling.fit(*one.rows("both"), ranks=self.training.ranks) for one in sets]
         plan = NetworkPlan.of(sets, 1, [candidates] * len(sets))
-        networks = Networks(sets, scalings, plan, self.network, "tuning-")
+        networks = Networks(sets, scalings, plan, self.network, "tuning-", repr(self))
         error = networks.validation_error(self.train(networks, monitor))
         assert error is not None  # every set has validation rows
+        networks.check_score("tuning", error)
+        error = torch.where(error.isfinite(), error, torch.inf)
         best = error.reshape(len(sets), len(candidates)).argmin(dim=1)
         return [candidates[index] for index in best.tolist()]
 

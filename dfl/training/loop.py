@@ -11,7 +11,8 @@ from torch import Tensor
 from dfl.checks import checks_put_off
 from dfl.errors import NotConvergedError
 from dfl.models import Logs, Parameters
-from dfl.scale import check_bare, from_first, over_ranks, rank_of, together
+from dfl.scale import check_bare, from_first, over_ranks, rank_of, rows_apart, together
+from dfl.training.mark import mark_of
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
 from dfl.training.optimiser import StackedAdam
@@ -82,11 +83,12 @@ class Stage:
         """Train from ``initial``, or from the monitor's checkpoint, and return the best.
 
         Raises:
-            NotConvergedError: if the loss stops being finite.
+            NotConvergedError: if the loss or the criterion is not finite.
             WriteError: if a checkpoint could not be written.
             UnsupportedProblemError: if networks are wrapped for training in several processes,
                 or these were given rows of their own.
-            DataError: if they were given different rows, or a checkpoint is unreadable.
+            DataError: if they were given different rows, or a checkpoint is unreadable or of
+                another training.
             ProcessError: if one of them has gone.
         """
         check_bare("the network", initial)
@@ -114,7 +116,10 @@ class Stage:
 
     def _score(self, optimiser: StackedAdam) -> Tensor | None:
         score = None if self.criterion is None else self.criterion(optimiser.frozen())
-        return None if score is None else score.cpu()
+        if score is None:
+            return None
+        self.networks.check_score(self.name, score)
+        return score.cpu()
 
     def _steps(self) -> int:
         """Return the number of steps of an epoch."""
@@ -170,13 +175,19 @@ class Stage:
         return {**tensors, "score": best.score}
 
     def _restore(self, optimiser: StackedAdam, best: "_Best") -> int:
-        found = from_first(lambda: self.monitor.restore(self.networks.name + self.name))
+        name, learning = self.networks.name + self.name, [optimiser.parameters]
+        if self.companion is not None:
+            learning.append(self.companion.optimiser.parameters)
+        self.monitor.history[name] = []
+        kept = self.monitor.folder is not None or rows_apart()
+        mark = mark_of(self.networks, *learning) if kept else ""
+        found = from_first(lambda: self.monitor.restore(name, mark))
         if found is None:
             return 0
         done, tensors = found
         optimiser.restore(below(tensors, "networks/"))
-        kept = below(tensors, "best/")
-        best.parameters = {n: kept[n].to(v.device) for n, v in optimiser.parameters.items()}
+        held = below(tensors, "best/")
+        best.parameters = {n: held[n].to(v.device) for n, v in optimiser.parameters.items()}
         best.score = tensors["score"]
         if self.companion is not None:
             self.companion.optimiser.restore(below(tensors, "companion/"))

@@ -41,29 +41,43 @@ class Monitor:
 
     Args:
         report: called after each epoch, or None.
-        folder: where checkpoints are kept, one file per stage, or None.
+        folder: where checkpoints are kept, one file per stage, or None. A folder is one
+            training's: that of another seed, method or data is refused.
+        history: what was logged, by stage; a stage that begins anew forgets what it had.
     """
 
     report: Callable[[Progress], None] | None = None
     folder: Path | None = None
     history: dict[str, list[Logs]] = field(default_factory=dict)
+    _marks: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
-    def restore(self, stage: str) -> tuple[int, dict[str, Tensor]] | None:
+    def restore(self, stage: str, mark: str) -> tuple[int, dict[str, Tensor]] | None:
         """Return epochs done and tensors of a stage, or None where there is no checkpoint.
 
+        Args:
+            stage: its name.
+            mark: of what is trained, and on what; checkpoints carry it from now on.
+
         Raises:
-            DataError: if the checkpoint is unreadable.
+            DataError: if the checkpoint is unreadable, or carries another mark.
         """
+        self._marks[stage] = mark
         if self.folder is None or not (path := self._path(stage)).exists():
             return None
         try:
             tensors, metadata = read_tensors(path)
-            self.history[stage] = json.loads(metadata["history"])
-            return int(metadata["epoch"]), tensors
+            epoch, history = int(metadata["epoch"]), json.loads(metadata["history"])
         except (DataError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"checkpoint {path} is unreadable ({error}); delete it to train this stage anew."
             ) from error
+        if metadata.get("mark") != mark:
+            raise DataError(
+                f"checkpoint {path} is of another training, whose seed, rows, method or version of "
+                "dfl differs: give a folder of its own, or delete this one to train anew."
+            )
+        self.history[stage] = history
+        return epoch, tensors
 
     def record(
         self, stage: str, epoch: int, epochs: int, tensors: Mapping[str, Tensor], logs: Logs
@@ -75,7 +89,11 @@ class Monitor:
         """
         self.history.setdefault(stage, []).append(logs)
         if self.folder is not None and leads():
-            metadata = {"epoch": str(epoch), "history": json.dumps(self.history[stage])}
+            metadata = {
+                "epoch": str(epoch),
+                "history": json.dumps(self.history[stage]),
+                "mark": self._marks[stage],
+            }
             write_tensors(self._path(stage), tensors, metadata)
         if self.report is not None and leads():
             self.report(Progress(stage, epoch, epochs, logs))

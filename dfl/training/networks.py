@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
-from dfl.errors import InvalidValueError
+from dfl.errors import InvalidValueError, NotConvergedError
 from dfl.losses.prediction import factual_loss, full_surface_weight
 from dfl.models import AbstractArchitecture, Parameters, Scaling, StackedNetwork
 from dfl.scale import over_ranks, together
@@ -66,6 +66,7 @@ class Networks:
         plan: who the K networks are.
         architecture: of each network.
         name: put before the names of stages, to keep their checkpoints apart.
+        method: what trains them, in words, by which checkpoints of other methods are told.
     """
 
     sets: Sequence[TrainingSet]
@@ -73,6 +74,7 @@ class Networks:
     plan: NetworkPlan
     architecture: AbstractArchitecture
     name: str
+    method: str = ""
 
     @property
     def size(self) -> int:
@@ -170,6 +172,28 @@ class Networks:
                 loss = factual_loss(outcomes, treatment, pool.outcome[rows].expand(*repeat, -1))
                 error[own] += loss * (outcomes.shape[1] / pool.total[dataset])
         return error if pool.exchange is None else over_ranks(error)
+
+    def check_score(self, stage: str, score: Tensor) -> None:
+        """Refuse scores on validation rows that leave a network nothing to be judged by.
+
+        Of networks that differ in weight decay alone, those whose score is not finite lose to the
+        others.
+
+        Args:
+            stage: for the message.
+            score: shape ``(K,)``.
+
+        Raises:
+            NotConvergedError: if no weight decay of some set and seed has a finite score.
+        """
+        which = [*zip(self.plan.dataset, self.plan.seed, strict=True)]
+        sound = {one for one, held in zip(which, score.isfinite().tolist(), strict=True) if held}
+        if sound != {*which}:
+            raise NotConvergedError(
+                f"validation of {stage!r} is not finite: the error on validation rows overflows. "
+                "Look for extreme values in their features and outcomes, far beyond those of the "
+                "training rows, and mend or drop these rows."
+            )
 
     def validation_batch(self, most: int, pool: RowPool) -> Batch:
         """Return each network's validation rows as one batch, the same for a set's networks.

@@ -63,9 +63,8 @@ class CrossFitted:
             for _ in range(_FOLDS)
         ]
         scalings = [scaling for scaling in networks.scalings for _ in range(_FOLDS)]
-        fitted = Networks(
-            sets, scalings, NetworkPlan.of(sets, 1, decays), networks.architecture, networks.name
-        )
+        plan = NetworkPlan.of(sets, 1, decays)
+        fitted = replace(networks, sets=sets, scalings=scalings, plan=plan)
         parameters = fit_factual("baseline", fitted, "rct", training, monitor)
         return CrossFitted(fitted, parameters, folds)
 

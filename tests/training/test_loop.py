@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from dfl.errors import DataError, NotConvergedError
 from dfl.methods import (
     AbstractMethod,
+    AbstractNetworkMethod,
     BiDfcl,
     BilevelSettings,
     Dfcl,
@@ -20,7 +21,8 @@ from dfl.methods import (
     Training,
     TsmSl,
 )
-from dfl.models import MLP, NetworkEnsemble
+from dfl.models import MLP, NetworkEnsemble, Parameters
+from dfl.training.networks import Networks
 from tests.methods.toy import SMALL, logs, training_set
 
 BRIDGE = BilevelSettings(hidden=(4,), every=2, steps=2, batch_size=64, warm_epochs=1)
@@ -80,6 +82,56 @@ def test_an_unreadable_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "target.safetensors").write_bytes(b"half a file")
     with pytest.raises(DataError, match=r"target\.safetensors is unreadable"):
         METHODS["tsm-sl"](SMALL).fit_many([training_set(0)], monitor=Monitor(None, tmp_path))
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    method, one = METHODS["tsm-sl"](SMALL), training_set(0)
+    assert one.rct is not None
+    method.fit_many([one], monitor=Monitor(None, tmp_path))
+    again = method.fit_many([one], monitor=Monitor(None, tmp_path))[0]
+    assert_same(again, method.fit_many([one])[0])
+    order = torch.arange(len(one.rct)).flip(0)
+    others = (
+        (method, replace(one, seed=1)),
+        (method, replace(one, rct=one.rct.subset(order))),
+        (method, replace(one, rct=replace(one.rct, revenue=one.rct.revenue[order]))),
+        (METHODS["tsm-sl"](replace(SMALL, learning_rate=1e-3)), one),
+    )
+    for fitting, rows in others:
+        with pytest.raises(DataError, match=r"target\.safetensors is of another training"):
+            fitting.fit_many([rows], monitor=Monitor(None, tmp_path))
+
+
+def test_a_monitor_that_watches_twice_tells_each_model_its_own_history() -> None:
+    method, monitor = METHODS["tsm-sl"](SMALL), Monitor()
+    first, second = (method.fit_many([training_set(k)], monitor=monitor)[0] for k in (0, 1))
+    for seed, model in enumerate((first, second)):
+        assert model.history == method.fit_many([training_set(seed)])[0].history
+
+
+@pytest.mark.parametrize("name", ["tsm-sl", "dfcl"])
+@pytest.mark.parametrize("decays", [(0.1,), (0.1, 0.3)])
+def test_a_validation_error_that_overflows_is_loud(name: str, decays: tuple[float, ...]) -> None:
+    one = training_set(0, torch.float32)
+    assert one.validation is not None
+    one.validation.features[7, 0] = 1e25
+    method = METHODS[name](replace(SMALL, weight_decay=decays))
+    with pytest.raises(NotConvergedError, match=r"validation of '.*' is not finite: .* extreme"):
+        method.fit_many([one])
+
+
+@pytest.mark.parametrize("lost", [torch.inf, torch.nan])
+def test_a_weight_decay_without_a_finite_error_loses(
+    lost: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def errors(networks: Networks, parameters: Parameters) -> torch.Tensor:
+        return torch.tensor([lost, 2.0, 1.0, lost, 2.0, lost])
+
+    monkeypatch.setattr(Networks, "validation_error", errors)
+    method = METHODS["tsm-sl"](replace(SMALL, epochs=1, weight_decay=(0.1, 0.2, 0.3)))
+    sets = [training_set(seed) for seed in (0, 1)]
+    assert isinstance(method, AbstractNetworkMethod)
+    assert method.choose_decays(sets, Monitor()) == [0.3, 0.2]
 
 
 def test_weight_decay_is_chosen_on_validation_error() -> None:
