@@ -13,9 +13,11 @@ _LEAST_MODE = 0.05  # share of the rows from which a most frequent value counts 
 
 
 def mean_and_spread(values: Tensor) -> tuple[Tensor, Tensor]:  # (N, ...) -> (...)
-    """Return mean and standard deviation over the rows; that of a constant is exactly 0."""
+    """Return mean and standard deviation over the rows; of a constant itself and exactly 0."""
     if not rows_apart():
-        return values.mean(dim=0), values.std(dim=0, correction=0)
+        mean, spread = values.mean(dim=0), values.std(dim=0, correction=0)
+        low, high = values.aminmax(dim=0)  # rounding makes a mean of 0.1 differ from 0.1
+        return torch.where(low == high, low, mean), torch.where(low == high, 0.0, spread)
     lowest = _lowest(values)
     rows, wide = _rows(values), values.double() - lowest
     mean = over_ranks(wide.sum(dim=0)) / rows
@@ -24,9 +26,11 @@ def mean_and_spread(values: Tensor) -> tuple[Tensor, Tensor]:  # (N, ...) -> (..
 
 
 def root_mean_square(values: Tensor) -> Tensor:  # (N,) -> ()
-    """Return the root of the mean square over the rows."""
+    """Return the root of the mean square over the rows; their squares need not be floats."""
     if not rows_apart():
-        return values.square().mean().sqrt()
+        exponent = torch.frexp(values.abs().amax()).exponent - 1
+        unit = torch.ldexp(values.new_ones(()), exponent)  # of a power of 2, which rounds nothing
+        return (values / unit).square().mean().sqrt() * unit
     return (over_ranks(values.double().square().sum()) / _rows(values)).sqrt().to(values)
 
 

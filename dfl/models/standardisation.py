@@ -87,7 +87,7 @@ class Scaling:
             revenue_scale=revenue_scale,
             cost_scale=cost_scale,
             fixed_cost=constant_per_arm(cost, treatment, parts[0].treatments),
-            knots=quantiles(columns) if ranks else columns[:, :0],
+            knots=quantiles(columns) if ranks else columns.new_empty(len(columns), 0),
             mode=modes(columns) if ranks else torch.full_like(spread, torch.nan),
         )
 

@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -150,6 +151,26 @@ def test_a_saved_model_predicts_the_same(name: str, tmp_path: Path) -> None:
     assert type(loaded) is type(model)
     assert_close(both(predicted(loaded)), both(predicted(model)), rtol=0, atol=0)
     assert loaded.history == model.history
+
+
+def tensors(part: Any) -> list[Tensor]:
+    """Return all tensors that something holds."""
+    if isinstance(part, Tensor):
+        return [part]
+    if isinstance(part, Mapping):
+        return tensors([*part.values()])
+    if isinstance(part, (list, tuple)):
+        return [each for one in part for each in tensors(one)]
+    return tensors(vars(part)) if hasattr(part, "__dict__") else []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_keeps_its_own_numbers_alone(name: str) -> None:
+    """A view keeps all of the table that it looks at, in memory and in a pickle."""
+    held = tensors(fitted(name))
+    assert held
+    for each in held:
+        assert each.untyped_storage().nbytes() == each.numel() * each.element_size()
 
 
 @pytest.mark.parametrize("name", NAMES)

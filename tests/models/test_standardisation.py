@@ -1,10 +1,15 @@
 """Scaling to network units and back."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch.testing import assert_close
 
 from dfl.data.uplift_data import UpliftData
+from dfl.errors import InvalidValueError
 from dfl.models import Scaling
+from dfl.models.row_statistics import mean_and_spread
 from tests.methods.toy import logs
 
 
@@ -33,6 +38,27 @@ def test_a_constant_feature_stays_finite() -> None:
     rows.features[:, 0] = 7
     standardised = Scaling.fit(rows).standardise(rows.features)
     assert_close(standardised[:, 0], torch.zeros(500))
+
+
+@pytest.mark.parametrize("columns", [(), (1,), (3,)])
+def test_a_constant_that_rounding_would_move_has_no_spread(columns: tuple[int, ...]) -> None:
+    mean, spread = mean_and_spread(torch.full((1_000, *columns), 0.1))
+    assert torch.equal(mean, torch.full(columns, 0.1))
+    assert torch.equal(spread, torch.zeros(columns))
+
+
+def test_revenue_that_is_the_same_everywhere_is_refused() -> None:
+    rows = logs(1_000)
+    with pytest.raises(InvalidValueError, match="revenue must vary, got the same value in every"):
+        Scaling.fit(replace(rows, revenue=torch.full_like(rows.revenue, 0.1)))
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+def test_costs_whose_squares_no_float_holds_are_scaled(unit: float) -> None:
+    rows = logs(500)
+    usual, found = (Scaling.fit(replace(rows, cost=rows.cost * by)) for by in (1, unit))
+    assert_close(found.cost_scale / unit, usual.cost_scale)
+    assert torch.equal(usual.cost_scale, rows.cost.square().mean().sqrt())
 
 
 def test_constant_costs_are_known_but_not_from_few_rows() -> None:
