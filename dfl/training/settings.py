@@ -1,6 +1,7 @@
 """What every method is given: training sets, and the settings of training."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
@@ -18,6 +19,8 @@ __all__ = ["Part", "Rows", "Training", "TrainingSet", "hold_out", "parts_of"]
 
 Part: TypeAlias = Literal["rct", "obs"]
 Rows: TypeAlias = Literal["rct", "obs", "both"]
+
+_TURNS = 50  # in which halves are mended; two will do unless treatments share a few groups
 
 
 @final
@@ -172,36 +175,78 @@ def hold_out(one: TrainingSet, share: float) -> tuple[TrainingSet, TrainingSet]:
         The set with the rows kept, and with those held out; every treatment is in both.
 
     Raises:
-        DataError: if a treatment has rows of one group only.
+        DataError: if a treatment has rows of one group only, or so few groups hold rows of several
+            treatments that no such halves were found.
     """
     assert one.rct is not None  # the methods that split name rct among what they use
     treatment = one.rct.treatment.cpu()
     group, count = numbered(one.rct)
-    drawn = uniform(count, generator=stream(one.seed, "held out"))
-    held = drawn < share
-    for arm in range(one.rct.treatments):
-        own = torch.unique(group[treatment == arm])
-        if rows_apart():
-            own = torch.unique(torch.cat(gathered(_telling(own, drawn - share, held))))
-        if own.shape[0] < 2:
-            raise DataError(
-                f"randomised rows are split in two, and treatment {arm} has rows of one person or "
-                "group only; give more randomised rows, or leave the treatment out."
-            )
-        if bool(held[own].all()) or not bool(held[own].any()):  # move the nearest to the border
-            nearest = own[(drawn[own] - share).abs().argmin()]
-            held[nearest] = ~held[nearest]
+    own = [torch.unique(group[treatment == arm]) for arm in range(one.rct.treatments)]
+    beyond = uniform(count, generator=stream(one.seed, "held out")) - share
+    held = _in_both(own, beyond)
     chosen = held[group].to(one.rct.features.device)
     return replace(one, rct=one.rct.subset(~chosen)), replace(one, rct=one.rct.subset(chosen))
 
 
-def _telling(own: Tensor, beyond: Tensor, held: Tensor) -> Tensor:
-    """Return the few of a process's groups that say to the others what all of them would.
+def _in_both(own: Sequence[Tensor], beyond: Tensor) -> Tensor:
+    """Return which groups are held out, so that each treatment has groups in both halves.
+
+    A treatment that has not is given one by moving the group whose draw is nearest to the border.
+    That may take another treatment's last: from the second turn on such groups, and those that
+    were moved already, come after all others.
 
     Args:
-        own: groups that have rows of a treatment here, ascending. Shape ``(n,)``.
+        own: groups that have rows of each treatment here, ascending.
         beyond: how far each group's draw is beyond the border. Shape ``(G,)``.
+
+    Raises:
+        DataError: if a treatment has rows of one group only, or no such halves were found.
+    """
+    held, away, moves = beyond < 0, beyond.abs(), torch.zeros_like(beyond)
+    for turn in range(_TURNS):
+        before = moves.clone()
+        for arm, here in enumerate(own):
+            ids = _told(here, away, held)
+            if ids.shape[0] < 2:
+                raise DataError(
+                    f"randomised rows are split in two, and treatment {arm} has rows of one person "
+                    "or group only; give more randomised rows, or leave the treatment out."
+                )
+            if bool(held[ids].any()) and not bool(held[ids].all()):
+                continue
+            order = away
+            if turn:
+                order = away + moves
+                order[torch.cat([_last(_told(each, away, held), held) for each in own])] += _TURNS
+                ids = _told(here, order, held)
+            nearest = ids[order[ids].argmin()]
+            held[nearest] = ~held[nearest]
+            moves[nearest] += 1
+        if torch.equal(before, moves):
+            return held
+    raise DataError(
+        "randomised rows are split in two, and no way was found to have every treatment in both "
+        "halves: too few groups hold rows of it; give more groups, or leave a treatment out."
+    )
+
+
+def _last(ids: Tensor, held: Tensor) -> Tensor:
+    """Return the groups that are a treatment's only one held out, or only one kept."""
+    halves = (ids[held[ids]], ids[~held[ids]])
+    return torch.cat([half[: int(half.shape[0] == 1)] for half in halves])
+
+
+def _told(own: Tensor, away: Tensor, held: Tensor) -> Tensor:
+    """Return a treatment's groups; of several processes a few that say what all of them would.
+
+    Args:
+        own: those that have rows here, ascending.
+        away: of the groups the nearest is told. Shape ``(G,)``.
         held: who is held out. Shape ``(G,)``.
     """
-    nearest = beyond[own].abs().sort(stable=True).indices[:1]
-    return torch.cat((own[:1], own[-1:], own[nearest], own[held[own]][:1], own[~held[own]][:1]))
+    if not rows_apart():
+        return own
+    nearest = own[away[own].sort(stable=True).indices[:1]]
+    halves = (own, own[held[own]], own[~held[own]])
+    ends = [end for half in halves for end in (half[:1], half[-1:])]
+    return torch.unique(torch.cat(gathered(torch.cat((nearest, *ends)))))

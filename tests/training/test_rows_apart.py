@@ -82,8 +82,13 @@ def halves(grouped: bool) -> list[Any]:
     drawn = logs(90, seed=1)
     few = torch.cat([(drawn.treatment == arm).nonzero()[:2, 0] for arm in range(3)])
     found: list[Any] = []
-    for rows, first in ((drawn, 20), (drawn.subset(few), 3)):
-        numbered = replace(rows, groups=torch.arange(len(rows)) % 31) if grouped else rows
+    shared = torch.arange(10) * 7 // 2 % 4  # treatments take each other's last group
+    for rows, first, groups in (
+        (drawn, 20, torch.arange(90) % 31),
+        (drawn.subset(few), 3, torch.arange(6)),
+        (drawn.subset(torch.arange(10)), 4, shared),
+    ):
+        numbered = replace(rows, groups=groups) if grouped else rows
         part = own(numbered, first)
         for seed in range(8):
             kept, held = hold_out(TrainingSet(rct=part, seed=seed), 0.4)

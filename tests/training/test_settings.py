@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dfl.data import UpliftData
 from dfl.errors import DataError, InvalidValueError, ShapeError
 from dfl.methods import (
     BiDfcl,
@@ -124,6 +125,26 @@ def test_rows_are_held_out_by_group_and_every_treatment_stays_in_both_halves() -
         for half in hold_out(TrainingSet(rct=rows.subset(few), seed=seed), 0.5):
             assert half.rct is not None
             assert half.rct.arm_counts.tolist() == [1, 1, 1]
+
+
+def grouped(treatment: list[int], groups: list[int]) -> UpliftData:
+    received, rows = torch.tensor(treatment), logs(len(treatment))
+    arms = int(received.max()) + 1
+    return replace(rows, treatment=received, groups=torch.tensor(groups), treatments=arms)
+
+
+def test_halves_are_found_where_a_treatment_would_lose_its_last_group_to_another() -> None:
+    rows = grouped([0, 1, 0, 1, 0, 1, 0], [2, 1, 2, 1, 0, 2, 2])
+    for half in hold_out(TrainingSet(rct=rows, seed=1), 0.2):
+        assert half.rct is not None
+        assert bool((half.rct.arm_counts > 0).all())
+
+
+def test_groups_that_cannot_be_split_for_all_treatments_are_refused() -> None:
+    """Of three groups two are in the same half, and some treatment has those two alone."""
+    three = grouped([0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 0, 2])
+    with pytest.raises(DataError, match="no way was found to have every treatment in both halves"):
+        hold_out(TrainingSet(rct=three), 0.5)
 
 
 def test_a_treatment_of_one_person_cannot_be_in_both_halves() -> None:
