@@ -165,6 +165,19 @@ class UpliftData:
             lambda column: column.to(device, kind if column.is_floating_point() else None)
         )
 
+    def plain(self) -> "UpliftData":
+        """Return the rows as numbers alone: no gradient leads back from them to what made them.
+
+        Rows made under ``torch.inference_mode`` are copied: training could not go through them.
+        """
+        if not any(_odd(column) for column in self._columns()):
+            return self
+        return self._each(lambda one: one.clone() if one.is_inference() else one.detach())
+
+    def _columns(self) -> list[Tensor]:
+        held = [getattr(self, f.name) for f in fields(self)]
+        return [one for one in (*held, *self._truth_columns().values()) if isinstance(one, Tensor)]
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> "UpliftData":
         """Return the rows with every column changed in the same way."""
 
@@ -257,6 +270,10 @@ class UpliftData:
         if self.truth is None:
             return {}
         return {"truth.revenue": self.truth.revenue, "truth.cost": self.truth.cost}
+
+
+def _odd(column: Tensor) -> bool:
+    return column.requires_grad or column.is_inference()
 
 
 def check_every_treatment(counts: Tensor) -> None:

@@ -1,7 +1,8 @@
 """Interfaces of the methods: from training sets to fitted models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -22,7 +23,7 @@ from dfl.training.monitor import Monitor
 from dfl.training.networks import NetworkPlan, Networks
 from dfl.training.settings import Part, Training, TrainingSet
 
-__all__ = ["AbstractMethod", "AbstractNetworkMethod"]
+__all__ = ["AbstractMethod", "AbstractNetworkMethod", "differentiable"]
 
 
 _REMEDY = {
@@ -30,6 +31,13 @@ _REMEDY = {
     "obs": "Give some (data: obs), have the experiment cut up to make some (recipe: make_obs), or "
     "choose a method that trains on rct rows alone: tsm-sl-rct.",
 }
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Let gradients be taken while the block runs, whatever the caller has switched off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 class AbstractMethod(ABC):
@@ -101,7 +109,7 @@ class AbstractMethod(ABC):
         self.needed(one)
 
     def needed(self, one: TrainingSet) -> TrainingSet:
-        """Keep the parts of a set that the method uses.
+        """Keep the parts of a set that the method uses, as numbers alone.
 
         Raises:
             DataError: if one is missing, or processes were given rows that do not fit.
@@ -109,7 +117,7 @@ class AbstractMethod(ABC):
             UnsupportedProblemError: as `refuse_apart`.
         """
         self.refuse_apart()
-        one = agreed(one) if rows_apart() else one
+        one = (agreed(one) if rows_apart() else one).plain()
         for part in self.uses:
             if getattr(one, part) is None:
                 raise DataError(
@@ -165,13 +173,20 @@ class AbstractNetworkMethod(AbstractMethod):
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train networks together and return their parameters ``(K, ...)``.
 
-        A network may depend on its own set and on that set's other networks only.
+        A network may depend on its own set and on that set's other networks only; of other sets
+        on their numbers of rows, see `fit_many`.
         """
 
+    @differentiable()
     def fit_many(
         self, sets: Sequence[TrainingSet], *, monitor: Monitor | None = None
     ) -> list[AbstractModel]:
         """Fit one ensemble per training set, all networks of all sets at once.
+
+        They take batches as large as the smallest set allows, and as many steps as the largest
+        needs (`RowPool.epoch`): where sets differ in their numbers of rows, a set's networks are
+        those of another number of steps than it would take alone. `BiDfcl` holds out random
+        halves, which differ a little.
 
         Args:
             sets: as in `AbstractMethod.fit_many`.

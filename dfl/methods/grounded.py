@@ -10,7 +10,7 @@ from torch import Tensor
 from dfl.checks import check_number
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError, InvalidValueError
-from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
+from dfl.methods.base import AbstractMethod, AbstractNetworkMethod, differentiable
 from dfl.methods.tsm_sl import TsmSl
 from dfl.models import AbstractModel, Logs, Prediction
 from dfl.models.grounded import GroundedModel
@@ -114,6 +114,7 @@ class Grounded(AbstractMethod):
                 "Grounded corrects by randomised rows: give rct or validation rows, got neither."
             )
 
+    @differentiable()
     def fit_many(
         self, sets: Sequence[TrainingSet], *, monitor: Monitor | None = None
     ) -> list[AbstractModel]:
@@ -135,6 +136,7 @@ class Grounded(AbstractMethod):
         self.refuse_apart()
         for one in sets:
             self.check(one)
+        sets = [one.plain() for one in sets]
         ready = [_without_tails(one) for one in sets]
         decays = self.base.choose_decays([self.base.needed(one) for one, _ in ready], monitor)
         held = self._held_out(ready, decays, monitor)

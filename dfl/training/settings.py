@@ -1,7 +1,7 @@
 """What every method is given: training sets, and the settings of training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
@@ -132,11 +132,15 @@ class TrainingSet:
 
     def to(self, device: torch.device | str) -> "TrainingSet":
         """Return the same rows on another device."""
+        return self._each(lambda part: part.to(device))
 
-        def there(part: UpliftData | None) -> UpliftData | None:
-            return None if part is None else part.to(device)
+    def plain(self) -> "TrainingSet":
+        """Return the rows as numbers alone, see `UpliftData.plain`."""
+        return self._each(UpliftData.plain)
 
-        rct, obs, validation = map(there, (self.rct, self.obs, self.validation))
+    def _each(self, change: Callable[[UpliftData], UpliftData]) -> "TrainingSet":
+        parts = (self.rct, self.obs, self.validation)
+        rct, obs, validation = (None if part is None else change(part) for part in parts)
         return replace(self, rct=rct, obs=obs, validation=validation)
 
     def with_all_learned(self) -> "TrainingSet":
@@ -249,4 +253,5 @@ def _told(own: Tensor, away: Tensor, held: Tensor) -> Tensor:
     nearest = own[away[own].sort(stable=True).indices[:1]]
     halves = (own, own[held[own]], own[~held[own]])
     ends = [end for half in halves for end in (half[:1], half[-1:])]
-    return torch.unique(torch.cat(gathered(torch.cat((nearest, *ends)))))
+    told: Tensor = torch.unique(torch.cat(gathered(torch.cat((nearest, *ends)))))
+    return told

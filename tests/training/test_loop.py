@@ -1,6 +1,8 @@
 """Training many networks at once: the same as one by one, resumable, loud when it fails."""
 
+import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from dfl.methods import (
     BiDfcl,
     BilevelSettings,
     Dfcl,
+    Grounded,
     KdLabel,
     Monitor,
     Progress,
@@ -76,6 +79,35 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(name: str, tmp_path: Path) ->
     resumed = method.fit_many([one], monitor=Monitor(None, tmp_path))[0]
     assert_same(whole, resumed)
     assert whole.history == resumed.history
+
+
+FITTED = {**METHODS, "grounded": lambda training: Grounded(base=METHODS["tsm-sl"](training))}
+
+
+@pytest.mark.parametrize("name", ["tsm-sl", "grounded"])
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
+def test_training_takes_gradients_whatever_the_caller_has_switched_off(
+    name: str, around: Callable[[], AbstractContextManager[None]]
+) -> None:
+    method, rows = FITTED[name](SMALL), logs(9, dtype=torch.float64).features
+    with around():
+        model = method.fit_many([training_set(0)])[0]
+    expected = method.fit_many([training_set(0)])[0].predict(rows)
+    assert_close(vars(model.predict(rows)), vars(expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["tsm-sl", "grounded"])
+def test_rows_that_a_gradient_leads_to_are_taken_as_numbers(name: str) -> None:
+    one = training_set(0)
+    expected = FITTED[name](SMALL).fit_many([one])[0]
+    for part in one.parts:
+        for column in (part.features, part.revenue, part.cost):
+            column.requires_grad_()
+    model = copy.deepcopy(FITTED[name](SMALL).fit_many([one])[0])
+    rows = logs(9, dtype=torch.float64).features
+    assert_close(vars(model.predict(rows)), vars(expected.predict(rows)), rtol=0, atol=0)
+    assert one.rct is not None
+    assert one.rct.features.requires_grad
 
 
 def test_an_unreadable_checkpoint_is_named(tmp_path: Path) -> None:
