@@ -64,10 +64,11 @@ class AbstractMethod(ABC):
             monitor: watches training; may hold checkpoints to go on from.
 
         Raises:
-            DataError: if a part that the method uses is missing.
+            DataError: if a part that the method uses is missing, or the monitor's folder holds
+                checkpoints of another training.
             ShapeError: if the parts differ in number of features or treatments.
             InvalidValueError: if outcomes do not vary.
-            NotConvergedError: if training diverges.
+            NotConvergedError: if training diverges, or the error on validation rows overflows.
             UnsupportedProblemError: if each of several processes has rows of its own, and the
                 method needs all of them.
         """
