@@ -108,7 +108,10 @@ class Columns(AbstractTable):
     def _frames(
         self, given: Mapping[str, object], features: tuple[str, ...]
     ) -> Mapping[str, Frame]:
-        """Open the tables; what one of the training tables has as text is text in every file."""
+        """Open the tables; what one of the training tables has as text is text in every file.
+
+        So are groups that any of the tables has as text.
+        """
         frames = {part: _opened(one, self._wanted(part, features)) for part, one in given.items()}
         if len(frames) == 1:
             return frames
@@ -117,6 +120,10 @@ class Columns(AbstractTable):
             for part, frame in frames.items()
         }
         text = held["path"] | held.get("obs", set())
+        if self.groups is not None:
+            spelt = [part for part, frame in frames.items() if frame.column(self.groups).is_text]
+            held |= {part: {*held[part], self.groups} for part in spelt}
+            text |= {self.groups} if spelt else set()
         for part, one in given.items():
             if isinstance(one, str | Path) and text - held[part]:
                 frames[part] = _opened(one, self._wanted(part, features), text=[*text])
@@ -130,9 +137,10 @@ class Columns(AbstractTable):
         )
         encoder = FeatureEncoder.fit(training, features, self._encoding(features))
         names = self._order(training)
+        groups = self._groups(frames)
         parts: dict[str, UpliftData] = {}
         for part, frame in frames.items():
-            columns = self._tensors(frame, encoder, names)
+            columns = self._tensors(frame, encoder, names) | {"groups": groups.get(part)}
             for name, rows in self._rows(part, frame).items():
                 if name in parts:
                     raise DataError("obs rows must stand in the table or in a file, not in both.")
@@ -234,10 +242,17 @@ class Columns(AbstractTable):
         found = {source: np.flatnonzero(places == index) for index, source in enumerate(_SOURCES)}
         return {source: rows for source, rows in found.items() if len(rows)}
 
+    def _groups(self, frames: Mapping[str, Frame]) -> dict[str, Tensor]:
+        """Return the group of each row of each table: the same one has the same number in all."""
+        if self.groups is None:
+            return {}
+        columns = [frame.column(self.groups) for frame in frames.values()]
+        return dict(zip(frames, group_ids(columns), strict=True))
+
     def _tensors(
         self, table: Frame, encoder: FeatureEncoder, names: tuple[str, ...]
     ) -> dict[str, Any]:
-        """Return what an `UpliftData` holds of every row."""
+        """Return what an `UpliftData` holds of every row, but for its group."""
         received = table.column(self.treatment).known_factor()
         unknown = [label for label in received.labels if label not in names]
         if unknown:
@@ -255,7 +270,6 @@ class Columns(AbstractTable):
             "revenue": amounts(table, self.revenue, role="revenue"),
             "cost": self._cost(table, treatment, names),
             "propensity": torch.stack(chances, dim=1) if chances else None,
-            "groups": None if self.groups is None else group_ids(table, self.groups),
         }
 
     def _cost(self, table: Frame, treatment: Tensor, names: tuple[str, ...]) -> Tensor:

@@ -108,6 +108,7 @@ class PublishedRows:
         """
         if not self.sample:
             self.card.verify(self.table, self.treatment)
+        household = self.card.groups
         return UpliftData(
             features=encoder.encode(self.table),
             treatment=from_numpy(self.treatment),
@@ -115,7 +116,7 @@ class PublishedRows:
             cost=from_numpy(cost),
             treatments=len(self.card.arms),
             source=source,
-            groups=None if self.card.groups is None else group_ids(self.table, self.card.groups),
+            groups=None if household is None else group_ids([self.table.column(household)])[0],
             feature_names=encoder.feature_names,
             treatment_names=self.card.arm_names,
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from dfl.errors import DataError, DataNotFoundError, InvalidValueError
-from dfl.frames import Frame
+from dfl.frames import Column, Frame
 
 __all__ = [
     "FORMATS",
@@ -304,11 +304,24 @@ def _refuse(wrong: NDArray[np.bool_], found: NDArray[np.float64], promise: str) 
         )
 
 
-def group_ids(table: Frame, name: str) -> Tensor:
-    """Return a whole number for each different value of a column, int64, shape ``(N,)``.
+def group_ids(columns: Sequence[Column]) -> list[Tensor]:
+    """Return a whole number for each different label of the tables' columns together.
+
+    Args:
+        columns: the same column of each table. A label is the same one in all of them, whether a
+            table holds it as a number or as text.
+
+    Returns:
+        int64, of each table ``(N,)``.
 
     Raises:
-        DataError: if the column holds no labels.
+        DataError: if a column holds no labels.
         InvalidValueError: if a value is missing.
     """
-    return from_numpy(table.column(name).known_factor().codes)
+    number: dict[str, int] = {}
+    found = []
+    for column in columns:
+        factor = column.known_factor()
+        own = [number.setdefault(label, len(number)) for label in factor.labels]
+        found.append(from_numpy(np.array(own, np.int64)[factor.codes]))
+    return found

@@ -329,6 +329,35 @@ def test_every_part_can_have_a_file_of_its_own(tmp_path: Path) -> None:
             assert data.revenue.tolist() == pytest.approx(tables[part]["spend"].tolist())
 
 
+HOUSEHOLDS: dict[str, tuple[list[Any], list[Any]]] = {
+    "numbers": ([*range(300)], [str(one) for one in range(200, 500)]),
+    "text": ([f"h{one}" for one in range(300)], [f"h{one}" for one in range(200, 500)]),
+    "digits beside text": (
+        [f"{one:04d}" for one in range(300)],
+        [*(f"{one:04d}" for one in range(200, 499)), "K1A"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["frame", "csv", "parquet"])
+@pytest.mark.parametrize("given", HOUSEHOLDS.values(), ids=HOUSEHOLDS)
+def test_a_household_is_one_group_in_every_part(
+    tmp_path: Path, given: tuple[list[Any], list[Any]], kind: str
+) -> None:
+    of_part = {"path": given[0], "obs": given[1], "test": given[1][::-1]}
+    tables: dict[str, Any] = {part: shop(300, hh=names) for part, names in of_part.items()}
+    if kind != "frame":
+        tables = {part: write(one, tmp_path / f"{part}.{kind}") for part, one in tables.items()}
+    loaded = opened(tables.pop("path"), groups="hh", **tables)
+    found = []
+    for part in (loaded.data, loaded.obs, loaded.test):
+        assert part is not None
+        assert part.groups is not None
+        found += part.groups.tolist()
+    names = [str(one) for part in of_part.values() for one in part]
+    assert len({*names}) == len({*found}) == len({*zip(names, found, strict=True)})
+
+
 def test_frames_and_files_can_be_mixed(tmp_path: Path) -> None:
     file = write(shop(200, seed=2), tmp_path / "o.csv")
     whole = write(shop(), tmp_path / "t.parquet")
