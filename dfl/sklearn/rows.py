@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_array, column_or_1d, validate_data
 from torch import Tensor
 
 from dfl.data import FeatureEncoder, UpliftData
+from dfl.data.encoding.numbers import NumberColumn
 from dfl.data.sources.reading import in_float32
 from dfl.errors import DataError, InvalidValueError, ShapeError
 from dfl.frames import Frame
@@ -50,6 +51,9 @@ def features_of(policy: Any, X: Any, *, fit: bool) -> Tensor:  # noqa: N803  # s
             value of an array is missing or infinite.
         DataError: if fit was given a frame and this is none, or a column has the wrong kind.
         InvalidValueError: if a value of a frame is missing, or a category is new.
+
+    Warns:
+        DataWarning: if fit is given numbers of which float32 rounds away what tells them apart.
     """
     framed = is_frame(X)
     if not fit and policy.encoder_ is not None and not framed:
@@ -60,9 +64,17 @@ def features_of(policy: Any, X: Any, *, fit: bool) -> Tensor:  # noqa: N803  # s
     if framed:
         validate_data(policy, X, reset=fit, skip_check_array=True)
     else:
-        X = validate_data(  # noqa: N806  # scikit-learn's name
-            policy, X, reset=fit, dtype=np.float32, ensure_min_samples=2 if fit else 1
+        given = validate_data(
+            policy,
+            X,
+            reset=fit,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=2 if fit else 1,
         )
+        X = check_array(given, dtype=np.float32, input_name="X")  # noqa: N806  # scikit-learn's name
+        if fit and given.dtype != np.float32:
+            for place, values in enumerate(given.T):
+                NumberColumn(f"x{place}").warn_of_rounding(values)
     if fit:
         policy.encoder_ = FeatureEncoder.fit(X, _names(X)) if framed else None
     if policy.encoder_ is not None:

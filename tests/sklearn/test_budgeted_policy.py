@@ -6,11 +6,13 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import dfl
 from dfl import Budget
+from dfl.data import DataWarning
 from dfl.errors import (
     DataError,
     InfeasibleBudgetError,
@@ -21,7 +23,7 @@ from dfl.errors import (
 from dfl.methods import TsmSl
 from dfl.metrics import expected_outcome
 from dfl.sklearn import BudgetedPolicy
-from dfl.sklearn.rows import logged
+from dfl.sklearn.rows import features_of, logged
 from tests.sklearn.conftest import HALF, TINY, policy
 
 FRAMES = {
@@ -207,6 +209,16 @@ def test_amounts_that_float32_would_round_together_are_refused(
         InvalidValueError, match=r"y must be known and finite .*, first 1e\+39 in row"
     ):
         policy().fit(features, revenue * 1e39 / revenue.iloc[0], **given(shop))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_features_of_an_array_that_float32_would_round_together_are_warned_of(kind: type) -> None:
+    table = np.stack([np.arange(60), 1_700_000_000 + np.arange(60)], axis=1).astype(kind)
+    asked = policy()
+    with pytest.warns(DataWarning, match=r"column 'x1' lies near .* float32 rounds by"):
+        features = features_of(asked, table, fit=True)
+    assert features.dtype == torch.float32
+    assert features_of(asked, table, fit=False).equal(features)
 
 
 def test_rows_to_score_that_are_refused(shop: pd.DataFrame, fitted: BudgetedPolicy) -> None:

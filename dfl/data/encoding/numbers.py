@@ -10,7 +10,26 @@ from dfl.data.encoding.base import AbstractFeatureColumn, refuse_missing
 from dfl.errors import InvalidValueError
 from dfl.frames import Column
 
-__all__ = ["NumberColumn"]
+__all__ = ["NumberColumn", "rounded_away"]
+
+_LOST = 1e-3  # most of a standard deviation that float32 may round away
+
+
+def rounded_away(found: NDArray[np.float64], stored: NDArray[np.float32]) -> str:
+    """Say in words that float32 rounds away what tells numbers apart; nothing where it does not.
+
+    Args:
+        found: the numbers. Shape ``(N,)``, ``N >= 1``.
+        stored: what float32 makes of them. Shape ``(N,)``.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # of what is not finite nothing is said
+        lost, spread = float(np.sqrt(np.mean((stored - found) ** 2))), float(found.std())
+    if not (spread > 1e-12 * float(np.abs(found).max()) and lost > _LOST * spread):
+        return ""
+    return (
+        f"lies near {found.mean():.6g} and spreads by {spread:.3g} around it: float32 rounds by "
+        f"{lost:.2g}"
+    )
 
 
 @final
@@ -36,16 +55,36 @@ class NumberColumn(AbstractFeatureColumn):
         Raises:
             DataError: if the column holds no numbers, or no dates.
             InvalidValueError: if nothing is known.
+
+        Warns:
+            DataWarning: if float32 rounds away what tells the numbers apart.
         """
         values = column.days() if days else column.numbers()
         known = values[~np.isnan(values)]
+        plain = NumberColumn(column.name, days)
+        if len(known):
+            plain.warn_of_rounding(known)
         if not impute:
-            return NumberColumn(column.name, days)
+            return plain
         if not len(known):
             raise InvalidValueError(
                 f"column {column.name!r} has no value in any row; leave it out."
             )
         return NumberColumn(column.name, days, float(known.mean()), len(known) < len(values))
+
+    def warn_of_rounding(self, values: NDArray[np.float64]) -> None:
+        """Warn if float32 rounds away what tells these numbers of the column apart.
+
+        Warns:
+            DataWarning: says by how much, and what to do.
+        """
+        with np.errstate(over="ignore"):
+            said = rounded_away(values, values.astype(np.float32))
+        if said:
+            self.warn(
+                f"{said}, and models hardly see it. Subtract a constant first: instead of a time, "
+                "give that since a start."
+            )
 
     @property
     def feature_names(self) -> tuple[str, ...]:

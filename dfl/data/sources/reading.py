@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
+from dfl.data.encoding.numbers import rounded_away
 from dfl.errors import DataError, DataNotFoundError, InvalidValueError
 from dfl.frames import Column, Frame
 
@@ -30,7 +31,6 @@ FORMATS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _BROKEN = (OSError, ValueError, EOFError, NotImplementedError, zlib.error)  # what Arrow raises
 _INT64 = 2.0**63  # from here on Arrow takes a whole number for a float
 _DIGITS = 76  # most that an exact number of Arrow has
-_LOST = 1e-3  # most of an amount's standard deviation that float32 may round away
 
 
 def find_file(path: Path | str | None, names: Sequence[str] = (), *, where: str = "") -> Path:
@@ -287,11 +287,10 @@ def in_float32(
     _refuse(~np.isfinite(stored), found, f"{where} must be known and finite in every row")
     if at_least is not None:
         _refuse(found < at_least, found, f"{where} must be >= {at_least:g}")
-    lost, spread = float(np.sqrt(np.mean((stored - found) ** 2))), float(found.std())
-    if spread > 1e-12 * float(np.abs(found).max()) and lost > _LOST * spread:
+    said = rounded_away(found, stored)
+    if said:
         raise InvalidValueError(
-            f"{where} lies near {found.mean():.6g} and spreads by {spread:.3g} around it: float32 "
-            f"rounds by {lost:.2g}. Subtract a constant from every row, which changes no decision."
+            f"{where} {said}. Subtract a constant from every row, which changes no decision."
         )
     return stored
 

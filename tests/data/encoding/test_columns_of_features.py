@@ -53,6 +53,19 @@ def test_single_precision_is_taken_as_it_is_and_checked() -> None:
     assert encoded(encoder(single[:1], **IMPUTE), single[:1]) == [[1.5]]
 
 
+def test_numbers_that_float32_would_round_together_are_warned_of() -> None:
+    seconds = 1_700_000_000 + np.arange(300) % 60
+    said = r"'x' lies near .* float32 rounds by .* Subtract a constant first: instead of a time"
+    for values in (seconds, np.where(np.arange(300) % 7, seconds, np.nan)):
+        with pytest.warns(DataWarning, match=said):
+            encoder(values, **IMPUTE)
+    with pytest.warns(DataWarning, match=said):
+        encoder(pd.to_datetime(seconds * 10**9), dates=("x",))
+    years = 1_700_000_000 + np.arange(300) * 86_400 * 7
+    for values in (years, seconds * 0 + 7, [1e300, -1e300, np.inf], seconds.astype(np.float32)):
+        encoder(values)
+
+
 @pytest.mark.parametrize(
     "values",
     [
