@@ -15,8 +15,8 @@ from dfl.data.simulators.bias import Bias
 from dfl.data.simulators.old_policy import RidgePolicy
 from dfl.data.sources.card import DataCard
 from dfl.data.split import split
-from dfl.data.uplift_data import UpliftData
-from dfl.errors import InvalidValueError, ShapeError
+from dfl.data.uplift_data import UpliftData, check_alike
+from dfl.errors import DataError, InvalidValueError, ShapeError
 from dfl.seeds import stream, uniform
 
 __all__ = [
@@ -99,8 +99,14 @@ class Held:
 
         Raises:
             InvalidValueError: if a part misses a treatment.
+            DataError: if rows that are there are not randomised, and ``data`` is.
+            ShapeError: if they have other features or treatments than ``data``.
+            DTypeError: if they have another dtype.
         """
         held = [self.validation, self.test]
+        check_alike("rows and those held", [data, *(one for one in held if one is not None)])
+        if data.source == "rct" and any(one is not None and one.source == "obs" for one in held):
+            raise DataError("validation and test must hold randomised rows, got source 'obs'.")
         own = [
             one for one, there in zip(("validation", "test"), held, strict=True) if there is None
         ]
@@ -208,10 +214,12 @@ def to_hybrid(
 
     Raises:
         InvalidValueError: if the rows are not randomised, a part misses a treatment (take
-            a larger fraction, or a larger epsilon where it is the observational part), or a bias
-            cannot be had: see `Bias`.
+            a larger fraction, or a larger epsilon where it is the observational part), a bias
+            cannot be had (see `Bias`), or ``policy`` returns a treatment that is not there.
         UnknownNameError: if the recipe's bias names a feature or column that is not there.
-        ShapeError: if ``policy`` does not return one treatment per row.
+        ShapeError: if ``policy`` does not return one treatment per row, or as `Held.divide`.
+        DataError: as `Held.divide`.
+        DTypeError: as `Held.divide`.
 
     Source:
         Zhou et al. (2025), arXiv:2510.19517, section 5 (Criteo hybrid set). Deviations: the
@@ -234,6 +242,12 @@ def to_hybrid(
             raise ShapeError(
                 f"policy must return {tuple(pool.treatment.shape)} int64, got "
                 f"{tuple(proposed.shape)} {proposed.dtype}."
+            )
+        lowest, highest = map(int, proposed.aminmax())
+        if lowest < 0 or highest >= pool.treatments:
+            raise InvalidValueError(
+                f"policy must return treatments in 0 .. {pool.treatments - 1}, got {lowest} .. "
+                f"{highest}."
             )
         chances = one_hot(proposed, pool.treatments).to(pool.features)
     else:
@@ -265,6 +279,9 @@ def pair_hybrid(
     Raises:
         InvalidValueError: if ``data`` is not randomised or ``obs`` is, a part misses a
             treatment, or the recipe would bias logs.
+        DataError: as `Held.divide`.
+        ShapeError: as `Held.divide`.
+        DTypeError: as `Held.divide`.
     """
     recipe = HybridRecipe() if recipe is None else recipe
     if data.source != "rct" or (obs is not None and obs.source != "obs"):

@@ -12,7 +12,14 @@ from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.problem import ObservedCost
 from dfl.scale import over_rows, rows_apart
 
-__all__ = ["PotentialOutcomes", "Source", "UpliftData", "check_every_treatment", "people_of"]
+__all__ = [
+    "PotentialOutcomes",
+    "Source",
+    "UpliftData",
+    "check_alike",
+    "check_every_treatment",
+    "people_of",
+]
 
 Source = Literal["rct", "obs"]
 
@@ -56,7 +63,7 @@ class UpliftData:
         treatment_names: one name per treatment, or empty.
 
     Raises:
-        ShapeError: if shapes do not fit.
+        ShapeError: if shapes or numbers of names do not fit.
         DTypeError: if dtypes or devices do not fit.
         InvalidValueError: if a value is NaN or infinite, a cost is negative, a treatment is
             out of range or never seen, or a propensity row is not on the simplex.
@@ -128,8 +135,19 @@ class UpliftData:
         Where one of the two knows its propensities, those of the other are its shares of the arms;
         where one has groups, each row of the other is a group of its own. Truth is kept where
         both have it.
+
+        Raises:
+            InvalidValueError: if the two are of unlike source.
+            ShapeError: if they have unlike features or treatments.
+            DTypeError: if they have unlike dtypes.
         """
         pair = (self, other)
+        check_alike("rows that are joined", pair)
+        if other.source != self.source:
+            raise InvalidValueError(
+                f"rows that are joined must be of one source, got {self.source!r} and "
+                f"{other.source!r}; methods take them apart, as rct and obs."
+            )
 
         def both(name: str) -> Tensor:
             return torch.cat([getattr(one, name) for one in pair])
@@ -209,6 +227,10 @@ class UpliftData:
         for name, column in self._truth_columns().items():
             if tuple(column.shape) != (rows, arms):
                 raise ShapeError(f"{name} must be {(rows, arms)}, got {tuple(column.shape)}.")
+        for name, count in (("feature_names", self.features.shape[1]), ("treatment_names", arms)):
+            names = getattr(self, name)
+            if names and len(names) != count:
+                raise ShapeError(f"{name} must be {count} or none, got {len(names)}.")
 
     def _check_types(self) -> None:
         kind = self.features.dtype
@@ -229,15 +251,20 @@ class UpliftData:
                 raise DTypeError(f"{name} must be int64, got {column.dtype}.")
 
     def _check_values(self) -> None:
-        for name in ("features", "revenue", "cost"):
-            bad = ~getattr(self, name).isfinite()
-            if bool(bad.any()):
+        columns = {name: getattr(self, name) for name in ("features", "revenue", "cost")}
+        columns |= self._truth_columns()
+        # One look for all of them: each would wait for a GPU.
+        sound = [one.isfinite().all() for one in columns.values()]
+        *finite, free = torch.stack([*sound, (self.cost >= 0).all()]).tolist()
+        for (name, column), good in zip(columns.items(), finite, strict=True):
+            if not good:
+                bad = ~column.isfinite()
                 row = int(bad.reshape(len(self), -1).any(dim=1).nonzero()[0])
                 raise InvalidValueError(
                     f"{name} must be finite, got NaN or infinity in {int(bad.sum())} value(s), "
                     f"first in row {row}; drop or fill these rows before loading."
                 )
-        if bool((self.cost < 0).any()):
+        if not free:
             raise InvalidValueError(
                 f"cost must be >= 0, got a minimum of {float(self.cost.min()):g}; a treatment "
                 "that saves money earns revenue instead."
@@ -295,13 +322,39 @@ def check_every_treatment(counts: Tensor) -> None:
 
 def people_of(parts: Sequence[UpliftData]) -> Tensor:
     """Return who each row is of, int64, on the CPU; rows without groups are a person each."""
-    known = [int(part.groups.max()) for part in parts if part.groups is not None]
-    free = max(known, default=-1) + 1
+    sizes = [0 if part.groups is None else len(part) for part in parts]
+    none = torch.empty(0, dtype=torch.int64)
+    known = torch.cat([none, *(one.groups.cpu() for one in parts if one.groups is not None)])
+    if len(known) and int(known.max()) > torch.iinfo(torch.int64).max - sum(map(len, parts)):
+        known = torch.unique(known, return_inverse=True)[1]  # no room for those without groups
+    free = int(known.max()) + 1 if len(known) else 0
     ids = []
-    for part in parts:
+    for part, own in zip(parts, torch.split(known, sizes), strict=True):
         if part.groups is None:
             ids.append(torch.arange(free, free + len(part)))
             free += len(part)
         else:
-            ids.append(part.groups.cpu())
+            ids.append(own)
     return torch.cat(ids)
+
+
+def check_alike(what: str, parts: Sequence[UpliftData]) -> None:
+    """Refuse parts that do not fit each other.
+
+    Args:
+        what: they are, for errors.
+        parts: logged rows.
+
+    Raises:
+        ShapeError: if they differ in number of features or treatments.
+        DTypeError: if they differ in dtype.
+    """
+    sizes = {(part.features.shape[1], part.treatments) for part in parts}
+    if len(sizes) > 1:
+        raise ShapeError(f"{what} must agree in (features, treatments), got {sorted(sizes)}.")
+    kinds = sorted({str(part.features.dtype) for part in parts})
+    if len(kinds) > 1:
+        raise DTypeError(
+            f"{what} must have one dtype, got {' and '.join(kinds)}; convert one by "
+            ".to(device, dtype)."
+        )

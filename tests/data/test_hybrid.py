@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from dfl.data import (
     roi_lift,
     to_hybrid,
 )
-from dfl.errors import InvalidValueError, ShapeError
+from dfl.errors import DataError, InvalidValueError, ShapeError
 
 Make = Callable[..., UpliftData]
 RECIPE = HybridRecipe(policy=0.1, pool=0.4, rct=0.2, validation=0.1, test=0.2)
@@ -191,6 +192,16 @@ def test_parts_that_are_there_stay_whole(make_rows: Make) -> None:
     assert len(half.validation) == 600
 
 
+def test_parts_that_are_there_are_randomised_and_like_the_others(make_rows: Make) -> None:
+    logs = replace(make_rows(30, seed=1), source="obs")
+    narrow = replace(logs, source="rct", features=logs.features[:, :2])
+    for make in (to_hybrid, partial(pair_hybrid, obs=None)):
+        with pytest.raises(DataError, match="must hold randomised rows, got source 'obs'"):
+            make(make_rows(900), seed=0, held=Held(validation=logs))
+        with pytest.raises(ShapeError, match="rows and those held must agree in"):
+            make(make_rows(900), seed=0, held=Held(test=narrow))
+
+
 def test_observational_rows_cannot_be_cut_up(make_rows: Make) -> None:
     with pytest.raises(InvalidValueError, match="needs randomised rows, got source 'obs'"):
         to_hybrid(replace(make_rows(), source="obs"), seed=0)
@@ -204,6 +215,11 @@ def test_a_policy_must_return_a_treatment_per_row(
 ) -> None:
     with pytest.raises(ShapeError, match=r"policy must return \(240,\) int64, got"):
         to_hybrid(make_rows(600), seed=0, recipe=RECIPE, policy=policy)
+
+
+def test_a_policy_must_return_treatments_that_are_there(make_rows: Make) -> None:
+    with pytest.raises(InvalidValueError, match=r"treatments in 0 \.\. 2, got 7 \.\. 7"):
+        to_hybrid(make_rows(), seed=0, policy=lambda x: torch.full((len(x),), 7))
 
 
 def test_a_policy_that_never_agrees_is_reported(make_rows: Make) -> None:

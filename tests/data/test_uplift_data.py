@@ -39,6 +39,13 @@ SURE = torch.nn.functional.one_hot(torch.tensor([1, 1, 2, 0, 1, 2]), 3).float()
             ShapeError,
             r"truth.cost must be \(6, 3\)",
         ),
+        ({"feature_names": ("a",)}, ShapeError, "feature_names must be 2 or none, got 1"),
+        ({"treatment_names": ("a",) * 4}, ShapeError, "treatment_names must be 3 or none, got 4"),
+        (
+            {"truth": PotentialOutcomes(torch.ones(6, 3), torch.full((6, 3), torch.nan))},
+            InvalidValueError,
+            "truth.cost must be finite, got NaN or infinity in 18 value",
+        ),
         ({"features": torch.ones(6, 2, dtype=torch.int64)}, DTypeError, "features must be float"),
         ({"revenue": torch.ones(6, dtype=torch.float64)}, DTypeError, "revenue must be .*float32"),
         ({"treatment": torch.zeros(6)}, DTypeError, "treatment must be int64, got .*float32"),
@@ -141,3 +148,20 @@ def test_joined_rows_keep_every_column_and_fill_what_one_part_lacks() -> None:
     kept = replace(plain, truth=truth).joined(replace(plain, truth=truth)).truth
     assert kept is not None
     assert kept.cost.shape == (2 * len(data), 3)
+
+
+def test_rows_that_are_unlike_are_not_joined() -> None:
+    data = rows()
+    with pytest.raises(InvalidValueError, match="must be of one source, got 'rct' and 'obs'"):
+        data.joined(replace(data, source="obs"))
+    with pytest.raises(ShapeError, match=r"rows that are joined must agree in \(features, treat"):
+        data.joined(replace(data, features=data.features[:, :1]))
+    with pytest.raises(DTypeError, match="rows that are joined must have one dtype"):
+        data.joined(data.to("cpu", torch.float64))
+
+
+def test_groups_of_any_number_leave_room_for_people_without_one() -> None:
+    groups = torch.arange(6) // 2 + torch.iinfo(torch.int64).max - 3
+    joined = rows(groups=groups).joined(rows())
+    assert joined.groups is not None
+    assert joined.groups.tolist() == [0, 0, 1, 1, 2, 2, *range(3, 9)]
