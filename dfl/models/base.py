@@ -170,7 +170,7 @@ class AbstractModel(ABC):
         problem = AllocationProblem(predicted.revenue, predicted.cost, total)
         return (GreedyDual() if solver is None else solver).solve(problem)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the model as one safetensors file, whole or not at all.
 
         Raises:
@@ -178,7 +178,7 @@ class AbstractModel(ABC):
         """
         state = self.state()
         about = {"format": _FORMAT, "kind": state.kind, "about": state.about}
-        write_tensors(path, state.tensors, {"dfl": json.dumps(about)})
+        write_tensors(Path(path), state.tensors, {"dfl": json.dumps(about)})
 
 
 def read_state(path: Path) -> State:

@@ -20,14 +20,14 @@ MODELS: Registry[AbstractModel] = Registry(
 )
 
 
-def load_model(path: Path) -> AbstractModel:
+def load_model(path: Path | str) -> AbstractModel:
     """Read a model that `AbstractModel.save` wrote.
 
     Raises:
         DataNotFoundError: if there is no such file.
         DataError: if the file is unreadable, truncated, altered, of another format or no model.
     """
-    state = read_state(path)
+    state = read_state(Path(path))
     try:
         return model_of(state)
     except (KeyError, TypeError, ValueError, AttributeError, UnknownNameError) as error:

@@ -89,8 +89,8 @@ class CustomerAllocation:
 
 def allocate_file(
     folder: RunFolder,
-    customers: Path,
-    output: Path,
+    customers: Path | str,
+    output: Path | str,
     budget: Budget,
     *,
     solver: str | None = None,
@@ -134,7 +134,8 @@ def allocate_file(
     Warns:
         DataWarning: as `FeatureEncoder.encode`, and if features differ from the training rows'.
     """
-    customers, keep = find_file(customers), tuple(dict.fromkeys(keep))
+    customers, output = find_file(customers), Path(output)
+    keep = tuple(dict.fromkeys(keep))
     served = Served.of(folder)
     model, encoder, names = served.model, served.encoder, served.treatment_names
     chosen = read_solver(folder.config["solver"] if solver is None else solver)

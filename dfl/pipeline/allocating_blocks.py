@@ -63,8 +63,8 @@ _CODED = ["treatment", "treatment_name"]  # the columns that a dictionary makes 
 
 def allocate_dataset(
     folder: RunFolder,
-    customers: Path,
-    output: Path,
+    customers: Path | str,
+    output: Path | str,
     budget: Budget,
     *,
     solver: str | None = None,
@@ -108,8 +108,8 @@ def allocate_dataset(
 
 
 def allocate_columns(
-    customers: Path,
-    output: Path,
+    customers: Path | str,
+    output: Path | str,
     budget: Budget,
     *,
     revenue: Sequence[str],
@@ -146,8 +146,8 @@ def allocate_columns(
 
 def allocate_scored(
     scores: AbstractScores,
-    customers: Path,
-    output: Path,
+    customers: Path | str,
+    output: Path | str,
     budget: Budget,
     *,
     cut: Callable[[float], Margin] | None = None,
@@ -193,6 +193,7 @@ def allocate_scored(
         InfeasibleBudgetError: if what the margin leaves is below the cheapest treatment for all.
         WriteError: if something could not be written.
     """
+    customers, output = Path(customers), Path(output)
     check_choice("engine", engine, get_args(Engine))
     keep = tuple(dict.fromkeys(keep))
     check_kept(keep)

@@ -41,8 +41,8 @@ class Assignment:
 
 def assign_file(
     served: ServedSegments,
-    customers: Path,
-    output: Path,
+    customers: Path | str,
+    output: Path | str,
     budget: float,
     *,
     keep: Sequence[str] = (),
@@ -72,6 +72,7 @@ def assign_file(
             in CSV.
         WriteError: if the output could not be written; nothing is left of it then.
     """
+    customers, output = Path(customers), Path(output)
     encoder = served.encoder
     if encoder is None:
         raise InvalidValueError(

@@ -19,7 +19,7 @@ from dfl.report.report import Report, comparison_report
 __all__ = ["compare", "comparison_report_of", "resume_comparison"]
 
 
-def compare(comparison: Comparison, path: Path, watcher: Watcher) -> RunFolder:
+def compare(comparison: Comparison, path: Path | str, watcher: Watcher) -> RunFolder:
     """Train and evaluate all methods, and write a folder with one folder for each.
 
     With one seed each method's folder is a whole run folder, and differences come from a
@@ -36,6 +36,7 @@ def compare(comparison: Comparison, path: Path, watcher: Watcher) -> RunFolder:
         ConfigError: if parts do not fit.
         DflError: whatever data, methods and metrics raise; the comparison can be resumed.
     """
+    path = Path(path)
     RunFolder.check_free(path)
     for study in comparison.studies:
         study.check()
@@ -46,13 +47,14 @@ def compare(comparison: Comparison, path: Path, watcher: Watcher) -> RunFolder:
     return folder
 
 
-def resume_comparison(path: Path, watcher: Watcher) -> RunFolder:
+def resume_comparison(path: Path | str, watcher: Watcher) -> RunFolder:
     """Go on with a comparison by its own configuration; finished methods are kept.
 
     Raises:
         RunFolderError: if there is no folder of a comparison.
         DflError: as `compare`.
     """
+    path = Path(path)
     folder = RunFolder.open(path, of="compare")
     if folder.finished:
         release(path)

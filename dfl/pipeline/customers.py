@@ -204,7 +204,7 @@ def check_free(name: str, path: Path, *, overwrite: bool) -> None:
         )
 
 
-def check_apart(name: str, path: Path, others: Mapping[str, Path | None]) -> None:
+def check_apart(name: str, path: Path, others: Mapping[str, Path | str | None]) -> None:
     """Refuse to write over another file of the same call, whether or not it may be replaced.
 
     Args:
@@ -216,7 +216,7 @@ def check_apart(name: str, path: Path, others: Mapping[str, Path | None]) -> Non
         InvalidValueError: if it is one of them.
     """
     for what, other in others.items():
-        if other is not None and path.resolve() == other.resolve():
+        if other is not None and path.resolve() == Path(other).resolve():
             raise InvalidValueError(f"{name} must be another file than the {what}, got {path}.")
 
 

@@ -54,12 +54,13 @@ class RunFolder:
     path: Path
 
     @staticmethod
-    def check_free(path: Path) -> None:
+    def check_free(path: Path | str) -> None:
         """Refuse a folder in which something stands already.
 
         Raises:
             RunFolderError: if it exists and holds more than a start that was stopped at once.
         """
+        path = Path(path)
         if not path.exists():
             return
         if not path.is_dir():
@@ -72,7 +73,7 @@ class RunFolder:
             raise RunFolderError(f"{path} is not empty and holds no run; choose another folder.")
 
     @staticmethod
-    def create(path: Path, config: Mapping[str, object]) -> "RunFolder":
+    def create(path: Path | str, config: Mapping[str, object]) -> "RunFolder":
         """Make the folder and write its configuration and versions.
 
         Args:
@@ -83,6 +84,7 @@ class RunFolder:
             RunFolderError: if the folder exists and is not empty.
             WriteError: if it could not be written.
         """
+        path = Path(path)
         RunFolder.check_free(path)
         make_folder(path)
         folder = RunFolder(path)
@@ -97,7 +99,7 @@ class RunFolder:
         return folder
 
     @staticmethod
-    def open(path: Path, *, of: str | None = None) -> "RunFolder":
+    def open(path: Path | str, *, of: str | None = None) -> "RunFolder":
         """Return the run folder at ``path``.
 
         Args:
@@ -108,6 +110,7 @@ class RunFolder:
             RunFolderError: if there is none, or another command made it.
             DataError: if its configuration is not the one that was written.
         """
+        path = Path(path)
         if (path / "config.yaml").is_file():
             folder = RunFolder(path)
             if of not in (None, folder.kind):

@@ -24,7 +24,7 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path | str) -> Iterator[None]:
     """Keep everyone else out of a run folder while the block runs.
 
     The folder is made where it is missing, and halves of files that a killed process left
@@ -35,6 +35,7 @@ def locked(path: Path) -> Iterator[None]:
         RunFolderError: if another process works there.
         WriteError: if the folder or its lock could not be made.
     """
+    path = Path(path)
     make_folder(path)
     descriptor = _acquire(path / LOCK)
     try:

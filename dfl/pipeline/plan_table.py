@@ -53,7 +53,7 @@ class Asked:
     switching_cost: float = 0.0
     max_changes: int | None = None
     by: str | None = None
-    limits: Path | None = None
+    limits: Path | str | None = None
     shared: Sequence[str] = ()
     capacity: Sequence[str] = ()
     only_if: Sequence[str] = ()

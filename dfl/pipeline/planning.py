@@ -68,8 +68,8 @@ class Planned:
 
 def plan_file(
     scores: AbstractScores,
-    customers: Path,
-    output: Path,
+    customers: Path | str,
+    output: Path | str,
     asked: Asked,
     *,
     factors: Sequence[float] = (),
@@ -111,7 +111,8 @@ def plan_file(
     Warns:
         DataWarning: if features differ from the training rows'.
     """
-    customers, keep = find_file(customers), tuple(dict.fromkeys(keep))
+    customers, output = find_file(customers), Path(output)
+    keep = tuple(dict.fromkeys(keep))
     check_kept([one for one in keep if one != "changed"])
     if "changed" in keep and asked.last is not None:
         raise InvalidValueError("keep must not name a column that is written, got ['changed'].")

@@ -49,7 +49,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-def run(study: Study, path: Path, watcher: Watcher) -> RunFolder:
+def run(study: Study, path: Path | str, watcher: Watcher) -> RunFolder:
     """Train and evaluate one method, and write a run folder.
 
     Args:
@@ -63,6 +63,7 @@ def run(study: Study, path: Path, watcher: Watcher) -> RunFolder:
         DflError: whatever data, method and metrics raise; a run that was stopped after its
             folder was made can be resumed.
     """
+    path = Path(path)
     RunFolder.check_free(path)
     study.check()
     rows = _prepare(study, watcher)
@@ -72,7 +73,7 @@ def run(study: Study, path: Path, watcher: Watcher) -> RunFolder:
     return folder
 
 
-def resume(path: Path, watcher: Watcher) -> RunFolder:
+def resume(path: Path | str, watcher: Watcher) -> RunFolder:
     """Go on with a run by its own configuration, to the numbers it would have had.
 
     Args:
@@ -83,6 +84,7 @@ def resume(path: Path, watcher: Watcher) -> RunFolder:
         RunFolderError: if there is no run folder, or it is in use.
         DflError: as `run`.
     """
+    path = Path(path)
     folder = RunFolder.open(path, of="run")
     if folder.finished:
         release(path)

@@ -26,7 +26,7 @@ from dfl.pipeline.yardstick import Yardstick
 __all__ = ["resume_suite", "run_suite"]
 
 
-def run_suite(suite: Suite, path: Path, watcher: Watcher) -> SuiteResults:
+def run_suite(suite: Suite, path: Path | str, watcher: Watcher) -> SuiteResults:
     """Measure a suite, and keep its rows in ``results.parquet`` of a new folder.
 
     All methods see the same rows in each seed. Seeds that train together are those whose
@@ -45,6 +45,7 @@ def run_suite(suite: Suite, path: Path, watcher: Watcher) -> SuiteResults:
         DataNotFoundError: if a file that is not optional is not there.
         WriteError: if a file could not be written.
     """
+    path = Path(path)
     _check_free(path)
     runner = _Runner(suite, _sources(suite, watcher), path, watcher)
     with locked(path):
@@ -61,7 +62,7 @@ def _check_free(path: Path) -> None:
         )
 
 
-def resume_suite(path: Path, watcher: Watcher, suite: Suite | None = None) -> SuiteResults:
+def resume_suite(path: Path | str, watcher: Watcher, suite: Suite | None = None) -> SuiteResults:
     """Go on with a suite; rows that are there stay.
 
     Args:
@@ -76,6 +77,7 @@ def resume_suite(path: Path, watcher: Watcher, suite: Suite | None = None) -> Su
         DataError: if the file is damaged.
         DflError: as `run_suite`.
     """
+    path = Path(path)
     SuiteResults.read(path / RESULTS)  # before a lock makes a folder
     with locked(path):
         results = SuiteResults.read(path / RESULTS)

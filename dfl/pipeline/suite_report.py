@@ -11,12 +11,12 @@ from dfl.report.report import Report, suite_report
 __all__ = ["holds_suite", "suite_report_of", "write_suite_report"]
 
 
-def holds_suite(path: Path) -> bool:
+def holds_suite(path: Path | str) -> bool:
     """Say whether a folder is that of a suite."""
-    return (path / RESULTS).is_file()
+    return (Path(path) / RESULTS).is_file()
 
 
-def suite_report_of(path: Path, reference: str | None = None) -> Report:
+def suite_report_of(path: Path | str, reference: str | None = None) -> Report:
     """Return the report of a suite, of as much as it has measured so far.
 
     Args:
@@ -28,6 +28,7 @@ def suite_report_of(path: Path, reference: str | None = None) -> Report:
         RunFolderError: if there is no suite, or nothing is measured yet.
         DataError: if the file is damaged.
     """
+    path = Path(path)
     results = SuiteResults.read(path / RESULTS)
     if not results.rows:
         raise RunFolderError(f"{path} has measured nothing yet; go on with it by --resume.")
@@ -39,12 +40,13 @@ def suite_report_of(path: Path, reference: str | None = None) -> Report:
     return suite_report(config, results.rows, results.config_text)
 
 
-def write_suite_report(path: Path, report: Report) -> None:
+def write_suite_report(path: Path | str, report: Report) -> None:
     """Write tables as Markdown and CSV, plots and the page beside a suite's results.
 
     Raises:
         WriteError: if a file could not be written.
     """
+    path = Path(path)
     for name, content in report.files().items():
         make_folder((path / name).parent)
         write_bytes(path / name, content)

@@ -47,13 +47,14 @@ class SuiteResults:
     rows: Sequence[Row] = ()
 
     @staticmethod
-    def read(path: Path) -> "SuiteResults":
+    def read(path: Path | str) -> "SuiteResults":
         """Read the file.
 
         Raises:
             RunFolderError: if there is none.
             DataError: if it is damaged, or not a suite's; names the row that is not.
         """
+        path = Path(path)
         if not path.is_file():
             raise RunFolderError(f"{path.parent} holds no suite: it has no {path.name}.")
         try:

@@ -154,7 +154,7 @@ TRACKERS: Mapping[str, Callable[[str, Path], AbstractTracker]] = {
 """From the name of a run and its folder to a tracker."""
 
 
-def make_tracker(kind: str, name: str, path: Path) -> AbstractTracker:
+def make_tracker(kind: str, name: str, path: Path | str) -> AbstractTracker:
     """Return the tracker of a name.
 
     Args:
@@ -168,7 +168,7 @@ def make_tracker(kind: str, name: str, path: Path) -> AbstractTracker:
     """
     if kind not in TRACKERS:
         raise UnknownNameError(unknown_name("trackers", kind, TRACKERS))
-    return TRACKERS[kind](name, path)
+    return TRACKERS[kind](name, Path(path))
 
 
 def _load(module: str, extra: str) -> Any:

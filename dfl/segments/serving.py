@@ -93,7 +93,7 @@ class ServedSegments:
         """
         return self.plan.choice[self.plan.level(budget)][self.segment(features)]
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write one safetensors file with a checksum, whole or not at all.
 
         Raises:
@@ -109,16 +109,17 @@ class ServedSegments:
             "treatment_names": list(self.treatment_names),
             "encoder": None if self.encoder is None else self.encoder.to_dict(),
         }
-        write_tensors(path, held, {"dfl.segments": json.dumps(written)})
+        write_tensors(Path(path), held, {"dfl.segments": json.dumps(written)})
 
     @staticmethod
-    def load(path: Path) -> "ServedSegments":
+    def load(path: Path | str) -> "ServedSegments":
         """Read what `save` wrote, and check that it is what was written.
 
         Raises:
             DataNotFoundError: if there is no such file.
             DataError: if the file is unreadable, altered, of another format or no such file.
         """
+        path = Path(path)
         if not path.exists():
             raise DataNotFoundError(f"no segments at {path}; make them with 'dfl segment'.")
         try:

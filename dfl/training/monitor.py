@@ -47,7 +47,7 @@ class Monitor:
     """
 
     report: Callable[[Progress], None] | None = None
-    folder: Path | None = None
+    folder: Path | str | None = None
     history: dict[str, list[Logs]] = field(default_factory=dict)
     _marks: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
@@ -100,4 +100,4 @@ class Monitor:
 
     def _path(self, stage: str) -> Path:
         assert self.folder is not None  # both callers have looked
-        return self.folder / f"{stage}.safetensors"
+        return Path(self.folder) / f"{stage}.safetensors"

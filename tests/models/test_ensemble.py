@@ -73,8 +73,8 @@ def test_an_impossible_budget_is_refused(model: NetworkEnsemble) -> None:
 
 
 def test_a_saved_model_predicts_the_same(model: NetworkEnsemble, tmp_path: Path) -> None:
-    model.save(tmp_path / "model.safetensors")
-    loaded = load_model(tmp_path / "model.safetensors")
+    model.save(f"{tmp_path}/model.safetensors")
+    loaded = load_model(f"{tmp_path}/model.safetensors")
     features = logs(50, seed=9).features
     assert_close(loaded.predict(features).revenue, model.predict(features).revenue, rtol=0, atol=0)
     assert loaded.history == model.history

@@ -22,8 +22,8 @@ def test_a_new_folder_holds_configuration_and_versions(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
-    RunFolder.create(tmp_path, {})
-    assert RunFolder.open(tmp_path).config == {}
+    RunFolder.create(str(tmp_path), {})
+    assert RunFolder.open(str(tmp_path)).config == {}
 
 
 def test_a_folder_that_is_taken(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ def people(rows: int = 500) -> torch.Tensor:
 def test_a_file_serves_the_same(kind: str, tmp_path: Path) -> None:
     segmenter = TREE if kind == "tree" else distilled(TREE, people(), kind, seed=0)
     served = ServedSegments(segmenter, plan(), NAMES, FeatureEncoder.numeric(("a", "b")))
-    served.save(tmp_path / "served.safetensors")
-    loaded = ServedSegments.load(tmp_path / "served.safetensors")
+    served.save(f"{tmp_path}/served.safetensors")
+    loaded = ServedSegments.load(f"{tmp_path}/served.safetensors")
     other = people(300)
     for budget in (0.0, 0.05, 0.5):
         assert loaded.treatment(other, budget).equal(served.treatment(other, budget))
