@@ -1,6 +1,7 @@
 """Checks of options, each with one text for all of dfl; checks of tensors that wait for no GPU."""
 
 import math
+import operator
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,7 +15,10 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_number",
+    "check_seed",
+    "check_several",
     "checks_put_off",
+    "is_whole",
     "put_off",
     "putting_off",
 ]
@@ -70,8 +74,39 @@ def check_count(
         InvalidValueError: ``max_iter must be >= 1, got 0.``; or ``error``.
     """
     check_number(name, value, at_least=at_least, error=error)
-    if value != int(value):
-        raise error(f"{name} must be a whole number >= {at_least}, got {float(value):g}.")
+    if not is_whole(value):
+        raise error(f"{name} must be a whole number >= {at_least}, got {value}.")
+
+
+def is_whole(value: object) -> bool:
+    """Say whether a value counts, as an int does; 2.0 does not, whatever its size."""
+    try:
+        operator.index(value)  # type: ignore[arg-type]  # any object is tried
+    except TypeError:
+        return False
+    return True
+
+
+def check_seed(value: object) -> None:
+    """Check that a seed is a whole number of 64 bits, of any sign.
+
+    Raises:
+        InvalidValueError: ``seed must be a whole number of 64 bits, got 1.0.``
+    """
+    if not is_whole(value) or not -(2**63) <= operator.index(value) < 2**64:  # type: ignore[arg-type]  # is_whole
+        raise InvalidValueError(f"seed must be a whole number of 64 bits, got {value!r}.")
+
+
+def check_several(name: str, values: object, of: type = object) -> None:
+    """Check that an option is a tuple, or another collection, of values of one type.
+
+    Raises:
+        InvalidValueError: ``budgets must be a tuple of Budget, got (0.3,).``
+    """
+    several = isinstance(values, Collection) and not isinstance(values, str)
+    if not several or not all(isinstance(one, of) for one in values):  # type: ignore[attr-defined]  # several
+        kind = "" if of is object else f" of {of.__name__}"
+        raise InvalidValueError(f"{name} must be a tuple{kind}, got {values!r}.")
 
 
 def check_choice(

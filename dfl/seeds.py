@@ -5,6 +5,9 @@ import hashlib
 import torch
 from torch import Tensor
 
+from dfl.checks import is_whole
+from dfl.errors import InvalidValueError
+
 __all__ = ["normal", "stream", "uniform"]
 
 
@@ -19,7 +22,12 @@ def stream(seed: int, *purpose: str | int) -> torch.Generator:
         seed: any whole number.
         purpose: what is drawn, in as many words and numbers as it takes: ``"test"``, or
             ``"teacher", epoch``.
+
+    Raises:
+        InvalidValueError: if the seed is no whole number.
     """
+    if not is_whole(seed):
+        raise InvalidValueError(f"seed must be a whole number, got {seed!r}.")
     text = "/".join(map(str, (seed, *purpose)))
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)

@@ -10,6 +10,8 @@ from dfl.checks import (
     check_choice,
     check_count,
     check_number,
+    check_seed,
+    check_several,
     checks_put_off,
     put_off,
     putting_off,
@@ -114,6 +116,33 @@ def test_a_count_is_a_whole_number() -> None:
         check_count("knob", 2.5, at_least=1)  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="knob must be >= 1, got 0"):
         check_count("knob", 0, at_least=1)
+    for whole in (np.int64(2), torch.tensor(2)):
+        check_count("knob", whole, at_least=1)  # type: ignore[arg-type]
+    for broken in (2.0, np.float64(2), torch.tensor(2.0)):
+        with pytest.raises(InvalidValueError, match=r"knob must be a whole number >= 1, got"):
+            check_count("knob", broken, at_least=1)  # type: ignore[arg-type]
+
+
+def test_a_seed_is_a_whole_number_of_64_bits() -> None:
+    for seed in (0, -(2**63), 2**64 - 1, np.int64(3)):
+        check_seed(seed)
+        torch.Generator().manual_seed(int(seed))
+    for wrong in (1.0, "a", None, 2**64):
+        with pytest.raises(InvalidValueError, match="seed must be a whole number of 64 bits, got"):
+            check_seed(wrong)
+
+
+def test_several_values_are_a_tuple_of_one_type() -> None:
+    for several in ((1, 2), [3], ()):
+        check_several("knobs", several, int)
+    with pytest.raises(InvalidValueError, match=r"^knobs must be a tuple, got 0\.5\.$"):
+        check_several("knobs", 0.5)
+    with pytest.raises(
+        InvalidValueError, match=r"^knobs must be a tuple of int, got \(1, 'a'\)\.$"
+    ):
+        check_several("knobs", (1, "a"), int)
+    with pytest.raises(InvalidValueError, match="knobs must be a tuple of str, got 'ab'"):
+        check_several("knobs", "ab", str)
 
 
 ELSEWHERE = torch.device("meta")  # any device but the CPU

@@ -1,21 +1,23 @@
 """`FeatureEncoder`: turns the columns of a table into the features a model was trained on."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any, Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice
+from dfl.checks import check_choice, check_several
 from dfl.data.encoding.base import AbstractFeatureColumn
 from dfl.data.encoding.categories import CategoryColumn
 from dfl.data.encoding.hashed import HashedColumn
 from dfl.data.encoding.labels import AbstractLabelColumn
 from dfl.data.encoding.numbers import NumberColumn
 from dfl.data.encoding.target import TargetColumn
-from dfl.errors import DataError
+from dfl.errors import DataError, InvalidValueError
 from dfl.frames import Column, Frame
 
 __all__ = ["Encoding", "FeatureEncoder"]
@@ -26,6 +28,7 @@ _KINDS: Mapping[str, type[AbstractFeatureColumn]] = {
     "number": NumberColumn,
     "target": TargetColumn,
 }
+_EITHER = (*combinations(("dates", "hashed", "target"), 2), ("categorical", "dates"))
 
 
 @final
@@ -45,7 +48,8 @@ class Encoding:
             one of the rare, which have fewer than 10 rows there; as none where none was rare.
 
     Raises:
-        InvalidValueError: if a policy is none of these words.
+        InvalidValueError: if a policy is none of these words, or a column is named in two ways that
+            exclude each other, or by no tuple.
     """
 
     categorical: tuple[str, ...] = ()
@@ -59,6 +63,14 @@ class Encoding:
         """Check the policies."""
         check_choice("missing", self.missing, ("refuse", "impute"))
         check_choice("unknown", self.unknown, ("refuse", "other"))
+        for name in ("categorical", "dates", "hashed", "target"):
+            check_several(name, getattr(self, name), str)
+        for one, other in _EITHER:
+            both = sorted({*getattr(self, one)} & {*getattr(self, other)})
+            if both:
+                raise InvalidValueError(
+                    f"columns must be named in {one} or in {other}, got {both} in both."
+                )
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -111,12 +123,20 @@ class FeatureEncoder:
 
         Raises:
             DataError: if columns are missing, or one holds neither numbers nor text, or more
-                than 100 categories.
+                than 100 categories, or two features get the same name.
             InvalidValueError: if nothing in a column is known.
         """
         frame, names, how = Frame.of(table), tuple(columns), encoding or Encoding()
         frame.require((*names, *how.named))
-        return FeatureEncoder(tuple(how.fit(frame.column(name)) for name in names))
+        found = FeatureEncoder(tuple(how.fit(frame.column(name)) for name in names))
+        counted = Counter(found.feature_names)
+        twice = [name for name, times in counted.items() if times > 1]
+        if twice:
+            raise DataError(
+                f"every feature must have a name of its own, got {twice} of several columns or "
+                "categories; rename a column."
+            )
+        return found
 
     @staticmethod
     def numeric(names: Iterable[str]) -> "FeatureEncoder":

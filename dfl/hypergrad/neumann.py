@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_count, check_number, check_seed
 from dfl.hypergrad.curvature.base import Curvature, Product, StepSize, check_step_size
 from dfl.hypergrad.curvature.linear_system import (
     LinearSolution,
@@ -61,6 +61,7 @@ class Neumann(AbstractImplicit):
     seed: int = 0
 
     def _check_options(self) -> None:
+        check_seed(self.seed)
         check_count("terms", self.terms, at_least=1)
         check_count("power_iterations", self.power_iterations, at_least=1)
         check_step_size(self.step_size)
@@ -80,7 +81,7 @@ class Neumann(AbstractImplicit):
         if self.step_size != "stable":
             return torch.full_like(curvature.inner_gradient[:, 0], float(self.step_size))
         return curvature.stable_step(
-            torch.Generator().manual_seed(self.seed),
+            torch.Generator().manual_seed(int(self.seed)),
             iterations=self.power_iterations,
             damping=self.damping,
         )

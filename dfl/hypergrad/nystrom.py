@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_count, check_number, check_seed
 from dfl.errors import ShapeError
 from dfl.hypergrad.curvature.base import Curvature, Product
 from dfl.hypergrad.curvature.linear_system import (
@@ -56,13 +56,14 @@ class Nystrom(AbstractImplicit):
     seed: int = 0
 
     def _check_options(self) -> None:
+        check_seed(self.seed)
         check_count("rank", self.rank, at_least=1)
         check_number("damping", self.damping, above=0)
         check_number("rtol", self.rtol, above=0, at_most=1)
 
     def _solve(self, curvature: Curvature, right_hand_side: Tensor) -> LinearSolution:
         rank = min(self.rank, right_hand_side.shape[1])
-        sketch = curvature.draw(torch.Generator().manual_seed(self.seed), columns=rank)
+        sketch = curvature.draw(torch.Generator().manual_seed(int(self.seed)), columns=rank)
         return nystrom(
             curvature.product, right_hand_side, sketch, damping=self.damping, rtol=self.rtol
         )

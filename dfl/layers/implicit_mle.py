@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from dfl.checks import check_choice, check_number
+from dfl.checks import check_choice, check_number, check_seed
 from dfl.layers.perturbed.argmax import Argmax, decide_rows, one_hot_argmax, only, prepare
 from dfl.layers.perturbed.expected_choice import expected_choice
 from dfl.layers.perturbed.noise import Draws, Noise, SmoothNoise
@@ -141,6 +141,8 @@ class ImplicitMle(AbstractPricedLayer):
         super().__init__(price)
         check_values(softness=softness, step=step)
         check_choice("noise", noise, ("gumbel", "normal"))
+        if seed is not None:
+            check_seed(seed)
         self.draws = None
         if samples is not None:
             self.draws = Draws(noise=noise, samples=samples, antithetic=False, seed=seed)

@@ -4,7 +4,7 @@ from typing import final
 
 from torch import Tensor
 
-from dfl.checks import check_choice
+from dfl.checks import check_choice, check_seed
 from dfl.layers.perturbed.argmax import one_hot_argmax
 from dfl.layers.perturbed.expected_choice import expected_choice
 from dfl.layers.perturbed.noise import SmoothNoise
@@ -58,6 +58,8 @@ class PerturbedArgmax(AbstractPricedLayer):
         super().__init__(price)
         check_values(softness=softness)
         check_choice("noise", noise, ("normal", "gumbel"))
+        if seed is not None:
+            check_seed(seed)
         self.sampled = None
         if samples is not None:
             self.sampled = PerturbedDecision(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from dfl.data.uplift_data import UpliftData
-from dfl.errors import DataError, UnsupportedProblemError
+from dfl.data.uplift_data import UpliftData, check_alike
+from dfl.errors import DataError, InvalidValueError, UnsupportedProblemError
 from dfl.models import (
     MLP,
     AbstractArchitecture,
@@ -66,8 +66,9 @@ class AbstractMethod(ABC):
         Raises:
             DataError: if a part that the method uses is missing, or the monitor's folder holds
                 checkpoints of another training.
-            ShapeError: if the parts differ in number of features or treatments.
-            InvalidValueError: if outcomes do not vary.
+            ShapeError: if parts or sets differ in number of features or treatments.
+            DTypeError: if sets differ in dtype.
+            InvalidValueError: if outcomes do not vary, or there is no set.
             NotConvergedError: if training diverges, or the error on validation rows overflows.
             UnsupportedProblemError: if each of several processes has rows of its own, and the
                 method needs all of them.
@@ -127,6 +128,22 @@ class AbstractMethod(ABC):
                 )
         kept = {part: getattr(one, part) for part in self.uses}
         return TrainingSet(**kept, validation=one.validation, seed=one.seed)
+
+    def all_needed(self, sets: Sequence[TrainingSet]) -> list[TrainingSet]:
+        """Keep the parts of each set that the method uses.
+
+        Raises:
+            DataError: as `needed`.
+            InvalidValueError: likewise, or if there is no set.
+            ShapeError: if the sets differ in number of features or treatments.
+            DTypeError: if they differ in dtype.
+            UnsupportedProblemError: as `refuse_apart`.
+        """
+        if not sets:
+            raise InvalidValueError("fit_many needs one training set or more, got none.")
+        found = [self.needed(one) for one in sets]
+        check_alike("sets that are learned together", [one.parts[0] for one in found])
+        return found
 
     def refuse_apart(self) -> None:
         """Refuse to learn where each process has rows of its own, if the method needs all rows.
@@ -201,7 +218,7 @@ class AbstractNetworkMethod(AbstractMethod):
             NotConvergedError: as there.
         """
         monitor = Monitor() if monitor is None else monitor
-        sets = [self.needed(one) for one in sets]
+        sets = self.all_needed(sets)
         learned = [self.learned(one) for one in sets]
         return self.fit_decided(learned, self.choose_decays(sets, monitor), monitor)
 

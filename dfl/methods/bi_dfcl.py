@@ -1,10 +1,10 @@
 """`BiDfcl`: bi-level decision-focused causal learning."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from dfl.budget import Budget
-from dfl.checks import check_choice, check_count, check_number
+from dfl.checks import check_choice, check_count, check_number, check_several
 from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import PseudoLabelGradient
@@ -62,7 +62,7 @@ class BiDfcl(AbstractNetworkMethod):
         training: settings of training.
 
     Raises:
-        InvalidValueError: if a number is out of range or there is no budget.
+        InvalidValueError: if an option is out of range, or there is no budget.
 
     Source:
         arXiv:2510.19517, algorithm 1. Deviations: held-out upper rows, refit, Gauss-Newton
@@ -90,11 +90,16 @@ class BiDfcl(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_several("budgets", self.budgets, Budget)
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("held_out", self.held_out, above=0, below=1)
         check_number("start", self.start)
         check_choice("price", self.price, ("rows", "batch"))
+        check_choice("rows", self.rows, ("obs", "both"))
         check_choice("labels", self.labels, ("teacher", "none"))
+        check_choice(
+            "pseudo_label_gradient", self.pseudo_label_gradient, get_args(PseudoLabelGradient)
+        )
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Learn the gate, then fit the target under it."""

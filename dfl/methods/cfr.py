@@ -107,6 +107,8 @@ def sinkhorn(hidden: Tensor, received: Tensor) -> Tensor:
         hidden: representations; the first 256 rows are compared. Shape ``(K, B, H)``.
         received: as in `mean_discrepancy`.
     """
+    if received.shape[-1] < 2:
+        return 0 * hidden.sum(dim=(-2, -1))  # nothing to be apart
     hidden, received = hidden[:, :_COMPARED], received[:, :_COMPARED]
     length = torch.cdist(hidden, hidden)  # (K, B, B)
     share = _shares(received)

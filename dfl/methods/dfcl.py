@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_choice, check_count, check_number
+from dfl.checks import check_choice, check_count, check_number, check_several
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import factual_loss
 from dfl.losses.primal_policy import PrimalPolicy
@@ -53,7 +53,7 @@ class Dfcl(AbstractNetworkMethod):
         training: settings of training.
 
     Raises:
-        InvalidValueError: if a number is out of range or there is no budget.
+        InvalidValueError: if an option is out of range, or there is no budget.
 
     Source:
         Zhou et al. (2024), arXiv:2407.13664, algorithm 1; named DFCL-PPL in
@@ -69,6 +69,7 @@ class Dfcl(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_several("budgets", self.budgets, Budget)
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("prediction_weight", self.prediction_weight, at_least=0)
         check_choice("price", self.price, ("rows", "batch"))

@@ -5,7 +5,7 @@ from typing import final
 
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number, check_several
 from dfl.losses.prediction import doubly_robust_loss, factual_loss
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import OuterNetwork, Parameters, StackedNetwork
@@ -50,8 +50,9 @@ class DrJt(AbstractNetworkMethod):
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_number("least", self.least, above=0, at_most=1)
+        check_several("hidden", self.hidden)
         for size in self.hidden:
-            check_number("hidden sizes", size, at_least=1)
+            check_count("hidden sizes", size, at_least=1)
 
     @property
     def uses(self) -> tuple[Part, ...]:

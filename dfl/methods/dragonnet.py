@@ -1,12 +1,12 @@
 """`DragonNet`: outcomes and propensity from one representation, with targeted regularisation."""
 
 from dataclasses import dataclass, field
-from typing import final
+from typing import final, get_args
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from dfl.checks import check_number
+from dfl.checks import check_choice, check_number
 from dfl.losses.prediction import at_treatment, factual_loss
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import AbstractArchitecture, ArmHeads, Parameters
@@ -49,6 +49,7 @@ class DragonNet(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_choice("rows", self.rows, get_args(Rows))
         check_number("alpha", self.alpha, at_least=0)
         check_number("beta", self.beta, at_least=0)
 

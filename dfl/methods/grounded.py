@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_number, check_several
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import DataError, InvalidValueError
 from dfl.methods.base import AbstractMethod, AbstractNetworkMethod, differentiable
@@ -94,6 +94,7 @@ class Grounded(AbstractMethod):
                 f"{type(self.base).__name__}."
             )
         check_number("members of the base method", self.base.training.members, at_least=2)
+        check_several("corrections", self.corrections, CorrectionForm)
         check_number("number of corrections", len(self.corrections), at_least=1)
 
     @property
@@ -137,6 +138,7 @@ class Grounded(AbstractMethod):
         for one in sets:
             self.check(one)
         sets = [one.plain() for one in sets]
+        self.base.all_needed(sets)
         ready = [_without_tails(one) for one in sets]
         decays = self.base.choose_decays([self.base.needed(one) for one, _ in ready], monitor)
         held = self._held_out(ready, decays, monitor)

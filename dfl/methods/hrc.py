@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from dfl.budget import Budget
-from dfl.checks import check_choice, check_count, check_number
+from dfl.checks import check_choice, check_count, check_number, check_several
 from dfl.methods.base import AbstractMethod
 from dfl.methods.tsm_sl import TsmSl
 from dfl.models import AbstractModel
@@ -66,12 +66,14 @@ class Hrc(AbstractMethod):
         """Check the options."""
         check_choice("representation", self.representation, KINDS)
         check_count("layers", self.layers, at_least=1)
+        check_several("counts", self.counts)
         check_count("number of counts", len(self.counts), at_least=1)
         for count in self.counts:
             check_count("counts", count, at_least=1)
         check_count("cell", self.cell, at_least=0)
         check_number("held_out", self.held_out, above=0, below=1)
         check_count("folds", self.folds, at_least=2)
+        check_several("budgets", self.budgets, Budget)
         check_count("number of budgets", len(self.budgets), at_least=1)
 
     @property
@@ -94,7 +96,7 @@ class Hrc(AbstractMethod):
             InvalidValueError: as there.
             NotConvergedError: as there.
         """
-        halves = [hold_out(self.needed(one), self.held_out) for one in sets]
+        halves = [hold_out(one, self.held_out) for one in self.all_needed(sets)]
         models = self.base.fit_many([own for own, _ in halves], monitor=monitor)
         return [
             self._segmented(model, own, other)

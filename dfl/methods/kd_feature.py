@@ -6,7 +6,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_choice, check_number
 from dfl.losses.prediction import factual_loss
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
@@ -33,7 +33,7 @@ class KdFeature(AbstractNetworkMethod):
         training: settings of training, for teacher and student alike.
 
     Raises:
-        InvalidValueError: if ``gamma`` is negative.
+        InvalidValueError: if an option is out of range.
 
     Source:
         Liu et al. (2020), SIGIR, "A general knowledge distillation framework for
@@ -47,6 +47,7 @@ class KdFeature(AbstractNetworkMethod):
     def __post_init__(self) -> None:
         """Check the weight."""
         check_number("gamma", self.gamma, at_least=0)
+        check_choice("rows", self.rows, ("obs", "both"))
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train the teachers, then the students."""

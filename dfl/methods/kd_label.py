@@ -1,9 +1,9 @@
 """`KdLabel`: a student on all logs, pulled to a teacher trained on randomised rows."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, final, get_args
 
-from dfl.checks import check_number
+from dfl.checks import check_choice, check_number
 from dfl.losses.prediction import PseudoLabelGradient
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
@@ -32,7 +32,7 @@ class KdLabel(AbstractNetworkMethod):
         training: settings of training, for teacher and student alike.
 
     Raises:
-        InvalidValueError: if the gate is outside [0, 1].
+        InvalidValueError: if an option is out of range.
 
     Source:
         Liu et al. (2020), SIGIR, "A general knowledge distillation framework for
@@ -48,6 +48,10 @@ class KdLabel(AbstractNetworkMethod):
     def __post_init__(self) -> None:
         """Check the gate."""
         check_number("gate", self.gate, at_least=0, at_most=1)
+        check_choice("rows", self.rows, ("obs", "both"))
+        check_choice(
+            "pseudo_label_gradient", self.pseudo_label_gradient, get_args(PseudoLabelGradient)
+        )
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train the teachers, then the students."""

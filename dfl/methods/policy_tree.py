@@ -83,7 +83,7 @@ class PolicyTree(AbstractMethod):
             InvalidValueError: as there.
             NotConvergedError: as there.
         """
-        halves = [hold_out(self.needed(one), self.held_out) for one in sets]
+        halves = [hold_out(one, self.held_out) for one in self.all_needed(sets)]
         models = self.base.fit_many([own for own, _ in halves], monitor=monitor)
         return [self._grown(model, other) for model, (_, other) in zip(models, halves, strict=True)]
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import Any, final, get_args
 
 import torch
 
-from dfl.checks import check_count
+from dfl.checks import check_choice, check_count
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, MissingExtraError
 from dfl.methods.base import AbstractMethod
@@ -54,6 +54,7 @@ class TsmCf(AbstractMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_choice("rows", self.rows, get_args(Rows))
         for name, least in (("trees", 4), ("min_leaf", 1), ("max_depth", 1)):
             check_count(name, getattr(self, name), at_least=least)
 
@@ -75,16 +76,22 @@ class TsmCf(AbstractMethod):
 
         Raises:
             DataError: as there.
-            InvalidValueError: as there, or if a treatment has a single row.
+            InvalidValueError: as there, or if a treatment has a single row, or there is one
+                treatment or no feature.
             MissingExtraError: if EconML is not installed.
         """
-        needed = [self.needed(one) for one in sets]
+        needed = self.all_needed(sets)
         with together():
             return [from_first(partial(self._fit, one)) for one in needed]
 
     def _fit(self, one: TrainingSet) -> CausalForestModel:
         parts = one.rows(self.rows)
-        treatments = parts[0].treatments
+        treatments, width = parts[0].treatments, parts[0].features.shape[1]
+        if treatments < 2 or not width:
+            raise InvalidValueError(
+                "a causal forest needs two treatments and one feature at least, got "
+                f"{treatments} and {width}; take tsm-sl."
+            )
         received = torch.cat([part.treatment for part in parts])
         fewest = int(received.bincount(minlength=treatments).min())
         if fewest < 2:

@@ -1,8 +1,9 @@
 """`TsmSl`: the two-stage method with one network over all treatments."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import final, get_args
 
+from dfl.checks import check_choice
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.fit import fit_factual
@@ -25,11 +26,18 @@ class TsmSl(AbstractNetworkMethod):
         network: architecture of each network.
         training: settings of training.
 
+    Raises:
+        InvalidValueError: if ``rows`` is none of these words.
+
     Source:
         arXiv:2407.13664 and arXiv:2510.19517, baseline TSM-SL, with a multi-head network.
     """
 
     rows: Rows = "both"
+
+    def __post_init__(self) -> None:
+        """Check the word."""
+        check_choice("rows", self.rows, get_args(Rows))
 
     @property
     def uses(self) -> tuple[Part, ...]:

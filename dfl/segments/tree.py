@@ -58,6 +58,8 @@ class Tree(AbstractSegmenter):
     def assign(self, features: Tensor) -> Tensor:
         """Return the segment of people."""
         node = torch.zeros(features.shape[0], dtype=torch.int64, device=features.device)
+        if not self.width:
+            return self.leaf[node]  # no node splits
         threshold = self.threshold.to(features.device)
         for _ in range(self.depth):
             value = features.gather(1, self.feature[node][:, None])[:, 0]

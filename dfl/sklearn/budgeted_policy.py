@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Self, final
 
 import torch
+from numpy.random import RandomState
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_number
+from dfl.checks import check_number, check_seed
 from dfl.errors import InvalidValueError
 from dfl.methods import METHODS, AbstractMethod, Training, TrainingSet
 from dfl.models import AbstractModel, Prediction
@@ -54,7 +56,8 @@ class BudgetedPolicy(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships
         solver: name of the solver that allocates.
         validation: share of the randomised rows that chooses when training stops, in [0, 1);
             0: all rows train.
-        random_state: starting point of all randomness, a whole number.
+        random_state: starting point of all randomness, a whole number; None: another one at every
+            fit. Or a generator of numpy, as anywhere in scikit-learn.
 
     Attributes:
         model_: what the method learned, an `AbstractModel`.
@@ -81,7 +84,7 @@ class BudgetedPolicy(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships
         budget: Budget | None = None,
         solver: str = "greedy-dual",
         validation: float = 0.2,
-        random_state: int = 0,
+        random_state: int | RandomState | None = 0,
     ) -> None:
         self.method = method
         self.options = options
@@ -119,7 +122,7 @@ class BudgetedPolicy(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships
             UnknownNameError: if method or solver is unknown.
             NotConvergedError: if training diverges.
         """
-        method = self._method()
+        method, seed = self._method(), self._seed()
         self._budget()
         SOLVERS.entry(self.solver)
         check_number("validation", self.validation, at_least=0, below=1)
@@ -129,13 +132,13 @@ class BudgetedPolicy(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships
                 f"treatment must hold at least two treatments, got {self.treatments_.tolist()} "
                 f"alone in {sum(map(len, parts.values()))} samples."
             )
-        rows = TrainingSet(rct=parts.get("rct"), obs=parts.get("obs"), seed=self.random_state)
+        rows = TrainingSet(rct=parts.get("rct"), obs=parts.get("obs"), seed=seed)
         validation = None
         if rows.rct is not None and self.validation:
             rows, held = hold_out(rows, self.validation)
             validation = held.rct
         self.model_: AbstractModel = method.fit(
-            rct=rows.rct, obs=rows.obs, validation=validation, seed=self.random_state
+            rct=rows.rct, obs=rows.obs, validation=validation, seed=seed
         )
         return self
 
@@ -255,6 +258,13 @@ class BudgetedPolicy(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships
             )
         return self.budget
 
+    def _seed(self) -> int:
+        """Return the starting point of all randomness."""
+        if self.random_state is not None and not isinstance(self.random_state, RandomState):
+            check_seed(self.random_state)
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
     def _method(self) -> AbstractMethod:
         """Build the method."""
         if isinstance(self.method, AbstractMethod):
@@ -264,6 +274,10 @@ class BudgetedPolicy(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships
                     f"has its own, got {type(self.method).__name__} and options or training."
                 )
             return self.method
+        if not isinstance(self.method, str):
+            raise InvalidValueError(
+                f"method must be a name, or a method as an object, got {self.method!r}."
+            )
         cls = METHODS.load(self.method)
         known = [*inspect.signature(cls).parameters]
         given = dict(self.options or {})

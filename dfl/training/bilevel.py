@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_count, check_number, check_several
 from dfl.hypergrad import AbstractHypergradient, ComposedLoss, GaussNewton, LookAhead
 from dfl.models import Logs, OuterNetwork, Parameters, StackedNetwork
 from dfl.scale import rank_of
@@ -33,7 +33,7 @@ class BilevelSettings:
     """How an outer network is built and learned.
 
     Args:
-        hidden: units of its hidden layers.
+        hidden: units of its hidden layers, all >= 1.
         reach: how far each of its parameters can travel over all upper steps, > 0; Adam's step
             is ``reach`` divided by their number. Said so, one value serves few and many upper
             steps. Above about 2 gates saturate.
@@ -55,6 +55,9 @@ class BilevelSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_several("hidden", self.hidden)
+        for size in self.hidden:
+            check_count("hidden sizes", size, at_least=1)
         check_number("reach", self.reach, above=0)
         for name, least in (("every", 1), ("steps", 0), ("batch_size", 1), ("warm_epochs", 0)):
             check_count(name, getattr(self, name), at_least=least)

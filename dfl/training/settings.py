@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice, check_count, check_number
-from dfl.data.uplift_data import UpliftData
+from dfl.checks import check_choice, check_count, check_number, check_several
+from dfl.data.uplift_data import UpliftData, check_alike
 from dfl.errors import DataError, ShapeError
 from dfl.scale import gathered, rows_apart
 from dfl.seeds import stream, uniform
@@ -72,6 +72,7 @@ class Training:
         check_choice("schedule", self.schedule, ("cosine", "constant"))
         check_number("averaging", self.averaging, at_least=0, below=1)
         check_choice("validation", self.validation, ("choose", "learn"))
+        check_several("weight_decay", self.weight_decay)
         check_count("number of weight_decay values", len(self.weight_decay), at_least=1)
         for decay in self.weight_decay:
             check_number("weight_decay", decay, at_least=0)
@@ -105,6 +106,7 @@ class TrainingSet:
         DataError: if all parts are missing, unless other processes have rows of their own, or a
             randomised part is not randomised.
         ShapeError: if the parts differ in number of features or treatments.
+        DTypeError: if they differ in dtype.
     """
 
     rct: UpliftData | None = None
@@ -118,12 +120,9 @@ class TrainingSet:
             part = getattr(self, name)
             if part is not None and part.source != "rct":
                 raise DataError(f"{name} must hold randomised rows, got source {part.source!r}.")
-        sizes = {(part.features.shape[1], part.treatments) for part in self.parts}
-        if len(sizes) > 1 or not (sizes or rows_apart()):
-            raise ShapeError(
-                "rct, obs and validation must agree in (features, treatments), "
-                f"got {sorted(sizes) or 'no rows at all'}."
-            )
+        if not self.parts and not rows_apart():
+            raise ShapeError("rct, obs and validation must hold some rows, got no rows at all.")
+        check_alike("rct, obs and validation", self.parts)
 
     @property
     def parts(self) -> list[UpliftData]:

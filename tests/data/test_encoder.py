@@ -116,6 +116,12 @@ def test_an_identifier_is_no_feature() -> None:
         FeatureEncoder.fit(table, ["id"])
 
 
+def test_features_have_names_of_their_own() -> None:
+    table = pd.DataFrame({"a": ["b=c", "d"], "a=b": ["c", "d"]})
+    with pytest.raises(DataError, match=r"a name of its own, got \['a=b=c'\] of several columns"):
+        FeatureEncoder.fit(table, ["a", "a=b"])
+
+
 @pytest.mark.parametrize("content", [{}, {"columns": [{"name": "a"}]}, {"columns": 3}])
 def test_other_json_is_refused(content: dict[str, object]) -> None:
     with pytest.raises(DataError, match="feature encoder must be"):

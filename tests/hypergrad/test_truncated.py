@@ -50,6 +50,7 @@ def test_the_error_falls_by_the_stated_factor_with_every_step_more() -> None:
 @pytest.mark.parametrize(("last", "steps"), [(0, 5), (6, 5)])
 def test_last_must_lie_within_steps(last: int, steps: int) -> None:
     with pytest.raises(
-        InvalidValueError, match=f"last must be between 1 and steps = {steps}, got {last}"
+        InvalidValueError,
+        match=f"last must be a whole number between 1 and steps = {steps}, got {last}",
     ):
         Truncated(steps=steps, last=last)

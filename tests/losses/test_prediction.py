@@ -61,6 +61,11 @@ def test_gate_at_its_ends(toy: dict[str, torch.Tensor], gradient: str) -> None:
     assert_close(opened, factual_loss(**toy) + 2 * 0.25)  # one unseen arm, two outcomes
 
 
+def test_the_gradient_is_one_of_two_words(toy: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(InvalidValueError, match="gradient must be one of 'stopped', 'flowing'"):
+        pseudo_label_loss(**toy, teacher=toy["prediction"], gate=0.5, gradient="all")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("gradient", ["stopped", "flowing"])
 def test_gradient_is_that_of_the_definition(toy: dict[str, torch.Tensor], gradient: str) -> None:
     """Compare with the loss as the paper writes it, by autograd through y_cf or not."""

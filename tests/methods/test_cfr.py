@@ -41,6 +41,12 @@ def test_wasserstein_is_nearly_the_sorted_distance_on_a_line() -> None:
 
 
 @pytest.mark.parametrize("distance", [mean_discrepancy, sinkhorn])
+def test_one_arm_alone_is_apart_from_nothing(distance) -> None:  # type: ignore[no-untyped-def]
+    hidden = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1))
+    assert_close(distance(hidden, torch.ones(2, 6, 1)), torch.zeros(2))
+
+
+@pytest.mark.parametrize("distance", [mean_discrepancy, sinkhorn])
 def test_each_network_has_its_own_distance_and_an_absent_arm_none(distance) -> None:  # type: ignore[no-untyped-def]
     hidden = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
     arms = torch.cat((received(0, 0, 1, 1, 2, 2), received(1, 1, 1, 2, 2, 2))).float()

@@ -1,6 +1,7 @@
 """The causal forest as a method."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,6 +48,14 @@ def test_a_single_row_of_a_treatment_is_refused() -> None:
     kept[first] = False
     with pytest.raises(InvalidValueError, match="two rows of every treatment, got 1"):
         SMALL.fit(rct=rct.subset(kept))
+
+
+def test_a_forest_needs_two_treatments_and_a_feature() -> None:
+    rct = logs(100, seed=1)
+    alone = replace(rct, treatment=torch.zeros_like(rct.treatment), treatments=1)
+    for one, found in ((alone, "1 and 4"), (replace(rct, features=rct.features[:, :0]), "3 and 0")):
+        with pytest.raises(InvalidValueError, match=f"two treatments and one feature.* {found}"):
+            SMALL.fit(rct=one)
 
 
 def test_a_known_chance_is_not_learned() -> None:

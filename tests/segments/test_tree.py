@@ -136,6 +136,12 @@ def test_one_value_or_too_few_people_leave_one_segment() -> None:
         assert tree.assign(scores.features).unique().tolist() == [0]
 
 
+def test_people_of_whom_nothing_is_known_are_one_segment() -> None:
+    scores = sample(1)
+    tree = grow(TreeScores(torch.zeros(60, 0), scores.revenue, scores.cost), 1.0, depth=2)
+    assert tree.assign(torch.zeros(5, 0)).tolist() == [0] * 5
+
+
 def test_a_tree_in_words_has_the_data_s_names() -> None:
     tree = Tree(
         torch.tensor([1, 0, 0]),

@@ -131,11 +131,22 @@ def test_a_method_comes_by_name_with_options_or_as_an_object(shop: pd.DataFrame)
     assert default.fit(features, shop["revenue"], **given(shop)).model_.treatments == 3
 
 
+def test_randomness_may_be_left_to_chance(shop: pd.DataFrame) -> None:
+    assert policy(random_state=3)._seed() == 3
+    left = policy(random_state=None)
+    assert len({left._seed() for _ in range(9)}) > 1
+    drawn = [policy(random_state=np.random.RandomState(1))._seed() for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    left.fit(shop[["age"]], shop["revenue"], **given(shop))
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "said"),
     [
         ({"budget": None}, InvalidValueError, "budget must be a Budget, got None; say how much"),
         ({"budget": 0.3}, InvalidValueError, "budget must be a Budget, got 0.3; say how much"),
+        ({"method": None}, InvalidValueError, "method must be a name, or a method .*, got None"),
+        ({"random_state": 1.5}, InvalidValueError, "seed must be a whole number of 64 bits"),
         ({"method": "tsm"}, UnknownNameError, "'tsm' is not among the methods"),
         ({"solver": "greedy"}, UnknownNameError, "'greedy' is not among the solvers"),
         ({"validation": 1.0}, InvalidValueError, r"validation must be in \[0, 1\), got 1"),

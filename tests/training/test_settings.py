@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dfl.data import UpliftData
-from dfl.errors import DataError, InvalidValueError, ShapeError
+from dfl.errors import DataError, DTypeError, InvalidValueError, ShapeError
 from dfl.methods import (
     BiDfcl,
     BilevelSettings,
@@ -33,6 +33,24 @@ def test_training_sets_are_checked() -> None:
     narrow = replace(narrow, features=narrow.features[:, :2])
     with pytest.raises(ShapeError, match=r"\(features, treatments\), got \[\(2, 3\), \(4, 3\)\]"):
         TrainingSet(rct=logs(64), validation=narrow)
+    with pytest.raises(
+        DTypeError, match=r"must have one dtype, got torch.float32 and torch.float64"
+    ):
+        TrainingSet(rct=logs(64), validation=logs(64, dtype=torch.float64))
+
+
+def test_sets_that_are_learned_together_are_alike() -> None:
+    method, one = TsmSl(rows="rct"), TrainingSet(rct=logs(64))
+    with pytest.raises(InvalidValueError, match="needs one training set or more, got none"):
+        method.fit_many([])
+    narrow = replace(logs(64), features=logs(64).features[:, :2])
+    with pytest.raises(ShapeError, match=r"together must agree in .* \[\(2, 3\), \(4, 3\)\]"):
+        method.fit_many([one, TrainingSet(rct=narrow)])
+    more = replace(logs(64), treatments=4, treatment=torch.arange(64) % 4)
+    with pytest.raises(ShapeError, match=r"together must agree in .* \[\(4, 3\), \(4, 4\)\]"):
+        method.fit_many([one, TrainingSet(rct=more)])
+    with pytest.raises(DTypeError, match="sets that are learned together must have one dtype"):
+        method.fit_many([one, TrainingSet(rct=logs(64, dtype=torch.float64))])
 
 
 @pytest.mark.parametrize(
@@ -67,6 +85,8 @@ def test_settings_out_of_range_are_refused(options: dict[str, float], message: s
         (lambda: BilevelSettings(reach=0), "reach must be > 0, got 0"),
         (lambda: BilevelSettings(every=0), "every must be >= 1, got 0"),
         (lambda: BilevelSettings(steps=-1), "steps must be >= 0, got -1"),
+        (lambda: BilevelSettings(hidden=(-1,)), "hidden sizes must be >= 1, got -1"),
+        (lambda: Dfcl(budgets=(0.3,)), r"budgets must be a tuple of Budget, got \(0.3,\)"),  # type: ignore[arg-type]
         (lambda: MLP((0,)), r"hidden sizes must be >= 1, got 0"),
     ],
 )

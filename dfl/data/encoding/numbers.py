@@ -24,7 +24,8 @@ def rounded_away(found: NDArray[np.float64], stored: NDArray[np.float32]) -> str
     """
     with np.errstate(over="ignore", invalid="ignore"):  # of what is not finite nothing is said
         lost, spread = float(np.sqrt(np.mean((stored - found) ** 2))), float(found.std())
-    if not (spread > 1e-12 * float(np.abs(found).max()) and lost > _LOST * spread):
+    held = spread <= 1e-12 * float(np.abs(found).max()) or lost <= _LOST * spread
+    if held or not np.isfinite(lost / spread):
         return ""
     return (
         f"lies near {found.mean():.6g} and spreads by {spread:.3g} around it: float32 rounds by "

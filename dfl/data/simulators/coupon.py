@@ -105,7 +105,10 @@ class CouponSimulator(AbstractSimulator):
     @property
     def treatment_names(self) -> tuple[str, ...]:
         """``none``, then how much each coupon takes off."""
-        return ("none", *(f"{100 * one:.3g}%" for one in self._discounts[1:]))
+        coupons = [100 * one for one in self._discounts[1:]]
+        # Three digits, or as many as tell the coupons apart.
+        each = ([f"{one:.{digits}g}%" for one in coupons] for digits in range(3, 18))
+        return ("none", *next(names for names in each if len({*names}) == len(names)))
 
     @property
     def _discounts(self) -> list[float]:
@@ -167,7 +170,7 @@ class CouponSimulator(AbstractSimulator):
         """Return 1 for the people whom the hidden mood concerns, else 0."""
         if self.hidden_region == 1:
             return torch.ones_like(x[8])
-        return (x[8] > NormalDist().inv_cdf(1 - self.hidden_region)).float()
+        return (x[8] > -NormalDist().inv_cdf(self.hidden_region)).float()
 
     def _old_policy(self, x: Tensor, person: "_Person", mood: Tensor) -> Tensor:
         """Return the scores of the old policy, one row per treatment."""

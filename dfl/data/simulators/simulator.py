@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_count, check_number, check_several
 from dfl.data.encoder import FeatureEncoder
 from dfl.data.hybrid import HybridData
 from dfl.data.sources.source import AbstractDataSource
@@ -104,6 +104,8 @@ class AbstractSimulator(AbstractDataSource):
         for name in ("hidden_confounding", "noise"):
             check_number(name, getattr(self, name), at_least=0, at_most=1)
         arms, shares = len(self.treatment_names), self.rct_shares
+        if shares is not None:
+            check_several("rct_shares", shares)
         if shares is not None and not (
             len(shares) == arms and min(shares) > 0 and math.isclose(sum(shares), 1, abs_tol=1e-6)
         ):

@@ -286,7 +286,12 @@ def _by_text(cost: Mapping[str, float]) -> dict[str, float]:
     """Name treatments by text: YAML reads the keys of ``{0: 0, 10: 0.5}`` as numbers."""
     names = [label_text(name) or "" for name in cost]
     _check_unique("cost", names)
-    return dict(zip(names, map(float, cost.values()), strict=True))
+    try:
+        return dict(zip(names, map(float, cost.values()), strict=True))
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(
+            f"cost must give every treatment a number, got {list(cost.values())}."
+        ) from error
 
 
 def _check_unique(what: str, names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice, check_count
+from dfl.checks import check_choice, check_count, check_seed, is_whole
 from dfl.errors import InvalidValueError, NotConvergedError
 from dfl.hypergrad.base import (
     AbstractHypergradient,
@@ -84,9 +84,11 @@ class AbstractUnrolled(AbstractHypergradient):
         """Check the options."""
         check_count("steps", self.steps, at_least=1)
         check_count("power_iterations", self.power_iterations, at_least=1)
-        if not 1 <= self._differentiated <= self.steps:
+        check_seed(self.seed)
+        if not is_whole(self._differentiated) or not 1 <= self._differentiated <= self.steps:
             raise InvalidValueError(
-                f"last must be between 1 and steps = {self.steps}, got {self._differentiated}."
+                f"last must be a whole number between 1 and steps = {self.steps}, got "
+                f"{self._differentiated}."
             )
         check_step_size(self.step_size)
         if self._rule.optimiser == "adam" and self.step_size == "stable":
@@ -174,7 +176,7 @@ class AbstractUnrolled(AbstractHypergradient):
             return torch.full_like(value, float(self.step_size), requires_grad=False)
         curvature = curvature_for_steps(inner_loss, Point.at(point.inner, point.outer))
         step = curvature.stable_step(
-            torch.Generator().manual_seed(self.seed), iterations=self.power_iterations
+            torch.Generator().manual_seed(int(self.seed)), iterations=self.power_iterations
         )
         return curvature.layout.per_member(step)
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Tensor
 
+from dfl.checks import check_count, check_seed
 from dfl.errors import InvalidValueError
 
 __all__ = ["Draws", "Noise", "SmoothNoise", "score"]
@@ -56,8 +57,9 @@ class Draws:
             raise InvalidValueError(
                 f"noise must be 'gumbel', 'normal' or 'sum-of-gamma', got {self.noise!r}."
             )
-        if self.samples < 1:
-            raise InvalidValueError(f"samples must be >= 1, got {self.samples}.")
+        check_count("samples", self.samples, at_least=1)
+        if self.seed is not None:
+            check_seed(self.seed)
         if self.antithetic and self.samples % 2:
             raise InvalidValueError(
                 f"samples must be even where they are antithetic, got {self.samples}; draw one "
@@ -65,8 +67,7 @@ class Draws:
             )
         if self.antithetic and self.noise == "sum-of-gamma":
             raise InvalidValueError("sum-of-gamma noise has no antithetic draws; set it False.")
-        if self.subset < 1:
-            raise InvalidValueError(f"subset must be >= 1, got {self.subset}.")
+        check_count("subset", self.subset, at_least=1)
 
     @property
     def group(self) -> int:
@@ -76,7 +77,7 @@ class Draws:
     def fresh_seed(self) -> int:
         """Return the seed of one decision; the same one gives the same chunks again."""
         if self.seed is not None:
-            return self.seed
+            return int(self.seed)
         return int(torch.randint(2**62, ()).item())
 
     def chunks(self, like: Tensor, seed: int) -> Iterator[Tensor]:

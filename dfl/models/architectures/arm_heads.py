@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from dfl.checks import check_count
+from dfl.checks import check_count, check_several
 from dfl.models.architectures.base import (
     AbstractArchitecture,
     AbstractOutcomeNetwork,
@@ -46,6 +46,8 @@ class ArmHeads(AbstractArchitecture):
 
     def __post_init__(self) -> None:
         """Check the sizes."""
+        for name in ("trunk", "heads"):
+            check_several(name, getattr(self, name))
         check_count("number of trunk layers", len(self.trunk), at_least=1)
         for size in (*self.trunk, *self.heads):
             check_count("sizes of trunk and heads", size, at_least=1)

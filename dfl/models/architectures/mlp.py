@@ -5,7 +5,7 @@ from typing import final
 
 from torch import Tensor
 
-from dfl.checks import check_count
+from dfl.checks import check_count, check_several
 from dfl.models.architectures.base import (
     AbstractArchitecture,
     AbstractOutcomeNetwork,
@@ -37,6 +37,7 @@ class MLP(AbstractArchitecture):
 
     def __post_init__(self) -> None:
         """Check the sizes."""
+        check_several("hidden", self.hidden)
         for size in self.hidden:
             check_count("hidden sizes", size, at_least=1)
 

@@ -161,6 +161,14 @@ def test_many_categories_are_pooled_hashed_or_refused() -> None:
     assert len(encoded(encoder(many, hashed=("x",), **IMPUTE), [None, "a"])) == 2
 
 
+def test_a_column_is_encoded_in_one_way() -> None:
+    with pytest.raises(InvalidValueError, match=r"named in hashed or in target, got \['x'\]"):
+        Encoding(hashed=("x",), target=("y", "x"))
+    with pytest.raises(InvalidValueError, match=r"named in categorical or in dates, got \['x'\]"):
+        Encoding(categorical=("x",), dates=("x",))
+    assert Encoding(categorical=("x",), hashed=("x",)).named == ("x", "x")
+
+
 def test_codes_are_text_and_fractions_are_not() -> None:
     found = encoder([10, 9, 10], categorical=("x",))
     assert found.feature_names == ("x=10", "x=9")

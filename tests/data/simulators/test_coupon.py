@@ -182,6 +182,16 @@ def test_many_coupons_are_evenly_spaced_up_to_the_deepest(people: UpliftData) ->
     assert observational(5_000, coupons=19).treatment.unique().numel() == 20
 
 
+def test_every_coupon_has_a_name_of_its_own() -> None:
+    names = CouponSimulator(coupons=202).treatment_names
+    assert len({*names}) == 203
+    assert names[1::201] == ("0.09901%", "20%")
+
+
+def test_a_region_may_hold_hardly_anybody() -> None:
+    assert len(draw(500, hidden_confounding=1.0, hidden_region=1e-300)) == 500
+
+
 def test_a_hidden_region_leaves_the_logs_of_everyone_else_right() -> None:
     logs = observational(300_000, hidden_confounding=1.0, hidden_region=0.3)
     inside = logs.features[:, 8] > 0.5244  # the upper 30 % of a standard normal

@@ -190,6 +190,12 @@ def test_a_source_column_of_one_kind_is_no_pair(tmp_path: Path) -> None:
         ),
         ({"age": [None, 1.0] * 60}, {}, InvalidValueError, "'age' must have no missing value"),
         (
+            {},
+            {"cost": {0: 0, 5: 1, 10: "x"}},
+            InvalidValueError,
+            r"cost must give every treatment a number, got \[0, 1, 'x'\]",
+        ),
+        (
             {"shop": [None, 1.0] * 60},
             {"groups": "shop"},
             InvalidValueError,
