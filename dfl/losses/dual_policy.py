@@ -90,8 +90,8 @@ def check_multipliers(multipliers: object) -> None:
     prices = multipliers if isinstance(multipliers, tuple | list) else ()
     if not prices or not all(isinstance(one, Real) and 0 <= float(one) < inf for one in prices):
         raise InvalidValueError(
-            "multipliers must hold at least one number, all >= 0 and finite, as (0.1, 1.0) does, "
-            f"got {multipliers!r}."
+            "multipliers must be a tuple of numbers, one at least, all >= 0 and finite, as "
+            f"(0.1, 1.0) is, got {multipliers!r}."
         )
 
 

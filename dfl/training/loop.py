@@ -118,8 +118,9 @@ class Stage:
         score = None if self.criterion is None else self.criterion(optimiser.frozen())
         if score is None:
             return None
+        score = score.cpu()
         self.networks.check_score(self.name, score)
-        return score.cpu()
+        return score
 
     def _steps(self) -> int:
         """Return the number of steps of an epoch."""

@@ -78,7 +78,7 @@ def test_exact_derivatives_of_both_orders() -> None:
     ],
 )
 def test_multipliers_out_of_range_are_refused(prices: Any) -> None:
-    with pytest.raises(InvalidValueError, match="multipliers must hold at least one number"):
+    with pytest.raises(InvalidValueError, match="multipliers must be a tuple of numbers"):
         DualPolicy(multipliers=prices)
 
 

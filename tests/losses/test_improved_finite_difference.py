@@ -104,7 +104,7 @@ def test_the_loss_is_the_mean_over_multipliers() -> None:
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(InvalidValueError, match="multipliers must hold at least one number"):
+    with pytest.raises(InvalidValueError, match="multipliers must be a tuple of numbers"):
         ImprovedFiniteDifference(multipliers=())
     with pytest.raises(InvalidValueError, match="estimator must be one of 'horvitz-thompson',"):
         ImprovedFiniteDifference(estimator="exact")  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ def test_the_bound_of_the_decomposition_is_the_linear_programs() -> None:
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(InvalidValueError, match="multipliers must hold at least one number"):
+    with pytest.raises(InvalidValueError, match="multipliers must be a tuple of numbers"):
         LagrangianDecomposition(multipliers=())
     with pytest.raises(InvalidValueError, match="pseudo_outcome must be one of"):
         LagrangianDecomposition(pseudo_outcome="none")  # type: ignore[arg-type]
