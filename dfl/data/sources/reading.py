@@ -317,10 +317,11 @@ def group_ids(columns: Sequence[Column]) -> list[Tensor]:
         DataError: if a column holds no labels.
         InvalidValueError: if a value is missing.
     """
-    number: dict[str, int] = {}
-    found = []
-    for column in columns:
-        factor = column.known_factor()
-        own = [number.setdefault(label, len(number)) for label in factor.labels]
-        found.append(from_numpy(np.array(own, np.int64)[factor.codes]))
-    return found
+    import pyarrow as pa
+
+    factors = [column.known_factor() for column in columns]
+    labels = pa.chunked_array([pa.array(one.labels, pa.string()) for one in factors], pa.string())
+    place = labels.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    ends = np.cumsum([len(one.labels) for one in factors])
+    own = np.split(place, ends[:-1])
+    return [from_numpy(new[one.codes]) for new, one in zip(own, factors, strict=True)]
