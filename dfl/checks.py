@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from dfl.errors import DflError, InvalidValueError
+from dfl.errors import DflError, DTypeError, InvalidValueError
 
 __all__ = [
     "check_choice",
@@ -42,7 +42,7 @@ def check_number(
 
     Args:
         name: of the option, for the message.
-        value: what came; a tensor or array of one number is that number.
+        value: what came; a tensor of one number is that number.
         above: the value must be larger.
         at_least: the value must be as large or larger.
         below: the value must be smaller.
@@ -87,14 +87,26 @@ def is_whole(value: object) -> bool:
     return True
 
 
-def check_seed(value: object) -> None:
+def check_tensor(name: str, value: object) -> None:
+    """Check that an argument is a tensor.
+
+    Raises:
+        DTypeError: ``cost must be a tensor, got list; torch.as_tensor makes one.``
+    """
+    if not isinstance(value, Tensor):
+        raise DTypeError(
+            f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one."
+        )
+
+
+def check_seed(value: object, name: str = "seed") -> None:
     """Check that a seed is a whole number of 64 bits, of any sign.
 
     Raises:
         InvalidValueError: ``seed must be a whole number of 64 bits, got 1.0.``
     """
     if not is_whole(value) or not -(2**63) <= operator.index(value) < 2**64:  # type: ignore[arg-type]  # is_whole
-        raise InvalidValueError(f"seed must be a whole number of 64 bits, got {value!r}.")
+        raise InvalidValueError(f"{name} must be a whole number of 64 bits, got {value!r}.")
 
 
 def check_several(name: str, values: object, of: type = object) -> None:

@@ -1,6 +1,7 @@
 """Random streams: one independent generator for each purpose of a seed."""
 
 import hashlib
+import operator
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def stream(seed: int, *purpose: str | int) -> torch.Generator:
     """
     if not is_whole(seed):
         raise InvalidValueError(f"seed must be a whole number, got {seed!r}.")
-    text = "/".join(map(str, (seed, *purpose)))
+    text = "/".join(map(str, (operator.index(seed), *purpose)))
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 

@@ -368,7 +368,7 @@ def test_costs_without_a_budget_are_refused() -> None:
 @pytest.mark.parametrize("name", ["revenue", "cost", "allowed", "pinned", "capacity"])
 def test_what_is_no_tensor_is_refused_by_its_name(name: str) -> None:
     given: dict[str, Any] = {"revenue": REVENUE, "cost": COST, "budget": 3.0}
-    with pytest.raises(DTypeError, match=f"{name} must be a tensor, got list; make one with torch"):
+    with pytest.raises(DTypeError, match=f"{name} must be a tensor, got list; torch.as_tensor"):
         AllocationProblem(**{**given, name: [1.0, 2.0, 3.0]})
 
 
@@ -376,7 +376,7 @@ def test_what_is_no_tensor_is_refused_by_its_name(name: str) -> None:
 def test_logs_that_are_no_tensors_are_refused_by_their_name(column: str) -> None:
     given: dict[str, Any] = {"treatment": torch.zeros(1).long()}
     given |= {"cost": torch.ones(1), "weight": torch.ones(1), column: [1.0]}
-    with pytest.raises(DTypeError, match=f"observed {column} must be a tensor, got list; make"):
+    with pytest.raises(DTypeError, match=f"observed {column} must be a tensor, got list; torch"):
         ObservedCost(**given)
 
 

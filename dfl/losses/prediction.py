@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dfl.checks import check_choice, put_off
 from dfl.errors import InvalidValueError, ShapeError
+from dfl.problem.amounts import unmapped
 
 __all__ = [
     "PseudoLabelGradient",
@@ -167,6 +168,7 @@ def _check_shapes(
 
 def _check_known(treatment: Tensor, treatments: int) -> None:
     text = f"treatment must be 0 to {treatments - 1}, as prediction has {treatments} columns."
+    treatment = unmapped(treatment)
     known = ((treatment >= 0) & (treatment < treatments)).all()
     if not put_off(known, text) and not bool(known):
         raise InvalidValueError(text)

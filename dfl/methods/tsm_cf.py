@@ -86,19 +86,8 @@ class TsmCf(AbstractMethod):
 
     def _fit(self, one: TrainingSet) -> CausalForestModel:
         parts = one.rows(self.rows)
-        treatments, width = parts[0].treatments, parts[0].features.shape[1]
-        if treatments < 2 or not width:
-            raise InvalidValueError(
-                "a causal forest needs two treatments and one feature at least, got "
-                f"{treatments} and {width}; take tsm-sl."
-            )
+        treatments, fewest = parts[0].treatments, _fewest_rows(parts)
         received = torch.cat([part.treatment for part in parts])
-        fewest = int(received.bincount(minlength=treatments).min())
-        if fewest < 2:
-            raise InvalidValueError(
-                f"a causal forest needs two rows of every treatment, got {fewest}; give more rows, "
-                "or leave the treatment out."
-            )
         scaling = Scaling.fit(*parts)
         features = torch.cat([part.features for part in parts])
         outcomes = torch.stack(
@@ -168,6 +157,24 @@ class TsmCf(AbstractMethod):
             "random_state": seed,
             "n_jobs": torch.get_num_threads(),
         }
+
+
+def _fewest_rows(parts: Sequence[UpliftData]) -> int:
+    """Return the rows of the rarest treatment, and refuse what no forest can grow on."""
+    treatments, width = parts[0].treatments, parts[0].features.shape[1]
+    if treatments < 2 or not width:
+        raise InvalidValueError(
+            "a causal forest needs two treatments and one feature at least, got "
+            f"{treatments} and {width}; take tsm-sl."
+        )
+    received = torch.cat([part.treatment for part in parts])
+    fewest = int(received.bincount(minlength=treatments).min())
+    if fewest < 2:
+        raise InvalidValueError(
+            f"a causal forest needs two rows of every treatment, got {fewest}; give more rows, "
+            "or leave the treatment out."
+        )
+    return fewest
 
 
 def _leaves(tree: Any) -> Any:

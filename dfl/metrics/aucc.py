@@ -82,7 +82,8 @@ def cost_curve(
         meaningless number where an effect is not positive.
     """
     check_count("quantiles", quantiles, at_least=1)
-    return _scan(RankedRows.of(data, score, estimator).increments(), quantiles)
+    found = RankedRows.of(data, score, estimator).increments()
+    return _scan(found, quantiles, straight=len(data) < quantiles)
 
 
 def aucc(
@@ -117,10 +118,11 @@ def aucc(
     """
     check_count("quantiles", quantiles, at_least=1)
     ranked = RankedRows.of(data, score, estimator)
-    area = _scan(ranked.increments(), quantiles).area
-    draws = [
-        _scan(ranked.increments(counts), quantiles).area for counts in redrawn(data, bootstrap)
-    ]
+    straight = len(data) < quantiles  # in every draw, also where whole groups make it longer
+    area, *draws = (
+        _scan(ranked.increments(counts), quantiles, straight=straight).area
+        for counts in (None, *redrawn(data, bootstrap))
+    )
     return bootstrap.estimate(area, draws, rows_key(data, bootstrap))
 
 
@@ -153,10 +155,12 @@ def true_aucc(truth: PotentialOutcomes, score: Tensor, *, quantiles: int = 200) 
         running((one[:, 1] - one[:, 0]).detach().double().cpu().numpy()[order], tie - 1) / rows
         for one in (truth.cost, truth.revenue)
     )
-    return _scan(Increments(np.append(0, tie), cost, revenue), quantiles).area
+    found = Increments(np.append(0, tie), cost, revenue)
+    return _scan(found, quantiles, straight=rows < quantiles).area
 
 
-def _scan(found: Increments, quantiles: int) -> CostCurve:
+def _scan(found: Increments, quantiles: int, *, straight: bool) -> CostCurve:
+    """Pick the points; straight lines between all rows where a mean over parts means nothing."""
     cost, revenue = (found.row_by_row(one) for one in (found.cost, found.revenue))
     for name, total in (("cost", float(cost[-1])), ("revenue", float(revenue[-1]))):
         if not total > 0:
@@ -165,7 +169,7 @@ def _scan(found: Increments, quantiles: int) -> CostCurve:
                 f"positive, got {total:g} per head, and the curve is measured in units of it; "
                 "use expected_outcome, or more rows if the true effect is positive."
             )
-    if len(cost) <= quantiles:  # a mean over parts that no row can reach means nothing
+    if straight:
         under = np.diff(cost) @ (revenue[1:] + revenue[:-1]) / 2
         area = float(under / (cost[-1] * revenue[-1]))
     else:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_number, check_tensor
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.metrics.rows.randomised_rows import check_predictions, check_tensor
+from dfl.metrics.rows.randomised_rows import check_predictions
 
 __all__ = ["roi_score"]
 

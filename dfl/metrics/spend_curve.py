@@ -135,11 +135,12 @@ def true_curve(truth: PotentialOutcomes, revenue: Tensor, cost: Tensor) -> Spend
 
     Raises:
         ShapeError: if predictions do not fit the truth.
+        DTypeError: if predictions are no tensors of real numbers.
         InvalidValueError: if predictions are not finite, or there is nobody.
     """
     check_predictions(revenue, cost, *truth.revenue.shape)
     true_cost, true_value = (one.numpy() for one in true_amounts(truth))
-    steps = hull_steps(revenue.to("cpu", torch.float64), cost.to("cpu", torch.float64))
+    steps = hull_steps(*(one.detach().to("cpu", _walked(one.dtype)) for one in (revenue, cost)))
     events = Events.at(steps.multiplier.numpy())
     row, before, after = (x.numpy() for x in (steps.row, steps.previous, steps.treatment))
     base = np.arange(len(true_cost)), steps.base.numpy()
@@ -152,6 +153,11 @@ def true_curve(truth: PotentialOutcomes, revenue: Tensor, cost: Tensor) -> Spend
     cheapest = int(arm_cost.argmin())
     reference = float(arm_cost[cheapest]), float(arm_value[cheapest])
     return _curve(events, Plateaus(walk(true_cost), walk(true_value), *reference))
+
+
+def _walked(kind: torch.dtype) -> torch.dtype:
+    """Return the dtype in which predictions are walked along: any but float32 in float64."""
+    return kind if kind == torch.float32 else torch.float64
 
 
 def _curve(events: Events, plateaus: Plateaus) -> SpendCurve:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
+from dfl.checks import check_tensor
 from dfl.data.uplift_data import PotentialOutcomes
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.metrics.constant_mix import best_mix_shares
 from dfl.metrics.random_allocation import random_shares
-from dfl.metrics.rows.randomised_rows import check_tensor, per_head_budgets, true_amounts
+from dfl.metrics.rows.randomised_rows import check_people, per_head_budgets, true_amounts
 from dfl.metrics.spend_curve import true_curve
 from dfl.problem import AllocationProblem
 from dfl.solvers.greedy_dual import GreedyDual
@@ -194,7 +195,7 @@ def true_policy_value(truth: PotentialOutcomes, choice: Tensor) -> TruePolicyVal
         InvalidValueError: if a treatment is not in ``0 .. M-1``, or there is nobody.
     """
     check_tensor("choice", choice)
-    cost, revenue = true_amounts(truth)
+    check_people(truth)
     rows, arms = truth.revenue.shape
     if tuple(choice.shape) != (rows,):
         raise ShapeError(f"choice must be ({rows},), one per person, got {tuple(choice.shape)}.")
@@ -203,7 +204,10 @@ def true_policy_value(truth: PotentialOutcomes, choice: Tensor) -> TruePolicyVal
     lowest, highest = int(choice.min()), int(choice.max())
     if lowest < 0 or highest >= arms:
         raise InvalidValueError(f"choice must lie in 0 .. {arms - 1}, got {lowest} .. {highest}.")
-    value, spend = (float(one.gather(1, choice.cpu()[:, None]).mean()) for one in (revenue, cost))
+    chosen = choice[:, None].to(truth.revenue.device)
+    value, spend = (
+        float(one.detach().gather(1, chosen).double().mean()) for one in (truth.revenue, truth.cost)
+    )
     return TruePolicyValue(value, spend)
 
 

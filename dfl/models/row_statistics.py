@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dfl.scale import gathered, over_ranks, over_rows, rows_apart
+from dfl.scale import gathered, over_ranks, over_rows, power_of_two, rows_apart
 
 __all__ = ["constant_per_arm", "mean_and_spread", "modes", "quantiles", "root_mean_square"]
 
@@ -28,8 +28,7 @@ def mean_and_spread(values: Tensor) -> tuple[Tensor, Tensor]:  # (N, ...) -> (..
 def root_mean_square(values: Tensor) -> Tensor:  # (N,) -> ()
     """Return the root of the mean square over the rows; their squares need not be floats."""
     if not rows_apart():
-        exponent = torch.frexp(values.abs().amax()).exponent - 1
-        unit = torch.ldexp(values.new_ones(()), exponent)  # of a power of 2, which rounds nothing
+        unit = power_of_two(values.abs().amax())  # rounds nothing
         return (values / unit).square().mean().sqrt() * unit
     return (over_ranks(values.double().square().sum()) / _rows(values)).sqrt().to(values)
 

@@ -217,7 +217,7 @@ def allocate_scored(
         gathered(None)
         return done
     with locked(work), on_cluster() if engine == "ray" else contextlib.nullcontext():
-        open_work(work, asked)
+        open_work(work, output, asked)
         gathered(None)
         done = _allocate(blocks, budget, cut, keep, engine)
         rows, people = work / "rows", sum(done.people.values())

@@ -10,10 +10,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from dfl.data.sources.reading import FORMATS, find_file
+from dfl.data.sources.reading import FORMATS, column_names, find_file
 from dfl.errors import DataError, DflError, InvalidValueError
 from dfl.io import write_whole
-from dfl.pipeline.customers import CustomerFile, check_apart, check_output, writer
+from dfl.pipeline.customers import (
+    CustomerFile,
+    check_apart,
+    check_columns,
+    check_output,
+    writer,
+)
 from dfl.pipeline.dataset import DataSet
 from dfl.scale import STREAMED
 from dfl.segments.serving import ServedSegments
@@ -80,10 +86,10 @@ def assign_file(
             "file fits them; use ServedSegments.treatment."
         )
     keep = tuple(dict.fromkeys(keep))
-    check_assignment(customers, output, keep, overwrite=overwrite)
+    features = tuple(dict.fromkeys(column.name for column in encoder.columns))
+    there = _found(customers, output, features, keep, overwrite=overwrite)
     level = served.plan.level(budget)
     choice = served.plan.choice[level]
-    features = tuple(dict.fromkeys(column.name for column in encoder.columns))
     people = torch.zeros(len(choice), dtype=torch.int64)
     names = pa.array(served.treatment_names)
     labels = pa.dictionary(pa.int32(), pa.string())
@@ -107,7 +113,7 @@ def assign_file(
         return pa.table(columns)
 
     def write(path: Path) -> None:
-        with _opened(customers, features, keep, encoder.text) as (fields, parts):
+        with _opened(there, features, keep, encoder.text) as (fields, parts):
             kept = [(field.name, field.type) for field in fields]
             schema = pa.schema([("row", pa.int64()), *kept, *ours])
             with writer(output, path, schema, keep) as written:
@@ -142,39 +148,43 @@ def check_assignment(
         DataNotFoundError: if there is no such file.
         DataError: if a file is unreadable or lacks a column that is to be kept.
     """
+    _found(customers, output, (), keep, overwrite=overwrite)
+
+
+def _found(
+    customers: Path, output: Path, features: Sequence[str], keep: Sequence[str], *, overwrite: bool
+) -> DataSet | Path:
+    """Return Parquet files, or where a CSV file is, of which no row has been read."""
     taken = sorted(set(keep) & set(_OURS))
     if taken:
         raise InvalidValueError(f"keep must not name a column that is written, got {taken}.")
     check_output(output, overwrite=overwrite)
-    if _is_text(customers):
-        check_apart("output", output, {"customers": find_file(customers)})
-        with CustomerFile.opened(find_file(customers), (), keep, text=()):
-            return
-    data = DataSet.of(customers, (), keep)
+    if customers.suffix != ".parquet" and customers.name.endswith(FORMATS):
+        customers = find_file(customers)
+        check_apart("output", output, {"customers": customers})
+        check_columns(customers, column_names(customers), features, keep)
+        return customers
+    data = DataSet.of(customers, features, keep)
     for file in data.files:
         check_apart("output", output, {"customers": file})
     data.check_outside(output)
-
-
-def _is_text(customers: Path) -> bool:
-    return customers.suffix != ".parquet" and customers.name.endswith(FORMATS)
+    return data
 
 
 @contextmanager
 def _opened(
-    customers: Path, features: Sequence[str], keep: Sequence[str], text: Sequence[str]
+    there: DataSet | Path, features: Sequence[str], keep: Sequence[str], text: Sequence[str]
 ) -> Iterator[tuple[list[pa.Field], Iterator[tuple[int, pa.Table, pa.Table]]]]:
     """Open customers; fields of the kept columns, and first row, features and kept of each part."""
-    if _is_text(customers):
-        with CustomerFile.opened(find_file(customers), features, keep, text=text) as file:
-            both = zip(file.chunks(features), file.kept(keep), strict=True)
-            yield (
-                [file.field(name) for name in keep],
-                ((rows.start, table, kept) for (rows, table), (_, kept) in both),
-            )
+    if isinstance(there, DataSet):
+        yield [there.schema.field(name) for name in keep], _parts(there, features, keep)
         return
-    data = DataSet.of(customers, features, keep)
-    yield [data.schema.field(name) for name in keep], _parts(data, features, keep)
+    with CustomerFile.opened(there, features, keep, text=text) as file:
+        both = zip(file.chunks(features), file.kept(keep), strict=True)
+        yield (
+            [file.field(name) for name in keep],
+            ((rows.start, table, kept) for (rows, table), (_, kept) in both),
+        )
 
 
 def _parts(

@@ -24,11 +24,12 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def open_work(work: Path, asked: Mapping[str, Any]) -> None:
+def open_work(work: Path, output: Path, asked: Mapping[str, Any]) -> None:
     """Go on with what an earlier start of the same allocation left, or begin.
 
     Args:
         work: the folder, which is there.
+        output: where the allocation is to stand; what a start moved aside returns there.
         asked: what is to be allocated, as plain data.
 
     Raises:
@@ -37,6 +38,8 @@ def open_work(work: Path, asked: Mapping[str, Any]) -> None:
     for file in work.rglob("*"):
         if UNFINISHED.fullmatch(file.name):
             file.unlink(missing_ok=True)
+    if (work / "old").exists() and not output.exists():
+        (work / "old").rename(output)
     plan, written = work / "plan.json", work / "passes" / "written"
     known = None
     with contextlib.suppress(FileNotFoundError, ValueError):

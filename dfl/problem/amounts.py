@@ -13,7 +13,6 @@ __all__ = [
     "BUDGET_SLACK",
     "check_amounts",
     "check_floating",
-    "check_tensor",
     "is_finite",
     "rounding",
     "total_if_sound",
@@ -25,14 +24,6 @@ BUDGET_SLACK = 1e-9
 
 
 _MANY = 1 << 20  # numbers from which on one read less is worth an import of numba
-
-
-def check_tensor(name: str, value: object) -> None:
-    """Refuse what is no tensor, by a `DTypeError`."""
-    if not isinstance(value, Tensor):
-        raise DTypeError(
-            f"{name} must be a tensor, got {type(value).__name__}; make one with torch.as_tensor."
-        )
 
 
 def check_floating(name: str, tensor: Tensor) -> None:

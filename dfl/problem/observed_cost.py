@@ -6,9 +6,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import put_off, putting_off
+from dfl.checks import check_tensor, put_off, putting_off
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
-from dfl.problem.amounts import check_amounts, check_tensor, unmapped
+from dfl.problem.amounts import check_amounts, unmapped
 from dfl.scale import gathered, over_rows, rows_apart
 
 __all__ = ["ObservedCost"]

@@ -6,13 +6,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_number, check_tensor
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.problem.amounts import (
     BUDGET_SLACK,
     check_amounts,
     check_floating,
-    check_tensor,
     is_finite,
     rounding,
     total_if_sound,

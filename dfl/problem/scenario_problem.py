@@ -6,9 +6,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_number, check_tensor
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
-from dfl.problem.amounts import check_amounts, check_floating, check_tensor, is_finite
+from dfl.problem.amounts import check_amounts, check_floating, is_finite
 
 __all__ = ["ScenarioProblem"]
 

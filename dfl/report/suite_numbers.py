@@ -47,7 +47,7 @@ class SuiteNumbers:
         return [row for row in self.rows if row["data"] == data and method in (None, row["method"])]
 
     def values(self, metric: str, data: str, method: str) -> dict[int, float]:
-        """Return seed to value of a metric, where it is defined: neither None nor NaN.
+        """Return seed to value of a metric, where it is defined and finite.
 
         Args:
             metric: name in the rows; ``eom@first`` is ``eom`` at the row's first budget.

@@ -146,7 +146,8 @@ def grow(
     check_count("thresholds", thresholds, at_least=1)
     check_count("least people in a leaf", least, at_least=1)
     check_number("budget", budget, finite=False)
-    scores = replace(scores, features=in_floats(scores.features))
+    if (floats := in_floats(scores.features)) is not scores.features:
+        scores = replace(scores, features=floats)
     cheapest = float(scores.cost.double().mean(dim=0).min())
     if budget < cheapest - _LACKING * abs(cheapest):
         raise InvalidValueError(

@@ -261,7 +261,7 @@ class BudgetedPolicy(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships
     def _seed(self) -> int:
         """Return the starting point of all randomness."""
         if self.random_state is not None and not isinstance(self.random_state, RandomState):
-            check_seed(self.random_state)
+            check_seed(self.random_state, "random_state")
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dfl.checks import checks_put_off
 from dfl.errors import NotConvergedError
 from dfl.models import Logs, Parameters
-from dfl.scale import check_bare, from_first, over_ranks, rank_of, rows_apart, together
+from dfl.scale import check_bare, from_first, over_ranks, rank_of, together
 from dfl.training.mark import mark_of
 from dfl.training.monitor import Monitor
 from dfl.training.networks import Networks
@@ -180,7 +180,7 @@ class Stage:
         if self.companion is not None:
             learning.append(self.companion.optimiser.parameters)
         self.monitor.history[name] = []
-        kept = self.monitor.folder is not None or rows_apart()
+        kept = from_first(lambda: self.monitor.folder is not None)
         mark = mark_of(self.networks, *learning) if kept else ""
         found = from_first(lambda: self.monitor.restore(name, mark))
         if found is None:

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from dfl.data.uplift_data import UpliftData
 from dfl.models import Parameters
-from dfl.scale import gathered, over_rows, rank_of, rows_apart
+from dfl.scale import Chunks, gathered, over_rows, rank_of, rows_apart
 from dfl.training.networks import Networks
 
 __all__ = ["mark_of"]
 
+_TOGETHER = Chunks(1 << 20)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object without words of its own
 
 
@@ -38,20 +39,22 @@ def mark_of(networks: Networks, *parameters: Parameters) -> str:
 
 def _sum_of(rows: UpliftData) -> int:
     """Return a sum over all rows of whole numbers, so that no rounding depends on its order."""
-    columns = [rows.treatment, rows.revenue, rows.cost, *rows.features.T]
-    columns += [] if rows.propensity is None else [*rows.propensity.T]
-    columns += [] if rows.groups is None else [rows.groups]
-    row = torch.zeros_like(rows.treatment)
-    for column in columns:
-        row = 1_000_003 * row + _bits(column)
+    columns = [rows.treatment, rows.revenue, rows.cost, rows.features, rows.propensity, rows.groups]
+    wide = [one.reshape(len(rows), -1) for one in columns if one is not None]
     before = sum(gathered(len(rows))[: rank_of()[0]]) if rows_apart() else 0
-    place = torch.arange(before, before + len(rows), device=row.device)
-    return int(over_rows((row * (2 * place + 1)).sum()))
+    total = rows.treatment.new_zeros(())
+    for part in _TOGETHER.of(len(rows), sum(one.shape[1] for one in wide)):
+        bits = torch.cat([_bits(one[part]) for one in wide], dim=1)
+        # Odd numbers tell columns and rows apart, and lose no bit of what they multiply.
+        column = 2_000_003 * torch.arange(bits.shape[1], device=bits.device) + 1
+        row = torch.arange(before + part.start, before + part.stop, device=bits.device)
+        total += ((bits * (column | 1)).sum(dim=1) * (2 * row + 1)).sum()
+    return int(over_rows(total))
 
 
-def _bits(column: Tensor) -> Tensor:
-    """Return whole numbers that are the bits of a column."""
-    if column.dtype == torch.int64:
-        return column
-    kind = torch.int32 if column.dtype == torch.float32 else torch.int64
-    return column.contiguous().view(kind).long()
+def _bits(values: Tensor) -> Tensor:
+    """Return whole numbers that are the bits of values."""
+    if values.dtype == torch.int64:
+        return values
+    kind = torch.int32 if values.dtype == torch.float32 else torch.int64
+    return values.contiguous().view(kind).long()

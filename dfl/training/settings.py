@@ -103,9 +103,9 @@ class TrainingSet:
         seed: starting point of all randomness of training on this set.
 
     Raises:
-        DataError: if all parts are missing, unless other processes have rows of their own, or a
-            randomised part is not randomised.
-        ShapeError: if the parts differ in number of features or treatments.
+        DataError: if a randomised part is not randomised.
+        ShapeError: if the parts differ in number of features or treatments, or all are missing,
+            unless other processes have rows of their own.
         DTypeError: if they differ in dtype.
     """
 

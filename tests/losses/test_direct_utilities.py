@@ -117,15 +117,6 @@ def test_exact_derivatives_of_both_orders(loss: Any) -> None:
     assert torch.autograd.gradgradcheck(lambda r, c: loss(r, c, batch, 1.0), (revenue, cost))
 
 
-@pytest.mark.parametrize("loss", [Roi(), MarginalUtility()])
-def test_one_treatment_has_no_ratio_to_learn(loss: Any) -> None:
-    ones = torch.ones(4, dtype=torch.float64)
-    batch = LoggedBatch(torch.zeros(4, dtype=torch.int64), ones, ones, ones)
-    revenue = ones[:, None].clone().requires_grad_()
-    (slope,) = torch.autograd.grad(loss(revenue, ones[:, None], batch, 1.0), revenue)
-    assert not bool(slope.any())
-
-
 def test_increments_far_below_zero_keep_a_gradient() -> None:
     """``ln ln(1 + exp(x)) -> x``."""
     revenue = column(-1e4, -20, -15, -14.9, 0, 30).reshape(-1, 1).requires_grad_()

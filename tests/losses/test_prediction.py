@@ -61,11 +61,6 @@ def test_gate_at_its_ends(toy: dict[str, torch.Tensor], gradient: str) -> None:
     assert_close(opened, factual_loss(**toy) + 2 * 0.25)  # one unseen arm, two outcomes
 
 
-def test_the_gradient_is_one_of_two_words(toy: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(InvalidValueError, match="gradient must be one of 'stopped', 'flowing'"):
-        pseudo_label_loss(**toy, teacher=toy["prediction"], gate=0.5, gradient="all")  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("gradient", ["stopped", "flowing"])
 def test_gradient_is_that_of_the_definition(toy: dict[str, torch.Tensor], gradient: str) -> None:
     """Compare with the loss as the paper writes it, by autograd through y_cf or not."""
@@ -117,3 +112,14 @@ def test_pseudo_labels_of_no_treatment_or_gradient_are_refused(
             pseudo_label_loss(**{**toy, "treatment": treatment, **labels})  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="gradient must be one of 'stopped', 'flowing'"):
         pseudo_label_loss(**toy, **labels, gradient="stoped")  # type: ignore[arg-type]
+
+
+def test_checked_losses_are_mapped_over_rows(toy: dict[str, torch.Tensor]) -> None:
+    treatment = torch.stack([toy["treatment"], 1 - toy["treatment"]])
+
+    def loss(received: torch.Tensor) -> torch.Tensor:
+        rows = {**toy, "treatment": received}
+        return pseudo_label_loss(**rows, teacher=toy["prediction"] + 1, gate=0.5)
+
+    together = torch.func.vmap(loss)(treatment)
+    assert_close(together, torch.stack([loss(one) for one in treatment]))

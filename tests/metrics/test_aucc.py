@@ -146,6 +146,18 @@ def test_more_parts_than_rows_keep_every_row(simulate) -> None:
     assert curve.area + cost_curve(data, -score, quantiles=61).area == pytest.approx(1)
 
 
+def test_draws_of_whole_groups_keep_the_form_of_the_logged_rows() -> None:
+    """Draws have from 150 to 250 rows, some above ``quantiles``, where the published form ends."""
+    generator = torch.Generator().manual_seed(0)
+    size = torch.randint(1, 4, (100,), generator=generator)
+    groups = torch.arange(100).repeat_interleave(size)
+    ones = torch.ones(len(groups), dtype=torch.float64)
+    logged = experiment((groups % 2).tolist(), *2 * [(groups % 2 * ones).tolist()])
+    found = aucc(replace(logged, groups=groups), ones, quantiles=len(groups) + 1)
+    assert found.value == pytest.approx(0.5)
+    assert found.standard_error == pytest.approx(0, abs=1e-9)
+
+
 def test_two_rows_are_enough_for_a_curve_and_too_few_for_an_error() -> None:
     data = experiment([0, 1], [0.0, 1.0], [0.0, 1.0])
     curve = cost_curve(data, torch.tensor([0.0, 1.0]), quantiles=2)

@@ -48,5 +48,5 @@ def test_bad_input() -> None:
             roi_score(revenue * value, cost)
         with pytest.raises(InvalidValueError, match="predicted cost must be finite, got NaN or"):
             roi_score(revenue, cost * value)
-    with pytest.raises(DTypeError, match=r"predicted cost must be a torch.Tensor, got list"):
+    with pytest.raises(DTypeError, match=r"predicted cost must be a tensor, got list"):
         roi_score(revenue, cost.tolist())

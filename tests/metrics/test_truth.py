@@ -139,7 +139,7 @@ def test_bad_choices(simulate) -> None:
         true_policy_value(truth, torch.zeros(50))
     with pytest.raises(InvalidValueError, match=r"choice must lie in 0 \.\. 2, got 3 \.\. 3"):
         true_policy_value(truth, torch.full((50,), 3))
-    with pytest.raises(DTypeError, match=r"choice must be a torch.Tensor, got list"):
+    with pytest.raises(DTypeError, match=r"choice must be a tensor, got list"):
         true_policy_value(truth, [0] * 50)
 
 

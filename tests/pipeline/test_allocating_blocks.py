@@ -342,6 +342,19 @@ def test_a_kill_while_a_folder_is_replaced_loses_neither(
         shutil.rmtree(output)
 
 
+def test_what_was_moved_aside_returns_when_another_allocation_begins(
+    scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people, output = scores / "day-0", tmp_path / "out"
+    allocate(people, output)
+    old = contents(output)
+    dies_at(2, people, output, monkeypatch)
+    assert not output.exists()
+    with pytest.raises(RunFolderError, match="holds an unfinished allocation of other"):
+        allocate(people, output, Budget(per_head=0.7), overwrite=True)
+    assert contents(output) == old
+
+
 @pytest.mark.parametrize("named", [".", "../out"])
 def test_the_folder_that_one_works_in_can_be_replaced(
     scores: Path, tmp_path: Path, named: str, monkeypatch: pytest.MonkeyPatch

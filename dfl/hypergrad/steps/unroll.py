@@ -135,8 +135,9 @@ class AbstractUnrolled(AbstractHypergradient):
             )
             losses = {"inner_loss": inner_loss}
             check_depends(first, losses, point, "inner")
-            norm = layout.per_member(over_ranks(layout.flatten(first).detach()).norm(dim=1))
-            self._check_start(norm)
+            slope = over_ranks(layout.flatten(first).detach())
+            norm = layout.per_member(slope.norm(dim=1))
+            self._check_start(layout.per_member(slope.abs().amax(dim=1)))
             size = self._size(inner_loss, point, before)
             stepped = Point(self._descend(inner_loss, point, first, size), point.outer)
             if self.on_failure == "raise":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_choice
+from dfl.checks import check_choice, check_tensor
 from dfl.data.uplift_data import PotentialOutcomes, UpliftData
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.rows.baselines import cross_fitted
@@ -22,9 +22,10 @@ __all__ = [
     "UnsafeEstimatorWarning",
     "amounts_of",
     "baselines_of",
+    "check_people",
     "check_predictions",
+    "check_real",
     "check_score",
-    "check_tensor",
     "per_head_budgets",
     "true_amounts",
 ]
@@ -176,28 +177,26 @@ def _warn_if_unsafe(revenue: Vector, treatment: Integers, arms: int) -> None:
         )
 
 
+def check_people(truth: PotentialOutcomes) -> None:
+    """Refuse a truth of nobody, by an `InvalidValueError`."""
+    if not len(truth.revenue):
+        raise InvalidValueError("truth must hold at least one person, got none.")
+
+
 def true_amounts(truth: PotentialOutcomes) -> tuple[Tensor, Tensor]:
     """Return true cost and revenue, float64, on the CPU and without a graph, each ``(N, M)``.
 
     Raises:
         InvalidValueError: if there is nobody.
     """
-    if not len(truth.revenue):
-        raise InvalidValueError("truth must hold at least one person, got none.")
+    check_people(truth)
     cost, revenue = (one.detach().to("cpu", torch.float64) for one in (truth.cost, truth.revenue))
     return cost, revenue
 
 
-def check_tensor(name: str, value: object) -> None:
-    """Refuse what is no tensor of real numbers.
-
-    Raises:
-        DTypeError: ``score must be a torch.Tensor, got list; torch.as_tensor makes one.``
-    """
-    if not isinstance(value, Tensor):
-        raise DTypeError(
-            f"{name} must be a torch.Tensor, got {type(value).__name__}; torch.as_tensor makes one."
-        )
+def check_real(name: str, value: Tensor) -> None:
+    """Refuse what is no tensor of real numbers, by a `DTypeError`."""
+    check_tensor(name, value)
     if value.is_complex():
         raise DTypeError(f"{name} must hold real numbers, got {value.dtype}; take .real of it.")
 
@@ -214,7 +213,7 @@ def check_score(score: Tensor, rows: int) -> Tensor:
         ShapeError: if it is not ``(N,)``.
         InvalidValueError: if it is NaN or infinite somewhere, or there are no rows.
     """
-    check_tensor("score", score)
+    check_real("score", score)
     if tuple(score.shape) != (rows,):
         raise ShapeError(f"score must be ({rows},), one per row, got {tuple(score.shape)}.")
     if not rows:
@@ -240,7 +239,7 @@ def check_predictions(revenue: Tensor, cost: Tensor, rows: int, treatments: int)
         InvalidValueError: if a prediction is NaN or infinite.
     """
     for name, predicted in (("revenue", revenue), ("cost", cost)):
-        check_tensor(f"predicted {name}", predicted)
+        check_real(f"predicted {name}", predicted)
         if tuple(predicted.shape) != (rows, treatments):
             raise ShapeError(
                 f"predicted {name} must be {(rows, treatments)}, one row per row of the data and "
@@ -254,6 +253,7 @@ def check_predictions(revenue: Tensor, cost: Tensor, rows: int, treatments: int)
 
 
 def _check_budgets(budgets: object) -> None:
+    """Refuse what is no sequence of `Budget`, such as a list of numbers."""
     if not isinstance(budgets, Sequence) or not all(isinstance(one, Budget) for one in budgets):
         raise DTypeError(
             f"budgets must be a sequence of Budget, got {budgets!r}; write [Budget(per_head=...)]."

@@ -71,8 +71,8 @@ def test_a_score_is_taken_in_any_dtype_and_with_its_graph(dtype: torch.dtype) ->
 @pytest.mark.parametrize(
     ("score", "error", "message"),
     [
-        ([1.0, 2.0], DTypeError, "score must be a torch.Tensor, got list; torch.as_tensor"),
-        (np.ones(2), DTypeError, "score must be a torch.Tensor, got ndarray; torch.as_tensor"),
+        ([1.0, 2.0], DTypeError, "score must be a tensor, got list; torch.as_tensor"),
+        (np.ones(2), DTypeError, "score must be a tensor, got ndarray; torch.as_tensor"),
         (torch.ones(2) * 1j, DTypeError, "score must hold real numbers, got torch.complex64"),
         (torch.ones(2, 1), ShapeError, r"score must be \(2,\), one per row, got \(2, 1\)"),
         (torch.tensor([1, torch.inf]), InvalidValueError, "score must be finite, got NaN or inf"),
@@ -121,5 +121,5 @@ def test_a_budget_below_the_cheapest_treatment() -> None:
 
 def test_arrays_that_are_no_tensors_are_refused() -> None:
     table: Any = np.zeros((4, 2))
-    with pytest.raises(DTypeError, match=r"predicted revenue must be a torch\.Tensor, got ndarray"):
+    with pytest.raises(DTypeError, match=r"predicted revenue must be a tensor, got ndarray"):
         check_predictions(table, table, 4, 2)
