@@ -272,6 +272,30 @@ def one_data_set(name: str, reference: str, paper: str = "") -> str:
     )
 
 
+def layers() -> str:
+    rows, metric = Rows("layers"), f"{SHARE}@share=0.3"
+    (data,) = rows.numbers.data
+
+    def less_softmax(one: str) -> str:
+        reference = f"{one.partition(',')[0]}, softmax"
+        alone = one in (reference, ON_BOTH)
+        return "" if alone else rows.difference(metric, data, reference, 3, one)
+
+    columns: list[Column] = [
+        ("share of gain", partial(rows.value, metric, data, 3)),
+        ("against softmax", less_softmax),
+        ("against TSM-SL", partial(rows.difference, metric, data, ON_BOTH, 3)),
+        ("time", lambda one: rows.time(data, one, ON_BOTH)),
+        ("seeds", lambda one: str(len(rows.values(metric, data, one)))),
+    ]
+    oracle, mix = (rows.mean(f"{name}@share=0.3", data, ON_BOTH) for name in ("oracle", "true_mix"))
+    return said(
+        table("", columns, rows.numbers.methods),
+        f"Oracle {oracle:.3f}, best constant mix {mix:.3f} a head. {INTERVALS}; time is training "
+        "in processor seconds over TSM-SL on both.",
+    )
+
+
 def training() -> str:
     rows = Rows("training")
     methods, columns = rows.numbers.methods, list[Column]()
@@ -446,6 +470,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "table3": ("results.md", table3),
     "size": ("results.md", size),
     "ablation": ("results.md", partial(one_data_set, "ablation", "tsm-sl-rct", paper=SECOND)),
+    "layers": ("layers.md", layers),
     "training": ("training.md", training),
     "hypergradients": (
         "hypergradients.md",
