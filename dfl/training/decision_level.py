@@ -15,6 +15,7 @@ from dfl.models import Logs, Parameters
 from dfl.problem import BUDGET_SLACK, AllocationProblem, ObservedCost
 from dfl.scale import alone, gathered, over_rows, rank_of, rows_apart
 from dfl.solvers.dual_bisection import DualBisection
+from dfl.solvers.passes.decide import price_in
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
 
@@ -151,7 +152,7 @@ class DecisionLevel:
                 found = solver.solve(AllocationProblem(revenue, cost, budget, observed=observed))
                 prices.append(found.multiplier)
                 unmet.append(found.cost > budget * (1 + BUDGET_SLACK))
-        return torch.stack(prices).to(revenue), torch.stack(unmet)
+        return price_in(torch.stack(prices), revenue.dtype), torch.stack(unmet)
 
 
 def _least_spend(cost: Tensor, batch: Batch) -> Tensor:

@@ -673,3 +673,25 @@ def test_logs_may_be_mapped_over(name: str) -> None:
     )
     with pytest.raises(InvalidValueError, match="observed cost must be finite"):
         torch.func.vmap(shares, randomness="same")(revenue, cost, arm, paid / 0 * 0, weight)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_no_problem_has_no_shares(name: str) -> None:
+    revenue = torch.rand(0, 6, 3, requires_grad=True)
+    found = make(name)(revenue, torch.rand(0, 6, 3), 5.0)
+    assert tuple(found.shares.shape) == (0, 6, 3)
+    assert tuple(found.multiplier.shape) == (0,)
+    assert torch.autograd.grad(found.shares.sum(), revenue)[0].shape == revenue.shape
+
+
+@pytest.mark.parametrize("name", ["finite-difference", "interpolation", "straight-through"])
+def test_hard_decisions_in_float32_are_within_the_budget(name: str) -> None:
+    """The critical price is a quotient that float32 does not hold."""
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        revenue, cost = (torch.rand(2, 3 + seed % 9, 3, generator=generator).cumsum(-1)).unbind()
+        paid = cost.double()
+        low, high = (float(end.sum()) for end in (paid.amin(dim=1), paid.amax(dim=1)))
+        budget = low + 0.4 * (high - low)
+        shares = make(name)(revenue, cost, budget).shares
+        assert float((shares.double() * paid).sum()) <= budget * (1 + 1e-6), seed

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast, final
+from typing import Any, NamedTuple, cast, final, get_args
 
 import torch
 from torch import Tensor
 
+from dfl.checks import check_choice, check_tensor
+from dfl.errors import ShapeError
 from dfl.kernels import by_triton
+from dfl.layers.perturbed.argmax import check_values
 from dfl.layers.perturbed.noise import SmoothNoise
 from dfl.layers.perturbed.normal_nodes import factors, nodes
 from dfl.layers.pricing.problems import eagerly, lift, signed
@@ -31,11 +34,18 @@ def expected_choice(values: Tensor, noise: SmoothNoise) -> Tensor:  # (..., M) -
     Returns:
         Probabilities ``(..., M)``, differentiable twice.
 
+    Raises:
+        ShapeError: if there is no entry.
+        DTypeError: if values are no tensor of floating point.
+        InvalidValueError: if the noise is neither.
+
     Source:
         Gumbel: Gumbel (1954), Maddison et al. (2014), arXiv:1411.0030.
     """
+    check_choice("noise", noise, get_args(SmoothNoise))
     if noise == "normal":
         return normal_choice(values)
+    _check(values)
     # Along an inner axis of few entries a softmax cannot use vector instructions.
     return values.mT.contiguous().softmax(dim=-2).mT if values.ndim > 1 else values.softmax(-1)
 
@@ -51,8 +61,17 @@ def expected_maximum(values: Tensor, noise: SmoothNoise) -> Tensor:  # (..., M) 
 
     Returns:
         Expected maxima ``(...)``.
+
+    Raises:
+        ShapeError: as `expected_choice`.
+        DTypeError: likewise.
+        InvalidValueError: likewise.
     """
-    return normal_maximum(values) if noise == "normal" else values.logsumexp(dim=-1)
+    check_choice("noise", noise, get_args(SmoothNoise))
+    if noise == "normal":
+        return normal_maximum(values)
+    _check(values)
+    return values.logsumexp(dim=-1)
 
 
 def normal_choice(values: Tensor) -> Tensor:  # (..., M) -> (..., M)
@@ -68,14 +87,17 @@ def normal_choice(values: Tensor) -> Tensor:  # (..., M) -> (..., M)
         values: in units of the noise's standard deviation, finite. Shape ``(..., M)``.
 
     Returns:
-        Probabilities ``(..., M)``; rows add up to 1. The error is below 1e-6 in float32 and 1e-10
+        Probabilities ``(..., M)``; rows add up to 1. Half precision is worked on in float32, and
+        returned as it came. The error is below 1e-6 in float32 and 1e-10
         in float64. Differentiable any number of times, in forward and reverse mode, under
         `torch.func` transforms too.
 
     Source:
         Berthet et al. (2020), arXiv:2002.08676, for the operator; the quadrature is our own.
     """
-    return cast("Tensor", eagerly(_Choice.apply)(values))  # type: ignore[no-untyped-call]
+    _check(values)
+    found = eagerly(_Choice.apply)(_wide(values))  # type: ignore[no-untyped-call]
+    return cast("Tensor", found).to(values.dtype)
 
 
 def normal_maximum(values: Tensor) -> Tensor:  # (..., M) -> (...)
@@ -87,7 +109,20 @@ def normal_maximum(values: Tensor) -> Tensor:  # (..., M) -> (...)
     Returns:
         Expected maxima ``(...)``, exact as `normal_choice` is.
     """
-    return cast("Tensor", eagerly(_Maximum.apply)(values))  # type: ignore[no-untyped-call]
+    _check(values)
+    found = eagerly(_Maximum.apply)(_wide(values))  # type: ignore[no-untyped-call]
+    return cast("Tensor", found).to(values.dtype)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _check(values: Tensor) -> None:
+    check_tensor("values", values)
+    check_values(values)
+    if not values.shape[-1]:
+        raise ShapeError(f"values must have one entry at least, got {tuple(values.shape)}.")
 
 
 class _Part(NamedTuple):

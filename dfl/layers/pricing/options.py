@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from dfl.checks import check_choice, check_number
+from dfl.checks import check_choice, check_number, check_tensor, put_off
 from dfl.errors import InvalidValueError
 from dfl.layers.base import AtPrice, BudgetLike
 from dfl.layers.pricing.problems import (
@@ -21,10 +21,12 @@ from dfl.layers.pricing.problems import (
     signed,
 )
 from dfl.problem import ObservedCost
+from dfl.problem.amounts import unmapped
 from dfl.scale import power_of_two
 from dfl.solvers.base import AbstractSolver
 from dfl.solvers.dual_bisection import DualBisection
 from dfl.solvers.greedy_dual import GreedyDual
+from dfl.solvers.passes.decide import price_in
 
 __all__ = ["MetBy", "Price", "Scale", "Softness", "check_values", "far_below", "score_scale"]
 
@@ -101,11 +103,13 @@ class Price:
 
         Raises:
             ShapeError: if shapes do not fit.
+            DTypeError: if a multiplier is no tensor.
+            InvalidValueError: if a multiplier is negative or NaN.
         """
         if self.multiplier is not None:
             return revenue.new_full(revenue.shape[:-2], self.multiplier)
         if isinstance(budget, AtPrice):
-            return budget.multiplier.detach().to(revenue).expand(revenue.shape[:-2])
+            return _checked(budget.multiplier, "AtPrice", revenue).expand(revenue.shape[:-2])
         solver = self.solver
         if solver is None:
             least = DualBisection(on_infeasible="least-spend")
@@ -117,6 +121,18 @@ class Price:
         find = eagerly(_HardMultiplier.apply)
         found = find(*plain, *columns_of(observed, revenue), solver)  # type: ignore[no-untyped-call]
         return cast("Tensor", found)
+
+
+def _checked(multiplier: object, of: str, revenue: Tensor) -> Tensor:
+    """Return a multiplier in the dtype of revenue, see `price_in`; refuse what is no price."""
+    check_tensor(f"the multiplier of {of}", multiplier)
+    price: Tensor = multiplier  # type: ignore[assignment]  # looked at
+    text = f"the multiplier of {of} must be >= 0, got {{}}."
+    good = (unmapped(price) >= 0).all()  # NaN is none
+    if not put_off(good, text.format("one that is not")) and not bool(good):
+        wrong = unmapped(price).detach().flatten()
+        raise InvalidValueError(text.format(f"{float(wrong[~(wrong >= 0)][0]):g}"))
+    return price_in(price, revenue.dtype).to(revenue.device)
 
 
 @final
@@ -139,7 +155,10 @@ class _HardMultiplier(Function):
             solver.solve(problem).multiplier
             for problem in problems_of(revenue, cost, budget, columns)
         ]
-        return torch.stack(found).to(revenue).reshape(budget.shape)
+        if not found:
+            return revenue.new_zeros(budget.shape)
+        prices = [_checked(one, "the solver", revenue) for one in found]
+        return torch.stack(prices).reshape(budget.shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

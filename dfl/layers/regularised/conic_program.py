@@ -212,7 +212,8 @@ class _Solve(Function):
     ) -> tuple[Tensor, Tensor]:
         shares, multiplier = torch.full_like(gain, torch.nan), torch.full_like(budget, torch.nan)
         given = (gain, cost, budget)
-        for some, leaves, outputs in _attempts(given, program, tape.needed):
+        attempts = _attempts(given, program, tape.needed) if len(budget) else ()
+        for some, leaves, outputs in attempts:
             shares[some], multiplier[some] = (each.detach() for each in outputs)
             tape.graphs.append((some, leaves, outputs))
         return shares, multiplier

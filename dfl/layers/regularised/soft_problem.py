@@ -189,7 +189,8 @@ def find_multiplier(
     if answers != tried:
         at = column(answers)
         spend(at)
-    met = torch.tensor([math.isfinite(search.high) for search in searches], device=device)
+    found = [math.isfinite(search.high) for search in searches]
+    met = torch.tensor(found, dtype=torch.bool, device=device)
     return at, met.reshape(shape) & (at > 0)
 
 

@@ -1,11 +1,14 @@
 """Everyone's best treatment at a given price of money."""
 
+import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.solvers.passes import Backend, passes_for, tournament
 
-__all__ = ["decide"]
+__all__ = ["decide", "price_in"]
+
+_QUOTIENT = 4  # roundings by which a quotient of differences may lie above the exact one
 
 
 def decide(
@@ -27,7 +30,8 @@ def decide(
             ``(..., N, M)``; leading axes are separate problems.
         cost: cost, in the same currency, finite. Shape of ``revenue``.
         multiplier: price of money, revenue per unit of cost, >= 0. A number, or a tensor
-            that broadcasts over the leading axes.
+            that broadcasts over the leading axes. One that the dtype of ``revenue`` does not hold
+            is rounded up, see `price_in`.
         backend: see `passes_for`; all choose alike. Used where there is one multiplier.
 
     Returns:
@@ -46,7 +50,7 @@ def decide(
         )
     if not isinstance(multiplier, Tensor) or not multiplier.ndim:
         return _at_one(revenue, cost, float(multiplier), backend)
-    price = multiplier.to(revenue)
+    price = price_in(multiplier, revenue.dtype).to(revenue.device)
     _check(float(price.min()) if price.numel() else 0.0)
     if price.ndim > revenue.ndim - 2:
         raise ShapeError(
@@ -57,9 +61,28 @@ def decide(
     return tournament(revenue, cost, price.unsqueeze(-1))
 
 
+def price_in(price: Tensor, kind: torch.dtype) -> Tensor:
+    """Return prices of money in the dtype of amounts; those that it does not hold, a little higher.
+
+    At a critical price someone is indifferent, and takes the cheaper treatment. Were that price
+    rounded down, or by less than quotients of rounded differences, they would take the dearer one,
+    beyond the budget.
+
+    Args:
+        price: >= 0. Any shape.
+        kind: floating point.
+    """
+    exact = price.detach().double()
+    found = exact.to(kind)
+    above = (exact * (1 + _QUOTIENT * torch.finfo(kind).eps)).to(kind)
+    above = torch.maximum(above, found.nextafter(found.new_tensor(torch.inf)))  # of tiny ones
+    return torch.where(found.double() == exact, found, above)
+
+
 def _at_one(revenue: Tensor, cost: Tensor, price: float, backend: Backend) -> Tensor:
     """Decide at one multiplier."""
     _check(price)
+    price = float(price_in(torch.tensor(price, dtype=torch.float64), revenue.dtype))
     passes = passes_for(backend, revenue.device)
     if revenue.ndim == 2:
         return passes.decide(revenue, cost, price)

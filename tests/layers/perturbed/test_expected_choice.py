@@ -1,13 +1,20 @@
 """The exact choice under normal noise: against a fine quadrature, known cases, derivatives."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.layers.perturbed.expected_choice import normal_choice, normal_maximum
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
+from dfl.layers.perturbed.expected_choice import (
+    expected_choice,
+    expected_maximum,
+    normal_choice,
+    normal_maximum,
+)
 
 forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
@@ -124,3 +131,24 @@ def test_rows_cut_into_parts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("dfl.layers.perturbed.expected_choice._ON_CPU", 20)
     parts = torch.func.vjp(normal_choice, values)[1](vector)[0], normal_maximum(values)
     assert_close(parts, whole)
+
+
+def test_noise_and_values_that_are_none_are_refused() -> None:
+    values: Any = torch.randn(2, 3)
+    wrong: Any = "gauss"
+    for call in (expected_choice, expected_maximum):
+        with pytest.raises(InvalidValueError, match="noise must be one of 'gumbel', 'normal'"):
+            call(values, wrong)
+        for noise in ("gumbel", "normal"):
+            with pytest.raises(DTypeError, match=r"values must be floating point, got torch.int64"):
+                call(values.long(), noise)
+            with pytest.raises(DTypeError, match="values must be a tensor, got list"):
+                call(values.tolist(), noise)
+            with pytest.raises(ShapeError, match=r"must have one entry at least, got \(2, 0\)"):
+                call(values[:, :0], noise)
+
+
+def test_half_precision_is_worked_on_in_float32() -> None:
+    values = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).half()
+    assert_close(normal_choice(values), normal_choice(values.float()).half())
+    assert_close(normal_maximum(values), normal_maximum(values.float()).half())

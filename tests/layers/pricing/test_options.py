@@ -1,14 +1,18 @@
 """`Price` and `Softness`: what they take, refuse, and turn scores into."""
 
-from typing import Any
+import math
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from dfl.errors import InvalidValueError
-from dfl.layers import Price, Softness
+from dfl.errors import DTypeError, InvalidValueError
+from dfl.layers import AtPrice, Price, Softness
 from dfl.layers.pricing.options import far_below, score_scale
+from dfl.problem import Allocation, AllocationProblem
+from dfl.solvers import AbstractSolver, GreedyDual
 
 
 @pytest.mark.parametrize(
@@ -155,3 +159,30 @@ def test_a_step_is_finite_whatever_the_gradient() -> None:
         step = Softness(1.0).step(values, slope)
         assert isinstance(step, torch.Tensor)
         assert bool((step.isfinite() & (step > 0)).all())
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Priced(AbstractSolver):
+    """Finds whatever it is told to."""
+
+    price: Any
+
+    def solve(self, problem: AllocationProblem) -> Allocation:
+        return replace(GreedyDual().solve(problem), multiplier=self.price)
+
+
+@pytest.mark.parametrize(
+    ("price", "error", "message"),
+    [
+        (torch.tensor(math.nan), InvalidValueError, "must be >= 0, got nan"),
+        (torch.tensor(-0.5), InvalidValueError, "must be >= 0, got -0.5"),
+        (0.5, DTypeError, "must be a tensor, got float"),
+    ],
+)
+def test_multipliers_that_are_none_are_refused(price: Any, error: Any, message: str) -> None:
+    revenue, cost = torch.rand(2, 4, 3)
+    with pytest.raises(error, match=f"the multiplier of AtPrice {message}"):
+        Price().find(revenue, cost, AtPrice(price), None)
+    with pytest.raises(error, match=f"the multiplier of the solver {message}"):
+        Price(solver=Priced(price)).find(revenue, cost, 9.0, None)

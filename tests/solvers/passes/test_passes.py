@@ -12,6 +12,7 @@ from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual, decide, hull_steps
 from dfl.solvers.passes import Backend, passes_for
 from dfl.solvers.passes.base import most_others
+from dfl.solvers.passes.decide import price_in
 from dfl.solvers.passes.radix import falling_order
 from tests.solvers.instances import KINDS, problem, problems
 
@@ -85,7 +86,7 @@ def in_turn(revenue: Tensor, cost: Tensor, price: float) -> list[int]:
     return chosen
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["torch", "numba"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("treatments", [2, 8, 9, 20])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, where quotients overflow
@@ -112,8 +113,9 @@ def test_decisions_at_the_ends_of_float32_are_those_of_the_tournament(
     revenue, cost = torch.randint(-4, 5, (2, 300, 12), generator=generator) / 4
     for amounts in ((revenue * size, cost), (revenue, cost * size), (revenue * size, cost * size)):
         for price in (0.0, 1.0, 1e-38):
-            chosen = decide(*amounts, price, backend=backend)
-            assert chosen.tolist() == in_turn(*amounts, float(torch.tensor(price)))
+            exact = float(torch.tensor(price))
+            chosen = decide(*amounts, exact, backend=backend)
+            assert chosen.tolist() == in_turn(*amounts, exact)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -303,3 +305,27 @@ def test_wrong_back_ends_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dfl.solvers.passes.numba_installed", lambda: False)
     with pytest.raises(MissingExtraError, match=r"pip install 'dfl-toolkit\[numba\]', or use"):
         GreedyDual(backend="numba")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_decisions_at_a_solver_s_multiplier_are_within_the_budget(backend: Backend) -> None:
+    """In float32, which holds no such multiplier; one price and one for each problem."""
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        revenue, cost = torch.rand(2, 2 + seed % 9, 3, generator=generator).cumsum(-1).unbind()
+        paid = cost.double()
+        low, high = (float(end.sum()) for end in (paid.amin(dim=1), paid.amax(dim=1)))
+        budget = low + 0.4 * (high - low)
+        price = GreedyDual().solve(AllocationProblem(revenue, cost, budget)).multiplier
+        choice = decide(revenue, cost, price, backend=backend)
+        assert float(paid.gather(1, choice[:, None]).sum()) <= budget * (1 + 1e-6), seed
+        stacked = decide(revenue[None], cost[None], price[None], backend=backend)
+        assert stacked[0].equal(choice)
+
+
+def test_a_price_that_the_dtype_holds_is_kept() -> None:
+    prices = torch.tensor([0.0, 0.5, 0.1, 1e-50, 1e39], dtype=torch.float64)
+    found = price_in(prices, torch.float32)
+    assert found[:2].equal(prices[:2].float())
+    assert bool((found[2:].double() > prices[2:]).all())
+    assert price_in(prices, torch.float64).equal(prices)
