@@ -10,6 +10,7 @@ from typing import final
 from dfl.abtest.checks.assignment import check_experiment
 from dfl.abtest.rows.contrast import Contrast, Linearisation
 from dfl.abtest.rows.experiment import Experiment
+from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Matrix, Vector
 from dfl.stats.intervals import interval_factor
 from dfl.stats.small_samples import Spread
@@ -221,9 +222,17 @@ def effect_of(
         rows: of the arm and the control.
         diagnostics: numbers that say how the estimate came about.
         caveat: what the reader must know, or empty.
+
+    Raises:
+        InvalidValueError: if a number is NaN or infinite.
     """
     low, high = spread.interval(estimate, factor, level)
     p_value = spread.p_value(estimate)
+    if not all(map(math.isfinite, (estimate, spread.error, low, high, p_value))):
+        raise InvalidValueError(
+            f"the effect must be finite, got {estimate:g} in [{low:g}, {high:g}], p = "
+            f"{p_value:g}; give the metric in another unit, or read more rows."
+        )
     said = [_say(estimate, low, high, p_value, level), caveat, _few(spread)]
     return Effect(
         arm=labels[0],

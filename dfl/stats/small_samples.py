@@ -99,8 +99,8 @@ def spread_of(treated: Arm, control: Arm) -> Spread:
         control: at least 2 units.
 
     Raises:
-        InvalidValueError: if one unit outweighs all others of its arm, or slopes leave no
-            degrees of freedom.
+        InvalidValueError: if one unit outweighs all others of its arm, slopes leave no degrees
+            of freedom, or most units weigh nothing.
 
     Source:
         Welch (1947); Bell and McCaffrey (2002), Survey Methodology 28, the working model with
@@ -191,7 +191,13 @@ def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tup
     skewness *= (many - 2 * few) / math.sqrt(many * few * (many - few))
     if few >= _FEW and abs(skewness) <= _SKEWED:
         return 1.0, 1.0
-    dealt = _dealt_both_ways(parts, size, _deals(many, few))
+    deals = _deals(many, few)
+    dealt = _dealt_both_ways(parts, size, deals)
+    if len(dealt) < len(deals):
+        raise InvalidValueError(
+            f"the denominator must be above 0 in more units: most assignments of {few} units of "
+            f"{many} have an arm without any, so chance cannot be told. Randomise more units."
+        )
     if units[0] > units[1]:
         dealt = -dealt
     if units[0] == units[1]:  # who is called treated plays no part
@@ -223,7 +229,8 @@ def _dealt_both_ways(parts: Vector, size: Vector, picked: Integers) -> Vector:
     """Return the difference over its error; other signs of all parts change its sign alone.
 
     Each choice counts twice, among the parts in rising and in falling order, so that neither the
-    order of the rows nor the sign of the metric plays a part. Shape ``(2 * draws,)``.
+    order of the rows nor the sign of the metric plays a part. Shape ``(2 * draws,)``, or less
+    where arms were drawn that weigh nothing.
     """
     order = np.lexsort((size, parts))
     rising, size = parts[order], size[order]
@@ -234,12 +241,14 @@ def _dealt_both_ways(parts: Vector, size: Vector, picked: Integers) -> Vector:
 
 def _dealt(parts: Vector, size: Vector, picked: Integers) -> Vector:
     """Return the difference over its error, for each choice of the smaller arm."""
+    share = size[picked].sum(axis=1) / size.sum()
+    picked = picked[(share > 0) & (share < 1 - 1e-12)]  # an arm that weighs nothing has no mean
     part, weight = parts[picked], size[picked]
-    total = np.maximum(weight.sum(axis=1), 1e-300)
+    total = weight.sum(axis=1)
     mean = part.sum(axis=1) / total
     left = np.maximum(1 - weight / total[:, None], 1e-3)
     variance = ((part - mean[:, None] * weight) ** 2 / left).sum(axis=1) / total**2
-    rest = np.maximum(size.sum() - total, 1e-300)
+    rest = size.sum() - total
     rest_mean = (parts.sum() - part.sum(axis=1)) / rest
     square = parts @ parts - (part * part).sum(axis=1)
     square -= 2 * rest_mean * (parts @ size - (part * weight).sum(axis=1))

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -5,9 +6,11 @@ import pytest
 from scipy import stats
 
 from dfl.abtest import ESTIMATORS, Experiment
+from dfl.abtest.base import effect_of
 from dfl.abtest.difference_in_means import DifferenceInMeans
 from dfl.abtest.state import State
 from dfl.errors import InvalidValueError
+from dfl.stats.small_samples import Spread
 from tests.abtest.data import experiment
 
 PLAIN = DifferenceInMeans()
@@ -161,3 +164,11 @@ def test_the_sign_of_the_metric_and_the_names_of_the_arms_play_no_part(
     assert (other.p_value, other.low, other.high) == (one.p_value, -one.high, -one.low)
     wanted = (one.p_value, -one.high, -one.low)
     assert (swapped.p_value, swapped.low, swapped.high) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_numbers_that_are_not_finite_are_no_effect() -> None:
+    with pytest.raises(InvalidValueError, match="the effect must be finite, got 1 in "):
+        effect_of(
+            ("1", "0"), 1.0, Spread(error=1.0, above=math.nan), 1.96, 0.95,
+            value=1.0, rows=(9, 9), diagnostics={},
+        )  # fmt: skip

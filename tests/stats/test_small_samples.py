@@ -98,3 +98,23 @@ def test_what_cannot_be_told_is_refused() -> None:
     used = Arm(parts=DRAW.standard_normal(6), size=np.ones(6), used=5)
     with pytest.raises(InvalidValueError, match="more units than the covariates take, got 6"):
         spread_of(used, fair)
+
+
+def rare(share: float) -> Spread:
+    """Of 20 and 300 units, some share of which have events; 2 of the 20 at least."""
+    draw = np.random.default_rng(3)
+    events = (draw.random(320) < share).astype(float)
+    events[:2] = 1
+    values = events * draw.exponential(size=320)
+    return spread_of(arm(values[:20], 1, events[:20]), arm(values[20:], -1, events[20:]))
+
+
+def test_assignments_that_give_an_arm_no_event_are_left_out() -> None:
+    found = rare(0.1)
+    assert math.isfinite(found.above)
+    assert math.isfinite(found.below)
+
+
+def test_events_that_most_assignments_give_to_one_arm_alone_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match="must be above 0 in more units: most assignments"):
+        rare(0.01)
