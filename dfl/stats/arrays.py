@@ -3,6 +3,7 @@
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
@@ -42,7 +43,7 @@ def vector(name: str, values: object, rows: int | None = None) -> Vector:
     Raises:
         DTypeError: if the values are no numbers.
         ShapeError: if they are not one-dimensional, or not as many as ``rows``.
-        InvalidValueError: if one is NaN or infinite.
+        InvalidValueError: if one is NaN, infinite or masked.
     """
     array = _numbers(name, values)
     if array.ndim != 1 or (rows is not None and array.shape[0] != rows):
@@ -63,7 +64,7 @@ def matrix(name: str, values: object, rows: int) -> Matrix:
     Raises:
         DTypeError: if the values are no numbers.
         ShapeError: if the shape is another one.
-        InvalidValueError: if one is NaN or infinite.
+        InvalidValueError: if one is NaN, infinite or masked.
     """
     array = _numbers(name, values)
     if array.ndim == 1:
@@ -79,16 +80,17 @@ def labels(name: str, values: object, rows: int) -> Labels:
 
     Raises:
         ShapeError: if there are not ``rows`` of them in one dimension.
-        InvalidValueError: if one is missing: None, NaN or the NA of pandas; or if they are of
-            kinds that have no order, such as numbers and names.
+        InvalidValueError: if one is missing: None, NaN, the NA of pandas or masked; or if they
+            are of kinds that have no order, such as numbers and names.
     """
-    array = np.asarray(values)
+    array = _plain(values)
     if array.shape != (rows,):
         raise ShapeError(f"{name} must be ({rows},), got {array.shape}.")
     if array.dtype.kind == "O":
         missing = np.array([_is_missing(one) for one in array], bool)
     else:
         missing = array != array if array.dtype.kind in "fcmM" else np.zeros(rows, bool)
+    missing |= np.ma.getmaskarray(values) if np.ma.is_masked(values) else False
     if missing.any():
         raise InvalidValueError(
             f"{name} must be known in every row, it is missing in {int(missing.sum())} of {rows}; "
@@ -123,12 +125,22 @@ def _is_missing(label: Any) -> bool:
     return label is None or not isinstance(same, bool | np.bool_) or not same
 
 
+def _plain(values: object) -> NDArray[Any]:
+    """Return an array; tensors without their graph, also of a dtype that NumPy lacks."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype is torch.bfloat16 else values
+    return np.asarray(values)
+
+
 def _numbers(name: str, values: object) -> NDArray[np.float64]:
-    array = np.asarray(values)
+    array = _plain(values)
     if array.dtype.kind not in "biuf":
         raise DTypeError(
             f"{name} must hold numbers, got {array.dtype}; turn categories into numbers first."
         )
+    if np.ma.is_masked(values):
+        array = np.where(np.ma.getmaskarray(values), np.nan, array)
     return np.ascontiguousarray(array, dtype=np.float64)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from dfl.abtest import Experiment
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
@@ -16,9 +17,10 @@ from dfl.stats.arrays import labels, matrix, vector
         pd.Series(["control", None, "a", "a"], dtype=object),
         ["control", float("nan"), "a", "a"],
         np.array([0.0, np.nan, 1.0, 1.0]),
+        np.ma.masked_equal([0, 7, 1, 1], 7),
         np.array(["2024-01-01", "NaT", "2024-01-02", "2024-01-02"], dtype="datetime64[D]"),
     ],
-    ids=["text", "whole", "truth", "None", "mixed", "float", "day"],
+    ids=["text", "whole", "truth", "None", "mixed", "float", "masked", "day"],
 )
 def test_a_missing_label_is_counted_whatever_it_is_written_as(values: object) -> None:
     array = np.asarray(values, dtype=object) if isinstance(values, list) else values
@@ -47,3 +49,14 @@ def test_shapes_and_kinds_are_checked() -> None:
         matrix("x", [[1.0], [2.0]], 3)
     with pytest.raises(InvalidValueError, match="x must be finite, got 1 NaN or infinite of 2"):
         vector("x", [1.0, float("inf")])
+
+
+def test_masked_numbers_are_missing() -> None:
+    with pytest.raises(InvalidValueError, match="metric must be finite, got 1 NaN or infinite of"):
+        vector("metric", np.ma.masked_equal([1, 2, 99], 99))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_are_read_without_their_graph_and_in_any_precision(dtype: torch.dtype) -> None:
+    tensor = torch.tensor([1.0, 2.5], dtype=dtype, requires_grad=True)
+    assert vector("metric", tensor).tolist() == labels("arm", tensor, 2).tolist() == [1, 2.5]
