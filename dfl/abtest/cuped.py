@@ -1,5 +1,6 @@
 """`Cuped`: subtracts what covariates explain linearly."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -13,7 +14,7 @@ from dfl.errors import InvalidValueError
 from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Matrix, Vector
 from dfl.stats.moments import Moments
-from dfl.stats.soundness import refuse_copy
+from dfl.stats.soundness import refuse_copy, require_squares
 
 __all__ = ["Cuped", "Slopes", "adjusted_difference", "arms_of", "cuped_adjust"]
 
@@ -81,11 +82,14 @@ class Slopes:
         explained: share of the variance within the arms.
         tilt: ``W^+ (mean x of the last arm - mean x of the first)``, where ``W`` is the sum of
             products within the arms. Shape ``(p,)``.
+        widens: what the slopes make of the standard error of the difference, their own error and
+            the degrees of freedom that they take; of least squares, where units vary alike.
     """
 
     theta: Vector
     explained: float
     tilt: Vector
+    widens: float
 
     @staticmethod
     def of(arms: Sequence[Moments]) -> "Slopes":
@@ -95,9 +99,12 @@ class Slopes:
             arms: moments of outcome and covariates, of each arm.
 
         Raises:
-            InvalidValueError: if no covariate varies within the arms.
+            InvalidValueError: if no covariate varies within the arms, or one by so much that its
+                square is no number.
         """
         products = np.sum([one.products for one in arms], axis=0)
+        if not np.isfinite(products).all():
+            require_squares("covariates", np.inf)
         means = np.stack([one.mean[1:] for one in arms])
         every = Moments.merged(arms)
         spread, of_all = (
@@ -111,10 +118,13 @@ class Slopes:
         scale = np.where(varies, spread, np.inf)
         wanted = np.stack([products[1:, 0], means[-1] - means[0]], axis=1)
         scaled = products[1:, 1:] / np.outer(scale, scale)
-        found = np.linalg.lstsq(scaled, wanted / scale[:, None], rcond=1e-12)[0]
+        found, _, rank, _ = np.linalg.lstsq(scaled, wanted / scale[:, None], rcond=1e-12)
         theta, tilt = (found / scale[:, None]).T
+        free = every.rows - len(arms)
+        slopes = float(tilt @ wanted[:, 1]) / sum(1 / max(one.rows, 1) for one in arms)
+        widens = math.sqrt((1 + slopes) * free / max(free - int(rank), 1))
         explained = theta @ products[1:, 0] / products[0, 0] if products[0, 0] > 0 else 0.0
-        return Slopes(theta, float(explained), tilt)
+        return Slopes(theta, float(explained), tilt, widens)
 
 
 def arms_of(outcome: Vector, covariates: Matrix, treated: Booleans) -> list[Moments]:
@@ -171,7 +181,8 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
     """Return the difference in means of an adjusted outcome.
 
     Where units are few, its influence is that of the treatment's coefficient in the regression:
-    a unit whose covariates are those of the other arm weighs more.
+    a unit whose covariates are those of the other arm weighs more. Where they are many, all
+    weigh more alike.
 
     Args:
         contrast: which rows are treated.
@@ -179,12 +190,14 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
         covariates: shape ``(n, p)``.
 
     Raises:
-        InvalidValueError: if no covariate varies, or they are a copy of the outcome.
+        InvalidValueError: if no covariate varies, one varies by more or less than squares can
+            hold, or they are a copy of the outcome.
     """
+    low, high = covariates.min(axis=0), covariates.max(axis=0)
+    require_squares("covariates", high - low)
     arms = arms_of(outcome, covariates, contrast.treated)
     adjusted, slopes = cuped_adjust(outcome, covariates, arms, contrast.empty)
-    largest = np.maximum(covariates.max(axis=0), -covariates.min(axis=0))
-    rounds = np.finfo(np.float64).eps * float(np.abs(slopes.theta) @ largest)
+    rounds = np.finfo(np.float64).eps * float(np.abs(slopes.theta) @ np.maximum(high, -low))
     if not np.ptp(adjusted) > _ROUNDED * rounds:
         refuse_copy()
     estimate, influence = contrast.mean_difference(adjusted)
@@ -197,6 +210,8 @@ def adjusted_difference(contrast: Contrast, outcome: Vector, covariates: Matrix)
                 1 - treated.rows * (x - treated.mean[1:] @ slopes.tilt),
                 1 + control.rows * (x - control.mean[1:] @ slopes.tilt),
             )
+    else:
+        influence *= slopes.widens
     diagnostics = {"explained_variance": slopes.explained}
     if covariates.shape[1] == 1:
         diagnostics["theta"] = float(slopes.theta[0])

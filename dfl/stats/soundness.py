@@ -9,7 +9,15 @@ import numpy as np
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Vector, not_finite
 
-__all__ = ["Soundness", "refuse_copy", "require_varying", "unmoved"]
+__all__ = [
+    "Soundness",
+    "refuse_copy",
+    "require_squares",
+    "require_varying",
+    "unmoved",
+]
+
+_WIDEST = 1e70  # its fourth power and that of its inverse are still numbers
 
 
 @final
@@ -130,12 +138,33 @@ def refuse_copy() -> NoReturn:
     )
 
 
+def require_squares(name: str, ranges: float | Vector) -> None:
+    """Refuse numbers of which sums of squares cannot be computed.
+
+    Args:
+        name: of the argument, for the error.
+        ranges: largest less smallest number, of each column; 0: a constant, which is let through.
+
+    Raises:
+        InvalidValueError: if a range is neither 0 nor between 1e-70 and 1e70.
+    """
+    every = np.atleast_1d(ranges)
+    wrong = every[(every != 0) & ~((every > 1 / _WIDEST) & (every < _WIDEST))]
+    if len(wrong):
+        raise InvalidValueError(
+            f"{name} must vary by {1 / _WIDEST:g} to {_WIDEST:g}, or squares cannot be computed, "
+            f"got {float(wrong[0]):g}; give them, or the denominator of a ratio, in another unit."
+        )
+
+
 def require_varying(prediction: Vector) -> Vector:
     """Return a prediction that tells units apart.
 
     Raises:
-        InvalidValueError: if it is the same for all rows.
+        InvalidValueError: if it is the same for all rows, or varies by more or less than squares
+            can hold.
     """
+    require_squares("prediction", float(np.ptp(prediction)))
     if float(np.ptp(prediction)) == 0:
         raise InvalidValueError(
             f"prediction must vary, got {prediction[0]:g} for every row: the covariates explain "

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from dfl.abtest.cupac import Cupac
-from dfl.abtest.cuped import Cuped, arms_of, cuped_adjust
+from dfl.abtest.cuped import Cuped, Slopes, arms_of, cuped_adjust
 from dfl.abtest.difference_in_means import DifferenceInMeans
+from dfl.abtest.mlrate import Mlrate
 from dfl.abtest.rows.experiment import Experiment
 from dfl.errors import InvalidValueError
+from dfl.stats.moments import Moments
 from tests.abtest.data import contrast
 
 
@@ -128,3 +130,39 @@ def test_mistakes() -> None:
         Cupac().fit(replace(data, covariates=None, prediction=None))
     with pytest.raises(InvalidValueError, match="prediction must vary, got 2 for every row"):
         Cupac().fit(replace(data, prediction=np.full(400, 2.0)))
+
+
+def test_errors_of_many_units_make_up_for_many_covariates() -> None:
+    draw, rows = np.random.default_rng(0), 10_002
+    treatment, x = draw.permutation(np.arange(rows) % 2), draw.normal(size=(rows, 200))
+    y = x[:, 0] + draw.normal(size=rows)
+    (found,) = Cuped().effects(Experiment(treatment=treatment, metric=y, covariates=x))
+    design = np.column_stack([np.ones(rows), treatment, x])
+    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    variance = residual @ residual / (rows - 202) * np.linalg.inv(design.T @ design)[1, 1]
+    assert found.standard_error == pytest.approx(variance**0.5, rel=1e-6)
+    few = treatment.nonzero()[0][1:]  # 5,000 units of an arm are corrected one by one
+    kept = np.sort(np.concatenate([few, np.flatnonzero(treatment == 0)]))
+    (exact,) = Cuped().effects(
+        Experiment(treatment=treatment[kept], metric=y[kept], covariates=x[kept])
+    )
+    assert found.standard_error == pytest.approx(exact.standard_error, rel=5e-3)
+
+
+@pytest.mark.parametrize("unit", [1e160, 1e-170])
+def test_covariates_and_predictions_beyond_squares_are_refused(unit: float) -> None:
+    data = contrast()
+    assert data.covariates is not None
+    with pytest.raises(
+        InvalidValueError, match=r"covariates must vary by 1e-70 to 1e\+70, or squa"
+    ):
+        Cuped().fit(replace(data, covariates=data.covariates * unit))
+    for estimator in (Cupac(), Mlrate()):
+        with pytest.raises(InvalidValueError, match="prediction must vary by 1e-70 to"):
+            estimator.fit(replace(data, prediction=data.covariates[:, 0] * unit))
+
+
+def test_sums_of_squares_that_are_no_numbers_have_no_slopes() -> None:
+    arm = Moments(9, np.zeros(2), np.full((2, 2), np.inf))
+    with pytest.raises(InvalidValueError, match="squares cannot be computed, got inf; give them"):
+        Slopes.of([arm, arm])

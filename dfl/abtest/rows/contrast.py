@@ -14,7 +14,7 @@ from dfl.scale import PARTS, Empty
 from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
 from dfl.stats.leverage import leverage, unit_leverage
 from dfl.stats.small_samples import Arm, Spread, spread_of
-from dfl.stats.soundness import refuse_copy, require_varying, unmoved
+from dfl.stats.soundness import refuse_copy, require_squares, require_varying, unmoved
 
 __all__ = [
     "Contrast",
@@ -27,7 +27,6 @@ __all__ = [
 
 Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
 
-_WIDEST = 1e70  # its fourth power and that of its inverse are still numbers
 _DIGITS = 1e-3  # share of the range by which float64 may round a metric
 _LARGE = 5_000  # independent units of each arm, above which nothing has to be corrected
 _SUMMED = 100_000  # clusters, up to which covariates are added up in each
@@ -86,11 +85,7 @@ class Contrast:
                 f"metric lies near {float(self.outcome[0]):.3g} and varies by {self._range:.3g}: "
                 f"float64 rounds it by {rounds:.2g}. Subtract a constant from every row."
             )
-        if not 1 / _WIDEST < self._range < _WIDEST:
-            raise InvalidValueError(
-                f"metric must vary by {1 / _WIDEST:g} to {_WIDEST:g}, or its squares cannot be "
-                f"computed, got {self._range:g}; give it, or its denominator, in another unit."
-            )
+        require_squares("metric", self._range)
 
     @property
     def rows(self) -> int:

@@ -63,10 +63,12 @@ def read_by_sums(treated: Moments, control: Moments, *, ratio: bool, adjust: boo
     both = Moments.merged(arms)
     value = float(arms[1].mean[0])
     diagnostics: dict[str, float] = {}
+    widens = 1.0
     if adjust:
         if len(both.mean) < 2:
             raise InvalidValueError("cuped needs covariates; without any use difference-in-means.")
         slopes = Slopes.of(arms)
+        widens = slopes.widens
         before = sum(float(one.products[0, 0]) for one in arms)
         centre = np.concatenate([[0.0], both.mean[1:]])  # taken off first, or digits are lost
         weights = np.concatenate([[1.0], -slopes.theta])[None]
@@ -83,7 +85,7 @@ def read_by_sums(treated: Moments, control: Moments, *, ratio: bool, adjust: boo
     if not variance > (1e-14 * size) ** 2 / both.rows:
         refuse_copy()
     estimate = float(arms[0].mean[0] - arms[1].mean[0])
-    return ReadBySums(estimate, math.sqrt(variance), value, diagnostics)
+    return ReadBySums(estimate, widens * math.sqrt(variance), value, diagnostics)
 
 
 def _linearised(arm: Moments, *, ratio: bool) -> Moments:
