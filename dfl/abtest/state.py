@@ -158,8 +158,10 @@ class State(AbstractEstimator):
             return contrast.standard_error(influence)
 
         def estimate(picked: Integers) -> float:
-            rows = np.ascontiguousarray(problem.rows[:, picked])
-            drawn = self._run(rows, problem.outcome[picked], found.parameters)
+            rows, start = np.ascontiguousarray(problem.rows[:, picked]), found.parameters
+            if len(rows) > 2 and not _varies(rows):  # a rare value of the prediction was not drawn
+                rows, start = rows[:2], replace(start, coefficients=start.coefficients[:2])
+            drawn = self._run(rows, problem.outcome[picked], start)
             return float(drawn.parameters.coefficients[TREATMENT])
 
         return problem.scale * _bootstrap_error(
@@ -195,6 +197,12 @@ class _Problem:
         """Return the estimate of the mean effect and its influences."""
         influence = self.mean_fit.influence(self.rows, contrast.outcome, TREATMENT, contrast.empty)
         return float(self.mean_fit.coefficients[TREATMENT]), influence
+
+
+def _varies(rows: Matrix) -> bool:
+    """Say whether the prediction varies within an arm."""
+    treated = rows[TREATMENT] > 0
+    return any(float(np.ptp(rows[2, arm])) > 0 for arm in (treated, ~treated))
 
 
 def _bootstrap_error(

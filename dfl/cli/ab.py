@@ -213,7 +213,9 @@ def _aa_table(splits: Mapping[str, Mapping[str, AaResult | str]]) -> Table:
                 rows.append((metric, name, f"not read: {done}", ""))
             else:
                 alarms = f"{done.false_positive_rate:.1%} [{done.low:.1%}, {done.high:.1%}]"
-                rows.append((metric, name, alarms, f"{done.error_ratio:.3f}"))
+                ratio = "-" if done.error_ratio is None else f"{done.error_ratio:.3f}"
+                alarms += f", {done.refused} splits not read" if done.refused else ""
+                rows.append((metric, name, alarms, ratio))
     headings = ("metric", "estimator", "false alarms", "stated over true error")
     note = "The control split at random, again and again; an interval above the expected rate of "
     note += "1 - level says that the errors are too small for this metric."
@@ -224,7 +226,7 @@ def _row(reading: Reading) -> tuple[str, ...]:
     effect = reading.effect
     return (
         reading.metric,
-        reading.segment or "all",
+        "(all)" if reading.segment is None else reading.segment,
         reading.estimator,
         effect.arm,
         f"{effect.estimate:.4g} [{effect.low:.4g}, {effect.high:.4g}]",

@@ -90,7 +90,8 @@ def labels(name: str, values: object, rows: int) -> Labels:
         missing = np.array([_is_missing(one) for one in array], bool)
     else:
         missing = array != array if array.dtype.kind in "fcmM" else np.zeros(rows, bool)
-    missing |= np.ma.getmaskarray(values) if np.ma.is_masked(values) else False
+    if isinstance(values, np.ma.MaskedArray):
+        missing |= np.ma.getmaskarray(values)
     if missing.any():
         raise InvalidValueError(
             f"{name} must be known in every row, it is missing in {int(missing.sum())} of {rows}; "
@@ -139,7 +140,7 @@ def _numbers(name: str, values: object) -> NDArray[np.float64]:
         raise DTypeError(
             f"{name} must hold numbers, got {array.dtype}; turn categories into numbers first."
         )
-    if np.ma.is_masked(values):
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         array = np.where(np.ma.getmaskarray(values), np.nan, array)
     return np.ascontiguousarray(array, dtype=np.float64)
 

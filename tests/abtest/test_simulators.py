@@ -75,3 +75,11 @@ def test_mistakes() -> None:
         HeavyTailedCount(outliers=1)
     with pytest.raises(InvalidValueError, match=r"rows must be in \[1, 100\], got 101"):
         ConstantShift().draw(100, generator=rng()).experiment(101, generator=rng())
+    with pytest.raises(InvalidValueError, match=r"rows must be a whole number >= 1, got 2.0"):
+        ConstantShift().draw(100, generator=rng()).experiment(2.0, generator=rng())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda one: type(one).__name__)
+def test_there_must_be_people(design: AbstractDesign) -> None:
+    with pytest.raises(InvalidValueError, match="people must be >= 1, got 0"):
+        design.draw(0, generator=rng())

@@ -168,3 +168,10 @@ def test_arms_that_take_turns_are_read_where_a_sample_of_the_rows_is_fitted_firs
     metric = 0.5 * treatment + np.random.default_rng(0).standard_t(3, size=rows)
     (effect,) = State().effects(Experiment(treatment=treatment, metric=metric))
     assert effect.estimate == pytest.approx(0.5, abs=0.02)
+
+
+def test_draws_without_a_rare_value_of_the_prediction_go_without_it() -> None:
+    data = contrast(60)
+    rare = replace(data, prediction=(np.arange(60) < 2).astype(float))
+    found = State(errors="bootstrap", draws=30).fit(rare)
+    assert found.standard_error == pytest.approx(State().fit(rare).standard_error, rel=0.5)

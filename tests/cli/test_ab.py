@@ -215,3 +215,22 @@ def test_splits_and_seeds_out_of_range_cost_no_reading(
     done = dfl("ab", file, *COLUMNS, *options, "-o", tmp_path / "out")
     assert (done.code, message in done.text) == (2, True), done.text
     assert not (tmp_path / "out").exists()
+
+
+def test_a_segment_without_a_name_is_not_the_total(dfl: Dfl, tmp_path: Path) -> None:
+    file = write(tmp_path / "part.parquet", city=np.where(np.arange(2000) % 2, "", "all"))
+    done = dfl(
+        "ab", file, *COLUMNS, "--segment", "city", "--estimator", "winsorised", "-o", tmp_path
+    )
+    assert done.code == 0, done.text
+    assert done.text.count("(all)") == 1
+
+
+def test_splits_of_a_rare_metric_end_in_a_table(dfl: Dfl, tmp_path: Path) -> None:
+    rare = (np.arange(2000) == 0).astype(float)
+    file = write(tmp_path / "rare.parquet", money=rare, arm=np.arange(2000) % 2)
+    out, which = tmp_path / "out", ("--estimator", "difference-in-means")
+    done = dfl("ab", file, *COLUMNS, *which, "--aa", 2, "--seed", 1, "-o", out)
+    assert done.code == 0, done.text
+    content = json.loads((out / "readout.json").read_text())
+    assert content["aa"]["money"]["difference-in-means"]["error_ratio"] is None

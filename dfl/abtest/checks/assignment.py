@@ -97,8 +97,9 @@ def sample_ratio_of(observed: Mapping[Any, int], shares: Mapping[Any, float] | N
         raise InvalidValueError(
             f"shares must be > 0 and finite for every arm, got none for {lacking}."
         )
-    total, units = sum(shares.values()), sum(observed.values())
-    expected = {arm: units * shares[arm] / total for arm in observed}
+    plain, units = {arm: float(share) for arm, share in shares.items()}, sum(observed.values())
+    parts = {arm: share / max(plain.values()) for arm, share in plain.items()}
+    expected = {arm: units * parts[arm] / sum(parts.values()) for arm in observed}
     counts, plan = np.array(list(observed.values())), np.array(list(expected.values()))
     return SampleRatio(
         observed={str(arm): count for arm, count in observed.items()},

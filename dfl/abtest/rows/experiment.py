@@ -330,7 +330,10 @@ class Experiment:
 
 def is_share(value: Any) -> bool:
     """Say whether a value is a planned share: a number above 0, and finite."""
-    return hasattr(value, "__float__") and 0 < float(value) < np.inf
+    try:
+        return hasattr(value, "__float__") and 0 < float(value) < np.inf
+    except (OverflowError, ValueError):  # a Fraction beyond floats, a Decimal that is none
+        return False
 
 
 def _check_arms(arms: tuple[Any, ...], control: object, shares: Mapping[Any, float] | None) -> None:

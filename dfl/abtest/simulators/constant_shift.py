@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 
 from dfl.abtest.simulators.population import AbstractDesign, Population
+from dfl.checks import check_count
 from dfl.stats.arrays import Vector
 
 __all__ = ["ConstantShift"]
@@ -20,7 +21,12 @@ class ConstantShift(AbstractDesign):
     """
 
     def draw(self, people: int, *, generator: np.random.Generator) -> Population:
-        """Draw a population."""
+        """Draw a population.
+
+        Raises:
+            InvalidValueError: if ``people`` is no whole number above 0.
+        """
+        check_count("people", people, at_least=1)
         x = generator.standard_normal((people, 1))
 
         def outcome(shift: float) -> Vector:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dfl.abtest.simulators.population import Pair, Population
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.stats.arrays import Booleans, Matrix, Vector
 
 __all__ = [
@@ -32,7 +32,12 @@ def check_share(share: float) -> None:
 
 
 def covariates(people: int, generator: np.random.Generator) -> Matrix:
-    """Draw five covariates, normal around their centres with variance 1. Shape ``(people, 5)``."""
+    """Draw five covariates, normal around their centres with variance 1. Shape ``(people, 5)``.
+
+    Raises:
+        InvalidValueError: if ``people`` is no whole number above 0.
+    """
+    check_count("people", people, at_least=1)
     return CENTRES + generator.standard_normal((people, len(CENTRES)))
 
 

@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 
 from dfl.abtest.simulators.population import AbstractDesign, Population
+from dfl.checks import check_count
 from dfl.stats.arrays import Vector
 
 __all__ = ["MultiplicativeSpend"]
@@ -21,7 +22,12 @@ class MultiplicativeSpend(AbstractDesign):
     """
 
     def draw(self, people: int, *, generator: np.random.Generator) -> Population:
-        """Draw a population."""
+        """Draw a population.
+
+        Raises:
+            InvalidValueError: if ``people`` is no whole number above 0.
+        """
+        check_count("people", people, at_least=1)
         x = generator.standard_normal((people, 1))
         buys = generator.random(people) < 0.6
         mean = 0.6 * np.exp(2.9 + 0.5 * x[:, 0] + 0.72)

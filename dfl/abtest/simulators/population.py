@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 import numpy as np
 
 from dfl.abtest.rows.experiment import Experiment
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.stats.arrays import Booleans, Matrix, Vector
 
 __all__ = ["AbstractDesign", "Pair", "Population"]
@@ -72,8 +72,9 @@ class Population:
             prediction: of everyone in the population, to be taken along. Shape ``(N,)``.
 
         Raises:
-            InvalidValueError: if there are not so many people.
+            InvalidValueError: if there are not so many people, or ``rows`` is no whole number.
         """
+        check_count("rows", rows, at_least=1)
         check_number("rows", rows, at_least=1, at_most=len(self.lift))
         people = generator.choice(len(self.lift), rows, replace=False, shuffle=False)
         treated = generator.random(rows) < 0.5
@@ -107,6 +108,9 @@ class AbstractDesign(ABC):
         """Draw a population.
 
         Args:
-            people: its size.
+            people: its size, >= 1.
             generator: of everything in it.
+
+        Raises:
+            InvalidValueError: if ``people`` is no whole number above 0.
         """

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any, Self, final
 
@@ -290,8 +291,8 @@ class KeptRows:
 
     def split(
         self, smallest: int, linearisation: Linearisation, *, runs: int, seed: int
-    ) -> Iterator[Contrast]:
-        """Yield contrasts of the rows of the control, some of its units called treated.
+    ) -> Iterator[Callable[[], Contrast]]:
+        """Yield what makes contrasts of the control's rows, some of its units called treated.
 
         Args:
             smallest: units of the smallest arm.
@@ -300,7 +301,7 @@ class KeptRows:
             seed: of the splits.
 
         Raises:
-            InvalidValueError: if an argument is out of range, or what is left is no contrast.
+            InvalidValueError: if an argument is out of range; by a call, if there is no contrast.
         """
         units = self.rows if self.clusters is None else int(self.clusters.max()) + 1
         for split in splits(units, smallest, runs=runs, seed=seed):
@@ -314,7 +315,7 @@ class KeptRows:
                 of_units = np.concatenate([*split])
                 for part in PARTS.of(self.rows):
                     treated[part] = of_units[self.clusters[part]]
-            yield self._contrast(treated, linearisation)
+            yield partial(self._contrast, treated, linearisation)
 
     def _contrast(self, treated: Booleans, linearisation: Linearisation) -> Contrast:
         outcome = self.above

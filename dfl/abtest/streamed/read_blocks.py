@@ -1,7 +1,8 @@
 """`read_blocks`: effects of an experiment whose rows come in blocks and are never all in memory."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import final
 
 from dfl.abtest.base import AbstractEstimator, Effect, effect_of
@@ -15,6 +16,7 @@ from dfl.abtest.checks.assignment import (
 from dfl.abtest.cuped import Cuped
 from dfl.abtest.reading.read_out import Findings, ReadOut
 from dfl.abtest.regression.cross_fit import CrossFit
+from dfl.abtest.rows.contrast import Contrast
 from dfl.abtest.streamed.by_sums import is_by_sums, read_by_sums
 from dfl.abtest.streamed.gathered import Gathered
 from dfl.abtest.streamed.kept import Block, KeptRows, label_order
@@ -217,11 +219,11 @@ def _aa(
 ) -> AaResult | str:
     """Return the A/A test of an estimator, or why it could not be made."""
 
-    def effects() -> Iterator[Effect]:
-        for contrast in untreated.split(smallest, estimator.linearisation, runs=runs, seed=seed):
-            yield estimator.read(contrast, ("1", "0"), level=level, value=0.0)
+    def effect(contrast: Callable[[], Contrast]) -> Effect:
+        return estimator.read(contrast(), ("1", "0"), level=level, value=0.0)
 
     try:
-        return aa_of(effects(), level)
+        dealt = untreated.split(smallest, estimator.linearisation, runs=runs, seed=seed)
+        return aa_of((partial(effect, contrast) for contrast in dealt), level)
     except DflError as error:
         return str(error)

@@ -87,3 +87,19 @@ def test_mistakes() -> None:
     few = experiment(8, control=0, treatment=np.array([0, 0, 0, 1, 1, 1, 1, 1]))
     with pytest.raises(InvalidValueError, match="needs 4 to 999,999,999 control units, got 3"):
         aa_test(few, DifferenceInMeans())
+
+
+def test_estimates_that_are_all_the_same_have_no_true_error() -> None:
+    metric = (np.arange(100) < 1).astype(float)
+    data = experiment(100, metric=metric, treatment=np.arange(100) % 2)
+    found = [aa_test(data, DifferenceInMeans(), runs=2, seed=seed) for seed in range(6)]
+    assert {one.error_ratio is None for one in found} == {True, False}
+
+
+def test_splits_that_cannot_be_read_are_counted_apart() -> None:
+    orders = (np.arange(100) < 16).astype(float)
+    data = experiment(100, metric=orders * np.arange(100), denominator=orders)
+    found = aa_test(replace(data, treatment=np.arange(100) % 2), DifferenceInMeans(), runs=100)
+    assert 0 < found.refused < 50
+    assert found.runs + found.refused == 100
+    assert f"{found.refused} more could not be read, the first because" in found.verdict

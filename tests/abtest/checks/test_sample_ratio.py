@@ -1,9 +1,14 @@
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from dfl.abtest import SampleRatioError, sample_ratio
 from dfl.abtest.difference_in_means import DifferenceInMeans
+from dfl.errors import InvalidValueError
 from tests.abtest.data import Stubborn, experiment
 
 SKEWED = (np.arange(400) % 8 < 3).astype(int)  # 150 against 250
@@ -55,3 +60,15 @@ def test_a_small_arm_is_counted_exactly() -> None:
     treatment = (np.arange(100) < 6).astype(int)
     found = sample_ratio(experiment(100, treatment=treatment, shares={0: 99, 1: 1}))
     assert found.p_value == pytest.approx(stats.binomtest(6, 100, 0.01).pvalue)
+
+
+@pytest.mark.parametrize("share", [1e308, Decimal("0.1"), Fraction(1, 3), 5e-324])
+def test_shares_are_on_any_scale_and_numbers_of_any_kind(share: Any) -> None:
+    found = sample_ratio(experiment(shares={0: share, 1: share}))
+    assert found.expected == {"0": 200, "1": 200}
+
+
+@pytest.mark.parametrize("share", [Fraction(10**400), Decimal("sNaN"), "half"])
+def test_shares_that_are_no_numbers_are_refused(share: Any) -> None:
+    with pytest.raises(InvalidValueError, match="shares must be positive and finite, got"):
+        experiment(shares={0: 1, 1: share})
