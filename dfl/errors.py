@@ -20,6 +20,7 @@ __all__ = [
     "NotConvergedError",
     "ProcessError",
     "RunFolderError",
+    "SampleRatioError",
     "ShapeError",
     "UnknownNameError",
     "UnsupportedProblemError",
@@ -199,4 +200,16 @@ class WriteError(DflError, OSError):
 
     What helps: make room or choose another place, then the same command again; a run goes on with
     ``--resume``.
+    """
+
+
+class SampleRatioError(DflError, ValueError):
+    """The sizes of an experiment's arms contradict the plan: it was not randomised as planned.
+
+    Usual cause: shares that were planned but not given (``--share``); units that were lost in one
+    arm, by logging, filters or bots; users whose rows are counted where users were randomised.
+
+    What helps: the message names the sizes and those planned. Give the plan by ``--share``, and
+    what was randomised by ``--clusters``; where units were lost, find out why: no estimate can
+    repair that.
     """

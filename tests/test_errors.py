@@ -21,6 +21,7 @@ BUILTIN = {
     "NotConvergedError": RuntimeError,
     "ProcessError": RuntimeError,
     "RunFolderError": FileExistsError,
+    "SampleRatioError": ValueError,
     "ShapeError": ValueError,
     "UnknownNameError": LookupError,
     "UnsupportedProblemError": ValueError,

@@ -7,7 +7,6 @@ from dfl.abtest.checks.assignment import (
     Leak,
     LeakWarning,
     SampleRatio,
-    SampleRatioError,
     check_experiment,
     find_leaks,
     sample_ratio,
@@ -26,6 +25,7 @@ from dfl.abtest.rows.contrast import Contrast, linearise
 from dfl.abtest.rows.experiment import Experiment
 from dfl.abtest.state import State
 from dfl.abtest.winsorised import Winsorised
+from dfl.errors import SampleRatioError
 from dfl.registry import Registry
 from dfl.stats.multiple_testing import adjust_p_values
 

@@ -35,7 +35,7 @@ from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show
 from dfl.cli.document import publish
 from dfl.data.sources.reading import column_names, find_file, read_frame
-from dfl.errors import DataError, DflError
+from dfl.errors import DataError, DflError, WriteError
 from dfl.frames import Frame
 from dfl.io import make_folder, write_bytes, write_json
 from dfl.pipeline.dataset import DataSet
@@ -86,6 +86,8 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     Raises:
         DflError: whatever reading and estimating raise.
     """
+    if output is not None:
+        _require_folder(output)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", LeakWarning)
         if file.is_dir() or glob.has_magic(str(file)):
@@ -99,6 +101,19 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     for one in warned:
         errors().print(literal(f"warning: {one.message}"))
     _finish(found, file, columns, options, output)
+
+
+def _require_folder(output: Path) -> None:
+    """Refuse an output that no folder can be made of, before anything is read.
+
+    Raises:
+        WriteError: if it, or what it lies in, is a file.
+    """
+    for one in (output, *output.parents):
+        if one.exists() and not one.is_dir():
+            raise WriteError(
+                f"could not make the folder {output}: {one} is a file; choose another one."
+            )
 
 
 def _estimators(columns: AbColumns, options: AbOptions) -> dict[str, AbstractEstimator]:

@@ -1,16 +1,26 @@
 """`adjust_p_values`: p-values that stay honest when many are read."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from dfl.checks import check_choice
 from dfl.errors import InvalidValueError
 from dfl.stats.arrays import Vector, vector
 
-__all__ = ["Correction", "adjust_p_values"]
+__all__ = ["Correction", "adjust_p_values", "check_correction"]
 
 Correction: TypeAlias = Literal["holm", "bonferroni", "benjamini-hochberg", "none"]
+
+
+def check_correction(correction: Correction) -> None:
+    """Check the option.
+
+    Raises:
+        InvalidValueError: if it is unknown.
+    """
+    check_choice("correction", correction, get_args(Correction))
 
 
 def adjust_p_values(p_values: Sequence[float] | Vector, *, correction: Correction) -> Vector:
@@ -28,6 +38,7 @@ def adjust_p_values(p_values: Sequence[float] | Vector, *, correction: Correctio
     Source:
         Holm (1979); Benjamini and Hochberg (1995), doi:10.1111/j.2517-6161.1995.tb02031.x.
     """
+    check_correction(correction)
     values = vector("p_values", p_values)
     if ((values < 0) | (values > 1)).any():
         raise InvalidValueError(f"p_values must be in [0, 1], got {values.tolist()}.")
@@ -40,13 +51,8 @@ def adjust_p_values(p_values: Sequence[float] | Vector, *, correction: Correctio
         scaled: Vector = values[order] * count
     elif correction == "holm":
         scaled = np.maximum.accumulate(values[order] * (count - rank + 1))
-    elif correction == "benjamini-hochberg":
-        scaled = np.minimum.accumulate((values[order] * count / rank)[::-1])[::-1]
     else:
-        raise InvalidValueError(
-            "correction must be 'holm', 'bonferroni', 'benjamini-hochberg' or 'none', got "
-            f"{correction!r}."
-        )
+        scaled = np.minimum.accumulate((values[order] * count / rank)[::-1])[::-1]
     adjusted = np.empty(count)
     adjusted[order] = np.minimum(scaled, 1)
     return adjusted

@@ -106,7 +106,7 @@ def test_what_cannot_be_read_is_said_with_its_reason(dfl: Dfl, tmp_path: Path) -
         (("--covariates", "city"), "column 'city' must hold numbers"),
         (("--covariates", "height"), "must have the columns ['height']"),
         (("--estimator", "stat"), "Did you mean 'state'?"),
-        (("--correction", "sidak"), "correction must be 'holm', 'bonferroni'"),
+        (("--correction", "sidak"), "correction must be one of 'holm', 'bonferroni'"),
         (("--level", "95"), "level must be in (0, 1), got 95"),
     ],
 )
@@ -132,8 +132,10 @@ def test_missing_values(dfl: Dfl, tmp_path: Path, changed: dict[str, Any], messa
 
 def test_a_folder_that_cannot_be_made(dfl: Dfl, file: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    done = dfl("ab", file, *COLUMNS, "-o", tmp_path / "taken" / "out")
-    assert (done.code, "could not make the folder" in done.text) == (2, True)
+    for output in (tmp_path / "taken", tmp_path / "taken" / "out"):
+        done = dfl("ab", file, *COLUMNS, "-o", output)
+        assert (done.code, "could not make the folder" in done.text) == (2, True)
+        assert "Effects" not in done.text  # it costs no reading
 
 
 def test_one_bad_metric_or_segment_leaves_the_others_readable(dfl: Dfl, tmp_path: Path) -> None:

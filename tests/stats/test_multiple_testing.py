@@ -37,5 +37,5 @@ def test_mistakes() -> None:
     with pytest.raises(InvalidValueError, match=r"p_values must be in \[0, 1\], got \[1.5\]"):
         adjust_p_values([1.5], correction="holm")
     wrong: Any = "sidak"
-    with pytest.raises(InvalidValueError, match="'benjamini-hochberg' or 'none', got 'sidak'"):
+    with pytest.raises(InvalidValueError, match="'benjamini-hochberg', 'none', got 'sidak'"):
         adjust_p_values(np.array([0.5]), correction=wrong)

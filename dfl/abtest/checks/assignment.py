@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from dfl.abtest.rows.experiment import Experiment, is_share
-from dfl.errors import DflError, InvalidValueError
+from dfl.errors import InvalidValueError, SampleRatioError
 from dfl.stats.arrays import Integers, Vector
 from dfl.stats.randomisation import (
     counts_p_value,
@@ -22,7 +22,6 @@ __all__ = [
     "Leak",
     "LeakWarning",
     "SampleRatio",
-    "SampleRatioError",
     "check_experiment",
     "check_sample_ratio",
     "describe_leaks",
@@ -38,11 +37,6 @@ __all__ = [
 _MISMATCH = 5e-4  # one false alarm in 2,000 sound experiments
 LEAK_ALARM = 1e-3
 """Chance that a sound experiment is warned about, over all tests together."""
-
-
-@final
-class SampleRatioError(DflError, ValueError):
-    """The sizes of the arms contradict the plan: the assignment was not random as planned."""
 
 
 @final

@@ -13,7 +13,7 @@ from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.rows.experiment import Experiment
 from dfl.checks import check_count
 from dfl.errors import DflError, InvalidValueError
-from dfl.stats.multiple_testing import Correction, adjust_p_values
+from dfl.stats.multiple_testing import Correction, adjust_p_values, check_correction
 
 __all__ = ["Findings", "ReadOut", "Reading", "Refusal", "read_out"]
 
@@ -143,6 +143,7 @@ def read_out(
     """
     if not experiments or not estimators:
         raise InvalidValueError("read_out needs at least one metric and one estimator.")
+    check_correction(correction)
     check_count("seed", seed, at_least=0)
     check_count("splits", splits, at_least=0 if splits == 0 else 2)
     ratio, leaks = check_experiment(next(iter(experiments.values())))

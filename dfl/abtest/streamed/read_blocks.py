@@ -25,7 +25,7 @@ from dfl.checks import check_count
 from dfl.errors import DflError, InvalidValueError
 from dfl.stats.intervals import interval_factor
 from dfl.stats.moments import Moments
-from dfl.stats.multiple_testing import Correction
+from dfl.stats.multiple_testing import Correction, check_correction
 from dfl.stats.small_samples import Spread
 
 __all__ = ["read_blocks"]
@@ -82,6 +82,7 @@ def read_blocks(
         LeakWarning: if covariates or segments differ between the arms more than chance allows.
     """
     interval_factor(level)
+    check_correction(correction)
     check_count("seed", seed, at_least=0)
     check_count("splits", splits, at_least=0 if splits == 0 else 2)
     if not estimators:

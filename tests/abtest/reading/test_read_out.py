@@ -147,3 +147,9 @@ def test_splits_are_made_or_refused_one_by_one() -> None:
     aa = done.content()["aa"]["m"]
     assert "more than half" in aa["state"]["refused"]
     assert aa["plain"]["runs"] == 5
+
+
+def test_an_unknown_correction_is_refused_before_anything_is_looked_at() -> None:
+    lopsided = experiment(treatment=(np.arange(400) < 50).astype(int))
+    with pytest.raises(InvalidValueError, match="correction must be one of 'holm', 'bonferroni'"):
+        read_out({"money": lopsided}, ESTIMATORS, correction="sidak")  # type: ignore[arg-type]
