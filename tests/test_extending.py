@@ -6,12 +6,20 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
 
 import dfl
+from dfl import Budget
 from dfl.cli.families import Family
+from dfl.errors import UnsupportedProblemError
+from dfl.problem import AllocationProblem
 from dfl.registry import Registry
 from tests.conftest import ROOT
 
@@ -59,6 +67,43 @@ def dfl_command(site: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture
+def acme(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The page's package, imported."""
+    monkeypatch.syspath_prepend(site)
+    yield importlib.import_module("acme_dfl")
+    del sys.modules["acme_dfl"]
+
+
+def people() -> tuple[Tensor, Tensor, Tensor]:
+    """Revenue, cost, and what is allowed: not the cheapest treatment."""
+    generator = torch.Generator().manual_seed(0)
+    revenue, cost = torch.rand(2, 6, 3, generator=generator).cumsum(dim=-1)
+    return revenue, cost, torch.tensor([False, True, True]).expand(6, 3)
+
+
+def test_the_solver_keeps_masks_and_refuses_several_budgets(acme: Any) -> None:
+    revenue, cost, allowed = people()
+    budget = float(cost[:, 1].sum()) * 1.02
+    masked = AllocationProblem(revenue, cost, budget, allowed=allowed)
+    pinned = AllocationProblem(revenue, cost, budget, pinned=torch.ones(6, dtype=torch.int64))
+    for problem in (masked, pinned):
+        found = acme.Thrifty().solve(problem)
+        assert bool((found.choice > 0).all()) and float(found.cost) <= budget
+    several = AllocationProblem(revenue, cost[..., None].expand(6, 3, 2), torch.full((2,), budget))
+    with pytest.raises(UnsupportedProblemError, match="takes one budget"):
+        acme.Thrifty().solve(several)
+
+
+def test_the_layer_gives_nothing_that_is_not_allowed(acme: Any) -> None:
+    revenue, cost, allowed = people()
+    layer, budget = acme.Exploring(epsilon=0.2), Budget(share=0.5)
+    shares = layer(revenue, cost, budget, None, allowed).shares
+    assert bool((shares[:, 0] == 0).all()) and bool((shares[:, 1:] >= 0.1 - 1e-6).all())
+    assert_close(shares.sum(dim=1), torch.ones(6))
+    assert bool((layer(revenue, cost, budget).shares >= 0.2 / 3 - 1e-6).all())
 
 
 def test_the_page_names_every_extension_point() -> None:
