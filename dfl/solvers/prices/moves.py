@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dfl.scale import power_of_two
 from dfl.solvers.prices.lagrangian import Lagrangian
+from dfl.solvers.sparse.quiet import unprinted
 
 __all__ = ["Moves", "searched"]
 
@@ -129,20 +130,21 @@ def _best_numbers(
     if kept.size:
         units = _units(np.abs(extra[kept]).max(axis=0))
         people = moves.person[kept], np.arange(kept.size)
-        found = milp(
-            -moves.gain[kept] / moves.currency,
-            constraints=[
-                LinearConstraint((extra[kept] / units).T, -np.inf, left / units),
-                LinearConstraint(
-                    csc_array((np.ones(kept.size), people), shape=(most.size, kept.size)),
-                    -np.inf,
-                    most,
-                ),
-            ],
-            bounds=Bounds(0, most[moves.person[kept]]),
-            integrality=np.ones(kept.size, dtype=np.int64),
-            options={"node_limit": _NODES},
-        )
+        with unprinted():
+            found = milp(
+                -moves.gain[kept] / moves.currency,
+                constraints=[
+                    LinearConstraint((extra[kept] / units).T, -np.inf, left / units),
+                    LinearConstraint(
+                        csc_array((np.ones(kept.size), people), shape=(most.size, kept.size)),
+                        -np.inf,
+                        most,
+                    ),
+                ],
+                bounds=Bounds(0, most[moves.person[kept]]),
+                integrality=np.ones(kept.size, dtype=np.int64),
+                options={"node_limit": _NODES},
+            )
         if found.x is not None:
             made[kept] = np.round(found.x)
     return made

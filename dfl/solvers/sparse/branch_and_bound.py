@@ -10,6 +10,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, diags_array
 
 from dfl.errors import InfeasibleProblemError
+from dfl.solvers.sparse.quiet import unprinted
 from dfl.solvers.sparse.rounding import fill_up, first_best, repair_columns
 from dfl.solvers.sparse.sparse_model import NOTHING, Floats, Ints, SparseModel, infeasible
 
@@ -127,13 +128,14 @@ def _highs(
     options: Any = {"mip_rel_gap": _gap_above(float(base.sum()), model, best, relative_gap)}
     if math.isfinite(seconds):
         options["time_limit"] = seconds
-    result = milp(
-        -gain / unit,
-        integrality=np.ones(columns, dtype=np.int64),
-        bounds=Bounds(0, 1),
-        constraints=constraints,
-        options=options,
-    )
+    with unprinted():
+        result = milp(
+            -gain / unit,
+            integrality=np.ones(columns, dtype=np.int64),
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options=options,
+        )
     proven = result.mip_dual_bound
     if proven is None or not math.isfinite(proven):
         return result, math.inf
