@@ -81,7 +81,8 @@ class AbstractLayer(nn.Module, ABC):
 
         Raises:
             ShapeError: if shapes do not fit.
-            DTypeError: if predictions are not floating point, or ``allowed`` is not bool.
+            DTypeError: if predictions are no tensors or not floating point, or ``allowed`` is not
+                bool.
             InvalidValueError: if an input is not finite, or someone is allowed nothing.
         """
 

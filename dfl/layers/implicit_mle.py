@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from dfl.checks import check_choice, check_number, check_seed
-from dfl.layers.perturbed.argmax import Argmax, decide_rows, one_hot_argmax, only, prepare
+from dfl.layers.perturbed.argmax import (
+    Argmax,
+    check_argmax,
+    decide_rows,
+    one_hot_argmax,
+    only,
+    prepare,
+)
 from dfl.layers.perturbed.expected_choice import expected_choice
 from dfl.layers.perturbed.noise import Draws, Noise, SmoothNoise
 from dfl.layers.pricing.options import Price, Softness, check_values
@@ -66,6 +73,7 @@ class ImplicitMleDecision(nn.Module):
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        check_argmax(argmax)
         check_values(step=step)
         check_number("sigma", sigma, above=0)
         self.draws = Draws(noise=noise, samples=samples, antithetic=False, seed=seed, subset=subset)
@@ -90,7 +98,7 @@ class ImplicitMleDecision(nn.Module):
 
         Raises:
             ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
-            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            DTypeError: if values are no tensor or not floating point, or the argmax returns none.
             InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
         """

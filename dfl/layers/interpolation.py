@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.layers.perturbed.argmax import Argmax, decide_rows, only, prepare
+from dfl.layers.perturbed.argmax import Argmax, check_argmax, decide_rows, only, prepare
 from dfl.layers.pricing.options import Price, Softness, check_values
 from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
@@ -39,6 +39,9 @@ class InterpolatedDecision(nn.Module):
     Shapes:
         value ``(..., D)`` -> decision ``(..., D)``.
 
+    Raises:
+        InvalidValueError: if the argmax cannot be called, or the softness is none.
+
     Source:
         Vlastelica et al. (2020), arXiv:1912.02175, Algorithm 1; sign flipped, we maximise.
         Deviation: the relative step.
@@ -46,6 +49,7 @@ class InterpolatedDecision(nn.Module):
 
     def __init__(self, argmax: Argmax, *, softness: Softness = _SOFTNESS) -> None:
         super().__init__()
+        check_argmax(argmax)
         check_values(softness=softness)
         self.argmax = argmax
         self.softness = softness
@@ -64,7 +68,7 @@ class InterpolatedDecision(nn.Module):
 
         Raises:
             ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
-            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            DTypeError: if values are no tensor or not floating point, or the argmax returns none.
             InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
         """

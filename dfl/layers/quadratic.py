@@ -43,7 +43,8 @@ class Quadratic(AbstractLayer):
     shares meets the budget; where there is none, that of the least spend met.
 
     Raises:
-        InvalidValueError: if the price is fixed or to be met by the decision.
+        InvalidValueError: if the price is fixed or to be met by the decision, or an option is of
+            another kind.
 
     Shapes:
         revenue, cost ``(..., N, M)`` -> shares ``(..., N, M)``, multiplier ``(...)``.
@@ -64,6 +65,7 @@ class Quadratic(AbstractLayer):
         super().__init__()
         check_values(softness=softness, price=price)
         check_choice("price.met_by", price.met_by, ("shares",))
+        check_choice("multiplier_gradient", multiplier_gradient, (True, False))
         self.softness = softness
         self.price = price
         self.multiplier_gradient = multiplier_gradient

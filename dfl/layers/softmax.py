@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from dfl.checks import check_choice
 from dfl.errors import InvalidValueError
 from dfl.kernels import by_triton
 from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
@@ -68,6 +69,7 @@ class Softmax(AbstractLayer):
     ) -> None:
         super().__init__()
         check_values(softness=softness, price=price)
+        check_choice("multiplier_gradient", multiplier_gradient, (True, False))
         if multiplier_gradient and price.met_by != "shares":
             raise InvalidValueError(
                 "multiplier_gradient needs price.met_by='shares', got met_by='decision'."

@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from dfl.layers.perturbed.argmax import Argmax, decide_rows, only, prepare
+from dfl.layers.perturbed.argmax import Argmax, check_argmax, decide_rows, only, prepare
 from dfl.layers.pricing.options import Price, Softness, check_values, far_below
 from dfl.layers.pricing.priced import (
     AbstractPricedLayer,
@@ -35,6 +35,9 @@ class StraightThroughDecision(nn.Module):
     Shapes:
         value ``(..., D)`` -> decision ``(..., D)``.
 
+    Raises:
+        InvalidValueError: if the argmax cannot be called.
+
     Source:
         Bengio et al. (2013), arXiv:1308.3432; Sahoo et al. (2023), arXiv:2205.15213, for
         solvers (there without a sign, for they minimise).
@@ -42,6 +45,7 @@ class StraightThroughDecision(nn.Module):
 
     def __init__(self, argmax: Argmax) -> None:
         super().__init__()
+        check_argmax(argmax)
         self.argmax = argmax
 
     def forward(self, values: Tensor, allowed: Tensor | None = None) -> Tensor:
@@ -54,7 +58,7 @@ class StraightThroughDecision(nn.Module):
 
         Raises:
             ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
-            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            DTypeError: if values are no tensor or not floating point, or the argmax returns none.
             InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: later, if a second or a forward-mode derivative is asked for.
         """

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice
+from dfl.checks import check_choice, check_tensor
 from dfl.errors import ShapeError
 from dfl.layers.base import of_received
 from dfl.layers.perturbed.expected_choice import expected_maximum
@@ -15,6 +15,7 @@ from dfl.layers.perturbed.noise import SmoothNoise
 from dfl.layers.pricing.options import Softness, check_values, far_below
 from dfl.losses.base import LoggedBatch
 from dfl.losses.estimators.priced import AbstractPricedLoss
+from dfl.problem.amounts import check_finite
 
 __all__ = ["FenchelYoung", "fenchel_young"]
 
@@ -42,16 +43,21 @@ def fenchel_young(
 
     Raises:
         ShapeError: if shapes differ.
+        DTypeError: if values or target are no tensors.
+        InvalidValueError: if the target is not finite.
 
     Source:
         Blondel, Martins and Niculae (2020), arXiv:1901.02324, definition 2; Berthet et al.
         (2020), arXiv:2002.08676, section 4.
     """
+    check_tensor("values", values)
+    check_tensor("target", target)
     if target.shape != values.shape:
         raise ShapeError(
             f"target must have the shape of values, {tuple(values.shape)}, got "
             f"{tuple(target.shape)}."
         )
+    check_finite("target", target)
     target = target.detach()
     reached = torch.where(target == 0, 0, values)  # a value of minus infinity may be left out
     return maximum(values) - (reached * target).sum(dim=-1)

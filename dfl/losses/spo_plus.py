@@ -11,6 +11,7 @@ from dfl.layers.perturbed.argmax import Argmax, check_values, hard_decision, one
 from dfl.losses.base import LoggedBatch
 from dfl.losses.estimators.policy_value import PseudoOutcome, pseudo_scores
 from dfl.losses.estimators.priced import AbstractPricedLoss
+from dfl.problem.amounts import check_finite
 
 __all__ = ["SpoPlus", "regret", "spo_plus"]
 
@@ -39,8 +40,9 @@ def spo_plus(
 
     Raises:
         ShapeError: if shapes do not fit.
-        DTypeError: if values or truth are not floating point, or the argmax returns no tensor.
-        InvalidValueError: if values or truth are NaN.
+        DTypeError: if values or truth are no tensors or not floating point, or the argmax
+            returns no tensor.
+        InvalidValueError: if values are NaN, or the truth or a known decision is not finite.
 
     Source:
         Elmachtoub and Grigas (2022), doi:10.1287/mnsc.2020.3922, definition 3 and proposition
@@ -68,8 +70,9 @@ def regret(values: Tensor, truth: Tensor, argmax: Argmax) -> Tensor:  # (..., D)
 
     Raises:
         ShapeError: if shapes do not fit.
-        DTypeError: if values or truth are not floating point, or the argmax returns no tensor.
-        InvalidValueError: if values or truth are NaN.
+        DTypeError: if values or truth are no tensors or not floating point, or the argmax
+            returns no tensor.
+        InvalidValueError: if values are NaN, or the truth is not finite.
     """
     _check_alike(values, truth)
     truth = truth.detach()
@@ -124,10 +127,10 @@ class SpoPlus(AbstractPricedLoss):
 
 def _check_alike(values: Tensor, other: Tensor, name: str = "truth") -> None:
     check_values(values)
-    if name == "truth":
-        check_values(other, name)
+    check_values(other, name)
     if other.shape != values.shape:
         raise ShapeError(
             f"truth and decision must have the shape of values, {tuple(values.shape)}, got "
             f"{tuple(other.shape)}."
         )
+    check_finite(name, other)

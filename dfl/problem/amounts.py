@@ -71,10 +71,22 @@ def total_if_sound(revenue: Tensor, cost: Tensor) -> Tensor | None:
 
 
 def unmapped(tensor: Tensor) -> Tensor:
-    """Return a tensor as it is or, inside vmap, that of all of the batch, which can be read."""
-    while torch._C._functorch.is_batchedtensor(tensor):
+    """Return a tensor as it is or, inside vmap and grad, that of all of the batch, to be read."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return tensor
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """Refuse numbers that are not finite; later, where checks are put off.
+
+    Raises:
+        InvalidValueError: if one is NaN or infinite.
+    """
+    sound = unmapped(tensor.detach()).isfinite().all()
+    text = f"{name} must be finite, got NaN or infinity."
+    if not put_off(sound, text) and not bool(sound):
+        raise InvalidValueError(text)
 
 
 def check_amounts(name: str, tensor: Tensor) -> Tensor:

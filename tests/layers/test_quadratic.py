@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
-from dfl.layers import Price, Quadratic, Softness
+from dfl.layers import Price, Quadratic, Softmax, Softness
 from dfl.problem import AllocationProblem, ObservedCost
 from dfl.solvers.greedy_dual import GreedyDual
 from tests.layers.instances import instance
@@ -108,6 +108,12 @@ def test_what_no_allocation_can_be_made_of_is_refused() -> None:
             layer(one.revenue, one.cost, 0.0)
         with pytest.raises(DTypeError, match="revenue must be float32 or float64"):
             layer(one.revenue.half(), one.cost.half(), 9.0)
+
+
+@pytest.mark.parametrize("layer", [Quadratic, Softmax])
+def test_a_word_for_yes_or_no_is_refused(layer: type[Quadratic | Softmax]) -> None:
+    with pytest.raises(InvalidValueError, match="multiplier_gradient must be one of True, False,"):
+        layer(multiplier_gradient="zzz")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("price", [Price(), Price(multiplier=0.4)])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.errors import InvalidValueError, ShapeError
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.layers import (
     PerturbedDecision,
     Price,
@@ -145,3 +145,14 @@ def test_it_is_the_weighted_cross_entropy_by_hand() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         FenchelYoung(**options)  # type: ignore[arg-type]
+
+
+def test_targets_that_are_no_finite_tensors_are_refused() -> None:
+    for number in (torch.nan, torch.inf):
+        target = torch.full((2, 3), number, dtype=torch.float64)
+        with pytest.raises(InvalidValueError, match="target must be finite, got NaN or infinity"):
+            fenchel_young(draw(2, 3), target, expected_maximum)
+    with pytest.raises(DTypeError, match="target must be a tensor, got list"):
+        fenchel_young(draw(1, 2), [[0.0, 1.0]], expected_maximum)  # type: ignore[arg-type]
+    with pytest.raises(DTypeError, match="values must be a tensor, got list"):
+        fenchel_young([[0.0, 1.0]], draw(1, 2), expected_maximum)  # type: ignore[arg-type]

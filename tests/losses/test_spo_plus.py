@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from dfl.errors import InvalidValueError, ShapeError
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.layers import Price, one_hot_argmax
 from dfl.losses import LoggedBatch, SpoPlus, regret, spo_plus
 
@@ -62,6 +62,27 @@ def test_a_known_decision_saves_a_call_and_mapping_is_the_loop() -> None:
     slope = torch.func.grad(lambda v, c: spo_plus(v, c, top_two).sum())
     mapped = torch.func.vmap(slope)(values, truth)
     assert_close(mapped, torch.stack([slope(*one) for one in zip(values, truth, strict=True)]))
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_a_truth_that_is_not_finite_is_refused_by_name(number: float) -> None:
+    truth = draw(2, 3).index_fill(1, torch.tensor([1]), number)
+    for loss in (spo_plus, regret):
+        with pytest.raises(InvalidValueError, match="truth must be finite, got NaN or infinity"):
+            loss(draw(2, 3), truth, one_hot_argmax)
+    with pytest.raises(InvalidValueError, match="decision must be finite"):
+        spo_plus(draw(2, 3), draw(2, 3), one_hot_argmax, decision=truth)
+
+    slopes = torch.func.vmap(torch.func.grad(lambda c: spo_plus(c, c, top_two).sum()))
+    with pytest.raises(InvalidValueError, match="truth must be finite"):
+        slopes(truth)
+
+
+def test_lists_are_refused() -> None:
+    for given, name in (((draw(1, 2), [[1.0, 2.0]]), "truth"), (([[1.0]], draw(1, 1)), "values")):
+        for loss in (spo_plus, regret):
+            with pytest.raises(DTypeError, match=f"{name} must be a tensor, got list"):
+                loss(*given, one_hot_argmax)  # type: ignore[arg-type]
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -8,12 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dfl.checks import check_tensor
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.layers.pricing.options import score_scale
 from dfl.layers.pricing.problems import check_allowed, eagerly, signed, upcast
 
 __all__ = [
     "Argmax",
+    "check_argmax",
     "check_values",
     "decide_rows",
     "each_row",
@@ -118,13 +120,27 @@ def decide_rows(argmax: Argmax, values: Tensor) -> Tensor:  # (..., D) -> (..., 
     return decision.to(values, copy=True).reshape(values.shape)
 
 
+def check_argmax(argmax: object) -> None:
+    """Refuse what cannot be called, where a layer is made.
+
+    Raises:
+        InvalidValueError: if it cannot.
+    """
+    if not callable(argmax):
+        raise InvalidValueError(
+            f"argmax must be a function from values to decisions, got {argmax!r}; each_row makes "
+            "one of a solver for numpy."
+        )
+
+
 def check_values(values: Tensor, name: str = "values") -> None:
     """Refuse values that no argmax takes.
 
     Raises:
         ShapeError: if they have no axis.
-        DTypeError: if they are not floating point.
+        DTypeError: if they are no tensor, or not floating point.
     """
+    check_tensor(name, values)
     if values.ndim == 0:
         raise ShapeError(f"{name} must be (..., D), got a scalar.")
     if not values.is_floating_point():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dfl.checks import check_choice, check_number
 from dfl.errors import UnsupportedProblemError
-from dfl.layers.perturbed.argmax import Argmax, decide_rows, only, prepare
+from dfl.layers.perturbed.argmax import Argmax, check_argmax, decide_rows, only, prepare
 from dfl.layers.perturbed.noise import Draws, SmoothNoise, score
 from dfl.layers.pricing.problems import eagerly, signed
 
@@ -65,6 +65,7 @@ class PerturbedDecision(nn.Module):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
+        check_argmax(argmax)
         check_number("sigma", sigma, above=0)
         check_choice("noise", noise, ("normal", "gumbel"))
         draws = Draws(noise=noise, samples=samples, antithetic=antithetic, seed=seed)
@@ -92,7 +93,7 @@ class PerturbedDecision(nn.Module):
 
         Raises:
             ShapeError: if the argmax returns another shape, or ``allowed`` does not fit.
-            DTypeError: if values are not floating point, or the argmax returns no tensor.
+            DTypeError: if values are no tensor or not floating point, or the argmax returns none.
             InvalidValueError: if a value is NaN, or a row has no entry that is allowed.
             UnsupportedProblemError: in the backward pass, if a second derivative is asked for.
         """

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dfl.budget import Budget
+from dfl.checks import check_tensor
 from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.layers.base import AtPrice, BudgetLike
 from dfl.problem import AllocationProblem, ObservedCost
@@ -78,9 +79,11 @@ def ready(revenue: Tensor, cost: Tensor, allowed: Tensor | None = None) -> tuple
 
     Raises:
         ShapeError: if predictions are not both ``(..., N, M)``, or ``allowed`` does not fit.
-        DTypeError: if predictions are not floating point, or ``allowed`` is not bool.
+        DTypeError: if predictions are no tensors or not floating point, or ``allowed`` is not bool.
         InvalidValueError: if someone is allowed no treatment.
     """
+    check_tensor("revenue", revenue)
+    check_tensor("cost", cost)
     if revenue.ndim < 2 or revenue.shape != cost.shape:
         raise ShapeError(
             "revenue and cost must share one shape (..., N, M), got "
@@ -101,9 +104,10 @@ def check_allowed(allowed: Tensor, values: Tensor) -> Tensor:
 
     Raises:
         ShapeError: if it does not expand to that shape.
-        DTypeError: if it is not bool.
+        DTypeError: if it is no tensor, or not bool.
         InvalidValueError: if a row has no entry that is allowed.
     """
+    check_tensor("allowed", allowed)
     if allowed.dtype != torch.bool:
         raise DTypeError(f"allowed must be bool, got {allowed.dtype}.")
     try:

@@ -168,7 +168,7 @@ def test_no_argmax_decides_on_nan(name: str, where: tuple[int, int]) -> None:
         LAYERS[name](one_hot_argmax)(given)
     with pytest.raises(InvalidValueError, match="values must not be NaN"):
         spo_plus(given, values(4, 5), one_hot_argmax)
-    with pytest.raises(InvalidValueError, match="values must not be NaN"):
+    with pytest.raises(InvalidValueError, match="truth must be finite"):
         regret(values(4, 5), given, one_hot_argmax)
 
 
@@ -301,3 +301,14 @@ def test_spo_plus_says_which_of_its_inputs_is_wrong() -> None:
         spo_plus(values(3, 4), values(3, 4).long(), one_hot_argmax)
     with pytest.raises(DTypeError, match=r"values must be floating point, got torch\.int64"):
         regret(values(3, 4).long(), values(3, 4), one_hot_argmax)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [ImplicitMleDecision, InterpolatedDecision, PerturbedDecision, StraightThroughDecision],
+)
+def test_what_cannot_decide_is_refused_where_the_layer_is_made(layer: Callable[[Any], Any]) -> None:
+    with pytest.raises(InvalidValueError, match="argmax must be a function from values to"):
+        layer(3)
+    with pytest.raises(DTypeError, match="values must be a tensor, got list"):
+        layer(one_hot_argmax)([[1.0, 2.0]])
