@@ -1,13 +1,14 @@
 """`Budget`: an amount of money whose unit is said, never guessed."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import final
 
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
-from dfl.errors import InvalidValueError
+from dfl.checks import check_number, check_tensor
+from dfl.errors import InvalidValueError, ShapeError
 
 __all__ = ["Budget"]
 
@@ -72,7 +73,17 @@ class Budget:
 
         Args:
             cost: of every treatment, in currency. Shape ``(N, M)``.
+
+        Raises:
+            ShapeError: if it is not ``(N, M)``, or there is no treatment.
+            DTypeError: if it is no tensor.
+            InvalidValueError: if a cost is not finite.
         """
+        check_tensor("cost", cost)
+        if cost.ndim != 2 or not cost.shape[1]:
+            raise ShapeError(f"cost must be (N, M) with M >= 1, got {tuple(cost.shape)}.")
         cheapest = float(cost.amin(dim=1).sum(dtype=torch.float64))
         dearest = float(cost.amax(dim=1).sum(dtype=torch.float64))
+        if not math.isfinite(cheapest) or not math.isfinite(dearest):
+            raise InvalidValueError("cost must be finite, got NaN or infinity.")
         return self.total_for(cost.shape[0], cheapest, dearest)

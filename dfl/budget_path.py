@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_number
+from dfl.checks import check_count, check_number
 from dfl.errors import InfeasibleBudgetError
 from dfl.problem import BUDGET_SLACK, Allocation, Split, rounding
 
@@ -127,7 +127,13 @@ class BudgetPath:
         )
 
     def choice_at(self, point: int) -> Tensor:
-        """Return everyone's treatment after so many steps. int64, shape ``(N,)``."""
+        """Return everyone's treatment after so many steps. int64, shape ``(N,)``.
+
+        Raises:
+            InvalidValueError: if the point is no whole number from 0 to S.
+        """
+        check_count("point", point, at_least=0)
+        check_number("point", point, at_most=self.order.shape[0])
         return self.steps.choice_after(self._taken(point))
 
     def _point_below(self, budget: float, slack: float) -> int:

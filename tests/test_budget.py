@@ -1,7 +1,10 @@
+from typing import Any
+
 import pytest
+import torch
 
 from dfl import Budget
-from dfl.errors import InvalidValueError
+from dfl.errors import DflError, DTypeError, InvalidValueError, ShapeError
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,28 @@ def test_a_share_must_lie_between_0_and_1(value: float) -> None:
     message = rf"budget share must be in \[0, 1\]{finite}, got {value:g}"
     with pytest.raises(InvalidValueError, match=message):
         Budget(share=value)
+
+
+@pytest.mark.parametrize(
+    ("cost", "error", "message"),
+    [
+        (torch.ones(2, 3, 4), ShapeError, r"cost must be \(N, M\) with M >= 1, got \(2, 3, 4\)"),
+        (torch.ones(2, 0), ShapeError, r"cost must be \(N, M\) with M >= 1, got \(2, 0\)"),
+        (
+            torch.tensor([[0.0, torch.nan]]),
+            InvalidValueError,
+            "cost must be finite, got NaN or inf",
+        ),
+        (
+            torch.tensor([[0.0, torch.inf]]),
+            InvalidValueError,
+            "cost must be finite, got NaN or inf",
+        ),
+        ([[0.0, 1.0]], DTypeError, "cost must be a tensor, got list"),
+    ],
+)
+def test_costs_that_add_up_to_no_budget_are_refused(
+    cost: Any, error: type[DflError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Budget(share=0.5).total_of(cost)

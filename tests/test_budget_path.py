@@ -182,6 +182,14 @@ def test_points_of_the_path_are_decisions_at_their_multipliers() -> None:
         assert path.choice_at(point).equal(decided)
 
 
+def test_points_beside_the_path_are_refused() -> None:
+    path = GreedyDual().path(problem(6, rows=5, treatments=3))
+    steps = path.order.shape[0]
+    for point, wanted in ((-1, ">= 0"), (steps + 1, f"<= {steps}"), (1.5, "a whole number")):
+        with pytest.raises(InvalidValueError, match=f"point must be {wanted}"):
+            path.choice_at(point)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_tied_steps_are_taken_in_the_paths_order(seed: int) -> None:
     cost = torch.arange(4.0).expand(30, 4).double()

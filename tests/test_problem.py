@@ -1,6 +1,7 @@
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -400,6 +401,11 @@ def test_a_budget_that_is_no_number_is_refused(budget: Any) -> None:
 def test_a_budget_beyond_floats_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="budget must be finite, got a whole number of ov"):
         AllocationProblem(REVENUE, COST, 10**400)
+
+
+def test_a_least_return_may_be_a_number_of_numpy() -> None:
+    least = AllocationProblem(REVENUE, COST, 3.0, min_return=np.float32(0.5)).min_return  # type: ignore[arg-type]
+    assert (least, type(least)) == (0.5, float)
 
 
 def test_logs_and_returns_of_another_kind_are_refused() -> None:

@@ -102,6 +102,7 @@ class AllocationProblem:
             check_capacity(self.capacity, self.pinned, self.revenue)
         if self.min_return is not None:
             check_number("min_return", self.min_return, at_least=0)
+            object.__setattr__(self, "min_return", float(self.min_return))  # numpy's among them
         if self.observed is None:
             self._check_cheapest(of_first)
         else:
@@ -200,9 +201,6 @@ def _check_kinds(problem: AllocationProblem) -> None:
         raise InvalidValueError(
             f"budget must be a number or a tensor of numbers, got {problem.budget!r}."
         ) from None
-    least = problem.min_return
-    if least is not None and not isinstance(least, int | float):
-        raise InvalidValueError(f"min_return must be a number, got {least!r}.")
 
 
 def _check_budgets(budgets: Tensor, cost: Tensor) -> None:

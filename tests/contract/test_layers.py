@@ -547,6 +547,8 @@ def test_masks_that_are_none_are_refused(name: str) -> None:
         with pytest.raises(UnsupportedProblemError, match="got allowed; use the layer quadratic"):
             layer(revenue, cost, budget, allowed=everything)
         return
+    with pytest.raises(DTypeError, match="allowed must be a tensor, got list"):
+        layer(revenue, cost, budget, allowed=everything.tolist())
     with pytest.raises(DTypeError, match=r"allowed must be bool, got torch\.int64"):
         layer(revenue, cost, budget, allowed=everything.long())
     with pytest.raises(ShapeError, match=r"allowed must be \(40, 5\), got \(40, 4\)"):
@@ -603,6 +605,9 @@ def test_inference_mode_changes_nothing(name: str, options: Options) -> None:
 def test_what_is_no_prediction_or_no_budget_is_refused_in_words(name: str) -> None:
     revenue, cost, budget = problem(torch.float64)
     layer = make(name)
+    for name, given in (("revenue", (revenue.tolist(), cost)), ("cost", (revenue, cost.tolist()))):
+        with pytest.raises(DTypeError, match=f"{name} must be a tensor, got list"):
+            layer(*given, budget)
     with pytest.raises(DTypeError, match=r"revenue must be floating point, got torch\.int64"):
         layer(revenue.long(), cost, budget)
     with pytest.raises(DTypeError, match=r"cost must be floating point, got torch\.bool"):
