@@ -15,6 +15,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_number",
+    "check_part",
     "check_seed",
     "check_several",
     "checks_put_off",
@@ -96,6 +97,27 @@ def check_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise DTypeError(
             f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one."
+        )
+
+
+def check_part(name: str, value: object, interface: type, example: str) -> None:
+    """Check that an argument is a part of the kind that is needed, not its name or its class.
+
+    Args:
+        name: of the argument, for the message.
+        value: what came.
+        interface: class of which it must be an instance.
+        example: calls that make one.
+
+    Raises:
+        InvalidValueError: ``layer must be an instance of AbstractLayer, got 'softmax'; Softmax()
+            or LAYERS.make(name) makes one.``
+    """
+    if not isinstance(value, interface):
+        shown = " ".join(repr(value).split())
+        raise InvalidValueError(
+            f"{name} must be an instance of {interface.__name__}, got {shown[:80]}; {example} "
+            "makes one."
         )
 
 

@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from dfl.checks import (
     check_choice,
     check_count,
     check_number,
+    check_part,
     check_seed,
     check_several,
     checks_put_off,
@@ -203,3 +205,11 @@ NONE = torch.full((1, 2), torch.nan)
 def test_what_is_put_off_is_refused_in_the_end(check: Callable[[], object], match: str) -> None:
     with pytest.raises(InvalidValueError, match=match), checks_put_off(ELSEWHERE):
         check()
+
+
+def test_a_part_given_by_name_is_refused_in_these_words() -> None:
+    with pytest.raises(InvalidValueError) as raised:
+        check_part("knob", "a-name", Mock, "Mock() or MOCKS.make(name)")
+    said = "knob must be an instance of Mock, got 'a-name'; Mock() or MOCKS.make(name) makes one."
+    assert str(raised.value) == said
+    check_part("knob", Mock(), Mock, "Mock()")

@@ -91,7 +91,8 @@ def test_the_solver_keeps_masks_and_refuses_several_budgets(acme: Any) -> None:
     pinned = AllocationProblem(revenue, cost, budget, pinned=torch.ones(6, dtype=torch.int64))
     for problem in (masked, pinned):
         found = acme.Thrifty().solve(problem)
-        assert bool((found.choice > 0).all()) and float(found.cost) <= budget
+        assert bool((found.choice > 0).all())
+        assert float(found.cost) <= budget
     several = AllocationProblem(revenue, cost[..., None].expand(6, 3, 2), torch.full((2,), budget))
     with pytest.raises(UnsupportedProblemError, match="takes one budget"):
         acme.Thrifty().solve(several)
@@ -101,7 +102,8 @@ def test_the_layer_gives_nothing_that_is_not_allowed(acme: Any) -> None:
     revenue, cost, allowed = people()
     layer, budget = acme.Exploring(epsilon=0.2), Budget(share=0.5)
     shares = layer(revenue, cost, budget, None, allowed).shares
-    assert bool((shares[:, 0] == 0).all()) and bool((shares[:, 1:] >= 0.1 - 1e-6).all())
+    assert bool((shares[:, 0] == 0).all())
+    assert bool((shares[:, 1:] >= 0.1 - 1e-6).all())
     assert_close(shares.sum(dim=1), torch.ones(6))
     assert bool((layer(revenue, cost, budget).shares >= 0.2 / 3 - 1e-6).all())
 

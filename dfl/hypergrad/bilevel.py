@@ -11,7 +11,7 @@ from typing import TypeAlias, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_count, check_number, check_part
 from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.hypergrad.base import (
     AbstractHypergradient,
@@ -117,11 +117,8 @@ class BilevelTrainer:
 
     def __post_init__(self) -> None:
         """Check the parts and the ranges."""
-        if not isinstance(self.hypergradient, AbstractHypergradient):
-            raise InvalidValueError(
-                "hypergradient must be an AbstractHypergradient, got "
-                f"{self.hypergradient!r}: ConjugateGradient(), for one."
-            )
+        example = "GaussNewton() or HYPERGRADIENTS.make(name)"
+        check_part("hypergradient", self.hypergradient, AbstractHypergradient, example)
         for name in ("inner_optimiser", "outer_optimiser"):
             if not callable(getattr(self, name)):
                 raise InvalidValueError(

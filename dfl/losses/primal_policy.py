@@ -6,8 +6,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice
-from dfl.errors import InvalidValueError
+from dfl.checks import check_choice, check_part
 from dfl.layers.base import AbstractLayer, AtPrice, BudgetLike
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
@@ -61,11 +60,7 @@ class PrimalPolicy(AbstractDecisionLoss):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if not isinstance(self.layer, AbstractLayer):
-            raise InvalidValueError(
-                f"layer must be a layer, got {self.layer!r}; give an instance, as Softmax() or "
-                "LAYERS.make(name) is."
-            )
+        check_part("layer", self.layer, AbstractLayer, "Softmax() or LAYERS.make(name)")
         check_choice("estimator", self.estimator, VALUE_ESTIMATORS)
         check_choice("objective", self.objective, ("revenue", "revenue-minus-cost"))
 

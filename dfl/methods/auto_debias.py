@@ -5,6 +5,7 @@ from typing import final
 
 from torch import Tensor
 
+from dfl.checks import check_part
 from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.prediction import factual_loss
 from dfl.methods.base import AbstractNetworkMethod
@@ -34,6 +35,9 @@ class AutoDebias(AbstractNetworkMethod):
         network: architecture of imputation and target.
         training: settings of training.
 
+    Raises:
+        InvalidValueError: if a part is something else, as its name or its class.
+
     Source:
         Chen et al. (2021), SIGIR, arXiv:2105.04170, AutoDebias. Left open there, decided here:
         ``phi`` starts at ``w = N / (M N_t)``, ``v = 1`` and at outcomes imputed by networks of the
@@ -43,6 +47,13 @@ class AutoDebias(AbstractNetworkMethod):
 
     hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
     upper: BilevelSettings = field(default_factory=BilevelSettings)
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        super().__post_init__()
+        example = "GaussNewton() or HYPERGRADIENTS.make(name)"
+        check_part("hypergrad", self.hypergrad, AbstractHypergradient, example)
+        check_part("upper", self.upper, BilevelSettings, "BilevelSettings()")
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Impute, then train the target and ``phi`` together."""

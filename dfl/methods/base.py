@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from dfl.checks import check_part
 from dfl.data.uplift_data import UpliftData, check_alike
 from dfl.errors import DataError, InvalidValueError, UnsupportedProblemError
 from dfl.models import (
@@ -172,10 +173,19 @@ class AbstractNetworkMethod(AbstractMethod):
     Args:
         network: architecture of each network.
         training: settings of training.
+
+    Raises:
+        InvalidValueError: if a part is something else, as its name or its class.
     """
 
     network: AbstractArchitecture = field(default_factory=MLP)
     training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        example = "MLP() or ARCHITECTURES.make(name)"
+        check_part("network", self.network, AbstractArchitecture, example)
+        check_part("training", self.training, Training, "Training()")
 
     @property
     def uses(self) -> tuple[Part, ...]:

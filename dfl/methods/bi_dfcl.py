@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final, get_args
 
 from dfl.budget import Budget
-from dfl.checks import check_choice, check_count, check_number, check_several
+from dfl.checks import check_choice, check_count, check_number, check_part, check_several
 from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import PseudoLabelGradient
@@ -90,6 +90,11 @@ class BiDfcl(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        super().__post_init__()
+        check_part("loss", self.loss, AbstractDecisionLoss, "PrimalPolicy() or LOSSES.make(name)")
+        example = "GaussNewton() or HYPERGRADIENTS.make(name)"
+        check_part("hypergrad", self.hypergrad, AbstractHypergradient, example)
+        check_part("upper", self.upper, BilevelSettings, "BilevelSettings()")
         check_several("budgets", self.budgets, Budget)
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("held_out", self.held_out, above=0, below=1)

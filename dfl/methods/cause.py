@@ -44,6 +44,7 @@ class CausE(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the weight."""
+        super().__post_init__()
         check_number("beta", self.beta, at_least=0)
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:

@@ -55,6 +55,7 @@ class Cfr(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the options."""
+        super().__post_init__()
         check_choice("distance", self.distance, ("mmd", "wasserstein"))
         check_number("alpha", self.alpha, at_least=0)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_choice, check_count, check_number, check_several
+from dfl.checks import check_choice, check_count, check_number, check_part, check_several
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import factual_loss
 from dfl.losses.primal_policy import PrimalPolicy
@@ -69,6 +69,8 @@ class Dfcl(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        super().__post_init__()
+        check_part("loss", self.loss, AbstractDecisionLoss, "PrimalPolicy() or LOSSES.make(name)")
         check_several("budgets", self.budgets, Budget)
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("prediction_weight", self.prediction_weight, at_least=0)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_number
+from dfl.checks import check_number, check_part
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.losses.prediction import at_treatment
 from dfl.losses.roi import Roi
@@ -56,6 +56,8 @@ class Dhcl(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the weight."""
+        super().__post_init__()
+        check_part("loss", self.loss, AbstractDecisionLoss, "Roi() or LOSSES.make(name)")
         check_number("cost_weight", self.cost_weight, above=0)
 
     @property

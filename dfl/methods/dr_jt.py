@@ -49,6 +49,7 @@ class DrJt(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        super().__post_init__()
         check_number("least", self.least, above=0, at_most=1)
         check_several("hidden", self.hidden)
         for size in self.hidden:

@@ -49,6 +49,7 @@ class DragonNet(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        super().__post_init__()
         check_choice("rows", self.rows, get_args(Rows))
         check_number("alpha", self.alpha, at_least=0)
         check_number("beta", self.beta, at_least=0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from dfl.budget import Budget
-from dfl.checks import check_choice, check_count, check_number, check_several
+from dfl.checks import check_choice, check_count, check_number, check_part, check_several
 from dfl.methods.base import AbstractMethod
 from dfl.methods.tsm_sl import TsmSl
 from dfl.models import AbstractModel
@@ -64,6 +64,7 @@ class Hrc(AbstractMethod):
 
     def __post_init__(self) -> None:
         """Check the options."""
+        check_part("base", self.base, AbstractMethod, "TsmSl() or METHODS.make(name)")
         check_choice("representation", self.representation, KINDS)
         check_count("layers", self.layers, at_least=1)
         check_several("counts", self.counts)

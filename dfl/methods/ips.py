@@ -45,6 +45,7 @@ class Ips(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the range."""
+        super().__post_init__()
         check_number("least", self.least, above=0, at_most=1)
 
     @property

@@ -46,6 +46,7 @@ class KdFeature(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the weight."""
+        super().__post_init__()
         check_number("gamma", self.gamma, at_least=0)
         check_choice("rows", self.rows, ("obs", "both"))
 

@@ -47,6 +47,7 @@ class KdLabel(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the gate."""
+        super().__post_init__()
         check_number("gate", self.gate, at_least=0, at_most=1)
         check_choice("rows", self.rows, ("obs", "both"))
         check_choice(

@@ -5,6 +5,7 @@ from typing import final
 
 from torch import Tensor
 
+from dfl.checks import check_part
 from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.prediction import doubly_robust_loss
 from dfl.methods.base import AbstractNetworkMethod
@@ -33,6 +34,9 @@ class LtdDr(AbstractNetworkMethod):
         network: architecture of imputation and target.
         training: settings of training.
 
+    Raises:
+        InvalidValueError: if a part is something else, as its name or its class.
+
     Source:
         Wang, Zhang, Sun and Qi (2021), WSDM, LTD-DR. Left open there, decided here: ``phi`` starts
         at ``w = N / (M N_t)`` and at outcomes imputed by networks of the factual loss on the
@@ -41,6 +45,13 @@ class LtdDr(AbstractNetworkMethod):
 
     hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
     upper: BilevelSettings = field(default_factory=BilevelSettings)
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        super().__post_init__()
+        example = "GaussNewton() or HYPERGRADIENTS.make(name)"
+        check_part("hypergrad", self.hypergrad, AbstractHypergradient, example)
+        check_part("upper", self.upper, BilevelSettings, "BilevelSettings()")
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Impute, then train the target and ``phi`` together."""

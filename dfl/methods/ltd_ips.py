@@ -5,6 +5,7 @@ from typing import final
 
 from torch import Tensor
 
+from dfl.checks import check_part
 from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.prediction import factual_loss
 from dfl.methods.base import AbstractNetworkMethod
@@ -32,6 +33,9 @@ class LtdIps(AbstractNetworkMethod):
         network: architecture of the target.
         training: settings of training.
 
+    Raises:
+        InvalidValueError: if a part is something else, as its name or its class.
+
     Source:
         Wang, Zhang, Sun and Qi (2021), WSDM, LTD-IPS. Left open there, decided here: ``phi`` starts
         at ``w = N / (M N_t)`` and multiplies it by a factor of ``x`` and ``t`` between 1/20 and 20.
@@ -39,6 +43,13 @@ class LtdIps(AbstractNetworkMethod):
 
     hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
     upper: BilevelSettings = field(default_factory=BilevelSettings)
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        super().__post_init__()
+        example = "GaussNewton() or HYPERGRADIENTS.make(name)"
+        check_part("hypergrad", self.hypergrad, AbstractHypergradient, example)
+        check_part("upper", self.upper, BilevelSettings, "BilevelSettings()")
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Train the target and ``phi`` together."""

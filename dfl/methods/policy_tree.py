@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_count, check_number, check_part
 from dfl.errors import InvalidValueError
 from dfl.methods.base import AbstractMethod
 from dfl.methods.tsm_sl import TsmSl
@@ -55,6 +55,7 @@ class PolicyTree(AbstractMethod):
 
     def __post_init__(self) -> None:
         """Check the options."""
+        check_part("base", self.base, AbstractMethod, "TsmSl() or METHODS.make(name)")
         check_count("depth", self.depth, at_least=1)
         if self.depth > MOST_DEPTH:
             raise InvalidValueError(f"depth must be in [1, {MOST_DEPTH}], got {self.depth}.")

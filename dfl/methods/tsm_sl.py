@@ -37,6 +37,7 @@ class TsmSl(AbstractNetworkMethod):
 
     def __post_init__(self) -> None:
         """Check the word."""
+        super().__post_init__()
         check_choice("rows", self.rows, get_args(Rows))
 
     @property

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
+from dfl.checks import check_part
 from dfl.errors import DataError, DataNotFoundError, InvalidValueError, ShapeError
 from dfl.io import read_tensors, write_tensors
 from dfl.problem import Allocation, AllocationProblem
@@ -162,13 +163,16 @@ class AbstractModel(ABC):
 
         Raises:
             ShapeError: if ``features`` is not ``(N, F)``.
-            InvalidValueError: if a feature is not finite.
+            InvalidValueError: if a feature is not finite, or a budget or solver is something else.
             InfeasibleBudgetError: if the budget is below the cheapest choice for everyone.
         """
+        solver = GreedyDual() if solver is None else solver
+        check_part("budget", budget, Budget, "Budget(per_head=0.3)")
+        check_part("solver", solver, AbstractSolver, "GreedyDual() or SOLVERS.make(name)")
         predicted = self.predict(features)
         total = budget.total_of(predicted.cost)
         problem = AllocationProblem(predicted.revenue, predicted.cost, total)
-        return (GreedyDual() if solver is None else solver).solve(problem)
+        return solver.solve(problem)
 
     def save(self, path: Path | str) -> None:
         """Write the model as one safetensors file, whole or not at all.

@@ -6,11 +6,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from dfl.checks import check_part
 from dfl.errors import UnsupportedProblemError
 from dfl.problem import Allocation, AllocationProblem
 
 __all__ = ["AbstractSolver", "require_one_budget", "require_predicted_cost", "without_banned"]
 
+_PROBLEM = "AllocationProblem(revenue, cost, budget)"
 _GENERAL = "cutting-planes, linear-program or mixed-integer"
 
 
@@ -34,6 +36,7 @@ class AbstractSolver(ABC):
         Raises:
             UnsupportedProblemError: if the problem has a feature this solver does not
                 handle (several budgets, observed costs, ...); says which solver does.
+            InvalidValueError: if something else than a problem came.
             InfeasibleBudgetError: if the budget is met by observed costs and no choice the
                 solver considers meets it.
         """
@@ -47,9 +50,11 @@ def require_one_budget(solver: str, problem: AllocationProblem) -> None:
         problem: the problem it was given.
 
     Raises:
+        InvalidValueError: if it is no `AllocationProblem`.
         UnsupportedProblemError: if the cost has an axis of budgets, or there are capacities or
             a least return.
     """
+    check_part("problem", problem, AllocationProblem, _PROBLEM)
     for name in ("capacity", "min_return"):
         if getattr(problem, name) is not None:
             raise UnsupportedProblemError(
@@ -71,8 +76,10 @@ def require_predicted_cost(solver: str, problem: AllocationProblem) -> None:
         problem: the problem it was given.
 
     Raises:
+        InvalidValueError: if it is no `AllocationProblem`.
         UnsupportedProblemError: if the problem has observed costs.
     """
+    check_part("problem", problem, AllocationProblem, _PROBLEM)
     if problem.observed is not None:
         raise UnsupportedProblemError(
             f"{solver} meets the budget by predicted costs, got observed costs; use "

@@ -3,7 +3,7 @@
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,9 +17,11 @@ from torch.testing import assert_close
 import dfl.methods
 from dfl.budget import Budget
 from dfl.data import UpliftData
+from dfl.errors import InvalidValueError
 from dfl.methods import METHODS, AbstractMethod, AbstractNetworkMethod, Training, TrainingSet, TsmSl
 from dfl.metrics import TrueScale
-from dfl.models import MLP, AbstractModel, ArmHeads, Prediction, load_model
+from dfl.models import MLP, AbstractModel, ArmHeads, NetworkEnsemble, Prediction, load_model
+from dfl.solvers import GreedyDual
 from tests.methods.toy import ARMS, logs, outcomes
 
 NAMES = METHODS.names()
@@ -258,6 +260,28 @@ def test_a_missing_part_is_named(name: str) -> None:
         others = {key: value for key, value in rows.items() if key != part}
         with pytest.raises(dfl.errors.DataError, match=f"got no {part} rows"):
             method.fit(**others, validation=logs(64, seed=3))  # type: ignore[arg-type]
+
+
+PARTS = ("network", "training", "loss", "hypergrad", "upper", "base")
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_parts_given_by_name_or_class_are_refused_at_once(name: str) -> None:
+    made = METHODS.make(name)
+    for field in {field.name for field in fields(made)}.intersection(PARTS):  # type: ignore[arg-type]  # a dataclass
+        for wrong in ("a-name", type(getattr(made, field))):
+            with pytest.raises(InvalidValueError, match=f"{field} must be a"):
+                replace(made, **{field: wrong})  # type: ignore[type-var]
+
+
+def test_models_refuse_budgets_and_solvers_that_are_none() -> None:
+    model = NetworkEnsemble.__new__(NetworkEnsemble)  # refused before anything is predicted
+    features = torch.zeros(2, 3)
+    for solver in ("greedy-dual", GreedyDual):
+        with pytest.raises(InvalidValueError, match="solver must be an instance of AbstractSolver"):
+            model.allocate(features, Budget(share=0.3), solver=solver)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="budget must be an instance of Budget"):
+        model.allocate(features, 30.0)  # type: ignore[arg-type]
 
 
 def test_the_table_is_complete() -> None:

@@ -174,8 +174,14 @@ OTHER = [torch.zeros(2)]
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"hypergradient": "neumann"}, "must be an AbstractHypergradient, got 'neumann'"),
-        ({"hypergradient": ConjugateGradient}, "must be an AbstractHypergradient, got <class"),
+        (
+            {"hypergradient": "neumann"},
+            "must be an instance of AbstractHypergradient, got 'neumann'",
+        ),
+        (
+            {"hypergradient": ConjugateGradient},
+            "must be an instance of AbstractHypergradient, got <class",
+        ),
         (
             {"inner_optimiser": torch.optim.SGD(OTHER, lr=0.1)},
             "inner_optimiser must be a function that makes an optimiser, got SGD: give lambda",

@@ -86,5 +86,7 @@ def test_other_options_are_checked_when_the_loss_is_made() -> None:
     with pytest.raises(InvalidValueError, match="estimator must be one of 'horvitz-thompson',"):
         DualPolicy(estimator="best")  # type: ignore[arg-type]
     for kind in (DualPolicy, PrimalPolicy):
-        with pytest.raises(InvalidValueError, match="layer must be a layer, got 'softmax'; give"):
+        with pytest.raises(
+            InvalidValueError, match="layer must be an instance of AbstractLayer, got"
+        ):
             kind(layer="softmax")  # type: ignore[arg-type]

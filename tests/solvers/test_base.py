@@ -3,15 +3,21 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
-from dfl.errors import UnsupportedProblemError
+from dfl.errors import InvalidValueError, UnsupportedProblemError
 from dfl.problem import AllocationProblem, ObservedCost
-from dfl.solvers import decide
+from dfl.solvers import SOLVERS, decide
 from dfl.solvers.base import require_one_budget, require_predicted_cost, without_banned
 from tests.solvers.instances import brute_force, magnitude, masked_problems
 
 REVENUE = torch.tensor([[1.0, 5.0, 9.0], [0.0, 3.0, 4.0]])
 COST = torch.tensor([[1.0, 2.0, 4.0], [0.0, 1.0, 3.0]])
 ALLOWED = torch.tensor([[True, True, False], [False, True, True]])
+
+
+@pytest.mark.parametrize("name", SOLVERS.names())
+def test_what_is_no_problem_is_refused(name: str) -> None:
+    with pytest.raises(InvalidValueError, match="problem must be an instance of AllocationProblem"):
+        SOLVERS.make(name).solve(None)  # type: ignore[arg-type]
 
 
 def test_without_masks_the_problem_is_the_same() -> None:
