@@ -1,5 +1,6 @@
 """`Bilevel`: a target trained on logs while an outer network learns beside it what to tell it."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
@@ -19,7 +20,7 @@ from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
 from dfl.training.shares import loss_of_all, share_of
 
-__all__ = ["Bilevel", "BilevelSettings", "Outer", "default_hypergradient"]
+__all__ = ["Bilevel", "BilevelSettings", "NoUpperStepWarning", "Outer", "default_hypergradient"]
 
 
 def default_hypergradient() -> AbstractHypergradient:
@@ -40,7 +41,8 @@ class BilevelSettings:
         every: an upper step before every so many lower steps, >= 1.
         steps: look-ahead steps on the lower loss before each upper step, >= 0.
         batch_size: randomised rows per upper step, >= 1.
-        warm_epochs: epochs before the first upper step, >= 0.
+        warm_epochs: epochs before the first upper step, >= 0. As many as there are epochs, or
+            more, leave the outer network as it starts; training then warns.
 
     Raises:
         InvalidValueError: if a setting is out of range.
@@ -61,6 +63,11 @@ class BilevelSettings:
         check_number("reach", self.reach, above=0)
         for name, least in (("every", 1), ("steps", 0), ("batch_size", 1), ("warm_epochs", 0)):
             check_count(name, getattr(self, name), at_least=least)
+
+
+@final
+class NoUpperStepWarning(UserWarning):
+    """Training ends before its first upper step: the outer network stays as it starts."""
 
 
 @final
@@ -130,6 +137,13 @@ class OuterLearner:
     def __init__(self, problem: Bilevel) -> None:
         self._problem, self._networks = problem, problem.lower.networks
         settings, outer, networks = problem.settings, problem.outer, self._networks
+        if settings.warm_epochs >= problem.training.epochs:
+            warnings.warn(
+                f"no upper step is taken: upper.warm_epochs is {settings.warm_epochs}, "
+                f"training.epochs {problem.training.epochs}; take more epochs, or fewer warm ones.",
+                NoUpperStepWarning,
+                stacklevel=2,
+            )
         self._outer = StackedNetwork(
             lambda: OuterNetwork(
                 settings.hidden,

@@ -21,7 +21,7 @@ def test_a_run_and_an_allocation_of_every_row(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = tiny_config("bi-dfcl")
+    config = tiny_config({"name": "bi-dfcl", "upper": {"warm_epochs": 1}})
     file = None if real_data is None else real_data / FILES[name]
     if file is not None and file.exists():
         monkeypatch.setenv("DFL_DATA", str(file.parent))

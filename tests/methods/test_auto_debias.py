@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from dfl.hypergrad import GaussNewton
 from dfl.methods import AutoDebias, BilevelSettings
 from dfl.models import MLP, AbstractModel
 from tests.methods.toy import ONCE, SMALL, factual_errors, found, logs, outcomes
+
+pytestmark = pytest.mark.filterwarnings("ignore:no upper step is taken")  # some want none
 
 UPPER = BilevelSettings(hidden=(8,), every=3, steps=1, batch_size=256, warm_epochs=1, reach=3.0)
 TRAINING = replace(SMALL, epochs=2, batch_size=128, members=1, min_steps=60, learning_rate=2e-2)

@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
+
 from dfl.methods import BilevelSettings, LtdDr, TsmSl
 from dfl.models import MLP, AbstractModel
 from tests.methods.toy import SMALL, logs, outcomes
+
+pytestmark = pytest.mark.filterwarnings("ignore:no upper step is taken")  # some want none
 
 UPPER = BilevelSettings(hidden=(4,), every=2, steps=3, batch_size=512, warm_epochs=1, reach=2.0)
 TRAINING = replace(SMALL, epochs=8, batch_size=256, min_steps=400)

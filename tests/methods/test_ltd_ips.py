@@ -11,6 +11,8 @@ from dfl.models import MLP, AbstractModel
 from dfl.training.levels import row_factor
 from tests.methods.toy import ONCE, SMALL, factual_errors, logs, outcomes
 
+pytestmark = pytest.mark.filterwarnings("ignore:no upper step is taken")  # some want none
+
 UPPER = BilevelSettings(hidden=(8,), every=4, steps=1, batch_size=256, warm_epochs=1, reach=4.0)
 TRAINING = replace(SMALL, epochs=2, batch_size=128, members=1, min_steps=80, learning_rate=2e-2)
 FEW = GaussNewton(max_iter=3, on_failure="return")

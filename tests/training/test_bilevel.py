@@ -8,7 +8,14 @@ from torch import Tensor
 
 from dfl.errors import InvalidValueError
 from dfl.models import MLP, Scaling
-from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
+from dfl.training.bilevel import (
+    Bilevel,
+    BilevelSettings,
+    NoUpperStepWarning,
+    Outer,
+    OuterLearner,
+    default_hypergradient,
+)
 from dfl.training.levels import FactualLevel, LowerLevel
 from dfl.training.monitor import Monitor
 from dfl.training.networks import NetworkPlan, Networks
@@ -53,6 +60,16 @@ def test_the_outer_network_finds_what_the_labels_lack() -> None:
     upper = [epoch["upper_loss"] for epoch in monitor.history["target"]]
     assert upper[-1] < 0.8 * upper[0]
     assert set(target) == set(networks.stacked.initial([0]))
+
+
+def test_training_that_ends_before_the_first_upper_step_says_so() -> None:
+    bilevel, _ = problem(torch.zeros(1_024, 2, ARMS), Monitor())
+    waiting = replace(SETTINGS, warm_epochs=30)
+    with pytest.warns(
+        NoUpperStepWarning, match=r"upper\.warm_epochs is 30, training\.epochs 30; take"
+    ):
+        OuterLearner(replace(bilevel, settings=waiting))
+    OuterLearner(replace(bilevel, settings=replace(SETTINGS, warm_epochs=29)))
 
 
 def test_the_reading_carries_no_gradient_and_is_one_per_network() -> None:
