@@ -1,5 +1,7 @@
 """Everyone's best treatment at a given price of money."""
 
+import ctypes
+
 import torch
 from torch import Tensor
 
@@ -82,7 +84,8 @@ def price_in(price: Tensor, kind: torch.dtype) -> Tensor:
 def _at_one(revenue: Tensor, cost: Tensor, price: float, backend: Backend) -> Tensor:
     """Decide at one multiplier."""
     _check(price)
-    price = float(price_in(torch.tensor(price, dtype=torch.float64), revenue.dtype))
+    if revenue.dtype == torch.float32 and ctypes.c_float(price).value != price:
+        price *= 1 + _QUOTIENT * torch.finfo(torch.float32).eps  # as `price_in`, but quickly
     passes = passes_for(backend, revenue.device)
     if revenue.ndim == 2:
         return passes.decide(revenue, cost, price)
