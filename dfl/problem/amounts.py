@@ -72,6 +72,8 @@ def total_if_sound(revenue: Tensor, cost: Tensor) -> Tensor | None:
 
 def unmapped(tensor: Tensor) -> Tensor:
     """Return a tensor as it is or, inside vmap and grad, that of all of the batch, to be read."""
+    if torch.compiler.is_compiling():
+        return tensor  # which knows nothing of functorch's own questions
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return tensor

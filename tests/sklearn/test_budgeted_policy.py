@@ -146,7 +146,7 @@ def test_randomness_may_be_left_to_chance(shop: pd.DataFrame) -> None:
         ({"budget": None}, InvalidValueError, "budget must be a Budget, got None; say how much"),
         ({"budget": 0.3}, InvalidValueError, "budget must be a Budget, got 0.3; say how much"),
         ({"method": None}, InvalidValueError, "method must be a name, or a method .*, got None"),
-        ({"random_state": 1.5}, InvalidValueError, "seed must be a whole number of 64 bits"),
+        ({"random_state": 1.5}, InvalidValueError, "random_state must be a whole number"),
         ({"method": "tsm"}, UnknownNameError, "'tsm' is not among the methods"),
         ({"solver": "greedy"}, UnknownNameError, "'greedy' is not among the solvers"),
         ({"validation": 1.0}, InvalidValueError, r"validation must be in \[0, 1\), got 1"),
