@@ -11,7 +11,13 @@ from dfl.losses.prediction import PseudoLabelGradient
 from dfl.losses.primal_policy import PrimalPolicy
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
-from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
+from dfl.training.bilevel import (
+    Bilevel,
+    BilevelSettings,
+    Outer,
+    check_upper,
+    default_hypergradient,
+)
 from dfl.training.decision_level import BUDGETS, DecisionLevel, PriceFrom
 from dfl.training.fit import fit_factual
 from dfl.training.levels import LowerLevel, distillation, weighted_rows
@@ -92,9 +98,7 @@ class BiDfcl(AbstractNetworkMethod):
         """Check the ranges."""
         super().__post_init__()
         check_part("loss", self.loss, AbstractDecisionLoss, "PrimalPolicy() or LOSSES.make(name)")
-        example = "GaussNewton() or HYPERGRADIENTS.make(name)"
-        check_part("hypergrad", self.hypergrad, AbstractHypergradient, example)
-        check_part("upper", self.upper, BilevelSettings, "BilevelSettings()")
+        check_upper(self.hypergrad, self.upper)
         check_several("budgets", self.budgets, Budget)
         check_count("number of budgets", len(self.budgets), at_least=1)
         check_number("held_out", self.held_out, above=0, below=1)

@@ -5,12 +5,17 @@ from typing import final
 
 from torch import Tensor
 
-from dfl.checks import check_part
 from dfl.hypergrad import AbstractHypergradient
 from dfl.losses.prediction import doubly_robust_loss
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
-from dfl.training.bilevel import Bilevel, BilevelSettings, Outer, default_hypergradient
+from dfl.training.bilevel import (
+    Bilevel,
+    BilevelSettings,
+    Outer,
+    check_upper,
+    default_hypergradient,
+)
 from dfl.training.fit import fit_factual
 from dfl.training.levels import FactualLevel, LowerLevel, row_factor
 from dfl.training.monitor import Monitor
@@ -49,9 +54,7 @@ class LtdDr(AbstractNetworkMethod):
     def __post_init__(self) -> None:
         """Check the parts."""
         super().__post_init__()
-        example = "GaussNewton() or HYPERGRADIENTS.make(name)"
-        check_part("hypergrad", self.hypergrad, AbstractHypergradient, example)
-        check_part("upper", self.upper, BilevelSettings, "BilevelSettings()")
+        check_upper(self.hypergrad, self.upper)
 
     def train(self, networks: Networks, monitor: Monitor) -> Parameters:
         """Impute, then train the target and ``phi`` together."""

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count, check_number, check_several
+from dfl.checks import check_count, check_number, check_part, check_several
 from dfl.hypergrad import AbstractHypergradient, ComposedLoss, GaussNewton, LookAhead
 from dfl.models import Logs, OuterNetwork, Parameters, StackedNetwork
 from dfl.scale import rank_of
@@ -20,7 +20,14 @@ from dfl.training.rows import Batch, RowPool
 from dfl.training.settings import Training
 from dfl.training.shares import loss_of_all, share_of
 
-__all__ = ["Bilevel", "BilevelSettings", "NoUpperStepWarning", "Outer", "default_hypergradient"]
+__all__ = [
+    "Bilevel",
+    "BilevelSettings",
+    "NoUpperStepWarning",
+    "Outer",
+    "check_upper",
+    "default_hypergradient",
+]
 
 
 def default_hypergradient() -> AbstractHypergradient:
@@ -63,6 +70,17 @@ class BilevelSettings:
         check_number("reach", self.reach, above=0)
         for name, least in (("every", 1), ("steps", 0), ("batch_size", 1), ("warm_epochs", 0)):
             check_count(name, getattr(self, name), at_least=least)
+
+
+def check_upper(hypergrad: object, upper: object) -> None:
+    """Check the parts that a method's upper level is made of.
+
+    Raises:
+        InvalidValueError: if one is something else, as its name or its class.
+    """
+    example = "GaussNewton() or HYPERGRADIENTS.make(name)"
+    check_part("hypergrad", hypergrad, AbstractHypergradient, example)
+    check_part("upper", upper, BilevelSettings, "BilevelSettings()")
 
 
 @final

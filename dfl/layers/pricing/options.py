@@ -123,16 +123,15 @@ class Price:
         return cast("Tensor", found)
 
 
-def _checked(multiplier: object, of: str, revenue: Tensor) -> Tensor:
+def _checked(multiplier: Tensor, of: str, revenue: Tensor) -> Tensor:
     """Return a multiplier in the dtype of revenue, see `price_in`; refuse what is no price."""
     check_tensor(f"the multiplier of {of}", multiplier)
-    price: Tensor = multiplier  # type: ignore[assignment]  # looked at
     text = f"the multiplier of {of} must be >= 0, got {{}}."
-    good = (unmapped(price) >= 0).all()  # NaN is none
+    plain = unmapped(multiplier)
+    good = (plain >= 0).all()  # NaN is none
     if not put_off(good, text.format("one that is not")) and not bool(good):
-        wrong = unmapped(price).detach().flatten()
-        raise InvalidValueError(text.format(f"{float(wrong[~(wrong >= 0)][0]):g}"))
-    return price_in(price, revenue.dtype).to(revenue.device)
+        raise InvalidValueError(text.format(f"{float(plain[~(plain >= 0)][0]):g}"))
+    return price_in(multiplier, revenue.dtype).to(revenue.device)
 
 
 @final
