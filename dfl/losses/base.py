@@ -88,6 +88,11 @@ class AbstractDecisionLoss(ABC):
         return False
 
     @property
+    def uses_budget(self) -> bool:
+        """Whether the loss is another at another budget, so that several are worth a call each."""
+        return True
+
+    @property
     def decides_at_price(self) -> bool:
         """Whether the budget plays no part but to find a price, so that `AtPrice` can stand in."""
         return False

@@ -1,5 +1,6 @@
 """`DualPolicy`: the value of the softened allocation at given prices of money (DPL)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from numbers import Real
@@ -11,13 +12,14 @@ from torch import Tensor
 from dfl.errors import InvalidValueError
 from dfl.layers.base import AbstractLayer, BudgetLike
 from dfl.layers.pricing.options import Price
+from dfl.layers.pricing.priced import scores
 from dfl.layers.pricing.problems import ready
 from dfl.layers.softmax import Softmax
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import Estimator, check_every_treatment_seen
 from dfl.losses.primal_policy import PrimalPolicy
 
-__all__ = ["DualPolicy", "check_multipliers"]
+__all__ = ["DualPolicy", "along_prices", "check_multipliers"]
 
 _ANY_BUDGET = 1.0  # nothing costs anything once scores are priced
 
@@ -63,6 +65,11 @@ class DualPolicy(AbstractDecisionLoss):
         self._primal()  # checks the layer and the estimator
 
     @property
+    def uses_budget(self) -> bool:
+        """False: prices are given."""
+        return False
+
+    @property
     def needs_baseline(self) -> bool:
         """True for the doubly robust estimator."""
         return self._primal().needs_baseline
@@ -74,12 +81,12 @@ class DualPolicy(AbstractDecisionLoss):
         revenue, cost = ready(revenue, cost)
         # Here, where the batch still says which column a number is from.
         check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
-        free, primal = torch.zeros_like(cost), self._primal()
-        losses = [
-            primal(revenue - price * cost, free, _priced(batch, price), _ANY_BUDGET)
-            for price in self.multipliers
-        ]
-        return torch.stack(losses).mean(dim=0)
+        prices = along_prices(self.multipliers, revenue)
+        priced = scores(revenue, cost, prices)
+        losses = self._primal()(
+            priced, torch.zeros_like(priced), _priced(batch, prices), _ANY_BUDGET
+        )
+        return losses.mean(dim=0)
 
     def _primal(self) -> PrimalPolicy:
         return PrimalPolicy(layer=self.layer, estimator=self.estimator, objective="revenue")
@@ -95,13 +102,24 @@ def check_multipliers(multipliers: object) -> None:
         )
 
 
-def _priced(batch: LoggedBatch, price: float) -> LoggedBatch:
-    """Return the same rows with the cost taken off the revenue."""
-    baseline, spent = batch.baseline_revenue, batch.baseline_cost
+def along_prices(multipliers: Sequence[float], revenue: Tensor) -> Tensor:
+    """Return prices along a new leading axis of predictions ``(..., N, M)``. Shape ``(P, ...)``."""
+    leading, dtype, device = revenue.shape[:-2], revenue.dtype, revenue.device
+    # Plain tensors where `torch.func.vmap` maps the predictions, so that rows can be checked.
+    each = [torch.full(leading, float(m), dtype=dtype, device=device) for m in multipliers]
+    return torch.stack(each)
+
+
+def _priced(batch: LoggedBatch, prices: Tensor) -> LoggedBatch:
+    """Return the same rows at each price ``(P, ...)``, the cost taken off the revenue."""
+    each = batch.repeated(len(prices))
+    baseline, spent = each.baseline_revenue, each.baseline_cost
     return replace(
-        batch,
-        revenue=batch.revenue - price * batch.cost,
-        cost=torch.zeros_like(batch.cost),
-        baseline_revenue=None if baseline is None or spent is None else baseline - price * spent,
+        each,
+        revenue=each.revenue - prices[..., None] * each.cost,
+        cost=torch.zeros_like(each.cost),
+        baseline_revenue=(
+            None if baseline is None or spent is None else scores(baseline, spent, prices)
+        ),
         baseline_cost=None if spent is None else torch.zeros_like(spent),
     )

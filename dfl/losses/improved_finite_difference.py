@@ -9,11 +9,11 @@ from torch import Tensor
 from dfl.checks import check_choice
 from dfl.layers.base import BudgetLike, of_received
 from dfl.layers.finite_difference import FiniteDifference, Margins
-from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.options import Softness, check_values
 from dfl.layers.pricing.problems import ready
 from dfl.layers.pricing.surrogate import AbstractSurrogate, surrogate_decision
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.dual_policy import check_multipliers
+from dfl.losses.dual_policy import along_prices, check_multipliers
 from dfl.losses.estimators.policy_value import (
     VALUE_ESTIMATORS,
     Estimator,
@@ -64,7 +64,12 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
         check_values(softness=self.softness)
         check_multipliers(self.multipliers)
         check_choice("estimator", self.estimator, VALUE_ESTIMATORS)
-        self._layer(0.0)  # checks the rest
+        self._layer()  # checks the rest
+
+    @property
+    def uses_budget(self) -> bool:
+        """False: prices are given."""
+        return False
 
     @property
     def needs_baseline(self) -> bool:
@@ -77,24 +82,26 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
         """Return the loss per leading axis, in currency per head; see the interface."""
         revenue, cost = ready(revenue, cost)
         check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
-        values = [self._value(price, revenue, cost, batch) for price in self.multipliers]
-        return -torch.stack(values).mean(dim=0)
+        prices, each = along_prices(self.multipliers, revenue), batch.repeated(self._prices)
+        revenue, cost = (one.expand(self._prices, *one.shape) for one in (revenue, cost))
+        shares = self._layer().shares(revenue, cost, prices)
+        if self.estimator == "self-normalised":
+            received = of_received(shares, each.treatment)
+            outcome = each.revenue - prices[..., None] * each.cost
+            return -flip_value(received, outcome, each.weight).mean(dim=0)
+        return -policy_value(shares, each, prices, self.estimator).mean(dim=0)
 
-    def _value(self, price: float, revenue: Tensor, cost: Tensor, batch: LoggedBatch) -> Tensor:
-        shares, multiplier = self._layer(price)(revenue, cost, 0.0)
-        if self.estimator != "self-normalised":
-            return policy_value(shares, batch, multiplier, self.estimator)
-        received = of_received(shares, batch.treatment)
-        return flip_value(received, batch.revenue - price * batch.cost, batch.weight)
+    @property
+    def _prices(self) -> int:
+        return len(self.multipliers)
 
-    def _layer(self, price: float) -> FiniteDifference:
+    def _layer(self) -> FiniteDifference:
         return FiniteDifference(
             opponents="nearest",
             margins=self.margins,
             width=self.softness.temperature,
             softness=self.softness,
             perturbed="outcomes",
-            price=Price(multiplier=price),
         )
 
 

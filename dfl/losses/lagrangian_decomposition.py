@@ -1,17 +1,17 @@
 """`LagrangianDecomposition`: SPO+ on the subproblems that given prices of money leave."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final, get_args
 
-import torch
 from torch import Tensor
 
 from dfl.checks import check_choice
 from dfl.layers.base import BudgetLike
-from dfl.layers.pricing.options import Price
+from dfl.layers.pricing.priced import scores
+from dfl.layers.pricing.problems import ready
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
-from dfl.losses.dual_policy import check_multipliers
-from dfl.losses.estimators.policy_value import PseudoOutcome
+from dfl.losses.dual_policy import along_prices, check_multipliers
+from dfl.losses.estimators.policy_value import PseudoOutcome, check_every_treatment_seen
 from dfl.losses.spo_plus import SpoPlus
 
 __all__ = ["LagrangianDecomposition"]
@@ -52,13 +52,18 @@ class LagrangianDecomposition(AbstractDecisionLoss):
         check_multipliers(self.multipliers)
         check_choice("pseudo_outcome", self.pseudo_outcome, get_args(PseudoOutcome))
 
+    @property
+    def uses_budget(self) -> bool:
+        """False: prices are given."""
+        return False
+
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:
         """Return the loss per leading axis, in currency per head; see the interface."""
-        one = SpoPlus(pseudo_outcome=self.pseudo_outcome)
-        losses = [
-            replace(one, price=Price(multiplier=price))(revenue, cost, batch, budget)
-            for price in self.multipliers
-        ]
-        return torch.stack(losses).mean(dim=0)
+        revenue, cost = ready(revenue, cost)
+        check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
+        prices = along_prices(self.multipliers, revenue)
+        at_each = SpoPlus(pseudo_outcome=self.pseudo_outcome).of_scores
+        losses = at_each(scores(revenue, cost, prices), prices, batch.repeated(len(prices)))
+        return losses.mean(dim=0)

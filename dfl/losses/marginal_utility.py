@@ -81,6 +81,11 @@ class MarginalUtility(AbstractDecisionLoss):
         """Check the option."""
         check_values(softness=self.softness)
 
+    @property
+    def uses_budget(self) -> bool:
+        """False: the order by utility serves every budget."""
+        return False
+
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:

@@ -77,6 +77,11 @@ class Roi(AbstractDecisionLoss):
         """Check the option."""
         check_values(softness=self.softness)
 
+    @property
+    def uses_budget(self) -> bool:
+        """False: the order by ROI serves every budget."""
+        return False
+
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
     ) -> Tensor:

@@ -80,9 +80,14 @@ def to_markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         rows = [table.columns, ["---"] * len(table.columns), *table.rows]
-        lines = [f"| {' | '.join(one.replace('|', '/') for one in row)} |" for row in rows]
+        lines = [f"| {' | '.join(map(_in_one_line, row))} |" for row in rows]
         parts.append("\n".join([f"## {table.title}", "", table.note, "", *lines, ""]))
     return "\n".join(parts)
+
+
+def _in_one_line(text: str) -> str:
+    """Return a cell that breaks no row: a reason of a failure may have lines and bars."""
+    return " ".join(text.replace("|", "/").split())
 
 
 def to_csv(numbers: SuiteNumbers) -> str:

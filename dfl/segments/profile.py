@@ -96,6 +96,8 @@ def _trait(name: str, mean: float, overall: float, *, share: bool) -> str:
 def tree_in_words(tree: Tree, names: Sequence[str], leaves: Sequence[str]) -> tuple[str, ...]:
     """Return a tree as indented lines.
 
+    Thresholds have as many digits as it takes to sort everyone as the tree does.
+
     Args:
         tree: the tree.
         names: of the features.
@@ -115,11 +117,19 @@ def tree_in_words(tree: Tree, names: Sequence[str], leaves: Sequence[str]) -> tu
         if threshold == float("inf"):
             return lines(2 * node + 1, indent)
         name, deeper = names[int(tree.feature[node])], indent + "    "
+        said = _same_number(tree.threshold[node])
         return [
-            f"{indent}{name} up to {threshold:.4g}:",
+            f"{indent}{name} up to {said}:",
             *lines(2 * node + 1, deeper),
-            f"{indent}{name} above {threshold:.4g}:",
+            f"{indent}{name} above {said}:",
             *lines(2 * node + 2, deeper),
         ]
 
     return tuple(lines(0, ""))
+
+
+def _same_number(threshold: Tensor) -> str:
+    """Return the shortest text that reads back as the number, four digits where these do."""
+    short = f"{float(threshold):.4g}"
+    same = torch.tensor(float(short), dtype=threshold.dtype) == threshold.cpu()
+    return short if bool(same) else str(threshold.cpu().numpy()[()])

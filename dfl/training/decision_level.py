@@ -123,6 +123,8 @@ class DecisionLevel:
         totals = self._budgets * batch.treatment.shape[-1]
         if self._loss.decides_at_price:
             self._unmet.append(_least_spend(cost.detach(), batch)[:, None] > totals)
+        if not self._loss.uses_budget:
+            totals = totals[:, :1]
         losses = [self._loss(revenue, cost, batch.logged, total) for total in totals.unbind(dim=1)]
         return torch.stack(losses).mean(dim=0) / self._scaling.revenue_scale
 

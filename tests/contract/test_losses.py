@@ -106,6 +106,14 @@ def test_a_budget_is_its_money_at_the_predicted_costs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_it_says_whether_the_budget_plays_a_part(name: str) -> None:
+    revenue, cost, batch = problem()
+    loss, other = make(name), revenue.roll(1, dims=0)  # the truth has no regret at any budget
+    losses = [loss(other, cost, batch, budget) for budget in (BUDGET, BUDGET / 4)]
+    assert torch.equal(*losses) is not loss.uses_budget
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_better_predictions_have_a_smaller_loss(name: str) -> None:
     """The truth itself against the truth of somebody else."""
     revenue, cost, batch = problem()

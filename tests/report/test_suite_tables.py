@@ -130,6 +130,10 @@ def test_markdown_keeps_its_columns() -> None:
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == "| method | two/3 | two/3: minus b | paper: Table 9 |"
     assert {line.count(" | ") for line in lines[:4]} == {3}
+    failed = row("one", "c", 0) | {"failed": "it diverged:\n  | at step 3"}
+    assert "| c | one | 1 of 1 | it diverged: / at step 3 |" in to_markdown(
+        main_tables(numbers(*rows(), failed))
+    )
 
 
 def test_plots_are_those_with_something_to_show() -> None:

@@ -163,6 +163,15 @@ def test_a_tree_in_words_has_the_data_s_names() -> None:
         tree_in_words(tree, ("age",), ("a", "b", "c"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threshold", [34.523846, 1234567.0, -0.1234567891234, 1e-30 / 3, 70.0])
+def test_who_follows_the_words_sorts_as_the_tree_does(threshold: float, dtype: torch.dtype) -> None:
+    tree = Tree(torch.tensor([0]), torch.tensor([threshold], dtype=dtype), torch.tensor([0, 1]), 1)
+    line = tree_in_words(tree, ("age",), ("young", "old"))[0]
+    said = float(line.removeprefix("age up to ").removesuffix(":"))
+    assert torch.equal(torch.tensor([said], dtype=dtype), tree.threshold)
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [

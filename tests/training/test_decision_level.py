@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from dfl.budget import Budget
 from dfl.layers import AtPrice, LinearProgram, Price, Softmax
-from dfl.losses import AbstractDecisionLoss, MarginalUtility, PrimalPolicy
+from dfl.losses import AbstractDecisionLoss, DualPolicy, MarginalUtility, PrimalPolicy
 from dfl.models import MLP, Parameters, Scaling
 from dfl.problem import AllocationProblem, ObservedCost
 from dfl.solvers import DualBisection
@@ -118,6 +118,21 @@ def test_a_loss_that_decides_at_no_price_keeps_the_money() -> None:
         outcomes = predicted(networks, parameters, batch)
         assert_close(level(outcomes, batch), level.within(outcomes, batch))
         assert "price" not in level.logs()
+
+
+def test_a_loss_without_a_budget_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    called, whole = [], DualPolicy.__call__
+
+    def counted(loss: DualPolicy, *given: Any) -> Tensor:
+        called.append(given)
+        return whole(loss, *given)
+
+    monkeypatch.setattr(DualPolicy, "__call__", counted)
+    level, networks, pool, parameters = level_of("rows", BUDGETS, DualPolicy())
+    level.start_epoch(parameters)
+    batch = batch_of(networks, pool, 128)
+    level(predicted(networks, parameters, batch), batch)
+    assert len(called) == 1
 
 
 def test_a_price_stands_in_for_money_where_layers_decide_at_one() -> None:
