@@ -5,13 +5,14 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from dfl.models import Parameters
 from dfl.scale import all_over_ranks
 
 __all__ = ["StackedAdam"]
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch calls them
+_BETAS, _EPS = (0.9, 0.999), 1e-8  # as torch's own
 
 
 @final
@@ -19,7 +20,8 @@ class StackedAdam:
     """Steps K networks at once; exactly as K separate optimisers would.
 
     Each step first shrinks the parameters of network k by ``1 - learning_rate *
-    weight_decay[k]``, then takes torch's Adam step.
+    weight_decay[k]``, then takes torch's Adam step: by the function, because to make an object of
+    `torch.optim` imports the compiler, two seconds in every process.
 
     Args:
         parameters: stacked parameters ``(K, ...)``; this object works on copies.
@@ -49,8 +51,12 @@ class StackedAdam:
         self.parameters = {
             name: part.requires_grad_() for name, part in self._named(self._values).items()
         }
-        fused = self._values.device.type in ("cpu", "cuda")
-        self._adam = torch.optim.Adam([self._values], lr=learning_rate, fused=fused)
+        self._mean = torch.zeros_like(self._values)
+        self._square = torch.zeros_like(self._values)
+        self._fused = self._values.device.type in ("cpu", "cuda")
+        # Counted beside the parameters where fused, so that no step waits for a GPU.
+        device = self._values.device if self._fused else "cpu"
+        self._count = torch.zeros((), dtype=torch.float32, device=device)
         self._learning_rate = learning_rate
         self._averaged_steps, self._steps = averaged_steps, 0
         self._average = self._values.clone() if averaged_steps > 1 else None
@@ -58,9 +64,8 @@ class StackedAdam:
 
     def scale_rate(self, factor: float) -> None:
         """Take steps of ``factor`` times the learning rate from now on."""
-        rate = factor * self._learning_rate
-        self._adam.param_groups[0]["lr"] = rate
-        self._keep = 1 - rate * self._decay
+        self._rate = factor * self._learning_rate
+        self._keep = 1 - self._rate * self._decay
 
     def step(self, loss: Tensor) -> None:
         """Differentiate a loss ``(K,)``, one per network, and take a step.
@@ -76,9 +81,24 @@ class StackedAdam:
     def step_along(self, gradients: Parameters) -> None:
         """Take a step along gradients that are already there."""
         self._values.mul_(self._keep)
-        self._values.grad = torch.cat([gradients[name].flatten() for name in self._shapes])
-        self._adam.step()
-        self._values.grad = None
+        gradient = torch.cat([gradients[name].flatten() for name in self._shapes])
+        adam(
+            [self._values],
+            [gradient],
+            [self._mean],
+            [self._square],
+            [],
+            [self._count],
+            foreach=False,
+            fused=self._fused,
+            amsgrad=False,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            lr=self._rate,
+            weight_decay=0.0,
+            eps=_EPS,
+            maximize=False,
+        )
         self._steps += 1
         if self._average is not None:
             # Young averages are plain means, so that the start is soon forgotten.
@@ -91,37 +111,25 @@ class StackedAdam:
 
     def state(self) -> dict[str, Tensor]:
         """Return everything needed to go on from here, as tensors apart from each other."""
-        moments = self._adam.state[self._values]
-        flat = {"value": self._values, "average": self._average}
-        flat |= {key: moments.get(key) for key in _MOMENTS}
         tensors = {
             f"{key}/{name}": part.clone()
-            for key, values in flat.items()
-            if values is not None
+            for key, values in self._flat().items()
             for name, part in self._named(values).items()
         }
-        if not moments:
-            return tensors
-        return tensors | {f"step/{name}": moments["step"].cpu().clone() for name in self._shapes}
+        return tensors | {f"step/{name}": self._count.cpu().clone() for name in self._shapes}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `state` returned."""
+        for key, values in self._flat().items():
+            values.copy_(torch.cat([tensors[f"{key}/{name}"].flatten() for name in self._shapes]))
+        self._count.copy_(tensors[f"step/{next(iter(self._shapes))}"])
+        self._steps = int(self._count)
 
-        def flat(key: str) -> Tensor:
-            found = [tensors[f"{key}/{name}"].flatten() for name in self._shapes]
-            return torch.cat(found).to(self._values.device)
-
-        self._values.copy_(flat("value"))
-        if self._average is not None:
-            self._average.copy_(flat("average"))
-        step = tensors.get(f"step/{next(iter(self._shapes))}")
-        if step is None:
-            return
-        self._steps = int(step)
-        fused = self._adam.defaults["fused"]  # then torch keeps the count beside the parameters
-        counted = step.to(self._values.device if fused else "cpu", copy=True)
-        self._adam.state[self._values] = {"step": counted} | {key: flat(key) for key in _MOMENTS}
+    def _flat(self) -> dict[str, Tensor]:
+        """Return the flat tensors that a step changes."""
+        flat = {"value": self._values, "exp_avg": self._mean, "exp_avg_sq": self._square}
+        return flat if self._average is None else flat | {"average": self._average}
 
     def _named(self, flat: Tensor) -> Parameters:
         """Return views of the numbers of one flat tensor by parameter."""
