@@ -40,7 +40,7 @@ UPPER = {"upper": dfl.methods.BilevelSettings(hidden=(4,), batch_size=128, warm_
 OPTIONS: dict[str, dict[str, Any]] = {
     name: UPPER for name in NAMES if name.startswith(("auto-debias", "bi-dfcl", "ltd-"))
 }
-OPTIONS["policy-tree"] = {"thresholds": 2}  # the best of all trees over 16 takes seconds to find
+OPTIONS["policy-tree"] = {"thresholds": 3, "depth": 2}  # all trees of three levels take seconds
 
 # Ratios learned from fresh weights are far from trained after LONG's steps at its rate: .47, -.21.
 RATES = {"dhcl-dpm": 1.5e-2, "dhcl-drp": 1.5e-2}

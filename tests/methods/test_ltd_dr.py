@@ -22,7 +22,8 @@ def error(model: AbstractModel) -> float:
 
 
 def test_the_outer_network_is_logged_and_moves() -> None:
-    model = LtdDr(network=MLP((8,)), training=TRAINING, upper=UPPER).fit(
+    short = replace(TRAINING, epochs=3, min_steps=60)
+    model = LtdDr(network=MLP((8,)), training=short, upper=UPPER).fit(
         rct=logs(1_024, seed=1), obs=logs(2_048, source="obs", seed=2)
     )
     epochs = model.history["target"]

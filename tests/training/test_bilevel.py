@@ -44,7 +44,7 @@ def problem(labels: Tensor, monitor: Monitor) -> tuple[Bilevel, Networks]:
         outer=Outer(channels=2, reading=lambda phi: phi, bias=0.0, flat=True),
         hypergrad=default_hypergradient(),
         settings=SETTINGS,
-        training=replace(SMALL, epochs=30, batch_size=256, min_steps=600, learning_rate=1e-2),
+        training=replace(SMALL, epochs=30, batch_size=256, min_steps=300, learning_rate=1e-2),
     ), networks
 
 

@@ -130,8 +130,10 @@ class Warns(Wrapped):
         warnings.warn("a value that was never seen", DataWarning, stacklevel=2)
 
 
-@pytest.mark.parametrize("kind", ["continuous", "priced"])
-@pytest.mark.parametrize("most", [1 << 22, 40, 0])  # in memory; refined; people on ties in order
+@pytest.mark.parametrize(
+    ("kind", "most"),  # in memory; refined; people on ties in order
+    [("continuous", 1 << 22), ("continuous", 40), ("priced", 0)],
+)
 def test_workers_find_what_one_process_finds(
     kind: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
