@@ -14,7 +14,7 @@ from dfl.segments.shrinkage import shrink
 
 __all__ = ["SegmentTable"]
 
-_OWN_FROM = 30  # rows from which a cell's own variance is taken
+_OWN_FROM = 30  # rows, or groups of them, from which a cell's own variance is taken
 
 
 @final
@@ -55,8 +55,9 @@ class SegmentTable:
         table moves away from what the model says of it only as far as its own rows show; without
         predictions it moves towards each treatment's mean. A cell of fewer than 30 rows takes its
         treatment's pooled variance within cells. Rows of a group may depend on each other: from 30
-        rows on the error adds up groups. Errors are those of both terms together: a row that is
-        predicted too little moves them the same way.
+        groups on the error adds them up, and fewer take the pooled variance with the pooled
+        correlation of two rows of a group, 1 where no cell has two groups. Errors are those of
+        both terms together: a row that is predicted too little moves them the same way.
 
         Args:
             rows: that neither made the segments nor the predictions.
@@ -126,7 +127,8 @@ class _Cells:
     treatment: Tensor
     weight: Tensor
     rows: Tensor  # (K, M)
-    group: Tensor | None  # of people who may be alike, each row's
+    groups: Tensor  # of people who may be alike; rows where there are none. (K, M)
+    group: Tensor | None  # each row's
 
     @staticmethod
     def of(data: UpliftData, segment: Tensor, segments: int) -> "_Cells":
@@ -137,7 +139,12 @@ class _Cells:
         group = (
             None if data.groups is None else torch.unique(data.groups.cpu(), return_inverse=True)[1]
         )
-        return _Cells(label, treatment, data.weight.cpu().double(), rows, group)
+        groups = rows
+        if group is not None:
+            cell = label * data.treatments + treatment
+            different = torch.unique(group * size + cell) % size
+            groups = torch.bincount(different, minlength=size).reshape(rows.shape)
+        return _Cells(label, treatment, data.weight.cpu().double(), rows, groups, group)
 
     def sums(self, values: Tensor) -> Tensor:
         """Return sums over the rows of each cell, ``(K, M)``."""
@@ -178,10 +185,28 @@ class _Cells:
         around = value - mean[self.segment, self.treatment]
         influence = self.weight * around / total[self.segment, self.treatment]
         own = self.sums(influence * self._together(influence, self._cell)) * self._bessel
-        within = (self.sums(self.weight * around.square()) / total * self._bessel).nan_to_num()
-        pooled = _pooled(within, self._freedom) * self.sums(self.weight.square()) / total.square()
-        variance = torch.where(self.rows >= _OWN_FROM, own.clamp(min=0), pooled)
+        squares = self.sums(self.weight * around.square()) / total
+        within = _pooled((squares * _bessel(self.rows)).nan_to_num(), _freedom(self.rows))
+        pooled = within * self._effective(within, own * total.square()) / total.square()
+        variance = torch.where(self.groups >= _OWN_FROM, own.clamp(min=0), pooled)
         return mean, torch.where(there, variance, torch.inf), influence
+
+    def _effective(self, within: Tensor, own: Tensor) -> Tensor:
+        """Return sums of squared weights, more of them the more alike the rows of a group are.
+
+        Args:
+            within: variance of a row, ``(1, M)``.
+            own: variance of each cell's weighted sum, by its groups. Shape ``(K, M)``.
+        """
+        alone = self.sums(self.weight.square())
+        if self.group is None:
+            return alone
+        pairs = self.sums(self.weight * self._together(self.weight, self._cell)) - alone
+        several = self.groups > 1
+        seen = torch.where(several, own - within * alone, 0).sum()
+        most = torch.where(several, within * pairs, 0).sum()
+        alike = (seen / most).clamp(0, 1) if float(most) > 0 else within.new_ones(())
+        return alone + alike * pairs
 
     def _of_all(self, guess: Tensor, influence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean guesses of everyone in each segment, their variances, and covariances.
@@ -195,8 +220,8 @@ class _Cells:
         together = self._together(around, self.segment)
         spread = zero.index_add(0, self.segment, around * together).clamp(min=0)
         own = self.sums(influence * self._of_own(together)) * self._bessel
-        pooled = _pooled(own * people, self._freedom) / people
-        return mean, spread, torch.where(self.rows >= _OWN_FROM, own, pooled)
+        pooled = _pooled(own * people, _freedom(self.groups)) / people
+        return mean, spread, torch.where(self.groups >= _OWN_FROM, own, pooled)
 
     def _of_own(self, values: Tensor) -> Tensor:
         """Return each row's entry of ``(N, M)`` at the treatment it received."""
@@ -217,12 +242,16 @@ class _Cells:
         return self.segment * self.rows.shape[1] + self.treatment
 
     @property
-    def _freedom(self) -> Tensor:
-        return (self.rows - 1).clamp(min=0).double()
-
-    @property
     def _bessel(self) -> Tensor:
-        return self.rows / self._freedom.clamp(min=1)
+        return _bessel(self.groups)
+
+
+def _freedom(count: Tensor) -> Tensor:
+    return (count - 1).clamp(min=0).double()
+
+
+def _bessel(count: Tensor) -> Tensor:
+    return count / _freedom(count).clamp(min=1)
 
 
 def _pooled(own: Tensor, freedom: Tensor) -> Tensor:

@@ -112,6 +112,36 @@ def test_rows_of_a_group_count_together() -> None:
         torch.testing.assert_close(table.revenue_error, alone.revenue_error, rtol=2e-3, atol=0)
 
 
+def test_cells_of_few_groups_know_how_alike_their_rows_are() -> None:
+    """Six cities in each cell, forty rows of a city: intervals hold the truth."""
+    held = []
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        city = torch.arange(480) // 40
+        arm = (torch.randperm(12, generator=generator) % 2)[city]
+        revenue = 0.5 * torch.randn(12, generator=generator)[city]
+        revenue = revenue + torch.randn(480, generator=generator)
+        rows = UpliftData(
+            torch.zeros(480, 1), arm, revenue, torch.zeros(480), 2, "rct", groups=city
+        )
+        table = SegmentTable.of(rows, torch.arange(480) % 2, 2, shrinkage=False)
+        held.append(table.revenue.abs() <= 1.96 * table.revenue_error)
+    assert 0.91 <= float(torch.stack(held).double().mean()) <= 0.97
+
+
+@pytest.mark.parametrize("cities", [1, 2])
+def test_a_cell_of_one_group_is_not_known_for_sure(cities: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    revenue, arm = torch.randn(400, generator=generator), torch.arange(400) % 2
+    segment = torch.arange(400) // 2 % 2
+    group = torch.where(segment == 1, 0, torch.arange(400)) if cities > 1 else torch.zeros_like(arm)
+    rows = UpliftData(torch.zeros(400, 1), arm, revenue, arm.float(), 2, "rct", groups=group)
+    error = SegmentTable.of(rows, segment, 2, shrinkage=False).revenue_error
+    assert float(error.min()) > 0.05
+    if cities == 1:  # nobody can say how alike the rows of a group are: each is one
+        assert float(error.min()) == pytest.approx(1, abs=0.2)
+
+
 def test_empty_cells_and_segments_are_filled() -> None:
     rows, segment = golden()
     few = rows.subset(torch.tensor([0, 1, 2, 3, 4, 5, 6, 7]))
