@@ -112,23 +112,37 @@ def sinkhorn(hidden: Tensor, received: Tensor) -> Tensor:
         return 0 * hidden.sum(dim=(-2, -1))  # nothing to be apart
     hidden, received = hidden[:, :_COMPARED], received[:, :_COMPARED]
     length = torch.cdist(hidden, hidden)  # (K, B, B)
-    share = _shares(received)
-    apart = [
-        (_plan(length.detach(), share[..., arm], share[..., 0]) * length).sum(dim=(-2, -1))
-        for arm in range(1, received.shape[-1])
-    ]
-    return _over_pairs(torch.stack(apart, dim=-1), received)
-
-
-def _plan(length: Tensor, mass: Tensor, other: Tensor) -> Tensor:
-    """Return the plan from mass to other ``(K, B, B)``; 0 where one of them is all 0."""
-    scaled = -length / (_SOFTNESS * length.mean(dim=(-2, -1), keepdim=True)).clamp(min=1e-12)
-    rows, columns = mass.log(), other.log()
-    left = rows
+    share = _shares(received).double()
+    kernel = _kernel(length.detach(), share[..., :1] > 0)
+    left, base = share[..., 1:], share[..., :1]  # of all arms j at once, (K, B, M - 1)
     for _ in range(_SWEEPS):
-        right = columns - (scaled + left[..., None]).logsumexp(dim=-2)
-        left = rows - (scaled + right[..., None, :]).logsumexp(dim=-1)
-    return (scaled + left[..., None] + right[..., None, :]).exp().nan_to_num()
+        right = _over(base, kernel.mT @ left)
+        left = _over(share[..., 1:], kernel @ right)
+    apart = (left * ((kernel * length) @ right)).sum(dim=-2)
+    return _over_pairs(apart.to(hidden.dtype), received)
+
+
+def _kernel(length: Tensor, base: Tensor) -> Tensor:
+    """Return ``exp(-length / entropy)`` from the rows of other arms to those of arm 0, float64.
+
+    Rows and columns are scaled so that the largest of each is 1, which the sweeps undo: nobody
+    who is far from all others is lost to rounding.
+
+    Args:
+        length: distances. Shape ``(K, B, B)``.
+        base: whether a row is of arm 0. Shape ``(K, B, 1)``.
+    """
+    entropy = (_SOFTNESS * length.mean(dim=(-2, -1), keepdim=True)).clamp(min=1e-12)
+    scaled = (-length / entropy).double().masked_fill(base | ~base.mT, -torch.inf)
+    for dim in (-1, -2):
+        largest = scaled.amax(dim=dim, keepdim=True)
+        scaled = scaled - largest.masked_fill(largest == -torch.inf, 0)
+    return scaled.exp()
+
+
+def _over(mass: Tensor, found: Tensor) -> Tensor:
+    """Return ``mass / found``, 0 where nothing is found."""
+    return torch.where(found > 0, mass / found, 0)
 
 
 def _shares(received: Tensor) -> Tensor:
