@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# Python compiles what is imported when it is; to compile all that is installed takes pip a minute.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 DEMO ?= compare tsm-sl bi-dfcl grounded --data coupon --members 3 --set data.hidden_confounding=1
 BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json
