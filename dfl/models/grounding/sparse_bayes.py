@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import scipy
 import torch
-from scipy.linalg.lapack import dpotrf, dpotri
 from torch import Tensor
 
 from dfl.checks import check_number
@@ -131,12 +131,12 @@ class _Path:
         places = np.flatnonzero(self.active)
         precision = self._gram[np.ix_(places, places)]
         precision.flat[:: len(places) + 1] += self._alpha[places]
-        factor, failed = dpotrf(precision, lower=1)
+        factor, failed = scipy.linalg.lapack.dpotrf(precision, lower=1)
         if failed:  # up to rounding the column is made of others: it stays as it is
             self._alpha[column], self._usable[column] = before, False
             return
         self._log_evidence += gain
-        inverse, _ = dpotri(factor, lower=1)  # its lower half
+        inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1)  # its lower half
         self._covariance = np.tril(inverse) + np.tril(inverse, -1).T
         self._mean = self._covariance @ self._moment[places]
 

@@ -7,9 +7,8 @@ from itertools import pairwise
 from typing import Any, TypeAlias, final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import block_diag, coo_array, csr_array, hstack, vstack
 
 from dfl.errors import InfeasibleBudgetError, NotConvergedError
 from dfl.problem import ScenarioProblem
@@ -91,7 +90,7 @@ class Rows:
     """
 
     gain: Floats
-    matrix: csr_array
+    matrix: "scipy.sparse.csr_array"
     limit: Floats
     whole: Floats
     least: Floats
@@ -129,7 +128,9 @@ class Rows:
         lower[columns : columns + 1] = least
         return Rows(
             gain=np.concatenate([gain_of_choice, own]),
-            matrix=csr_array(hstack([coo_array(use), coo_array(further)])),
+            matrix=scipy.sparse.csr_array(
+                scipy.sparse.hstack([scipy.sparse.coo_array(use), scipy.sparse.coo_array(further)])
+            ),
             limit=np.asarray(limit, dtype=np.float64),
             whole=np.concatenate([np.ones(columns), np.full(count, float(whole))]),
             least=lower,
@@ -152,7 +153,9 @@ class Rows:
         return len(self.gain) - len(part)
 
     def _with(self, row: Floats, limit: float) -> "Rows":
-        matrix = csr_array(vstack([self.matrix, coo_array(row[None])]))
+        matrix = scipy.sparse.csr_array(
+            scipy.sparse.vstack([self.matrix, scipy.sparse.coo_array(row[None])])
+        )
         return replace(self, matrix=matrix, limit=np.append(self.limit, limit))
 
 
@@ -200,8 +203,8 @@ def search(
     segments, treatments = shape
     starts = np.cumsum([0, *(one.gain.shape[0] for one in blocks)])
     constraints = [
-        LinearConstraint(
-            block_diag([one.matrix for one in blocks], format="csr"),
+        scipy.optimize.LinearConstraint(
+            scipy.sparse.block_diag([one.matrix for one in blocks], format="csr"),
             ub=np.concatenate([one.limit for one in blocks]),
         ),
         _one_each(starts, shape),
@@ -214,11 +217,11 @@ def search(
     if time_limit is not None:
         options["time_limit"] = time_limit
     gain = np.concatenate([w * one.gain for w, one in zip(weights, blocks, strict=True)])
-    solve: Any = milp  # its types know no options as a dictionary
+    solve: Any = scipy.optimize.milp  # its types know no options as a dictionary
     found = solve(
         -gain,
         integrality=np.concatenate([one.whole for one in blocks]),
-        bounds=Bounds(
+        bounds=scipy.optimize.Bounds(
             np.concatenate([one.least for one in blocks]),
             np.concatenate([one.most for one in blocks]),
         ),
@@ -240,7 +243,7 @@ def search(
     return Search(choice, -float(found.fun if bound is None else bound))
 
 
-def _one_each(starts: Integers, shape: tuple[int, int]) -> LinearConstraint:
+def _one_each(starts: Integers, shape: tuple[int, int]) -> "scipy.optimize.LinearConstraint":
     """One treatment for each segment, at every budget."""
     segments, treatments = shape
     every = np.arange(segments * treatments)
@@ -248,10 +251,12 @@ def _one_each(starts: Integers, shape: tuple[int, int]) -> LinearConstraint:
     blocks = np.arange(len(starts) - 1)[:, None] * segments
     rows = (blocks + every // treatments).ravel()
     size = ((len(starts) - 1) * segments, int(starts[-1]))
-    return LinearConstraint(csr_array((np.ones(rows.size), (rows, columns)), shape=size), 1, 1)
+    return scipy.optimize.LinearConstraint(
+        scipy.sparse.csr_array((np.ones(rows.size), (rows, columns)), shape=size), 1, 1
+    )
 
 
-def _nested(starts: Integers, order: Integers) -> LinearConstraint:
+def _nested(starts: Integers, order: Integers) -> "scipy.optimize.LinearConstraint":
     """From each budget to the next, no segment's treatment gets cheaper.
 
     For every treatment, the share on those at least as dear does not fall.
@@ -267,13 +272,13 @@ def _nested(starts: Integers, order: Integers) -> LinearConstraint:
                 pairs += [(row, after + one, -1.0) for one in dear]
                 row += 1
     rows, columns, values = (np.array(one) for one in zip(*pairs, strict=True))
-    matrix = csr_array((values, (rows, columns)), shape=(row, int(starts[-1])))
-    return LinearConstraint(matrix, ub=np.zeros(row))
+    matrix = scipy.sparse.csr_array((values, (rows, columns)), shape=(row, int(starts[-1])))
+    return scipy.optimize.LinearConstraint(matrix, ub=np.zeros(row))
 
 
 def _ruled_out(
     cuts: Sequence[tuple[int, Integers]], starts: Integers, treatments: int
-) -> LinearConstraint:
+) -> "scipy.optimize.LinearConstraint":
     """Each choice ruled out differs from the one made in a segment at least."""
     segments = cuts[0][1].shape[0]
     columns = np.stack(
@@ -281,5 +286,5 @@ def _ruled_out(
     )
     rows = np.repeat(np.arange(len(cuts)), segments)
     size = (len(cuts), int(starts[-1]))
-    matrix = csr_array((np.ones(rows.size), (rows, columns.ravel())), shape=size)
-    return LinearConstraint(matrix, ub=np.full(len(cuts), segments - 1.0))
+    matrix = scipy.sparse.csr_array((np.ones(rows.size), (rows, columns.ravel())), shape=size)
+    return scipy.optimize.LinearConstraint(matrix, ub=np.full(len(cuts), segments - 1.0))
