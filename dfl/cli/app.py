@@ -159,7 +159,7 @@ def compare(
         others = [*(methods or ()), *filter(None, [baseline])]
         suite_command(options, changes, others, output, resume)
     else:
-        compare_command(methods or [], changes, seeds or 1, baseline, output, resume)
+        compare_command(methods or [], changes, seeds, baseline, output, resume)
 
 
 @app.command()

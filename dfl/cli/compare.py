@@ -17,7 +17,7 @@ __all__ = ["compare_command"]
 def compare_command(
     sources: Sequence[str],
     changes: Changes,
-    seeds: int,
+    seeds: int | None,
     baseline: str | None,
     output: Path | None,
     again: bool,
@@ -27,7 +27,7 @@ def compare_command(
     Args:
         sources: configurations.
         changes: what the options change in each.
-        seeds: repetitions.
+        seeds: repetitions, or None for one.
         baseline: method that the others are compared with, or None for the first.
         output: folder, or None for a new one.
         again: go on with ``output``.
@@ -37,9 +37,13 @@ def compare_command(
         DflError: whatever the comparison raises.
     """
     if again:
-        folder = _resume(sources, changes, output)
+        if sources or changes != Changes() or seeds is not None or baseline is not None:
+            raise ConfigError(
+                "--resume takes the configuration of the folder; leave methods and options out."
+            )
+        folder = _resume(output)
     else:
-        folder = _start(sources, changes, seeds, baseline, output)
+        folder = _start(sources, changes, seeds or 1, baseline, output)
     report = comparison_report_of(folder)
     say(" ".join(report.lead))
     for table in report.tables:
@@ -77,12 +81,8 @@ def _start(
         return compare(comparison, path, bars)
 
 
-def _resume(sources: Sequence[str], changes: Changes, output: Path | None) -> RunFolder:
+def _resume(output: Path | None) -> RunFolder:
     if output is None:
         raise ConfigError("--resume needs the folder of the comparison: -o FOLDER.")
-    if sources or changes != Changes():
-        raise ConfigError(
-            "--resume takes the configuration of the folder; leave methods and options out."
-        )
     with resumable(output, "compare"), watching() as bars:
         return resume_comparison(output, bars)

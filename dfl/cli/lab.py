@@ -6,6 +6,7 @@ from dfl.cli.changes import Changes
 from dfl.cli.console import errors, say, show
 from dfl.cli.document import publish
 from dfl.config import read_study
+from dfl.errors import ConfigError
 from dfl.io import make_folder, write_bytes, write_json
 from dfl.lab import Findings, Lab
 from dfl.lab.picture import picture
@@ -22,9 +23,16 @@ def lab_command(changes: Changes, lab: Lab, output: Path | None) -> None:
         output: folder for ``lab.json``, ``lab.csv`` and ``lab.png``, or None.
 
     Raises:
+        ConfigError: if an option is set that is none of the data.
         DflError: whatever reading and measuring raise.
     """
     study = read_study(changes.load("tsm-sl"))
+    for one in changes.settings:
+        if one.partition("=")[0].split(".")[0].strip() != "data":
+            raise ConfigError(
+                f"dfl lab reads data alone, got --set {one}; its own options are those of "
+                "'dfl lab --help'."
+            )
     batch = study.data.hybrid(study.seed).test
     errors().print(f"Measuring on {min(lab.rows, len(batch)):,} of {len(batch):,} test rows.")
     found = lab.run(batch)

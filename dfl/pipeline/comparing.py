@@ -129,7 +129,7 @@ def _own(path: Path, study: Study) -> RunFolder:
     """Return the folder of one method, begun here or before."""
     if not (path / "config.yaml").exists():
         return RunFolder.create(path, study.config)
-    folder = RunFolder.open(path)
+    folder = RunFolder(path)
     if folder.config != study.config:
         raise RunFolderError(
             f"{path} holds a run of another configuration than the comparison has for it; move it "

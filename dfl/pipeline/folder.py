@@ -6,6 +6,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, final
 
 import dfl
 from dfl.config.yaml_text import read_yaml, to_yaml
-from dfl.errors import DataError, RunFolderError
+from dfl.errors import DataError, DflError, RunFolderError
 from dfl.io import UNFINISHED, make_folder, write_bytes, write_json
 from dfl.pipeline.lock import LOCK
 from dfl.report.report import Report
@@ -107,7 +108,8 @@ class RunFolder:
             of: command that must have made it, ``"run"`` or ``"compare"``; None: either.
 
         Raises:
-            RunFolderError: if there is none, or another command made it.
+            RunFolderError: if there is none, another command made it, or it is a part of a
+                comparison over several seeds, which keeps no model.
             DataError: if its configuration is not the one that was written.
         """
         path = Path(path)
@@ -117,6 +119,7 @@ class RunFolder:
                 raise RunFolderError(
                     f"{path} was made by 'dfl {folder.kind}', not by 'dfl {of}'; use that command."
                 )
+            folder._check_whole()
             return folder
         if path.is_dir() and any(path.iterdir()) and _only_begun(path):
             raise RunFolderError(
@@ -243,6 +246,22 @@ class RunFolder:
         """
         for name, content in report.files().items():
             self.write_bytes(name, content)
+
+    def _check_whole(self) -> None:
+        """Refuse one method of a comparison over several seeds: a run would overwrite it."""
+        path, above = self.path.resolve(), {}
+        if (path.parent / "config.yaml").is_file():
+            with suppress(DflError):  # any file may have that name
+                above = RunFolder(path.parent).config
+        runs, seeds = above.get("runs"), above.get("seeds")
+        if not isinstance(runs, list) or not isinstance(seeds, int) or seeds == 1:
+            return
+        if path.name in [run.get("name") for run in runs if isinstance(run, dict)]:
+            raise RunFolderError(
+                f"{self.path} is one method of a comparison over {seeds} seeds and holds no run; "
+                f"its numbers are in the report of {path.parent}. Train it alone by 'dfl run' in "
+                "another folder."
+            )
 
     def _sealed(self) -> dict[str, str] | None:
         """Return file to checksum, or None for a folder of a version without a manifest."""

@@ -46,8 +46,9 @@ def health(
         the known propensities; ``balance``: the feature that differs most between randomised
         arms; ``overlap``: how rarely the logged policy gives each treatment; ``drift``: features
         whose mean differs most between training and test rows, in standard deviations;
-        ``trained``: mean and standard deviation of every feature on the training rows, which
-        customers are held against when they are served.
+        ``trained``: mean and standard deviation of every feature on the training rows, and how
+        many independent rows they are worth (``units``), which customers are held against when
+        they are served.
 
     Source:
         Austin (2009), doi:10.1002/sim.3697 (differences of means in standard deviations).
@@ -56,8 +57,9 @@ def health(
     matched = test.treatment.cpu() == choice.cpu()
     weight = test.weight.double().cpu()[matched]
     effective = float(weight.sum() ** 2 / weight.square().sum()) if len(weight) else 0.0
-    before = _features([part for part in (data.rct, data.obs) if part is not None])
+    before, households = _features([part for part in (data.rct, data.obs) if part is not None])
     mean, spread = before.mean(dim=0), before.std(dim=0, correction=0)
+    trained_units = _independent(before, households)
     randomised = [part for part in (data.rct, data.validation, test) if part is not None]
     units = _Units.of(randomised)
     counts = torch.stack([part.arm_counts.cpu() for part in randomised]).sum(dim=0)
@@ -70,10 +72,11 @@ def health(
         "sample_ratio": _sample_ratio(units, counts),
         "balance": _balance(units, features),
         "overlap": None if data.obs is None else _overlap(data.obs),
-        "drift": _drift(len(before), mean, spread, test, features),
+        "drift": _drift(trained_units, mean, spread, test, features),
         "trained": {
             "features": list(features),
             "rows": len(before),
+            "units": trained_units.tolist(),
             "mean": mean.tolist(),
             "spread": spread.tolist(),
         },
@@ -84,7 +87,7 @@ def served_drift(health: Mapping[str, Any], mean: Tensor, people: int) -> list[t
     """Return the features by which served people differ from the training rows beyond chance.
 
     Args:
-        health: of the run; an earlier version kept no means.
+        health: of the run; an earlier version kept no means, or no units.
         mean: of the features of the people. Shape ``(F,)``.
         people: how many they are, >= 1.
 
@@ -95,12 +98,15 @@ def served_drift(health: Mapping[str, Any], mean: Tensor, people: int) -> list[t
     trained = health.get("trained")
     if trained is None:
         return []
-    error = (1 / trained["rows"] + 1 / people) ** 0.5
-    columns = zip(
-        trained["features"], mean.tolist(), trained["mean"], trained["spread"], strict=True
-    )
-    shifts = [(name, (now - was) / spread) for name, now, was, spread in columns if spread > 0]
-    moved = [one for one in shifts if abs(one[1]) > max(_MOVED, _SURE * error)]
+    names = trained["features"]
+    units = trained.get("units") or [trained["rows"]] * len(names)
+    columns = zip(names, units, mean.tolist(), trained["mean"], trained["spread"], strict=True)
+    moved = [
+        (name, (now - was) / spread)
+        for name, unit, now, was, spread in columns
+        if spread > 0
+        and abs(now - was) / spread > max(_MOVED, _SURE * (1 / unit + 1 / people) ** 0.5)
+    ]
     return sorted(moved, key=lambda one: -abs(one[1]))
 
 
@@ -235,25 +241,50 @@ def _overlap(obs: UpliftData) -> list[float]:
     return found
 
 
-def _features(training: list[UpliftData]) -> Tensor:
-    """Return the features of the training rows, thinned to what is judged at once."""
-    step = _step(sum(map(len, training)), training[0].features.shape[1])
-    return torch.cat([part.features[::step].cpu() for part in training]).double()
+def _features(parts: list[UpliftData]) -> tuple[Tensor, Tensor | None]:
+    """Return features and groups of the rows of parts, thinned to what is judged at once."""
+    step = _step(sum(map(len, parts)), parts[0].features.shape[1])
+    features = torch.cat([part.features[::step].cpu() for part in parts]).double()
+    if all(part.groups is None for part in parts):
+        return features, None
+    alone = -1 - torch.arange(len(features))  # where a part has no groups
+    groups, end = [], 0
+    for part in parts:
+        start, end = end, end + len(part.features[::step])
+        groups.append(alone[start:end] if part.groups is None else part.groups[::step].cpu())
+    return features, torch.cat(groups)
+
+
+def _independent(features: Tensor, groups: Tensor | None) -> Tensor:
+    """Return how many independent rows the mean of each feature is worth; at most all.
+
+    Between one a group, for what its rows share, and one a row.
+    """
+    rows = len(features)
+    whole = features.new_full((features.shape[1],), rows)
+    if groups is None:
+        return whole
+    away = features - features.mean(dim=0)
+    group = torch.unique(groups, return_inverse=True)[1]
+    sums = away.new_zeros(int(group.max()) + 1, away.shape[1]).index_add(0, group, away)
+    alone, together = away.square().sum(dim=0), sums.square().sum(dim=0)
+    return torch.where(together > alone, rows * alone / together, whole)
 
 
 def _drift(
-    rows: int, mean: Tensor, spread: Tensor, test: UpliftData, features: tuple[str, ...]
+    trained: Tensor, mean: Tensor, spread: Tensor, test: UpliftData, features: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Return the features whose means differ most, in standard deviations of the training rows."""
-    now = test.features[:: _step(*test.features.shape)].cpu().double()
+    now, groups = _features([test])
     away = now.mean(dim=0) - mean
     # A feature that never varied in training and does now has moved by its own spread.
     spread = torch.where(spread > 0, spread, now.std(dim=0, correction=0).clamp_min(away.abs()))
     shift = torch.where(spread > 0, away / spread, 0)
     order = shift.abs().argsort(descending=True, stable=True)[:_SHOWN]
-    error = (1 / rows + 1 / len(now)) ** 0.5
+    error = (1 / trained + 1 / _independent(now, groups)).sqrt()
     return [
-        {"feature": features[k], "shift": float(shift[k]), "error": error} for k in order.tolist()
+        {"feature": features[k], "shift": float(shift[k]), "error": float(error[k])}
+        for k in order.tolist()
     ]
 
 

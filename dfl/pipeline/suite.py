@@ -10,7 +10,15 @@ from typing import Any, final
 
 from dfl.config import Study, Suite, read_suite
 from dfl.data import AbstractDataSource, AbstractTable, HybridData
-from dfl.errors import DataNotFoundError, DflError, MissingExtraError, RunFolderError, WriteError
+from dfl.errors import (
+    DataNotFoundError,
+    DflError,
+    InfeasibleProblemError,
+    InvalidValueError,
+    MissingExtraError,
+    RunFolderError,
+    WriteError,
+)
 from dfl.io import UNFINISHED, make_folder, write_tensors
 from dfl.methods import AbstractModel, Monitor
 from dfl.models import Prediction
@@ -25,6 +33,9 @@ from dfl.pipeline.yardstick import Yardstick
 
 __all__ = ["resume_suite", "run_suite"]
 
+# A draw may miss a treatment, or have no choice within the budget; another seed need not.
+_OF_DRAW = (InfeasibleProblemError, InvalidValueError)
+
 
 def run_suite(suite: Suite, path: Path | str, watcher: Watcher) -> SuiteResults:
     """Measure a suite, and keep its rows in ``results.parquet`` of a new folder.
@@ -32,7 +43,7 @@ def run_suite(suite: Suite, path: Path | str, watcher: Watcher) -> SuiteResults:
     All methods see the same rows in each seed. Seeds that train together are those whose
     numbers give the same quotient by ``seeds_at_once``, so that a suite which was stopped and
     resumed has the rows of one that was not. What a method cannot do, such as to converge,
-    leaves a row that says so.
+    leaves a row that says so, and so does a seed whose rows miss a treatment.
 
     Args:
         suite: what to measure.
@@ -146,11 +157,17 @@ class _Runner:
         clock = _Clock(left)
         for task in tasks:
             self.watcher.say(f"Drawing {task.data}")
-            drawn = self._draw(task)
+            drawn, failed = self._draw(task)
             for method, seeds in task.missing.items():
                 self.watcher.say(clock.say(task.data, method, seeds))
                 start = time.perf_counter()
-                rows = self._rows(task.data, method, {seed: drawn[seed] for seed in seeds})
+                own = {seed: drawn[seed] for seed in seeds if seed in drawn}
+                rows = self._rows(task.data, method, own) if own else []
+                rows += [
+                    self._undrawn(task.data, method, seed, failed[seed])
+                    for seed in seeds
+                    if seed in failed
+                ]
                 results = results.with_rows(rows).write()
                 clock.note(task.data, method, len(seeds), time.perf_counter() - start)
             del drawn  # before the next rows are drawn
@@ -175,18 +192,32 @@ class _Runner:
         for block in range(seeds[0] // size, seeds[-1] // size + 1):
             yield [seed for seed in seeds if seed // size == block]
 
-    def _draw(self, task: _Task) -> dict[int, tuple[HybridData, Yardstick]]:
-        """Draw or split the rows of every seed, and prepare what methods are measured by."""
+    def _draw(self, task: _Task) -> tuple[dict[int, tuple[HybridData, Yardstick]], dict[int, str]]:
+        """Draw or split the rows of every seed, and prepare what methods are measured by.
+
+        Returns:
+            Seed to rows and measure; and to the reason where there are none.
+        """
         study = next(one for (data, _), one in self.suite.studies.items() if data == task.data)
-        drawn = {}
+        drawn, failed = {}, {}
         for seed in sorted({seed for seeds in task.missing.values() for seed in seeds}):
-            data = self.sources[task.data].hybrid(seed)
             how = study.evaluation
-            yardstick = Yardstick.of(
-                data.test, study.budgets, how.bootstrap, estimator=how.estimator, curve=False
-            )
-            drawn[seed] = (data, yardstick)
-        return drawn
+            try:
+                data = self.sources[task.data].hybrid(seed)
+                yardstick = Yardstick.of(
+                    data.test, study.budgets, how.bootstrap, estimator=how.estimator, curve=False
+                )
+            except _OF_DRAW as error:
+                failed[seed] = f"its rows: {error}"
+                self.watcher.say(f"{task.data}, seed {seed}, is left out: {error}")
+            else:
+                drawn[seed] = (data, yardstick)
+        return drawn, failed
+
+    def _undrawn(self, label: str, method: str, seed: int, reason: str) -> Row:
+        study = self.suite.studies[label, method]
+        row = row_of(self.suite.name, study, None, (label, method, seed), None, self.versions)
+        return row | {"failed": reason}
 
     def _rows(
         self, label: str, method: str, drawn: Mapping[int, tuple[HybridData, Yardstick]]

@@ -38,9 +38,9 @@ class Spent:
 def row_of(
     suite: str,
     study: Study,
-    data: HybridData,
+    data: HybridData | None,
     cell: tuple[str, str, int],
-    spent: Spent,
+    spent: Spent | None,
     versions: Mapping[str, object],
 ) -> dict[str, Any]:
     """Return what is known of a training before anything is measured.
@@ -48,9 +48,9 @@ def row_of(
     Args:
         suite: its name.
         study: what was trained.
-        data: its rows.
+        data: its rows, or None where they could not be drawn.
         cell: labels of data set and method, and seed.
-        spent: what it took.
+        spent: what it took, or None where nothing was trained.
         versions: of libraries and machine.
     """
     training = getattr(study.method, "training", None)
@@ -61,14 +61,14 @@ def row_of(
         "failed": None,
         "first_budget": str(study.budgets[0]),
         **{
-            f"{part}_rows": len(getattr(data, part) or ())
+            f"{part}_rows": None if data is None else data.rows[part]
             for part in ("rct", "obs", "validation", "test")
         },
-        "features": data.test.features.shape[1],
-        "treatments": data.test.treatments,
-        "cpu_seconds": spent.cpu,
-        "wall_seconds": spent.wall,
-        "seeds_at_once": spent.seeds,
+        "features": None if data is None else data.test.features.shape[1],
+        "treatments": None if data is None else data.test.treatments,
+        "cpu_seconds": spent.cpu if spent else None,
+        "wall_seconds": spent.wall if spent else None,
+        "seeds_at_once": spent.seeds if spent else None,
         "epochs": known.epochs if known else None,
         "members": known.members if known else None,
         **{name: str(versions[name]) for name in _VERSIONS},

@@ -23,6 +23,7 @@ __all__ = [
     "name_of",
     "plot_files",
     "run_plots",
+    "style_of",
 ]
 
 Plot: TypeAlias = Callable[[Axes, Mapping[str, Any]], None]
@@ -31,6 +32,7 @@ _SIZE = (5.2, 3.4)  # inches: as wide as a phone, so that its letters can be rea
 _LINE = 0.22  # inches of height that a line of the legend takes
 # Okabe and Ito's colours, which all kinds of colour vision tell apart.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+_MARKERS = "osv^Dx*"
 _LONGEST = 40  # letters of a name
 _BESIDE = 22  # letters up to which two names stand beside each other
 
@@ -88,6 +90,12 @@ def name_of(text: str) -> str:
     """
     text = text.encode("utf-8", "backslashreplace").decode()
     return f" {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
+
+
+def style_of(place: int) -> dict[str, Any]:
+    """Return colour and marker of what stands at a place of a list; the first 56 differ."""
+    marker = _MARKERS[place // len(_COLOURS) % len(_MARKERS)]
+    return {"color": _COLOURS[place % len(_COLOURS)], "marker": marker}
 
 
 def legend(axes: Axes) -> None:
@@ -248,7 +256,13 @@ def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
         place = [k + 0.6 * (index + 0.5) / len(names) - 0.3 for k in range(len(budgets))]
         low = [max(one["value"] - one.get("low", one["value"]), 0.0) for one in found]
         axes.errorbar(
-            place, [one["value"] for one in found], low, fmt="o", capsize=3, label=name_of(name)
+            place,
+            [one["value"] for one in found],
+            low,
+            linestyle="",
+            capsize=3,
+            label=name_of(name),
+            **style_of(index),
         )
     axes.set_xticks(range(len(budgets)), [budget["given"] for budget in budgets])
     axes.set(xlabel="budget", ylabel="revenue per head (currency)")

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 from dfl.stats import across
@@ -27,12 +28,12 @@ class SuiteNumbers:
     config: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
 
-    @property
+    @cached_property
     def data(self) -> list[str]:
         """Labels of the data sets that have rows, in the suite's order."""
         return self._in_order("data")
 
-    @property
+    @cached_property
     def methods(self) -> list[str]:
         """Labels of the methods that have rows, in the suite's order."""
         return self._in_order("method")
@@ -44,7 +45,7 @@ class SuiteNumbers:
 
     def of(self, data: str, method: str | None = None) -> list[Mapping[str, Any]]:
         """Return the rows of a data set, or of one method on it."""
-        return [row for row in self.rows if row["data"] == data and method in (None, row["method"])]
+        return self._cells.get((data, method), [])
 
     def values(self, metric: str, data: str, method: str) -> dict[int, float]:
         """Return seed to value of a metric, where it is defined and finite.
@@ -111,6 +112,15 @@ class SuiteNumbers:
             key = json.dumps({k: v for k, v in spec.items() if k not in ("sizes", "rows")})
             groups.setdefault(key, []).append(data)
         return [group for group in groups.values() if len(group) > 1]
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str | None], list[Mapping[str, Any]]]:
+        """Rows by data set, and by data set and method: tables ask for each many times."""
+        cells: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
+        for row in self.rows:
+            for method in (None, row["method"]):
+                cells.setdefault((row["data"], method), []).append(row)
+        return cells
 
     def _in_order(self, key: str) -> list[str]:
         there = {row[key] for row in self.rows}

@@ -8,13 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from dfl.report.plots import Plot, legend, name_of
+from dfl.report.plots import Plot, legend, name_of, style_of
 from dfl.report.suite_numbers import LEVEL, SuiteNumbers
 from dfl.stats import ranks
 
 __all__ = ["suite_plots"]
 
-_MARKERS = "osv^Dx*"
 _WORDS = {
     "true_aucc": "area under the cost curve (truth)",
     "share_of_gain": "share of the oracle's gain (truth)",
@@ -44,12 +43,7 @@ def suite_plots(numbers: SuiteNumbers) -> dict[str, Plot]:
 
 
 def _style(numbers: SuiteNumbers, method: str) -> dict[str, Any]:
-    place = numbers.methods.index(method)
-    return {
-        "color": f"C{place % 10}",
-        "marker": _MARKERS[place // 10 % len(_MARKERS)],
-        "label": name_of(method),
-    }
+    return {**style_of(numbers.methods.index(method)), "label": name_of(method)}
 
 
 def _against_budget(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str, Any]) -> None:
@@ -90,7 +84,7 @@ def _against_rows(
         points = []
         for data in group:
             value = numbers.mean(score, data, method)
-            rows = [row["rct_rows"] for row in numbers.of(data, method)]
+            rows = [one for row in numbers.of(data, method) if (one := row["rct_rows"]) is not None]
             if value:
                 points.append((sum(rows) / len(rows), value["value"]))
         points.sort()

@@ -123,16 +123,16 @@ def _table(numbers: SuiteNumbers, metric: _Metric, budget: str | None) -> Table:
     for one in data:
         columns += [one, f"{one}: {'over' if metric.ratio else 'minus'} {numbers.reference}"]
     columns += [f"paper: {heading}" for heading in paper]
+    most = max((one["seeds"] for one in found.values()), default=0)
     rows = []
     for method in (one for one in numbers.methods if any(one == label for _, label in found)):
         row = [method]
         for one in data:
             pair = numbers.against(name, one, method, ratio=metric.ratio)
-            row += [_mean(found.get((one, method)), metric.form)]
-            row += [_interval(pair, metric.form if metric.ratio else f"+{metric.form}")]
+            row += [_mean(found.get((one, method)), metric.form, most)]
+            row += [_interval(pair, metric.form if metric.ratio else f"+{metric.form}", most)]
         rows.append([*row, *(one.get(method, "") for one in paper.values())])
     where = {None: "", FIRST: " at the first budget"}.get(budget, f" at {budget}")
-    most = max((one["seeds"] for one in found.values()), default=0)
     kind = "Ratios" if metric.ratio else "Differences"
     note = (
         f"Mean over seeds ± its standard error, of {most:.0f} seeds if not said otherwise. {kind} "
@@ -141,20 +141,24 @@ def _table(numbers: SuiteNumbers, metric: _Metric, budget: str | None) -> Table:
     return Table(f"{metric.title}{where}", columns, rows, note)
 
 
-def _mean(found: Mapping[str, float] | None, form: str) -> str:
+def _mean(found: Mapping[str, float] | None, form: str, most: float) -> str:
     if found is None:
         return ""
-    if "standard_error" not in found:
-        return f"{found['value']:{form}}"
-    return f"{found['value']:{form}} ± {found['standard_error']:{form}}"
+    error = f" ± {found['standard_error']:{form}}" if "standard_error" in found else ""
+    return f"{found['value']:{form}}{error}{_fewer(found, most)}"
 
 
-def _interval(found: Mapping[str, float] | None, form: str) -> str:
+def _interval(found: Mapping[str, float] | None, form: str, most: float) -> str:
     if found is None:
         return ""
-    if "low" not in found:
-        return f"{found['value']:{form}}"
-    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
+    ends = f" [{found['low']:{form}}, {found['high']:{form}}]" if "low" in found else ""
+    return f"{found['value']:{form}}{ends}{_fewer(found, most)}"
+
+
+def _fewer(found: Mapping[str, float], most: float) -> str:
+    """Say of how many seeds a cell is, where others of the table are of more."""
+    seeds = found["seeds"]
+    return f" ({seeds} {'seed' if seeds == 1 else 'seeds'})" if seeds < most else ""
 
 
 def _budgets(numbers: SuiteNumbers) -> list[str]:

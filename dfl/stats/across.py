@@ -21,7 +21,7 @@ def across(values: Sequence[float], level: float) -> dict[str, float]:
     Raises:
         InvalidValueError: if a value is not finite, there is none, or ``level`` is out of range.
     """
-    from scipy.stats import t as student  # loads on use
+    from scipy.special import stdtrit  # loads on use
 
     check_number("level", level, above=0, below=1)
     found = vector("values", values)
@@ -31,5 +31,5 @@ def across(values: Sequence[float], level: float) -> dict[str, float]:
     if len(values) == 1:
         return {"value": mean}
     error = float(np.std(found, ddof=1) / np.sqrt(len(values)))
-    reach = float(student.ppf(0.5 + level / 2, len(values) - 1)) * error
+    reach = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * error
     return {"value": mean, "standard_error": error, "low": mean - reach, "high": mean + reach}

@@ -75,6 +75,8 @@ def test_ctrl_c_leaves_a_comparison_that_resumes(
         (["tsm-sl", "dcfl"], "'dcfl' is not among the configurations"),
         (["--resume"], "--resume needs the folder of the comparison"),
         (["tsm-sl", "--resume", "-o", "x"], "leave methods and options out"),
+        (["--resume", "-o", "x", "--seeds", "9"], "leave methods and options out"),
+        (["--resume", "-o", "x", "--baseline", "a"], "leave methods and options out"),
         (["--resume", "-o", "x"], "x is not a run folder"),
     ],
 )

@@ -39,6 +39,7 @@ def test_a_batch_of_ones_own(dfl: Dfl, shop: Path) -> None:
         (("--budget-per-head", 1, "--budget-share", 0.2), "a budget takes exactly one of"),
         (("--patience", 0), "patience must be > 0, got 0"),
         (("--data", "coupn"), "coupn"),
+        (("--set", "budgets=[{share: 0.9}]"), "dfl lab reads data alone, got --set budgets="),
     ],
 )
 def test_what_is_refused(dfl: Dfl, options: tuple[object, ...], said: str) -> None:

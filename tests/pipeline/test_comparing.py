@@ -12,6 +12,7 @@ from dfl.pipeline import (
     Silent,
     compare,
     comparison_report_of,
+    resume,
     resume_comparison,
     run,
 )
@@ -62,13 +63,22 @@ def test_with_one_seed_differences_are_paired_over_rows(once: RunFolder) -> None
 
 
 def test_seeds_are_runs_of_their_own(often: RunFolder, tmp_path: Path) -> None:
-    seeds = RunFolder.open(often.path / "tsm-sl").read_json("metrics.json")["seeds"]
+    seeds = RunFolder(often.path / "tsm-sl").read_json("metrics.json")["seeds"]
     assert len(seeds) == 3
     alone = run(tiny_study(seed=2), tmp_path / "alone", Silent()).read_json("metrics.json")
     for one, other in zip(seeds[2]["budgets"], alone["budgets"], strict=True):
         # Trained beside other seeds, sums run in another order.
         assert one["eom"]["value"] == pytest.approx(other["eom"]["value"], rel=0.05)
         assert one["constant_mix"] == other["constant_mix"]
+
+
+def test_one_method_of_several_seeds_is_no_run(often: RunFolder) -> None:
+    path = often.path / "tsm-sl"
+    before = (path / "metrics.json").read_bytes()
+    for use in (lambda: resume(path, Silent()), lambda: RunFolder.open(path)):
+        with pytest.raises(RunFolderError, match="one method of a comparison over 3 seeds"):
+            use()
+    assert (path / "metrics.json").read_bytes() == before
 
 
 def test_with_seeds_intervals_are_over_seeds(often: RunFolder) -> None:

@@ -152,6 +152,27 @@ def test_people_served_are_held_against_the_training_rows() -> None:
     assert served_drift({}, mean, 10) == []  # a run of an earlier version
 
 
+def test_features_of_groups_move_by_chance_as_groups_do() -> None:
+    data = hybrid()
+    cities = torch.randn(120, 1, generator=torch.Generator().manual_seed(0))
+
+    def of_cities(part: UpliftData, first: int) -> UpliftData:
+        city = torch.arange(len(part)) % 40 + first
+        features = torch.cat([cities[city], part.features[:, 1:]], dim=1)
+        return replace(part, features=features, groups=city)
+
+    parts = {"rct": of_cities(data.rct, 0), "test": of_cities(data.test, 40)}  # type: ignore[arg-type]
+    found = check(replace(data, obs=None, **parts))
+    drift = {one["feature"]: one["error"] for one in found["drift"]}
+    assert drift["f0"] == pytest.approx((1 / 40 + 1 / 40) ** 0.5)  # and not of 400 and 1,000 rows
+    units = found["trained"]["units"]
+    assert units[0] == pytest.approx(40)
+    assert all(40 < unit <= 400 for unit in units[1:])
+    trained = {"features": ["a"], "rows": 400, "units": [40], "mean": [0.0], "spread": [1.0]}
+    assert served_drift({"trained": trained}, torch.tensor([0.4]), 10_000) == []
+    assert served_drift({"trained": trained | {"units": [400]}}, torch.tensor([0.4]), 10_000)
+
+
 def test_rows_of_a_group_count_once() -> None:
     data = hybrid()
     twice = torch.arange(400).repeat(2)

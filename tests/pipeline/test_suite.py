@@ -6,7 +6,13 @@ from typing import Any, final
 import pytest
 
 from dfl.data import CouponSimulator, HybridData
-from dfl.errors import DataNotFoundError, NotConvergedError, RunFolderError, WriteError
+from dfl.errors import (
+    DataNotFoundError,
+    InvalidValueError,
+    NotConvergedError,
+    RunFolderError,
+    WriteError,
+)
 from dfl.io import read_tensors
 from dfl.methods import KdLabel
 from dfl.pipeline import Silent, SuiteResults, locked, resume_suite, run_suite, suite_report_of
@@ -173,6 +179,31 @@ def test_what_does_not_converge_leaves_a_row_that_says_so(
     assert results.rows[0]["seeds_at_once"] == 1  # its partner failed, so it trained alone
     tables = {table.title: table for table in suite_report_of(tmp_path / "all").tables}
     assert tables["What failed"].rows == [["kd", "coupon", "1 of 3", "it diverged"]]
+
+
+def test_a_seed_whose_rows_miss_a_treatment_leaves_rows_that_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hybrid = CouponSimulator.hybrid
+
+    def lacking(self: CouponSimulator, seed: int) -> HybridData:
+        if seed == 1:
+            raise InvalidValueError("every treatment must occur")
+        return hybrid(self, seed)
+
+    monkeypatch.setattr(CouponSimulator, "hybrid", lacking)
+    watcher = Noting()
+    results = run_suite(tiny_suite(only=["coupon", "tsm-sl"]), tmp_path / "all", watcher)
+    assert [row["failed"] for row in results.rows] == [
+        None,
+        "its rows: every treatment must occur",
+        None,
+    ]
+    assert (results.rows[1]["test_rows"], results.rows[1]["cpu_seconds"]) == (None, None)
+    assert "coupon, seed 1, is left out: every treatment must occur" in watcher.said
+    assert numbers(resume_suite(tmp_path / "all", Silent()).rows) == numbers(results.rows)
+    failed = suite_report_of(tmp_path / "all").tables[-1]
+    assert failed.rows == [["tsm-sl", "coupon", "1 of 3", "its rows: every treatment must occur"]]
 
 
 def test_a_full_disk_ends_the_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

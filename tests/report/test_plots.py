@@ -13,6 +13,7 @@ from dfl.report.plots import (
     mix_against_budget,
     plot_files,
     run_plots,
+    style_of,
     training_curves,
     value_against_budget,
 )
@@ -59,6 +60,11 @@ def test_the_value_has_its_reference_points() -> None:
 
 def test_the_mix_names_every_treatment() -> None:
     assert labels(mix_against_budget, RESULTS) == ["none", "10%"]
+
+
+def test_many_methods_look_different() -> None:
+    styles = [tuple(style_of(place).values()) for place in range(56)]
+    assert len({*styles}) == 56
 
 
 def test_training_shows_stages_that_have_a_loss() -> None:

@@ -52,6 +52,18 @@ def numbers(*found: dict[str, Any]) -> SuiteNumbers:
     return SuiteNumbers(CONFIG, found)
 
 
+def test_cells_of_fewer_seeds_say_so() -> None:
+    found = [*rows(), row("one", "c", 0, **{"share_of_gain@share=0.3": 0.2})]
+    (shares, *_) = main_tables(
+        numbers(*[one for one in found if one["seed"] or one["method"] != "a"])
+    )
+    assert "of 3 seeds if not said otherwise" in shares.note
+    cells = {line[0]: line[1:3] for line in shares.rows}
+    assert all(cell.endswith(" (2 seeds)") for cell in cells["a"])
+    assert cells["c"] == ["0.200 (1 seed)", "-0.200 (1 seed)"]
+    assert "seed" not in cells["b"][0]
+
+
 def test_means_errors_and_paired_differences() -> None:
     (shares, *_) = main_tables(numbers(*rows()))
     assert shares.columns == ["method", "one", "one: minus b", "paper: Table 9"]
@@ -88,7 +100,7 @@ def test_values_at_the_budget_that_each_data_set_was_first_budget() -> None:
     other = [row("two|3", "a", 0, **{"eom@share=0.5": 7.0}) | {"first_budget": "share=0.5"}]
     eom = next(one for one in main_tables(numbers(*rows(), *other)) if "from logs" in one.title)
     assert eom.columns[:4] == ["method", "one", "one: minus b", "two|3"]
-    assert eom.rows[0][3] == "7"
+    assert eom.rows[0][3] == "7 (1 seed)"
     titles = [table.title for table in further_tables(numbers(*rows(), *other))]
     assert "Revenue per head (from logs) at share=0.5" in titles
     assert not [title for title in titles if title.startswith("Qini")]  # nowhere measured

@@ -69,7 +69,7 @@ class CouponSimulator(AbstractSimulator):
         handling: currency that every purchase costs the shop, >= 0; where it is above the
             basket, revenue is negative. Mean baskets lie around 30.
         basket_spread: standard deviation of the logarithm of one basket around the person's
-            mean, > 0. At 2 the largest of 10,000 baskets is some 200 times the mean.
+            mean, in (0, 10]. At 2 the largest of 10,000 baskets is some 200 times the mean.
         idle_features: further features, standard normal, that do nothing, >= 0.
         coupons: number of coupons beside none, >= 1, evenly spaced up to 20 % off.
 
@@ -94,7 +94,7 @@ class CouponSimulator(AbstractSimulator):
         check_choice("hidden_kind", self.hidden_kind, get_args(HiddenKind))
         check_number("hidden_region", self.hidden_region, above=0, at_most=1)
         check_number("handling", self.handling, at_least=0)
-        check_number("basket_spread", self.basket_spread, above=0)
+        check_number("basket_spread", self.basket_spread, above=0, at_most=10)
         check_count("idle_features", self.idle_features, at_least=0)
         if self.coupons != _COUPONS and (not self.ordered or self.hidden_kind == "dose-free"):
             raise InvalidValueError(
