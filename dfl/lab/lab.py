@@ -84,8 +84,9 @@ class Lab:
             A finding for every name; one that cannot take the batch says why.
 
         Raises:
-            InvalidValueError: if the rows are observational and carry no propensity, or a
-                treatment has fewer than two rows.
+            InvalidValueError: if the rows are observational and carry no propensity, a
+                treatment has fewer than two rows, or nobody on a half of the rows that are
+                used received what the model decides.
             InfeasibleBudgetError: if the budget is below the cheapest treatment for everyone.
         """
         bench = Bench.of(self._batch(data), self.budget)
@@ -119,8 +120,14 @@ class Lab:
 
     def _reference(self, bench: Bench) -> Tensor:
         """Return central differences of the hard decision's loss, one weight after the other."""
-        step = self.step * bench.scale
-        return _differences(bench.hard_loss, bench.weight, torch.eye(bench.weight.numel()), step)
+        step, each = self.step * bench.scale, torch.eye(bench.weight.numel())
+        try:
+            return _differences(bench.hard_loss, bench.weight, each, step)
+        except InvalidValueError as error:  # nobody received what is decided
+            raise InvalidValueError(
+                f"too few rows for the lab: none of {len(bench.data)} received what the model "
+                f"decides; take more, got rows={self.rows}."
+            ) from error
 
     def _layer(
         self, name: str, make: Callable[[], AbstractLayer], bench: Bench, reference: Tensor

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, TypeAlias
 
-from matplotlib import rc_context
+import numpy as np
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
@@ -193,9 +194,12 @@ def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     mix = results["metrics"]["mix"]
     names = list(results["metrics"]["arms"])
     shares = [[point["shares"][j] for point in mix] for j in range(len(names))]
+    # More treatments than colours: shades in their order, so that none looks like another.
+    shades = colormaps["viridis"](np.linspace(0, 1, len(names)))
     axes.stackplot(
         [point["budget"] for point in mix],
         shares,
+        colors=shades if len(names) > len(_COLOURS) else None,
         labels=[name_of(name) for name in names],
         alpha=0.85,
     )

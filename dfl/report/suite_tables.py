@@ -135,7 +135,7 @@ def _table(numbers: SuiteNumbers, metric: _Metric, budget: str | None) -> Table:
     where = {None: "", FIRST: " at the first budget"}.get(budget, f" at {budget}")
     kind = "Ratios" if metric.ratio else "Differences"
     note = (
-        f"Mean over seeds ± its standard error, of {most:.0f} seeds if not said otherwise. {kind} "
+        f"Mean over seeds ± its standard error, of {_seeds(most)} if not said otherwise. {kind} "
         f"are paired, with {LEVEL:.0%} intervals by Student's t."
     )
     return Table(f"{metric.title}{where}", columns, rows, note)
@@ -157,8 +157,11 @@ def _interval(found: Mapping[str, float] | None, form: str, most: float) -> str:
 
 def _fewer(found: Mapping[str, float], most: float) -> str:
     """Say of how many seeds a cell is, where others of the table are of more."""
-    seeds = found["seeds"]
-    return f" ({seeds} {'seed' if seeds == 1 else 'seeds'})" if seeds < most else ""
+    return f" ({_seeds(found['seeds'])})" if found["seeds"] < most else ""
+
+
+def _seeds(number: float) -> str:
+    return "1 seed" if number == 1 else f"{number:.0f} seeds"
 
 
 def _budgets(numbers: SuiteNumbers) -> list[str]:

@@ -39,6 +39,10 @@ def test_a_batch_of_ones_own(dfl: Dfl, shop: Path) -> None:
         (("--budget-per-head", 1, "--budget-share", 0.2), "a budget takes exactly one of"),
         (("--patience", 0), "patience must be > 0, got 0"),
         (("--data", "coupn"), "coupn"),
+        (
+            ("--rows", 20, "--set", "data.sizes.test=500"),
+            "too few rows for the lab: none of 10 received",
+        ),
         (("--set", "budgets=[{share: 0.9}]"), "dfl lab reads data alone, got --set budgets="),
     ],
 )

@@ -67,6 +67,16 @@ def test_many_methods_look_different() -> None:
     assert len({*styles}) == 56
 
 
+def test_many_treatments_look_different() -> None:
+    arm = {"rows": 1, "revenue": 1.0, "cost": 0.0}
+    mix = [{"budget": at, "shares": [1 / 12] * 12} for at in (0.0, 1.0)]
+    found = {"arms": {f"{k} %": arm for k in range(12)}, "mix": mix}
+    axes = Figure().add_subplot()
+    mix_against_budget(axes, {"metrics": found})
+    colours = {tuple(area.get_facecolor()[0]) for area in axes.collections}
+    assert len(colours) == 12
+
+
 def test_training_shows_stages_that_have_a_loss() -> None:
     assert labels(training_curves, RESULTS) == [
         "teacher: loss",
