@@ -73,6 +73,13 @@ class Asked:
         named = (self.by, self.freeze, self.last)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
+    @property
+    def apart(self) -> bool:
+        """Whether nothing holds the groups of ``by`` together."""
+        together = (self.budget, self.target_revenue, self.min_return, self.max_changes)
+        held = self.shared or self.capacity or any(one is not None for one in together)
+        return self.by is not None and not held
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -84,16 +91,16 @@ class PlanTable:
         frame: the columns that are numbers or features.
         words: the columns of words and those to carry over, of a CSV file the text that they are.
         names: of the treatments.
-        group: of each row, numbered as in ``groups``; None without ``by``.
-        groups: their labels.
+        groups: labels of the groups of ``by``; none without it.
+        rows: the places of each group's rows, rising.
     """
 
     path: Path
     frame: Frame
     words: Frame
     names: tuple[str, ...]
-    group: Tensor | None
     groups: tuple[str, ...]
+    rows: tuple[Tensor, ...]
 
     @staticmethod
     def read(path: Path, scores: AbstractScores, asked: Asked, keep: Sequence[str]) -> "PlanTable":
@@ -115,7 +122,7 @@ class PlanTable:
         check_columns(path, column_names(path), numbers, named)
         frame, words = read_twofold(path, numbers, named, text=scores.text)
         if asked.by is None:
-            return PlanTable(path, frame, words, scores.names, None, ())
+            return PlanTable(path, frame, words, scores.names, (), ())
         factor = words.column(asked.by).factor()
         if (factor.codes < 0).any():
             raise DataError(
@@ -123,10 +130,15 @@ class PlanTable:
                 f"{int((factor.codes < 0).argmax())}."
             )
         group = torch.from_numpy(factor.codes)
-        return PlanTable(path, frame, words, scores.names, group, factor.labels)
+        counts = group.bincount(minlength=len(factor.labels)).tolist()
+        rows = torch.split(group.argsort(stable=True), counts)
+        return PlanTable(path, frame, words, scores.names, factor.labels, rows)
 
     def wishes(self, asked: Asked, cost: Tensor) -> Wishes:
         """Turn names and columns into numbers.
+
+        Where groups stand apart, the use of a group's limit is that of its own rows alone: over
+        all rows, the limits of all groups would hold rows times groups.
 
         Args:
             asked: of the plan.
@@ -148,6 +160,7 @@ class PlanTable:
             last=self._treatments(asked.last),
             switching_cost=asked.switching_cost,
             max_changes=asked.max_changes,
+            names=self.names,
         )
 
     def _treatments(self, column: str | None) -> Tensor | None:
@@ -204,7 +217,7 @@ class PlanTable:
 
     def _limits_by_group(self, asked: Asked, cost: Tensor) -> list[Limit]:
         """Return the limits of a table; one that is empty is none."""
-        if asked.limits is None or asked.by is None or self.group is None:
+        if asked.limits is None or asked.by is None:
             return []
         path = find_file(asked.limits)
         table = read_frame(path, text=[asked.by])
@@ -240,18 +253,21 @@ class PlanTable:
                     continue
                 check_number(f"{name} of {label} in {path}", most, at_least=0, finite=False)
                 if math.isfinite(most):
-                    found.append(self._limit(name, group, label, most, cost))
+                    use = self._use(name, cost[self.rows[group]])
+                    if not asked.apart:
+                        use = torch.zeros_like(cost).index_copy_(0, self.rows[group], use)
+                    money = name == _MONEY
+                    said = f"money of {label}" if money else f"{name} in {label}"
+                    found.append(Limit(said, use, most, money=money, group=group))
         return found
 
-    def _limit(self, name: str, group: int, label: str, most: float, cost: Tensor) -> Limit:
-        assert self.group is not None
-        inside = (self.group == group)[:, None]
+    def _use(self, name: str, cost: Tensor) -> Tensor:
+        """Return what rows use of a column of the table of limits: their money or their places."""
         if name == _MONEY:
-            use = torch.where(inside, cost, 0)
-            return Limit(f"money of {label}", use, most, money=True, group=group)
+            return cost
         use = torch.zeros_like(cost)
-        use[:, self.names.index(name)] = inside[:, 0].to(cost)
-        return Limit(f"{name} in {label}", use, most, group=group)
+        use[:, self.names.index(name)] = 1
+        return use
 
 
 def _masks(only_if: Sequence[str], names: Sequence[str]) -> list[tuple[int, str]]:

@@ -26,7 +26,7 @@ from dfl.pipeline.customers import (
 from dfl.pipeline.plan_table import Asked, PlanTable
 from dfl.pipeline.scoring import AbstractScores
 from dfl.pipeline.spend import Margin, margin_of
-from dfl.pipeline.wishes import Plan, Wishes
+from dfl.pipeline.wishes import Limit, Plan, Wishes
 from dfl.solvers import AbstractSolver
 
 __all__ = ["PlanRow", "Planned", "plan_file"]
@@ -129,10 +129,11 @@ def plan_file(
     wishes = table.wishes(asked, cost)
     cut = None if margin is None else _cut(wishes, margin, measured, len(cost))
     wishes = wishes if cut is None else wishes.money_times(cut.share)
-    plan = _solved(wishes, revenue, cost, table, chosen)
-    rows = [_what_if(wishes, one, revenue, cost, table, chosen) for one in sorted(factors)]
+    rows = table.rows if asked.apart else None
+    plan = _solved(wishes, revenue, cost, rows, chosen)
+    tried = [_what_if(wishes, one, revenue, cost, rows, chosen) for one in sorted(factors)]
     write_whole(output, lambda path: _write(output, path, table, plan, revenue, cost, keep))
-    return Planned(plan, table.names, tuple(rows), cut)
+    return Planned(plan, table.names, tuple(tried), cut)
 
 
 def _cut(wishes: Wishes, margin: float, measured: Mapping[str, Any] | None, people: int) -> Margin:
@@ -150,22 +151,24 @@ def _solved(
     wishes: Wishes,
     revenue: Tensor,
     cost: Tensor,
-    table: PlanTable,
+    groups: Sequence[Tensor] | None,
     solver: AbstractSolver | None,
 ) -> Plan:
-    """Solve groups one by one where nothing holds them together."""
-    shared = [one for one in wishes.limits if one.group is None]
-    if table.group is None or shared or not wishes.apart:
+    """Solve for all rows, or for the rows of groups that stand apart one by one."""
+    if groups is None:
         return wishes.solve(revenue, cost, solver)
+    own: list[list[Limit]] = [[] for _ in groups]
+    for one in wishes.limits:
+        assert one.group is not None  # what all groups share would hold them together
+        own[one.group].append(one)
     parts = []
     choice = torch.empty(len(revenue), dtype=torch.int64)
     changed = None if wishes.last is None else torch.empty(len(revenue), dtype=torch.bool)
-    for group in range(len(table.groups)):
-        rows = (table.group == group).nonzero()[:, 0]
-        own = tuple(one for one in wishes.limits if one.group == group)
-        # A group without a limit spends as much as pays.
-        alone = replace(wishes, limits=own, marginal_return=wishes.marginal_return or 0.0)
-        found = alone.of(rows).solve(revenue[rows], cost[rows], solver)
+    # A group without a limit spends as much as pays.
+    free = replace(wishes, limits=(), marginal_return=wishes.marginal_return or 0.0)
+    for rows, limits in zip(groups, own, strict=True):
+        alone = replace(free.of(rows), limits=tuple(limits))
+        found = alone.solve(revenue[rows], cost[rows], solver)
         choice[rows] = found.choice
         if changed is not None and found.changed is not None:
             changed[rows] = found.changed
@@ -186,12 +189,12 @@ def _what_if(
     factor: float,
     revenue: Tensor,
     cost: Tensor,
-    table: PlanTable,
+    groups: Sequence[Tensor] | None,
     solver: AbstractSolver | None,
 ) -> PlanRow:
     """Solve again with other amounts of money, target or marginal return."""
     try:
-        return PlanRow(factor, _solved(wishes.times(factor), revenue, cost, table, solver))
+        return PlanRow(factor, _solved(wishes.times(factor), revenue, cost, groups, solver))
     except DflError as error:
         return PlanRow(factor, None, str(error))
 

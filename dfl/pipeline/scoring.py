@@ -173,20 +173,22 @@ class ColumnScores(AbstractScores):
         return False
 
     def of(self, table: pa.Table) -> tuple[Tensor, Tensor]:
-        """Lay the columns side by side, in float32."""
+        """Lay the columns side by side: in float32 where all of them are that, else in float64."""
         frame = Frame.of(table)
-        return _side_by_side(frame, self.revenue), _side_by_side(frame, self.cost)
+        short = all(frame.column(name).values.type == pa.float32() for name in self.columns)
+        dtype = np.dtype(np.float32 if short else np.float64)
+        revenue, cost = (_side_by_side(frame, one, dtype) for one in (self.revenue, self.cost))
+        return revenue, cost
 
     def about(self) -> dict[str, Any]:
         """The columns."""
         return {"revenue": list(self.revenue), "cost": list(self.cost)}
 
 
-def _side_by_side(frame: Frame, names: Sequence[str]) -> Tensor:
-    found = np.empty((len(frame), len(names)), np.float32)
-    with np.errstate(over="ignore"):  # what overflows is refused with the other scores
-        for place, name in enumerate(names):
-            column = frame.column(name)
-            quick = column.values.type == pa.float32() and not column.values.null_count
-            found[:, place] = column.values.to_numpy() if quick else column.numbers()
+def _side_by_side(frame: Frame, names: Sequence[str], dtype: np.dtype[Any]) -> Tensor:
+    found = np.empty((len(frame), len(names)), dtype)
+    for place, name in enumerate(names):
+        column = frame.column(name)
+        quick = column.values.type == dtype and not column.values.null_count
+        found[:, place] = column.values.to_numpy() if quick else column.numbers()
     return torch.from_numpy(found)

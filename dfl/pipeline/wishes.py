@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import final
 
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_count, check_number, check_part, check_tensor
 from dfl.errors import (
+    DTypeError,
     InfeasibleProblemError,
     InvalidValueError,
     NotConvergedError,
@@ -28,12 +30,13 @@ class Limit:
     Args:
         name: how answers call it.
         use: of each person under each treatment, >= 0, in any unit. Shape ``(N, M)``.
-        at_most: of all people together, in the same unit.
+        at_most: of all people together, in the same unit; infinity binds nobody.
         money: whether it counts money, which `Wishes.times` multiplies.
         group: the only group of people who use it, where there are groups; None: all may.
 
     Raises:
         InvalidValueError: if ``at_most`` is no number.
+        DTypeError: if ``use`` is no tensor.
     """
 
     name: str
@@ -43,7 +46,8 @@ class Limit:
     group: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the amount."""
+        """Check use and amount."""
+        check_tensor(f"use of {self.name}", self.use)
         check_number(self.name, self.at_most, finite=False)
 
 
@@ -125,10 +129,12 @@ class Wishes:
         last: the treatment of last time, -1 for those who had none. int64, ``(N,)``.
         switching_cost: what a change from ``last`` costs, in revenue, >= 0.
         max_changes: most people who may change, >= 0.
+        names: of the treatments, by which answers call them; none: their numbers.
 
     Raises:
         InvalidValueError: if there is nothing to spend, a number is out of its range, a target
-            stands beside a budget or a marginal return, or changes are counted without ``last``.
+            stands beside a budget or a marginal return, changes are counted without ``last``, or
+            a limit is none.
     """
 
     budget: float | None = None
@@ -142,9 +148,12 @@ class Wishes:
     last: Tensor | None = None
     switching_cost: float = 0.0
     max_changes: int | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers, and that they go together."""
+        for one in self.limits:
+            check_part("limits", one, Limit, "Limit(name, use, at_most)")
         for name in ("budget", "marginal_return", "min_return", "switching_cost"):
             value = getattr(self, name)
             if value is not None:
@@ -169,12 +178,6 @@ class Wishes:
                 "switching_cost and max_changes count changes from last time's treatments, got no "
                 "last."
             )
-
-    @property
-    def apart(self) -> bool:
-        """Whether what is asked for holds people together beyond ``limits``."""
-        together = (self.budget, self.target_revenue, self.min_return, self.max_changes)
-        return all(one is None for one in (*together, self.capacity))
 
     def of(self, rows: Tensor) -> "Wishes":
         """Return the same wishes for some of the people.
@@ -227,20 +230,32 @@ class Wishes:
             solver: None for `GreedyDual` where one limit binds, else `CuttingPlanes`.
 
         Raises:
-            InvalidValueError: if ``last`` does not fit.
-            ShapeError: if a limit does not.
+            DTypeError: if revenue, cost or ``last`` are no tensors, or ``last`` is not int64.
+            InvalidValueError: if ``last`` does not fit, or the solver is none.
+            ShapeError: if a limit or ``names`` do not, or cost is not ``(N, M)``.
             InfeasibleProblemError: if no plan meets a limit, or none meets them together.
             NotConvergedError: if the solver found none that does, though there may be one.
             DflError: as `AllocationProblem`, and what the solver raises.
         """
-        revenue, cost = revenue.double(), cost.double()
+        check_tensor("revenue", revenue)
+        check_tensor("cost", cost)
+        revenue, cost = revenue.detach().double(), cost.detach().double()
+        if cost.ndim != 2:
+            raise ShapeError(f"cost must be (N, M), got {tuple(cost.shape)}.")
         free = AllocationProblem(
             revenue, cost, float(cost.amax(1).sum()), allowed=self.allowed, pinned=self.pinned
         )
         choices = free.choices
         moved = self._moved(revenue)
         goal = self._goal(revenue, cost, moved)
-        limits = self._limits(revenue, cost, moved, choices)
+        if self.names and len(self.names) != revenue.shape[1]:
+            raise ShapeError(
+                f"names must be {revenue.shape[1]}, one a treatment, got {len(self.names)}."
+            )
+        limits = [
+            replace(one, use=one.use.detach().double())
+            for one in self._limits(revenue, cost, moved, choices)
+        ]
         for one in limits:
             if one.use.shape != revenue.shape:
                 raise ShapeError(
@@ -248,18 +263,26 @@ class Wishes:
                     f"{tuple(one.use.shape)}."
                 )
             _check_reachable(one, choices)
-        problem = _problem(free, goal, limits, self.capacity)
+        binding = [one for one in limits if isfinite(one.at_most)]
+        problem = _problem(free, goal, binding, self.capacity)
         single = problem.cost.ndim == 2 and problem.capacity is None
         usual = GreedyDual() if single else CuttingPlanes()
+        chosen = usual if solver is None else solver
+        check_part("solver", chosen, AbstractSolver, "GreedyDual()")
         try:
-            found = (solver or usual).solve(problem)
+            found = chosen.solve(problem)
         except (InfeasibleProblemError, NotConvergedError) as error:
-            raise type(error)(f"{error} {_legend(limits)}") from error
+            raise type(error)(f"{error} {_legend(binding)}") from error
         places = torch.arange(len(revenue), device=revenue.device), found.choice
-        prices = found.multiplier.reshape(-1).tolist()
+        prices = iter(found.multiplier.reshape(-1).tolist())
         used = [
-            Used(one.name, float(one.use[places].sum()), one.at_most, price)
-            for one, price in zip(limits, prices, strict=False)
+            Used(
+                one.name,
+                float(one.use[places].sum()),
+                one.at_most,
+                next(prices) if isfinite(one.at_most) else 0.0,
+            )
+            for one in limits
         ]
         return Plan(
             found.choice,
@@ -267,7 +290,7 @@ class Wishes:
             float(cost[places].sum()),
             float(goal[places].sum()),
             float(found.upper_bound),
-            (*used, *_places_taken(self.capacity, found.choice)),
+            (*used, *_places_taken(self.capacity, found.choice, self.names)),
             None if self.last is None else moved[places] > 0,
         )
 
@@ -276,10 +299,14 @@ class Wishes:
         if self.last is None:
             return torch.zeros_like(revenue)
         rows, treatments = revenue.shape
+        check_tensor("last", self.last)
+        if self.last.dtype != torch.int64:
+            raise DTypeError(f"last must be int64, got {self.last.dtype}.")
         if self.last.shape != (rows,) or bool(((self.last < -1) | (self.last >= treatments)).any()):
+            ends = f" in {self.last.min()} .. {self.last.max()}" if self.last.numel() else ""
             raise InvalidValueError(
                 f"last must be {rows} treatments in -1 .. {treatments - 1}, got "
-                f"{tuple(self.last.shape)} in {int(self.last.min())} .. {int(self.last.max())}."
+                f"{tuple(self.last.shape)}{ends}."
             )
         every = torch.arange(treatments, device=revenue.device)
         return ((self.last[:, None] != every) & (self.last >= 0)[:, None]).to(revenue)
@@ -347,20 +374,22 @@ def _problem(
     if not limits and capacity is None:
         return replace(free, revenue=goal)
     if len(limits) == 1 and capacity is None:
-        return replace(free, revenue=goal, cost=limits[0].use.double(), budget=limits[0].at_most)
+        return replace(free, revenue=goal, cost=limits[0].use, budget=limits[0].at_most)
     if not limits:
         return replace(free, revenue=goal, capacity=capacity)
-    use = torch.stack([one.use.double() for one in limits], dim=2)
+    use = torch.stack([one.use for one in limits], dim=2)
     at_most = torch.tensor([one.at_most for one in limits], dtype=torch.float64)
     return replace(free, revenue=goal, cost=use, budget=at_most, capacity=capacity)
 
 
-def _places_taken(capacity: Tensor | None, choice: Tensor) -> list[Used]:
+def _places_taken(capacity: Tensor | None, choice: Tensor, names: Sequence[str]) -> list[Used]:
     if capacity is None:
         return []
     taken = torch.bincount(choice, minlength=len(capacity)).tolist()
     return [
-        Used(f"people on treatment {j}", float(count), float(most), None)
+        Used(
+            f"people on {names[j] if names else f'treatment {j}'}", float(count), float(most), None
+        )
         for j, (count, most) in enumerate(zip(taken, capacity.tolist(), strict=True))
         if most != float("inf")
     ]

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice, check_number
+from dfl.checks import check_choice, check_number, check_tensor
 from dfl.errors import ShapeError
 from dfl.problem.amounts import check_amounts
 from dfl.segments.plan import SegmentPlan
@@ -62,10 +62,13 @@ def simulate_day(
         ShapeError: if the intervals differ in number, or there is none.
         InvalidValueError: if the budget or the first forecast is not positive, something else is
             negative or not finite, or the control is unknown.
+        DTypeError: if intervals are no tensors.
     """
     check_choice("control", control, ("paced", "fixed"))
     check_number("budget", budget, above=0)
     given = {"forecast": forecast, "arrivals": arrivals, "redemption": redemption}
+    for name, one in given.items():
+        check_tensor(name, one)
     shapes = [tuple(one.shape) for one in given.values()]
     if len(set(shapes)) > 1 or forecast.ndim != 1 or not forecast.numel():
         raise ShapeError(

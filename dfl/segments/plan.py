@@ -41,8 +41,9 @@ class SegmentPlan:
         """Return the place of the largest budget that is no larger.
 
         Raises:
-            InvalidValueError: if it is below all of them.
+            InvalidValueError: if it is below all of them, or no number.
         """
+        check_number("budget", budget, finite=False)
         found = int((self.budgets <= budget * (1 + 1e-9)).sum()) - 1
         if found < 0:
             raise InvalidValueError(

@@ -118,6 +118,19 @@ def test_columns_of_scores_are_allocated_as_in_memory(scores: Path, tmp_path: Pa
     assert not work_of(output).exists()
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_scores_are_those_of_the_columns(tmp_path: Path, small_blocks: None, dtype: str) -> None:
+    people = pd.DataFrame({"r0": 0.0, "r1": [0.3] * 200, "c0": 0.0, "c1": 0.1}).astype(dtype)
+    people.to_parquet(tmp_path / "people.parquet", row_group_size=70)
+    given = {"revenue": ("r0", "r1"), "cost": ("c0", "c1")}
+    done = allocate(tmp_path / "people.parquet", tmp_path / "out", Budget(total=20.0), **given)
+    wide = dtype == "float64"  # 200 times the float32 next to .1 are more than 20
+    assert done.people == ({"r0": 0, "r1": 200} if wide else {"r0": 1, "r1": 199})
+    found = pq.read_table(tmp_path / "out")
+    assert found.column("predicted_cost").type == ("double" if wide else "float")
+    assert found.column("predicted_cost").to_pandas().max() == people["c1"][0]
+
+
 @pytest.mark.parametrize("pattern", ["day-*/*.parquet", "**/people.parquet"])
 def test_a_pattern_names_files(scores: Path, tmp_path: Path, pattern: str) -> None:
     allocate(scores / pattern, tmp_path / "out")

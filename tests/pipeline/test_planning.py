@@ -9,6 +9,7 @@ import pytest
 from dfl.budget import Budget
 from dfl.errors import ConfigError, DataError, DflError, InfeasibleProblemError, InvalidValueError
 from dfl.pipeline import Asked, Planned, plan_file
+from dfl.pipeline.plan_table import PlanTable
 from dfl.pipeline.scoring import ColumnScores
 
 NAMES = ("none", "mail", "call")
@@ -84,6 +85,33 @@ def test_groups_have_their_own_limits(tmp_path: Path) -> None:
         "money of south",
     ]
     assert done.plan.gap < 1e-6
+
+
+def test_amounts_are_those_of_the_file(tmp_path: Path) -> None:
+    frame = table(100).assign(none=0, c_none=0, mail=0.3, c_mail=0.1, call=0, c_call=1)
+    done, out = planned(tmp_path, frame, Asked(budget=Budget(total=10.0)))
+    assert set(out["treatment_name"]) == {"mail"}
+    assert set(out["predicted_cost"]) == {0.1}
+    assert set(out["predicted_revenue"]) == {0.3}
+    assert done.plan.gap == pytest.approx(0, abs=1e-9)
+
+
+def test_limits_of_groups_that_stand_apart_hold_their_own_rows(tmp_path: Path) -> None:
+    frame = table(50).assign(store=[f"s{k % 10}" for k in range(50)])
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    path = limits(tmp_path, store=[f"s{k}" for k in range(10)], budget=1.0, call=2)
+    asked = Asked(by="store", limits=path)
+    read = PlanTable.read(tmp_path / "people.csv", SCORES, asked, ())
+    _, cost = SCORES.of(read.frame.table.to_arrow())
+    assert [one.use.shape for one in read.wishes(asked, cost).limits] == [(5, 3)] * 20
+    together = Asked(by="store", limits=path, budget=Budget(total=9.0))
+    assert {one.use.shape for one in read.wishes(together, cost).limits} == {(50, 3)}
+
+
+def test_places_are_said_by_the_names_of_treatments(tmp_path: Path) -> None:
+    asked = Asked(budget=Budget(total=10.0), capacity=["call=2"])
+    done, _ = planned(tmp_path, table(), asked)
+    assert [one.name for one in done.plan.used] == ["money", "people on call"]
 
 
 def test_a_column_can_be_a_number_and_the_name_of_a_group(tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfl.errors import InfeasibleProblemError, InvalidValueError, NotConvergedError, ShapeError
+from dfl.errors import (
+    DTypeError,
+    InfeasibleProblemError,
+    InvalidValueError,
+    NotConvergedError,
+    ShapeError,
+)
 from dfl.pipeline import Limit, Plan, Wishes
 from dfl.solvers import MixedInteger
 
@@ -208,6 +214,10 @@ def test_last_time_must_fit() -> None:
         Wishes(budget=1.0, last=LAST + 1, switching_cost=1.0).solve(*people(0))
     with pytest.raises(InvalidValueError, match=r"last must be 6 treatments"):
         Wishes(budget=1.0, last=LAST[:4], switching_cost=1.0).solve(*people(0))
+    with pytest.raises(InvalidValueError, match=r"last must be 6 treatments in .*, got \(0,\)\."):
+        Wishes(budget=1.0, last=LAST[:0], switching_cost=1.0).solve(*people(0))
+    with pytest.raises(DTypeError, match=r"last must be int64, got torch\.float32"):
+        Wishes(budget=1.0, last=LAST + 0.5, switching_cost=1.0).solve(*people(0))
 
 
 def test_limits_must_fit() -> None:
@@ -218,6 +228,43 @@ def test_limits_must_fit() -> None:
         Limit("north", cost, float("nan"))
     with pytest.raises(InvalidValueError, match="cost must be >= 0"):
         Wishes(limits=(Limit("north", -cost, 1.0),)).solve(revenue, cost)
+    with pytest.raises(DTypeError, match="use of north must be a tensor, got list"):
+        Limit("north", cost.tolist(), 1.0)
+    with pytest.raises(InvalidValueError, match="limits must be an instance of Limit, got 'north'"):
+        Wishes(limits=("north",))  # type: ignore[arg-type]
+
+
+def test_amounts_solver_and_names_must_fit() -> None:
+    revenue, cost = people(0)
+    wishes = Wishes(budget=1.0)
+    with pytest.raises(DTypeError, match="cost must be a tensor, got list"):
+        wishes.solve(revenue, cost.tolist())
+    with pytest.raises(ShapeError, match=r"cost must be \(N, M\), got \(6,\)"):
+        wishes.solve(revenue, cost[:, 0])
+    with pytest.raises(InvalidValueError, match="solver must be an instance of AbstractSolver"):
+        wishes.solve(revenue, cost, "greedy-dual")  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match="names must be 3, one a treatment, got 2"):
+        Wishes(budget=1.0, names=("none", "mail")).solve(revenue, cost)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32])
+def test_what_counts_can_be_of_any_dtype(dtype: torch.dtype) -> None:
+    use = torch.tensor([[0, 1, 1]]).expand(PEOPLE, ARMS)
+    usual = Wishes(limits=(Limit("sent", use.double(), 2.0),), allowed=ALLOWED)
+    wishes = Wishes(limits=(Limit("sent", use.to(dtype), 2.0),), allowed=ALLOWED)
+    assert wishes.solve(*people(0)).used == usual.solve(*people(0)).used
+
+
+def test_a_limit_at_infinity_binds_nobody() -> None:
+    revenue, cost = people(0)
+    free = Limit("free", cost, float("inf"))
+    (used,) = (found := Wishes(limits=(free,)).solve(revenue, cost)).used
+    assert torch.equal(found.choice, revenue.argmax(dim=1))
+    assert (used.at_most, used.price) == (float("inf"), 0)
+    bound, only = Limit("bound", cost, 1.0), Wishes(budget=1.0).solve(revenue, cost)
+    beside = Wishes(limits=(free, bound)).solve(revenue, cost)
+    assert torch.equal(beside.choice, only.choice)
+    assert beside.used[1].price == only.used[0].price
 
 
 @pytest.mark.parametrize(

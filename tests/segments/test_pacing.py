@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from dfl.errors import InvalidValueError, ShapeError
+from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.segments.pacing import simulate_day
 from tests.segments.made import plan
 
@@ -65,6 +65,8 @@ def test_a_level_that_costs_less_than_a_smaller_one_is_billed_so() -> None:
 
 
 def test_wrong_days_are_refused() -> None:
+    with pytest.raises(DTypeError, match="arrivals must be a tensor, got list"):
+        simulate_day(PLAN, 1.0, HOURS, HOURS.tolist(), ONES)
     with pytest.raises(ShapeError, match="same intervals"):
         simulate_day(PLAN, 1.0, HOURS, HOURS[:3], ONES)
     with pytest.raises(ShapeError, match="same intervals, at least one, got "):

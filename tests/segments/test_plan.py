@@ -21,6 +21,8 @@ def test_the_golden_plan() -> None:
     assert [found.level(budget) for budget in (0, 0.02, 0.039, 5)] == [0, 1, 1, 4]
     with pytest.raises(InvalidValueError, match="at least the plan's smallest"):
         found.level(-0.1)
+    with pytest.raises(InvalidValueError, match="budget must be a number, got 'much'"):
+        found.level("much")  # type: ignore[arg-type]
 
 
 def test_nested_plans_never_take_back() -> None:

@@ -246,7 +246,7 @@ def _solve_open(
     )
     try:
         with alone():
-            rest = narrow(revenue, cost, total - kept_cost, passes)
+            rest = narrow(revenue, cost, _left(total, kept_cost, cost, sum(blocks.sizes)), passes)
     except InfeasibleBudgetError:  # the choices at the bracket's upper end cost too much
         return None
     if not low <= float(rest.multiplier) <= high:
@@ -262,6 +262,16 @@ def _solve_open(
         float(rest.cost) + kept_cost,
         float(rest.upper_bound) + kept_revenue,
     )
+
+
+def _left(total: float, kept: float, cost: Tensor, people: int) -> float:
+    """Return the money for those who are open: what their cheapest choices cost, but for rounding.
+
+    Sums over all people round by parts of the total, which may be all that is left.
+    """
+    left = total - kept
+    least = float(cost.amin(dim=1).sum(dtype=torch.float64))
+    return least if left < least <= left + rounding(total, people) * total else left
 
 
 @final

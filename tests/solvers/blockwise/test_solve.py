@@ -79,6 +79,16 @@ def test_a_share_of_the_money_is_taken_of_all_blocks(share: float) -> None:
         assert found.multiplier == 0
 
 
+@pytest.mark.parametrize("seed", [2, 10, 12])
+def test_sums_of_blocks_that_round_leave_the_cheapest_choices(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    cost = torch.rand(20, 1, generator=draw, dtype=torch.float64).expand(20, 2).contiguous()
+    revenue = torch.rand(20, 2, generator=draw, dtype=torch.float64)
+    found = solve_blocks(TensorBlocks(revenue, cost, 1), Budget(share=0.5), backend="torch")
+    assert found.cost == pytest.approx(float(cost[:, 0].sum()))
+    assert found.revenue == pytest.approx(float(revenue.amax(1).sum()))
+
+
 @pytest.mark.parametrize("treatments", [1, 3])
 def test_nobody_and_one_treatment(treatments: int) -> None:
     empty = TensorBlocks(torch.zeros(0, treatments), torch.zeros(0, treatments), 10)
