@@ -247,7 +247,9 @@ def _writer(output: Path, path: Path, schema: pa.Schema) -> Iterator[Any]:
             yield parquet
         return
     compression = "gzip" if output.suffix == ".gz" else None
-    options = pyarrow.csv.WriteOptions(delimiter="\t" if ".tsv" in output.suffixes else ",")
+    options = pyarrow.csv.WriteOptions(
+        delimiter="\t" if output.name.endswith((".tsv", ".tsv.gz")) else ","
+    )
     with (
         pa.output_stream(path, compression=compression) as stream,
         pyarrow.csv.CSVWriter(stream, schema, write_options=options) as csv,

@@ -12,7 +12,7 @@ from torch import Tensor
 from dfl.checks import check_number
 from dfl.config import read_solver
 from dfl.data.sources.reading import find_file
-from dfl.errors import ConfigError, DflError, InvalidValueError
+from dfl.errors import ConfigError, DflError, InfeasibleProblemError, InvalidValueError
 from dfl.io import write_whole
 from dfl.pipeline.allocating import warn_of_drift
 from dfl.pipeline.customers import (
@@ -130,7 +130,13 @@ def plan_file(
     cut = None if margin is None else _cut(wishes, margin, measured, len(cost))
     wishes = wishes if cut is None else wishes.money_times(cut.share)
     rows = table.rows if asked.apart else None
-    plan = _solved(wishes, revenue, cost, rows, chosen)
+    try:
+        plan = _solved(wishes, revenue, cost, rows, chosen)
+    except InfeasibleProblemError as error:
+        if cut is None:
+            raise
+        left = f"(The margin leaves {cut.share:.4g} of the money.)"
+        raise type(error)(f"{error} {left}") from error
     tried = [_what_if(wishes, one, revenue, cost, rows, chosen) for one in sorted(factors)]
     write_whole(output, lambda path: _write(output, path, table, plan, revenue, cost, keep))
     return Planned(plan, table.names, tuple(tried), cut)

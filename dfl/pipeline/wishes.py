@@ -121,7 +121,7 @@ class Wishes:
         target_revenue: revenue to reach at least cost, in place of a budget.
         marginal_return: spend on as long as one more unit of money earns this much, >= 0; alone
             or within a budget.
-        min_return: least revenue per unit of cost of the whole plan, >= 0.
+        min_return: least revenue per unit of cost of the whole plan, >= 0; alone or beside others.
         limits: what else binds.
         capacity: most people on each treatment, infinity where there is no limit. ``(M,)``.
         allowed: which treatments each person may get. bool, shape ``(N, M)``; None: all.
@@ -166,10 +166,13 @@ class Wishes:
                         f"target_revenue is reached at least cost, so it takes no {name}; leave "
                         "one of them out."
                     )
-        elif self.budget is None and self.marginal_return is None and not self.limits:
+        elif not self.limits and all(
+            one is None
+            for one in (self.budget, self.marginal_return, self.min_return, self.capacity)
+        ):
             raise InvalidValueError(
-                "a plan needs a budget, a target_revenue, a marginal_return or limits, got none "
-                "of them."
+                "a plan needs a budget, a target_revenue, a marginal_return, a min_return, a "
+                "capacity or limits, got none of them."
             )
         if self.max_changes is not None:
             check_count("max_changes", self.max_changes, at_least=0)

@@ -134,7 +134,10 @@ def test_a_margin_cuts_the_money(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "a plan needs a budget, a target_revenue, a marginal_return or limits"),
+        (
+            [],
+            "a plan needs a budget, a target_revenue, a marginal_return, a min_return, a capacity",
+        ),
         (["--budget-total", "900", "--budget-share", "0.1"], "got total, share"),
         (["--budget-total", "900", "--revenue", "age"], "scores come from a run, or from columns"),
         (["--budget-total", "700"], "money must be at least 800"),

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from dfl.budget import Budget
+from dfl.data.sources.reading import column_names
 from dfl.errors import ConfigError, DataError, DflError, InfeasibleProblemError, InvalidValueError
 from dfl.pipeline import Asked, Planned, plan_file
 from dfl.pipeline.plan_table import PlanTable
@@ -315,3 +316,16 @@ def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InfeasibleProblemError, match="money must be at least"):
         plan_file(SCORES, people, tmp_path / "plan.csv", frozen)
     assert not (tmp_path / "plan.csv").exists()
+
+
+def test_a_margin_that_leaves_too_little_is_named(tmp_path: Path) -> None:
+    frame = table(60).assign(c_none=0.1, c_mail=0.2)
+    with pytest.raises(InfeasibleProblemError, match=r"money .* \(The margin leaves 0\.8 of the"):
+        planned(tmp_path, frame, Asked(budget=Budget(total=6.5)), margin=0.9, measured=MEASURED)
+
+
+def test_an_output_is_written_as_it_is_read(tmp_path: Path) -> None:
+    people, output = tmp_path / "people.csv", tmp_path / "plan.tsv.csv"
+    table().to_csv(people, index=False)
+    plan_file(SCORES, people, output, Asked(budget=Budget(total=1.0)))
+    assert column_names(output)[:2] == ("row", "treatment")

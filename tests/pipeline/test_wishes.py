@@ -191,7 +191,7 @@ def test_other_amounts_of_money() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({}, "a plan needs a budget, a target_revenue, a marginal_return or limits"),
+        ({}, "a plan needs a budget, a target_revenue, a marginal_return, a min_return, a capac"),
         ({"budget": -1.0}, "budget must be >= 0, got -1"),
         ({"budget": 1.0, "min_return": -1.0}, "min_return must be >= 0"),
         ({"marginal_return": -0.5}, "marginal_return must be >= 0"),
@@ -253,6 +253,18 @@ def test_what_counts_can_be_of_any_dtype(dtype: torch.dtype) -> None:
     usual = Wishes(limits=(Limit("sent", use.double(), 2.0),), allowed=ALLOWED)
     wishes = Wishes(limits=(Limit("sent", use.to(dtype), 2.0),), allowed=ALLOWED)
     assert wishes.solve(*people(0)).used == usual.solve(*people(0)).used
+
+
+def test_a_least_return_or_places_are_wish_enough() -> None:
+    revenue, cost = people(0)
+    found = Wishes(min_return=1.5).solve(revenue, cost, MixedInteger())
+    truth = best(revenue, lambda one: total(revenue, one) >= 1.5 * total(cost, one) - 1e-9)
+    assert found.revenue == pytest.approx(truth)
+    assert 0 < found.cost < float(cost[:, -1].sum())
+    places = torch.tensor([torch.inf, torch.inf, 2.0])
+    found = Wishes(capacity=places).solve(revenue, cost, MixedInteger())
+    truth = best(revenue, lambda one: int((one == 2).sum()) <= 2)
+    assert found.revenue == pytest.approx(truth)
 
 
 def test_a_limit_at_infinity_binds_nobody() -> None:
