@@ -8,6 +8,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dfl.data import FeatureEncoder, UpliftData
@@ -123,7 +124,10 @@ def _rules(
         best = int(shares.argmax())
         rules.append(
             {
-                "if": [_condition(groups, *one) for one in conditions.items()],
+                "if": [
+                    _condition(groups, feature, ends, features[:, feature])
+                    for feature, ends in conditions.items()
+                ],
                 "people": int(tree.tree_.n_node_samples[leaf]) / len(chosen),
                 "treatment": names[int(tree.classes_[best])],
                 "share": float(shares[best]),
@@ -147,7 +151,12 @@ def _leaves(
     yield from _leaves(tree, int(tree.children_right[node]), seen | {feature: (edge, high)})
 
 
-def _condition(groups: Sequence[FeatureGroup], feature: int, ends: tuple[float, float]) -> str:
+def _condition(
+    groups: Sequence[FeatureGroup],
+    feature: int,
+    ends: tuple[float, float],
+    values: NDArray[np.floating[Any]],
+) -> str:
     group = next(one for one in groups if one.at.start <= feature < one.at.stop)
     place = feature - group.at.start
     if group.categories:
@@ -156,10 +165,27 @@ def _condition(groups: Sequence[FeatureGroup], feature: int, ends: tuple[float, 
         return f"{group.name} is {'' if ends[1] == math.inf else 'not '}missing"
     many = group.at.stop - group.at.start > 1 and not group.marked
     name = f"{group.name} ({place + 1})" if many else group.name
-    low, high = (f"{end:.4g}" for end in ends)
+    low, high = (_edge(end, values) for end in ends)
     if ends[0] == -math.inf:
         return f"{name} at most {high}"
     return f"{name} above {low}" + ("" if ends[1] == math.inf else f" and at most {high}")
+
+
+def _edge(edge: float, values: NDArray[np.floating[Any]]) -> str:
+    """Return a threshold with as many digits as it takes to sort all values as it does."""
+    below = values <= edge
+    short = (f"{edge:.{digits}g}" for digits in range(4, 17))
+    return next((one for one in short if ((values <= float(one)) == below).all()), str(edge))
+
+
+def _values(values: Sequence[float]) -> list[str]:
+    """Return numbers with as many digits as tell them apart; whole ones whole."""
+    whole = [f"{one:.0f}" if one == round(one) and abs(one) < 1e15 else "" for one in values]
+    for digits in range(4, 18):
+        found = [own or f"{one:.{digits}g}" for own, one in zip(whole, values, strict=True)]
+        if len(set(found)) == len(found):
+            break
+    return found
 
 
 def _importance(
@@ -225,10 +251,10 @@ def _levels(values: Tensor) -> tuple[list[str], Tensor]:
     """Return the values of a number, or its quarters, and who is in each."""
     different = torch.unique(values)
     if len(different) <= _FEW:
-        return [f"{value:.4g}" for value in different.tolist()], values[:, None] == different
+        return _values(different.tolist()), values[:, None] == different
     edges = np.unique(np.quantile(values.numpy(), _QUARTERS))
     place = torch.from_numpy(np.searchsorted(edges, values.numpy()))
-    shown = [f"{edge:.4g}" for edge in edges]
+    shown = [_edge(float(edge), values.numpy()) for edge in edges]
     between = [f"{low} to {high}" for low, high in pairwise(shown)]
     labels = [f"up to {shown[0]}", *between, f"above {shown[-1]}"]
     return labels, place[:, None] == torch.arange(len(labels))

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_count, check_number
+from dfl.checks import check_count, check_number, check_part
 from dfl.errors import InvalidValueError
 from dfl.problem import ScenarioProblem
 from dfl.seeds import stream
@@ -29,6 +29,9 @@ class SegmentPlan:
         revenue: expected, float64. Shape ``(B,)``.
         cost: expected, float64. Shape ``(B,)``.
         violation: share of the scenarios whose cost exceeds the budget. Shape ``(B,)``.
+
+    Raises:
+        InvalidValueError: if the budgets do not rise.
     """
 
     budgets: Tensor
@@ -36,6 +39,11 @@ class SegmentPlan:
     revenue: Tensor
     cost: Tensor
     violation: Tensor
+
+    def __post_init__(self) -> None:
+        """Check that larger budgets come later."""
+        if not bool((self.budgets[1:] > self.budgets[:-1]).all()):
+            raise InvalidValueError(f"budgets must rise, got {self.budgets.tolist()}.")
 
     def level(self, budget: float) -> int:
         """Return the place of the largest budget that is no larger.
@@ -65,7 +73,7 @@ class Planning:
         nested: whether no segment gets a cheaper treatment at a larger budget.
 
     Raises:
-        InvalidValueError: if a number is out of range.
+        InvalidValueError: if a number is out of range, or a part is none.
     """
 
     solver: Stochastic = field(default_factory=Stochastic)
@@ -74,7 +82,9 @@ class Planning:
     nested: bool = False
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check parts and numbers."""
+        check_part("solver", self.solver, Stochastic, "Stochastic()")
+        check_part("uncertainty", self.uncertainty, Uncertainty, "Uncertainty()")
         check_count("scenarios", self.scenarios, at_least=1)
 
     def plan(self, table: SegmentTable, budgets: Sequence[float], *, seed: int) -> SegmentPlan:

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import pandas as pd
@@ -160,3 +160,24 @@ def test_people_whose_number_is_missing_are_a_group_and_a_condition() -> None:
     assert len(quarters) == 4
     assert (missing["group"], missing["people"], missing["shares"]) == ("missing", 0.25, [0.0, 1.0])
     assert sum(one["people"] for one in quarters) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("kinds", [4, 40])
+def test_numbers_have_the_digits_that_sort_people(kinds: int) -> None:
+    rows, _ = table()
+    code = 10_115.0 + torch.arange(ROWS) % kinds
+    features = torch.stack([code, torch.zeros(ROWS), torch.ones(ROWS)], dim=1)
+    some = UpliftData(features, rows.treatment, rows.revenue, rows.cost, 2, "rct")
+    choice = (code > 10_116).long()
+    free = Missing().predict(features[:, :2])
+    found = GreedyDual().solve(AllocationProblem(free.revenue, free.cost, float(ROWS)))
+    told = who_gets_what(
+        Rule(), some, free, replace(found, choice=choice), [FeatureGroup("zip", slice(0, 1))], NAMES
+    )
+    assert sorted(rule["if"] for rule in told["rules"]) == [
+        ["zip above 10116"],
+        ["zip at most 10116"],
+    ]
+    quarters = ["up to 10124.8", "10124.8 to 10134", "10134 to 10144", "above 10144"]
+    labels = [f"{10_115 + k}" for k in range(4)] if kinds == 4 else quarters
+    assert [one["group"] for one in told["groups"]["zip"]] == labels

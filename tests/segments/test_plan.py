@@ -21,6 +21,12 @@ def test_the_golden_plan() -> None:
     assert [found.level(budget) for budget in (0, 0.02, 0.039, 5)] == [0, 1, 1, 4]
     with pytest.raises(InvalidValueError, match="at least the plan's smallest"):
         found.level(-0.1)
+    with pytest.raises(InvalidValueError, match=r"budgets must rise, got \[0.2, "):
+        replace(found, budgets=found.budgets.flip(0))
+    with pytest.raises(InvalidValueError, match="solver must be an instance of Stochastic"):
+        Planning(solver="stochastic")  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="uncertainty must be an instance of Uncertainty"):
+        Planning(uncertainty="none")  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="budget must be a number, got 'much'"):
         found.level("much")  # type: ignore[arg-type]
 
