@@ -49,12 +49,15 @@ def features_of(policy: Any, X: Any, *, fit: bool) -> Tensor:  # noqa: N803  # s
     Raises:
         ValueError: as every estimator of scikit-learn, if the columns are not those of fit, or a
             value of an array is missing or infinite.
-        DataError: if fit was given a frame and this is none, or a column has the wrong kind.
-        InvalidValueError: if a value of a frame is missing, or a category is new.
+        DataError: if fit was given a frame and this is none, a column has the wrong kind, or two
+            have one name.
+        InvalidValueError: if a value of a frame is missing or one of an array masked, or a category
+            is new.
 
     Warns:
         DataWarning: if fit is given numbers of which float32 rounds away what tells them apart.
     """
+    X = _plain("X", X)  # noqa: N806  # scikit-learn's name
     framed = is_frame(X)
     if not fit and policy.encoder_ is not None and not framed:
         raise DataError(
@@ -62,6 +65,7 @@ def features_of(policy: Any, X: Any, *, fit: bool) -> Tensor:  # noqa: N803  # s
             f"{type(X).__name__}."
         )
     if framed:
+        Frame.of(X)  # refuses names that come twice
         validate_data(policy, X, reset=fit, skip_check_array=True)
     else:
         given = validate_data(
@@ -120,8 +124,11 @@ def logged(policy: Any, X: Any, y: Any, *, fit: bool, **given: Any) -> dict[str,
     treatment = labels_of("treatment", given["treatment"], rows)
     if fit:
         policy.treatments_ = np.unique(treatment)
-    codes = np.searchsorted(policy.treatments_, treatment).clip(max=len(policy.treatments_) - 1)
-    new = np.unique(treatment[policy.treatments_[codes] != treatment])
+    try:
+        codes = np.searchsorted(policy.treatments_, treatment).clip(max=len(policy.treatments_) - 1)
+        new = np.unique(treatment[policy.treatments_[codes] != treatment])
+    except TypeError:  # labels of another kind have no place among these
+        new = np.unique(treatment)
     if len(new):
         raise InvalidValueError(
             f"treatment must be one of {policy.treatments_.tolist()}, as in fit, got "
@@ -185,15 +192,35 @@ def labels_of(name: str, values: Any, rows: int) -> NDArray[Any]:
 
 def _amounts(name: str, values: Any, rows: int) -> Tensor:
     """Return one finite number per row, float32, where that keeps them apart."""
-    checked = check_array(values, ensure_2d=False, dtype=np.float64, input_name=name)
+    checked = check_array(
+        _plain(name, values, rows), ensure_2d=False, dtype=np.float64, input_name=name
+    )
     return torch.from_numpy(in_float32(_one_per_row(name, checked, rows), name))
 
 
 def _one_per_row(name: str, values: Any, rows: int) -> NDArray[Any]:
-    found = np.asarray(column_or_1d(np.asarray(values), warn=True))
+    found = np.asarray(column_or_1d(np.asarray(_plain(name, values, rows)), warn=True))
     if len(found) != rows:
         raise ShapeError(f"{name} must have one entry per row of X, {rows}, got {len(found)}.")
     return found
+
+
+def _plain(name: str, values: Any, rows: int | None = None) -> Any:
+    """Return a tensor without its graph, in a dtype that NumPy has, and all else as it is.
+
+    Raises:
+        InvalidValueError: if an entry is masked.
+        ShapeError: if ``rows`` are wanted and it is a single value.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype is torch.bfloat16 else values
+    if rows is not None and np.ndim(values) == 0:
+        raise ShapeError(f"{name} must have one entry per row of X, {rows}, got {values!r}.")
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        masked = int(np.ma.getmaskarray(values).sum())
+        raise InvalidValueError(f"{name} must be known in every row, got {masked} masked entries.")
+    return values
 
 
 def _part(policy: Any, name: str, columns: dict[str, Any]) -> UpliftData:

@@ -193,6 +193,12 @@ def test_options_that_are_refused_before_training(
             "treatment must hold labels of one kind, none of them missing",
         ),
         (
+            {"treatment": np.ma.masked_equal(np.arange(400) % 3, 2)},
+            InvalidValueError,
+            "treatment must be known in every row, got 133 masked entries",
+        ),
+        ({"cost": 1.0}, ShapeError, r"cost must have one entry per row of X, 400, got 1\.0"),
+        (
             {"source": "RCT"},
             InvalidValueError,
             r"source must hold 'rct' .* or 'obs', got \['RCT'\]",
@@ -204,6 +210,32 @@ def test_metadata_that_is_refused(
 ) -> None:
     with pytest.raises(kind, match=said):
         policy().fit(shop[["age"]], shop["revenue"], **{**given(shop), **changed})
+
+
+def test_tensors_are_taken_with_their_graph_and_masked_features_are_missing(
+    shop: pd.DataFrame,
+) -> None:
+    table = shop[["age"]].to_numpy(np.float32)
+    plain = {"source": None, "treatment": shop["offer"].to_numpy(), "cost": shop["cost"].to_numpy()}
+    expected = logged(policy(), table, shop["revenue"].to_numpy(), fit=True, **plain)["rct"]
+    numbers = (table, shop["revenue"], shop["cost"])
+    learned = [torch.tensor(np.asarray(one), requires_grad=True) for one in numbers]
+    given_so = plain | {"cost": learned[2]}
+    rows = logged(policy(), learned[0], learned[1], fit=True, **given_so)["rct"]
+    assert rows.features.equal(expected.features)
+    assert not rows.features.requires_grad
+    assert rows.revenue.equal(expected.revenue)
+    assert rows.cost.equal(expected.cost)
+    half = features_of(policy(), learned[0].bfloat16(), fit=True)
+    assert half.equal(learned[0].detach().bfloat16().float())
+    with pytest.raises(InvalidValueError, match="X must be known in every row, got 1 masked"):
+        features_of(policy(), np.ma.masked_equal(table, table[3, 0]), fit=True)
+
+
+def test_features_of_one_name_are_refused(shop: pd.DataFrame) -> None:
+    twice = shop[["age", "cost"]].set_axis(["age", "age"], axis=1)
+    with pytest.raises(DataError, match="must name every column once, 'age' comes more than once"):
+        features_of(policy(), twice, fit=True)
 
 
 def test_amounts_that_float32_would_round_together_are_refused(
@@ -238,6 +270,10 @@ def test_rows_to_score_that_are_refused(shop: pd.DataFrame, fitted: BudgetedPoli
         fitted.score(features, revenue)
     with pytest.raises(InvalidValueError, match=r"one of \['10%', '5%', 'none'\], .* got \['0%'\]"):
         fitted.score(features, revenue, treatment=["0%"] * 400, cost=shop["cost"])
+    objects, known = policy(), {"source": None, "cost": shop["cost"]}
+    logged(objects, features, revenue, fit=True, treatment=shop["offer"].astype(object), **known)
+    with pytest.raises(InvalidValueError, match=r"treatment must be one of .* got \[0\]"):
+        logged(objects, features, revenue, fit=False, treatment=np.zeros(400, int), **known)
     one = shop[shop["offer"] != "5%"]
     with pytest.raises(InvalidValueError, match=r"no row with \['5%'\]; in cross-validation take"):
         fitted.score(one[["age", "city"]], one["revenue"], **given(one))
