@@ -8,9 +8,16 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, final
 
-from dfl.errors import DuplicateNameError, MissingExtraError, UnknownNameError
+from dfl.errors import (
+    ConfigError,
+    DflError,
+    DuplicateNameError,
+    MissingExtraError,
+    UnknownNameError,
+)
 
 __all__ = ["Entry", "Registry", "lazy", "unknown_name"]
 
@@ -123,22 +130,33 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: if the name is not registered.
             MissingExtraError: if the module needs a package that is not installed.
-            ModuleNotFoundError: likewise, where no extra brings that package.
-            TypeError: if the target does not implement the family's interface.
+            ConfigError: if the module fails or lacks the target, or the target does not implement
+                the family's interface.
+            DflError: whatever the module raises of these by itself.
         """
         entry = self.entry(name)
         module, _, attribute = entry.target.partition(":")
         try:
-            loaded = getattr(importlib.import_module(module), attribute)
+            loaded = attrgetter(attribute)(importlib.import_module(module))
+        except DflError:
+            raise
         except ModuleNotFoundError as error:
-            if entry.extra is None:
-                raise
+            command = (
+                f": pip install 'dfl-toolkit[{entry.extra}]'" if entry.extra else "; install it."
+            )
             raise MissingExtraError(
                 f"{name!r} of {self.family} needs the package {error.name!r}, which is not "
-                f"installed: pip install 'dfl-toolkit[{entry.extra}]'"
+                f"installed{command}"
+            ) from error
+        except Exception as error:  # a third party's module may fail in any way
+            raise ConfigError(
+                f"{name!r} of {self.family} ({entry.target}) cannot be loaded: "
+                f"{type(error).__name__}: {error}; mend or uninstall the package that brings it."
             ) from error
         if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
-            raise TypeError(f"{entry.target} must be a class that implements {self.base.__name__}.")
+            raise ConfigError(
+                f"{entry.target} must be a class that implements {self.base.__name__}."
+            )
         return loaded
 
     def entry(self, name: str) -> Entry:
@@ -162,8 +180,8 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: as in `load`.
             MissingExtraError: as in `load`.
-            ModuleNotFoundError: as in `load`.
-            TypeError: as in `load`, or if an option is unknown.
+            ConfigError: as in `load`.
+            TypeError: if an option is unknown.
         """
         return self.load(name)(**{**self.entry(name).options, **options})
 
@@ -186,8 +204,10 @@ class Registry(Generic[T]):
     def _all(self) -> dict[str, Entry]:
         if not self._third_parties_read:
             for point in entry_points(group=f"dfl.{self.family}"):
-                if self._entries.get(point.name) != Entry(point.value):  # not read before a clash
-                    self._add(point.name, Entry(point.value))
+                # Blanks, and extras of the package itself, may stand beside module and class.
+                entry = Entry("".join(point.value.partition("[")[0].split()))
+                if self._entries.get(point.name) != entry:  # not read before a clash
+                    self._add(point.name, entry)
             self._third_parties_read = True
         return self._entries
 

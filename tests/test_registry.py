@@ -1,13 +1,14 @@
 import sys
 from abc import ABC, abstractmethod
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import dfl.registry
 import dfl.seeds
-from dfl.errors import DuplicateNameError, MissingExtraError, UnknownNameError
+from dfl.errors import ConfigError, DuplicateNameError, MissingExtraError, UnknownNameError
 from dfl.registry import Entry, Registry, lazy, unknown_name
 from dfl.seeds import stream
 
@@ -58,7 +59,11 @@ def test_names_are_sorted_and_membership_is_by_name() -> None:
 def test_nothing_is_imported_before_load() -> None:
     table = shapes(ghost="a_module_that_does_not_exist:Ghost")
     assert table.names() == ("ghost",)
-    with pytest.raises(ModuleNotFoundError, match="a_module_that_does_not_exist"):
+    with pytest.raises(
+        MissingExtraError,
+        match=r"^'ghost' of shapes needs the package 'a_module_that_does_not_exist', which is not "
+        r"installed; install it\.$",
+    ):
         table.load("ghost")
 
 
@@ -109,15 +114,33 @@ def test_a_missing_package_is_answered_with_the_command_that_installs_it() -> No
 def test_a_class_of_another_family_is_refused() -> None:
     table = shapes(colour="parts:Colour")
     with pytest.raises(
-        TypeError, match=r"^parts:Colour must be a class that implements AbstractShape\.$"
+        ConfigError, match=r"^parts:Colour must be a class that implements AbstractShape\.$"
     ):
         table.load("colour")
 
 
 def test_something_that_is_no_class_is_refused() -> None:
     vars(sys.modules["parts"]).update(unit=Square())
-    with pytest.raises(TypeError, match=r"^parts:unit must be a class"):
+    with pytest.raises(ConfigError, match=r"^parts:unit must be a class"):
         shapes(unit="parts:unit").load("unit")
+
+
+def test_a_part_that_cannot_be_loaded_is_the_fault_of_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parts_that_fail.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    table = shapes(failing="parts_that_fail:Square", gone="parts:Gone")
+    for name, reason in (
+        ("failing", "ZeroDivisionError: division by zero"),
+        ("gone", "AttributeError: .* has no attribute 'Gone'"),
+    ):
+        with pytest.raises(
+            ConfigError,
+            match=rf"^'{name}' of shapes \(.*\) cannot be loaded: {reason}; mend or uninstall the "
+            r"package that brings it\.$",
+        ):
+            table.load(name)
 
 
 def test_third_parties_join_through_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +155,19 @@ def test_third_parties_join_through_entry_points(monkeypatch: pytest.MonkeyPatch
     assert table.names() == ("square", "theirs")
     assert table.load("theirs") is Square
     assert asked == ["dfl.shapes"]  # read once
+
+
+@pytest.mark.parametrize("written", ["parts:Box.Inner", "parts : Box.Inner [fast]"])
+def test_entry_points_are_read_as_python_reads_them(
+    written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Box:
+        Inner = Square
+
+    vars(sys.modules["parts"]).update(Box=Box)
+    point = EntryPoint("inner", written, "dfl.shapes")
+    monkeypatch.setattr(dfl.registry, "entry_points", lambda group: [point])
+    assert shapes().load("inner") is point.load() is Square
 
 
 def test_a_third_party_cannot_take_a_name_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

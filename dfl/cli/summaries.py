@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dfl.errors import MissingExtraError
+from dfl.errors import DflError
 from dfl.registry import Registry
 
 __all__ = ["summary"]
@@ -25,7 +25,7 @@ def summary(registry: Registry[Any], name: str) -> str:
     try:
         node = _written(target)
         text = _docstring(registry.load(name)) if node is None else ast.get_docstring(node)
-    except MissingExtraError as error:
+    except DflError as error:
         return str(error)
     except Exception as error:  # a third party's part may fail in any way
         return f"(cannot be loaded: {type(error).__name__}: {error})"

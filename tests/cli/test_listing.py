@@ -76,8 +76,8 @@ def test_without_a_family_all_are_shown(dfl: Dfl) -> None:
     [
         ("tests.cli.undescribed:Silent", "(no description: its class has no docstring)"),
         ("tests.cli.undescribed:Record", "(no description: its class has no docstring)"),
-        ("tests.cli.undescribed:nothing", "(cannot be loaded: AttributeError:"),
-        ("tests.cli.not_there:Far", "(cannot be loaded: ModuleNotFoundError:"),
+        ("tests.cli.undescribed:nothing", "(tests.cli.undescribed:nothing) cannot be loaded:"),
+        ("tests.cli.not_there:Far", "'new' of solvers needs the package 'tests.cli.not_there'"),
     ],
 )
 def test_a_part_without_a_description_is_listed_as_such(
