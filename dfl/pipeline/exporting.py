@@ -23,6 +23,7 @@ __all__ = ["ExportedRule", "export_rule"]
 
 _PRICES = (0.0, 0.1, 1.0, 10.0)
 _CLOSE = 1e-4  # of the largest amount: what sums in another order may round differently
+_RAISED = 1 + 4 * torch.finfo(torch.float32).eps  # more than price and quotients may round
 
 
 @final
@@ -47,9 +48,11 @@ def export_rule(
     """Write what a run's model decides as one ONNX file, and check it.
 
     Inputs: ``features`` ``(N, F)``, float32, encoded as in training, and ``price``, the
-    multiplier of an allocation, revenue per unit of cost. Outputs: ``revenue`` and ``cost``
-    ``(N, M)`` in currency, and ``choice`` ``(N,)``, int64, the treatment that `decide` takes.
-    The file's metadata hold the names of features and treatments.
+    multiplier of an allocation, revenue per unit of cost, >= 0, float32. Outputs: ``revenue`` and
+    ``cost`` ``(N, M)`` in currency, and ``choice`` ``(N,)``, int64, the treatment that `decide`
+    takes a few roundings above the price: float32 may lie below the multiplier, at which whoever is
+    indifferent would take the dearer treatment, beyond the budget. The file's metadata hold the
+    names of features and treatments.
 
     The file is run by onnxruntime on drawn features before it is put into place: amounts must
     be the model's up to rounding, the choice that of `decide` on the file's own amounts, and
@@ -103,7 +106,7 @@ class _Rule(nn.Module):
     def forward(self, features: Tensor, price: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Predict and decide."""
         found = self._model.predict_rows(features, spread=False)
-        return found.revenue, found.cost, tournament(found.revenue, found.cost, price)
+        return found.revenue, found.cost, tournament(found.revenue, found.cost, price * _RAISED)
 
 
 @torch.no_grad()
@@ -175,10 +178,8 @@ def _differ(model: AbstractModel, path: Path, rows: int) -> int:
     wanted = model.predict(features)
     differ = 0
     for price in _PRICES:
-        given = {
-            "features": features.numpy(),
-            "price": torch.tensor(price, dtype=torch.float32).numpy(),
-        }
+        rounded = torch.tensor(price, dtype=torch.float32)
+        given = {"features": features.numpy(), "price": rounded.numpy()}
         revenue, cost, choice = (torch.from_numpy(one) for one in session.run(None, given))
         for name, one, other in (
             ("revenue", revenue, wanted.revenue),
@@ -193,7 +194,7 @@ def _differ(model: AbstractModel, path: Path, rows: int) -> int:
         net = wanted.revenue - price * wanted.cost
         worth = [net.gather(1, one[:, None])[:, 0] for one in (choice, own)]
         size = float(wanted.revenue.abs().max() + price * wanted.cost.abs().max())
-        if not choice.equal(decide(revenue, cost, price)) or bool(
+        if not choice.equal(decide(revenue, cost, rounded * _RAISED)) or bool(
             ((worth[0] - worth[1]).abs() > _CLOSE * size).any()
         ):
             raise DataError(

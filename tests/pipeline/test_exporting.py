@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -6,10 +7,12 @@ import pytest
 import torch
 
 from dfl.errors import DataError, InvalidValueError, MissingExtraError, UnsupportedProblemError
+from dfl.models import Prediction
 from dfl.pipeline import RunFolder, Silent, exporting, run
 from dfl.pipeline.exporting import export_rule
 from dfl.pipeline.served import Served
-from dfl.solvers import decide
+from dfl.problem import AllocationProblem
+from dfl.solvers import GreedyDual, decide
 from tests.pipeline.tiny import tiny_config, tiny_study, write_shop
 
 TRAINING = tiny_config()["training"]
@@ -50,6 +53,22 @@ def test_a_rule_decides_as_the_model(
     assert '"age"' in about["features"]
     with pytest.raises(InvalidValueError, match="exists already; choose another file"):
         export_rule(folder, done.path)
+
+
+def test_a_multiplier_rounded_to_float32_keeps_the_budget() -> None:
+    """Four kinds of people, of whom all of one kind are indifferent at the multiplier."""
+    for seed in (65, 82, 244):  # where the multiplier, or a quotient, is rounded beyond the other
+        generator = torch.Generator().manual_seed(seed)
+        revenue, cost = torch.rand(4, 3, generator=generator), torch.rand(4, 3, generator=generator)
+        revenue, cost = 10 * revenue + 50, 3 * cost * torch.tensor([0.0, 1, 1])
+        kind = torch.randint(4, (2000,), generator=generator)
+        told = Prediction(revenue[kind], cost[kind])
+        budget = 0.4 * float(told.cost.amax(dim=1).sum())
+        found = GreedyDual().solve(AllocationProblem(told.revenue, told.cost, budget))
+        model = SimpleNamespace(predict_rows=lambda features, spread, told=told: told)
+        rule = exporting._Rule(model)  # type: ignore[arg-type]  # all that it asks of a model
+        *_, choice = rule(torch.zeros(2000, 1), found.multiplier.float())
+        assert float(told.cost.double().gather(1, choice[:, None]).sum()) <= budget
 
 
 def test_what_does_not_decide_as_the_model_is_not_written(
