@@ -1,9 +1,10 @@
 """`Cells`: rows of the evidence by source and treatment, and what a linear fit sums over them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -12,13 +13,27 @@ from dfl.models.grounding.basis import Basis
 from dfl.models.grounding.evidence import Evidence, noise_variance
 from dfl.scale import CACHED
 
-__all__ = ["CAP", "Cells", "Moments"]
+__all__ = ["CAP", "Cells", "Expected", "Moments"]
 
 CAP = 1.5
 """A multiplicative correction lies between exp(-1.5) and exp(1.5)."""
 
 _MOST_COLUMNS = 400  # above it features are screened first
 _SCREENED = 15  # features that survive
+
+
+class Expected(NamedTuple):
+    """What a correction expects of each row; the place of a linearisation. Each ``(N,)``.
+
+    Args:
+        multiplied: prediction, multiplied.
+        mean: outcome.
+        beyond: what the weights' straight line adds to the mean beyond the cap.
+    """
+
+    multiplied: Tensor
+    mean: Tensor
+    beyond: Tensor
 
 
 @final
@@ -55,7 +70,7 @@ class Cells:
         outcome: observed. Shape ``(N,)``.
         contrast: of the treatment received. Shape ``(N,)``.
         contrast_mean: mean contrast of each treatment in the experiment. Shape ``(M,)``.
-        unit: mean size of the predictions, in currency.
+        unit: mean size of the predictions, in currency, with the sign of their mean.
         source: of each cell that has rows, 0 for the experiment, 1 for logs. Shape ``(C,)``.
         treatment: of each cell. Shape ``(C,)``.
         rows: of each cell.
@@ -95,7 +110,7 @@ class Cells:
         for part in CACHED.of(*z.T.shape):
             z[:, part] = screened(evidence.features[part]).T
         contrast, contrast_mean = evidence.contrasts()
-        unit = float(own.mean().abs()) + 1e-9
+        unit = math.copysign(float(own.abs().mean()) + 1e-9, float(own.mean()))
         return Cells(
             basis=screened,
             z=z,
@@ -112,10 +127,10 @@ class Cells:
     @cached_property
     def start(self) -> Moments:
         """Moments before anything is corrected."""
-        return self.moments(self.own, self.own)
+        return self.moments(Expected(self.own, self.own, torch.zeros_like(self.own)))
 
-    def expected(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the multiplied prediction and the corrected mean of each row ``(N,)``.
+    def expected(self, weights: Tensor) -> Expected:
+        """Return what a correction expects of each row.
 
         Args:
             weights: of ``u``'s numbers, the first in the exponent. Shape ``(C, 2Q + 1)``.
@@ -126,21 +141,24 @@ class Cells:
             power[rows] = own[:width] @ self.z[:, rows]
             added[rows] = own[width:-1] @ self.z[:, rows]
             stretch[rows] = own[-1]
-        multiplied = power.clamp_(-CAP, CAP).exp_().mul_(self.own)
+        capped = power.clamp(-CAP, CAP)
+        beyond = power.sub_(capped)
+        multiplied = capped.exp_().mul_(self.own)
         mean = added.mul_(self.unit).add_(multiplied).addcmul_(stretch, self.contrast)
-        return multiplied, mean
+        return Expected(multiplied, mean, beyond.mul_(multiplied))
 
-    def moments(self, multiplied: Tensor, mean: Tensor) -> Moments:
+    def moments(self, place: Expected) -> Moments:
         """Return the sums that a linear fit around a corrected mean needs.
 
-        Args:
-            multiplied: prediction, multiplied. Shape ``(N,)``.
-            mean: expected outcome. Shape ``(N,)``.
+        The line through the mean starts at the capped power, not at that of the weights: else a
+        power beyond the cap, which moves no mean, would look like one that has settled.
         """
+        multiplied, mean, beyond = place
         variance, power = noise_variance(self.outcome, mean)
         precision = variance.rsqrt()
         first, second = multiplied * precision, self.unit * precision
-        contrast, error = self.contrast * precision, (self.outcome - mean) * precision
+        contrast = self.contrast * precision
+        error = (self.outcome - mean - beyond) * precision
         squares = torch.stack([first * first, first * second, second * second])
         sides = torch.stack([first * contrast, second * contrast, first * error, second * error])
         last = torch.stack([contrast * contrast, contrast * error])

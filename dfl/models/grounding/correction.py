@@ -71,7 +71,7 @@ class Correction:
         addition: shape ``(D, Q)``.
         stretch: in [-1, 1].
         contrast_mean: mean contrast of each treatment in the experiment. Shape ``(M,)``.
-        unit: mean size of the predictions, in currency.
+        unit: mean size of the predictions, in currency, with the sign of their mean.
         noise_power: exponent of the noise, see `noise_variance`.
         effective: effective number of parameters that serve.
         log_evidence: gained over no correction, bias of the logs included.
@@ -170,11 +170,11 @@ class _Fitting:
                 log_evidence = fit.log_evidence
                 disagreement = self._disagreement(gram, moment, fit)
             weights = fit.weights
-            multiplied, mean = cells.expected(self._patterns @ self._table(weights))
-            change = float((mean - moments.mean).abs().max())
-            if change <= _SETTLED * cells.unit or step == _LINEARISATIONS - 1:
+            place = cells.expected(self._patterns @ self._table(weights))
+            change = float((place.mean - moments.mean).abs().max())
+            if change <= _SETTLED * abs(cells.unit) or step == _LINEARISATIONS - 1:
                 break
-            moments = cells.moments(multiplied, mean)
+            moments = cells.moments(place)
         return self._correction(fit, moments.noise_power, log_evidence, disagreement)
 
     def _of_columns(self, moments: Moments) -> tuple[Tensor, Tensor]:

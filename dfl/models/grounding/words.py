@@ -1,11 +1,13 @@
 """What corrections say: `in_words` in plain sentences, `effects` as numbers."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from dfl.errors import ShapeError
+from dfl.models.grounding.cells import CAP
 from dfl.models.grounding.correction import Correction
 
 __all__ = ["effects", "in_words", "labels"]
@@ -24,7 +26,8 @@ def in_words(
     """Say what the mean of corrections changes, how much it learned, and whether logs agree.
 
     Sizes are shares of the average revenue, for a person whose prediction is average: what
-    multiplies and what is added, taken together.
+    multiplies and what is added, taken together. Where revenue may be negative, the average is
+    that of its size.
 
     Args:
         corrections: of one model, at least one.
@@ -60,7 +63,8 @@ def in_words(
 def effects(corrections: Sequence[Correction]) -> Tensor:
     """Return the mean correction at an average prediction, as shares of the average revenue.
 
-    Per treatment: of everyone, then per standard deviation of each feature. Shape ``(M, 1 + F)``.
+    Positive where revenue is raised. Per treatment: of everyone, then by one standard deviation
+    more of each feature. Shape ``(M, 1 + F)``.
     """
     return torch.stack([_effect(one) for one in corrections]).mean(dim=0)
 
@@ -84,9 +88,13 @@ def labels(
 
 def _effect(correction: Correction) -> Tensor:
     basis = correction.basis
-    kept = basis.doses @ (correction.multiply + correction.addition)
-    effect = kept.new_zeros(kept.shape[0], 1 + len(basis.mean))
-    effect[:, basis.keep] = kept
+    power, added = (basis.doses @ one for one in (correction.multiply, correction.addition))
+    power[:, 1:] += power[:, :1]  # the first of the columns kept is that of everyone
+    factor = power.clamp(-CAP, CAP).exp()
+    factor[:, 1:] -= factor[:, :1]
+    factor[:, 0] -= 1
+    effect = added.new_zeros(len(added), 1 + len(basis.mean))
+    effect[:, basis.keep] = math.copysign(1, correction.unit) * (factor + added)
     return effect
 
 

@@ -61,6 +61,19 @@ def test_a_wrong_treatment_is_put_right(multiplicative: bool, true: float, left:
     assert 1 < correction.effective < 12
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_treatment_of_three_times_its_prediction_is_put_right_though_the_first_step_overshoots(
+    sign: float,
+) -> None:
+    rows, _ = evidence()
+    predicted = sign * (10 + 3 * rows.features[:, :1] + torch.tensor([0.0, 1.0, 2.0]))
+    truth = predicted * torch.tensor([1.0, 1.0, 3.0])
+    noise = torch.randn(len(truth), generator=torch.Generator().manual_seed(1))
+    outcome = truth.gather(1, rows.treatment[:, None]).squeeze(1) + noise
+    rows = replace(rows, predicted=predicted, outcome=outcome)
+    assert error(fitted(rows, COST, CorrectionForm(contrast=False)), rows, truth) < 0.2
+
+
 def test_the_logs_help_and_what_they_get_wrong_is_not_served() -> None:
     errors = []
     for seed in range(4):

@@ -7,7 +7,8 @@ import torch
 
 from dfl.errors import ShapeError
 from dfl.models.grounding.basis import Basis
-from dfl.models.grounding.correction import Correction
+from dfl.models.grounding.correction import Correction, CorrectionForm
+from dfl.models.grounding.evidence import Evidence
 from dfl.models.grounding.words import in_words
 
 NAMES = {"feature_names": ("recency", "age"), "treatment_names": ("none", "5%", "10%")}
@@ -48,6 +49,34 @@ def test_a_correction_is_told_by_treatment_and_feature() -> None:
         "Twice the log evidence for a bias of the logs of their own is 2: logs and experiment "
         "agree as far as these rows can tell.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("level", "factor", "word", "per_cent"),
+    [
+        (10.0, 0.4, "overrate", 60),
+        (10.0, 2.5, "underrate", 150),
+        (-10.0, 1.5, "overrate", 50),
+        (0.0, 1.0, "underrate", 50),  # customers who bring in and who cost as much
+    ],
+)
+def test_shares_are_of_the_size_of_revenue_and_have_its_sign(
+    level: float, factor: float, word: str, per_cent: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(4_000, 1, generator=generator)
+    predicted = (level + features.sign()).expand(-1, 2)
+    treatment = torch.randint(2, (4_000,), generator=generator)
+    shift = 0.0 if level else 0.5
+    outcome = predicted[:, 0] * torch.where(treatment == 1, factor, 1.0) + shift * treatment
+    outcome = outcome + 0.1 * torch.randn(4_000, generator=generator)
+    rows = Evidence(predicted, outcome, treatment, features, torch.zeros(4_000).bool())
+    form = CorrectionForm(contrast=False)
+    told = in_words(Correction.fit(rows, torch.tensor([0.0, 1.0]), [form]))
+    (line,) = (one for one in told if one.startswith("treatment 1:"))
+    clause = next(one for one in line.split("; ") if "everyone" in one)
+    assert word in clause
+    assert float(clause.rstrip(".").split()[-2]) == pytest.approx(per_cent, rel=0.1)
 
 
 def test_several_corrections_are_told_by_their_mean_also_where_one_was_screened() -> None:
