@@ -14,7 +14,7 @@ from dfl.segments.base import AbstractSegmenter, in_floats
 __all__ = ["MOST_DEPTH", "Tree", "TreeScores", "grow"]
 
 MOST_DEPTH = 3
-_STEPS = 25  # halvings of the interval that holds the price of money
+_STEPS = 25  # prices of money that are tried at most
 _LARGEST = torch.finfo(torch.float64).max / 4  # price: there it is doubled no more
 _LACKING = 1e-9  # of a budget, which rounding may add to sums of cost
 _ROUNDING = 1e-9  # of the mean size of revenue: a split that earns no more is none
@@ -157,21 +157,44 @@ def grow(
     forest = _Sums.of(scores, _candidates(scores.features, thresholds), depth, least)
     budget = max(budget, cheapest)
     budget += _LACKING * abs(budget)
-    low, high, best = 0.0, 0.0, forest.best(0.0, depth)
-    if best.cost > budget:
-        high = _first_price(scores)
-        best = forest.best(high, depth)
-        while best.cost > budget and high < _LARGEST:
-            low, high = high, 2 * high
-            best = forest.best(high, depth)
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            found = forest.best(middle, depth)
-            if found.cost <= budget:
-                high, best = middle, found
-            else:
-                low = middle
+    best = _within(budget, forest, depth, _first_price(scores))
     return best.tree(scores.features.shape[1], depth, forest.cuts)
+
+
+def _within(budget: float, forest: "_Sums", depth: int, first: float) -> "_Found":
+    """Return the best tree at the smallest price of money at which it keeps within a budget.
+
+    What a tree is worth is a line over the price, and the best worth of all trees their upper
+    envelope. So the next price tried is where a tree beyond the budget and one within it are worth
+    the same: if none is worth more there, no best tree lies between them.
+
+    Args:
+        budget: in currency per head.
+        forest: all trees, or those that a greedy search finds, whose prices are halved instead.
+        depth: of the trees.
+        first: price that is tried first after 0, > 0.
+    """
+    low, beyond = 0.0, forest.best(0.0, depth)
+    if beyond.cost <= budget:
+        return beyond
+    high, best = first, forest.best(first, depth)
+    while best.cost > budget and high < _LARGEST:
+        low, beyond, high = high, best, 2 * high
+        best = forest.best(high, depth)
+    for _ in range(_STEPS):
+        equal = -1.0
+        if forest.exact(depth) and beyond.cost > best.cost:
+            equal = (beyond.value + low * beyond.cost) - (best.value + high * best.cost)
+            equal /= beyond.cost - best.cost
+        price = equal if low < equal < high else (low + high) / 2
+        found = forest.best(price, depth)
+        if price == equal and found.value <= beyond.at(low, price) + forest.slack:
+            break
+        if found.cost <= budget:
+            high, best = price, found
+        else:
+            low, beyond = price, found
+    return best
 
 
 def _first_price(scores: TreeScores) -> float:
@@ -217,6 +240,10 @@ class _Found:
     value: float
     cost: float
     splits: tuple[int, ...]
+
+    def at(self, price: float, other: float) -> float:
+        """Return what the tree that was found at a price is worth at another."""
+        return self.value + (price - other) * self.cost
 
     def tree(self, width: int, depth: int, cuts: _Cuts) -> Tree:
         splits = cuts.feature.new_tensor(self.splits)
@@ -283,6 +310,10 @@ class _Sums:
                 [_products(beyond, beyond[:, [k]] * columns) for k in range(count)]
             )
         return _Sums(cuts, beyond, columns, len(beyond), least, pairs, triples, slack)
+
+    def exact(self, depth: int) -> bool:
+        """Say whether every tree over the cuts is tried."""
+        return depth == 1 or (self.pairs if depth == 2 else self.triples) is not None
 
     def best(self, price: float, depth: int) -> _Found:
         """Return the best tree at a price of money."""
