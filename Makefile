@@ -4,10 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Python compiles what is imported when it is, once, where it may keep it; to compile all that is
-# installed takes pip a minute.
+# Bytecode is kept: every process of a test that starts dfl anew would compile it.
 unexport PYTHONDONTWRITEBYTECODE
-PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 DEMO ?= compare tsm-sl bi-dfcl grounded --data coupon --members 3 --set data.hidden_confounding=1
 BENCH ?= benchmarks/results/$(shell date -u +%Y-%m-%dT%H-%M-%SZ).json

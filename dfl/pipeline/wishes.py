@@ -158,6 +158,7 @@ class Wishes:
             value = getattr(self, name)
             if value is not None:
                 check_number(name, value, at_least=0)
+        enough = (self.budget, self.marginal_return, self.min_return, self.capacity)
         if self.target_revenue is not None:
             check_number("target_revenue", self.target_revenue)
             for name in ("budget", "marginal_return"):
@@ -166,10 +167,7 @@ class Wishes:
                         f"target_revenue is reached at least cost, so it takes no {name}; leave "
                         "one of them out."
                     )
-        elif not self.limits and all(
-            one is None
-            for one in (self.budget, self.marginal_return, self.min_return, self.capacity)
-        ):
+        elif not self.limits and all(one is None for one in enough):
             raise InvalidValueError(
                 "a plan needs a budget, a target_revenue, a marginal_return, a min_return, a "
                 "capacity or limits, got none of them."
@@ -193,13 +191,8 @@ class Wishes:
             return None if column is None else column[rows]
 
         limits = tuple(replace(one, use=one.use[rows]) for one in self.limits)
-        return replace(
-            self,
-            limits=limits,
-            allowed=some(self.allowed),
-            pinned=some(self.pinned),
-            last=some(self.last),
-        )
+        allowed, pinned, last = map(some, (self.allowed, self.pinned, self.last))
+        return replace(self, limits=limits, allowed=allowed, pinned=pinned, last=last)
 
     def times(self, factor: float) -> "Wishes":
         """Return the same wishes with other amounts of money, target or marginal return.
@@ -335,8 +328,9 @@ class Wishes:
                     "target_revenue must be at most what everyone's best treatment earns, "
                     f"{most:g}, got {self.target_revenue:g}."
                 )
-            room = max(most - self.target_revenue, 0.0)
-            found.append(Limit("revenue short of the most", lost, room))
+            found.append(
+                Limit("revenue short of the most", lost, max(most - self.target_revenue, 0))
+            )
         if self.min_return is not None:
             lost, most = _shortfall(revenue - self.min_return * cost, choices)
             if most < 0:
@@ -389,11 +383,10 @@ def _places_taken(capacity: Tensor | None, choice: Tensor, names: Sequence[str])
     if capacity is None:
         return []
     taken = torch.bincount(choice, minlength=len(capacity)).tolist()
+    called = names or [f"treatment {j}" for j in range(len(capacity))]
     return [
-        Used(
-            f"people on {names[j] if names else f'treatment {j}'}", float(count), float(most), None
-        )
-        for j, (count, most) in enumerate(zip(taken, capacity.tolist(), strict=True))
+        Used(f"people on {name}", float(count), float(most), None)
+        for name, count, most in zip(called, taken, capacity.tolist(), strict=True)
         if most != float("inf")
     ]
 

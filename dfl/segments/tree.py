@@ -10,12 +10,11 @@ from torch import Tensor
 from dfl.checks import check_count, check_number
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.segments.base import AbstractSegmenter, in_floats
+from dfl.segments.tree_price import within
 
 __all__ = ["MOST_DEPTH", "Tree", "TreeScores", "grow"]
 
 MOST_DEPTH = 3
-_STEPS = 25  # prices of money that are tried at most
-_LARGEST = torch.finfo(torch.float64).max / 4  # price: there it is doubled no more
 _LACKING = 1e-9  # of a budget, which rounding may add to sums of cost
 _ROUNDING = 1e-9  # of the mean size of revenue: a split that earns no more is none
 _WORK = 4e7  # numbers that the exact search may hold at once
@@ -157,44 +156,8 @@ def grow(
     forest = _Sums.of(scores, _candidates(scores.features, thresholds), depth, least)
     budget = max(budget, cheapest)
     budget += _LACKING * abs(budget)
-    best = _within(budget, forest, depth, _first_price(scores))
+    best = within(budget, forest, depth, _first_price(scores))
     return best.tree(scores.features.shape[1], depth, forest.cuts)
-
-
-def _within(budget: float, forest: "_Sums", depth: int, first: float) -> "_Found":
-    """Return the best tree at the smallest price of money at which it keeps within a budget.
-
-    What a tree is worth is a line over the price, and the best worth of all trees their upper
-    envelope. So the next price tried is where a tree beyond the budget and one within it are worth
-    the same: if none is worth more there, no best tree lies between them.
-
-    Args:
-        budget: in currency per head.
-        forest: all trees, or those that a greedy search finds, whose prices are halved instead.
-        depth: of the trees.
-        first: price that is tried first after 0, > 0.
-    """
-    low, beyond = 0.0, forest.best(0.0, depth)
-    if beyond.cost <= budget:
-        return beyond
-    high, best = first, forest.best(first, depth)
-    while best.cost > budget and high < _LARGEST:
-        low, beyond, high = high, best, 2 * high
-        best = forest.best(high, depth)
-    for _ in range(_STEPS):
-        equal = -1.0
-        if forest.exact(depth) and beyond.cost > best.cost:
-            equal = (beyond.value + low * beyond.cost) - (best.value + high * best.cost)
-            equal /= beyond.cost - best.cost
-        price = equal if low < equal < high else (low + high) / 2
-        found = forest.best(price, depth)
-        if price == equal and found.value <= beyond.at(low, price) + forest.slack:
-            break
-        if found.cost <= budget:
-            high, best = price, found
-        else:
-            low, beyond = price, found
-    return best
 
 
 def _first_price(scores: TreeScores) -> float:
