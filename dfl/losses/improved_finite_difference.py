@@ -82,18 +82,15 @@ class ImprovedFiniteDifference(AbstractDecisionLoss):
         """Return the loss per leading axis, in currency per head; see the interface."""
         revenue, cost = ready(revenue, cost)
         check_every_treatment_seen(batch, revenue.shape[-1], revenue.shape[:-1])
-        prices, each = along_prices(self.multipliers, revenue), batch.repeated(self._prices)
-        revenue, cost = (one.expand(self._prices, *one.shape) for one in (revenue, cost))
+        prices = along_prices(self.multipliers, revenue)
+        each = batch.repeated(len(prices))
+        revenue, cost = (one.expand(len(prices), *one.shape) for one in (revenue, cost))
         shares = self._layer().shares(revenue, cost, prices)
         if self.estimator == "self-normalised":
             received = of_received(shares, each.treatment)
             outcome = each.revenue - prices[..., None] * each.cost
             return -flip_value(received, outcome, each.weight).mean(dim=0)
         return -policy_value(shares, each, prices, self.estimator).mean(dim=0)
-
-    @property
-    def _prices(self) -> int:
-        return len(self.multipliers)
 
     def _layer(self) -> FiniteDifference:
         return FiniteDifference(

@@ -113,11 +113,11 @@ def sinkhorn(hidden: Tensor, received: Tensor) -> Tensor:
     hidden, received = hidden[:, :_COMPARED], received[:, :_COMPARED]
     length = torch.cdist(hidden, hidden)  # (K, B, B)
     share = _shares(received).double()
-    kernel = _kernel(length.detach(), share[..., :1] > 0)
-    left, base = share[..., 1:], share[..., :1]  # of all arms j at once, (K, B, M - 1)
+    base, others = share[..., :1], share[..., 1:]  # of all arms j at once, (K, B, M - 1)
+    kernel, left = _kernel(length.detach(), base > 0), others
     for _ in range(_SWEEPS):
         right = _over(base, kernel.mT @ left)
-        left = _over(share[..., 1:], kernel @ right)
+        left = _over(others, kernel @ right)
     apart = (left * ((kernel * length) @ right)).sum(dim=-2)
     return _over_pairs(apart.to(hidden.dtype), received)
 

@@ -12,7 +12,7 @@ from dfl.models import AbstractModel
 from dfl.segments.making import Tabulation
 from dfl.segments.model import SegmentModel
 from dfl.segments.scores import Scores
-from dfl.segments.tree import MOST_DEPTH, TreeScores, grow
+from dfl.segments.tree_growth import MOST_DEPTH, TreeScores, grow
 from dfl.training.monitor import Monitor
 from dfl.training.settings import Part, TrainingSet, hold_out
 

@@ -56,10 +56,8 @@ __all__ = [
 
 Engine: TypeAlias = Literal["processes", "ray"]
 
-_INTERPRETER, _PER_NUMBER = (
-    1 << 29,
-    24,
-)  # bytes of a worker; measured: 330 MB, and 11 a number of float32
+# Bytes of a worker; measured: 330 MB, and 11 a number of float32.
+_INTERPRETER, _PER_NUMBER = 1 << 29, 24
 _FORMAT = 3  # of the files between two starts
 _CODED = ["treatment", "treatment_name"]  # the columns that a dictionary makes smaller
 

@@ -18,12 +18,13 @@ from dfl.pipeline.served import Served
 from dfl.seeds import normal, stream, uniform
 from dfl.solvers import decide
 from dfl.solvers.passes import tournament
+from dfl.solvers.passes.decide import raised
 
 __all__ = ["ExportedRule", "export_rule"]
 
 _PRICES = (0.0, 0.1, 1.0, 10.0)
 _CLOSE = 1e-4  # of the largest amount: what sums in another order may round differently
-_RAISED = 1 + 4 * torch.finfo(torch.float32).eps  # more than price and quotients may round
+_RAISED = raised(torch.float32)
 
 
 @final

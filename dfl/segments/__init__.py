@@ -8,7 +8,8 @@ from dfl.segments.representation import Representation
 from dfl.segments.scores import Scores
 from dfl.segments.shrinkage import shrink
 from dfl.segments.table import SegmentTable
-from dfl.segments.tree import Tree, TreeScores, grow
+from dfl.segments.tree import Tree
+from dfl.segments.tree_growth import TreeScores, grow
 
 __all__ = [
     "AbstractSegmenter",

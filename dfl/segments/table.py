@@ -184,7 +184,7 @@ class _Cells:
         mean = torch.where(there, self.sums(self.weight * value) / total, 0)
         around = value - mean[self.segment, self.treatment]
         influence = self.weight * around / total[self.segment, self.treatment]
-        own = self.sums(influence * self._together(influence, self._cell)) * self._bessel
+        own = self.sums(influence * self._together(influence, self._cell)) * _bessel(self.groups)
         squares = self.sums(self.weight * around.square()) / total
         within = _pooled((squares * _bessel(self.rows)).nan_to_num(), _freedom(self.rows))
         pooled = within * self._effective(within, own * total.square()) / total.square()
@@ -219,7 +219,7 @@ class _Cells:
         around = (guess - mean[self.segment]) / people[self.segment]
         together = self._together(around, self.segment)
         spread = zero.index_add(0, self.segment, around * together).clamp(min=0)
-        own = self.sums(influence * self._of_own(together)) * self._bessel
+        own = self.sums(influence * self._of_own(together)) * _bessel(self.groups)
         pooled = _pooled(own * people, _freedom(self.groups)) / people
         return mean, spread, torch.where(self.groups >= _OWN_FROM, own, pooled)
 
@@ -240,10 +240,6 @@ class _Cells:
     def _cell(self) -> Tensor:
         """The cell of each row."""
         return self.segment * self.rows.shape[1] + self.treatment
-
-    @property
-    def _bessel(self) -> Tensor:
-        return _bessel(self.groups)
 
 
 def _freedom(count: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.segments import SegmentModel, Tree, TreeScores, grow
 from dfl.segments.profile import tree_in_words
-from dfl.segments.tree import _candidates, _Sums
+from dfl.segments.tree_growth import _candidates, _Sums
 from tests.segments.made import table
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.solvers.passes import Backend, passes_for, tournament
 
-__all__ = ["decide", "price_in"]
+__all__ = ["decide", "price_in", "raised"]
 
 _QUOTIENT = 4  # roundings by which a quotient of differences may lie above the exact one
 
@@ -63,6 +63,11 @@ def decide(
     return tournament(revenue, cost, price.unsqueeze(-1))
 
 
+def raised(kind: torch.dtype) -> float:
+    """Return the factor by which a price passes what its rounding and that of quotients may be."""
+    return 1 + _QUOTIENT * torch.finfo(kind).eps
+
+
 def price_in(price: Tensor, kind: torch.dtype) -> Tensor:
     """Return prices of money in the dtype of amounts; those that it does not hold, a little higher.
 
@@ -76,7 +81,7 @@ def price_in(price: Tensor, kind: torch.dtype) -> Tensor:
     """
     exact = price.detach().double()
     found = exact.to(kind)
-    above = (exact * (1 + _QUOTIENT * torch.finfo(kind).eps)).to(kind)
+    above = (exact * raised(kind)).to(kind)
     above = torch.maximum(above, found.nextafter(found.new_tensor(torch.inf)))  # of tiny ones
     return torch.where(found.double() == exact, found, above)
 
@@ -85,7 +90,7 @@ def _at_one(revenue: Tensor, cost: Tensor, price: float, backend: Backend) -> Te
     """Decide at one multiplier."""
     _check(price)
     if revenue.dtype == torch.float32 and ctypes.c_float(price).value != price:
-        price *= 1 + _QUOTIENT * torch.finfo(torch.float32).eps  # as `price_in`, but quickly
+        price *= raised(torch.float32)  # as `price_in`, but quickly
     passes = passes_for(backend, revenue.device)
     if revenue.ndim == 2:
         return passes.decide(revenue, cost, price)
