@@ -1,12 +1,13 @@
 """The lab's findings as a plot: how near the reference, at what time."""
 
 from collections.abc import Mapping
-from typing import Any
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from dfl.lab.findings import Findings
 from dfl.report.plots import draw, legend, name_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["picture"]
 
@@ -16,7 +17,7 @@ def picture(found: Findings) -> bytes:
     return draw(_cosines, found.content())
 
 
-def _cosines(axes: Axes, results: Mapping[str, Any]) -> None:
+def _cosines(axes: "Axes", results: Mapping[str, Any]) -> None:
     names: list[str] = []
     for family in ("hypergradients", "layers"):
         seen = [one for one in results[family] if one["cosine"] is not None]

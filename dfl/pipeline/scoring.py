@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from dfl.errors import ConfigError
-from dfl.frames import Frame
+from dfl.frames import Column, Frame
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.served import MODEL, Served
 
 __all__ = ["AbstractScores", "ColumnScores", "ModelScores"]
+
+_TILE = 1 << 13
 
 
 class AbstractScores(ABC):
@@ -187,8 +189,16 @@ class ColumnScores(AbstractScores):
 
 def _side_by_side(frame: Frame, names: Sequence[str], dtype: np.dtype[Any]) -> Tensor:
     found = np.empty((len(frame), len(names)), dtype)
-    for place, name in enumerate(names):
-        column = frame.column(name)
-        quick = column.values.type == dtype and not column.values.null_count
-        found[:, place] = column.values.to_numpy() if quick else column.numbers()
+    columns = [_numbers(frame.column(name), dtype) for name in names]
+    for start in range(0, len(frame), _TILE):  # rows that stay in cache while they are filled
+        rows = slice(start, start + _TILE)
+        for place, column in enumerate(columns):
+            found[rows, place] = column[rows]
     return torch.from_numpy(found)
+
+
+def _numbers(column: Column, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    values = column.values
+    if values.type == pa.from_numpy_dtype(dtype) and not values.null_count:
+        return values.to_numpy()  # type: ignore[no-any-return]  # as it lies
+    return column.numbers()

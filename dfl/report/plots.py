@@ -5,14 +5,12 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from matplotlib import colormaps, rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.rcsetup import cycler
-from matplotlib.ticker import MaxNLocator
+
+if TYPE_CHECKING:  # matplotlib loads on use: most commands draw nothing
+    from matplotlib.axes import Axes
 
 __all__ = [
     "ABOUT",
@@ -27,7 +25,7 @@ __all__ = [
     "style_of",
 ]
 
-Plot: TypeAlias = Callable[[Axes, Mapping[str, Any]], None]
+Plot: TypeAlias = "Callable[[Axes, Mapping[str, Any]], None]"
 
 _SIZE = (5.2, 3.4)  # inches: as wide as a phone, so that its letters can be read there
 _LINE = 0.22  # inches of height that a line of the legend takes
@@ -46,6 +44,10 @@ def draw(plot: Plot, results: Mapping[str, Any]) -> bytes:
         results: ``metrics`` and ``history`` of a run, or a ``comparison``, as the folder
             holds them.
     """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
+
     target = BytesIO()
     # Names of treatments and columns are no formulas, whatever dollars they hold.
     as_text = rc_context(
@@ -99,7 +101,7 @@ def style_of(place: int) -> dict[str, Any]:
     return {"color": _COLOURS[place % len(_COLOURS)], "marker": marker}
 
 
-def legend(axes: Axes) -> None:
+def legend(axes: "Axes") -> None:
     """Add a legend of everything that `name_of` labels, above; the figure grows with it."""
     labels = axes.get_legend_handles_labels()[1]
     columns = 1 if max(map(len, labels), default=0) > _BESIDE else 2
@@ -114,7 +116,7 @@ def legend(axes: Axes) -> None:
         text.set_text(text.get_text()[1:])
 
 
-def value_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
+def value_against_budget(axes: "Axes", results: Mapping[str, Any]) -> None:
     """Draw the expected outcome with its band, and the reference points."""
     metrics = results["metrics"]
     curve = metrics["curve"]
@@ -147,7 +149,7 @@ def value_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     legend(axes)
 
 
-def difference_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
+def difference_against_budget(axes: "Axes", results: Mapping[str, Any]) -> None:
     """Draw what the model earns more than the best constant mix, with its simultaneous band."""
     curve = results["metrics"]["curve"]
     budget = [point["budget"] for point in curve]
@@ -166,7 +168,7 @@ def difference_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     legend(axes)
 
 
-def calibration(axes: Axes, results: Mapping[str, Any]) -> None:
+def calibration(axes: "Axes", results: Mapping[str, Any]) -> None:
     """Draw observed against predicted revenue and cost, in fifths of the test rows."""
     found = results["metrics"]["health"]["calibration"]
     ends = []
@@ -189,12 +191,14 @@ def calibration(axes: Axes, results: Mapping[str, Any]) -> None:
     legend(axes)
 
 
-def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
+def mix_against_budget(axes: "Axes", results: Mapping[str, Any]) -> None:
     """Draw the share of people under each treatment."""
     mix = results["metrics"]["mix"]
     names = list(results["metrics"]["arms"])
     shares = [[point["shares"][j] for point in mix] for j in range(len(names))]
     # More treatments than colours: shades in their order, so that none looks like another.
+    from matplotlib import colormaps
+
     shades = colormaps["viridis"](np.linspace(0, 1, len(names)))
     axes.stackplot(
         [point["budget"] for point in mix],
@@ -209,7 +213,7 @@ def mix_against_budget(axes: Axes, results: Mapping[str, Any]) -> None:
     legend(axes)
 
 
-def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
+def training_curves(axes: "Axes", results: Mapping[str, Any]) -> None:
     """Draw loss and validation error of every stage, epoch by epoch.
 
     The stages that only choose a weight decay are left out; the history holds them.
@@ -230,11 +234,13 @@ def training_curves(axes: Axes, results: Mapping[str, Any]) -> None:
                     label=name_of(f"{name}: {key}"),
                 )
     axes.set(xlabel="epoch", ylabel="loss")
+    from matplotlib.ticker import MaxNLocator
+
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(axes)
 
 
-def corrections(axes: Axes, results: Mapping[str, Any]) -> None:
+def corrections(axes: "Axes", results: Mapping[str, Any]) -> None:
     """Draw how far predictions were corrected along the features that matter, by treatment."""
     found = results["metrics"]["model"]["correction"]
     features, treatments = found["features"], found["treatments"]
@@ -250,7 +256,7 @@ def corrections(axes: Axes, results: Mapping[str, Any]) -> None:
     legend(axes)
 
 
-def methods_beside_each_other(axes: Axes, results: Mapping[str, Any]) -> None:
+def methods_beside_each_other(axes: "Axes", results: Mapping[str, Any]) -> None:
     """Draw every method's value at every budget, with its interval."""
     comparison = results["comparison"]
     budgets = comparison["budgets"]

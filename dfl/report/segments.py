@@ -1,14 +1,16 @@
 """Tables, plots and page of a run's segments."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from dfl.report.html import page, plain_sections, to_bytes
 from dfl.report.plots import Plot, draw, plot_files
 from dfl.report.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["SEGMENT_PLOTS", "segment_files", "segment_tables"]
 
@@ -129,7 +131,7 @@ def _tree_table(found: Mapping[str, Any]) -> Table:
     )
 
 
-def value_of_plan(axes: Axes, found: Mapping[str, Any]) -> None:
+def value_of_plan(axes: "Axes", found: Mapping[str, Any]) -> None:
     """Draw planned and held-out revenue against cost."""
     plan, reach = found["plan"], found["reach"]
     axes.plot(plan["cost"], plan["revenue"], "o-", label="by the tables")
@@ -146,7 +148,7 @@ def value_of_plan(axes: Axes, found: Mapping[str, Any]) -> None:
     axes.legend(frameon=False)
 
 
-def treatments_by_budget(axes: Axes, found: Mapping[str, Any]) -> None:
+def treatments_by_budget(axes: "Axes", found: Mapping[str, Any]) -> None:
     """Draw which treatment each segment gets, budget by budget."""
     plan, names = found["plan"], found["treatments"]
     choice = np.array(plan["choice"]).T

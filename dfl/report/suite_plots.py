@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
 
 from dfl.report.plots import Plot, legend, name_of, style_of
 from dfl.report.suite_numbers import LEVEL, SuiteNumbers
 from dfl.stats import ranks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["suite_plots"]
 
@@ -46,7 +47,7 @@ def _style(numbers: SuiteNumbers, method: str) -> dict[str, Any]:
     return {**style_of(numbers.methods.index(method)), "label": name_of(method)}
 
 
-def _against_budget(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str, Any]) -> None:
+def _against_budget(numbers: SuiteNumbers, data: str, axes: "Axes", _: Mapping[str, Any]) -> None:
     """Draw every method's mean at every budget."""
     score = numbers.score(data).partition("@")[0]
     score = "share_of_gain" if score == "true_aucc" else score
@@ -60,7 +61,7 @@ def _against_budget(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str
     legend(axes)
 
 
-def _against_time(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str, Any]) -> None:
+def _against_time(numbers: SuiteNumbers, data: str, axes: "Axes", _: Mapping[str, Any]) -> None:
     """Draw every method's mean score against its mean processor time."""
     score = numbers.score(data)
     for method in numbers.methods:
@@ -76,7 +77,7 @@ def _against_time(numbers: SuiteNumbers, data: str, axes: Axes, _: Mapping[str, 
 
 
 def _against_rows(
-    numbers: SuiteNumbers, group: Sequence[str], axes: Axes, _: Mapping[str, Any]
+    numbers: SuiteNumbers, group: Sequence[str], axes: "Axes", _: Mapping[str, Any]
 ) -> None:
     """Draw every method's mean score against the number of randomised training rows."""
     score = numbers.score(group[0])
@@ -95,7 +96,7 @@ def _against_rows(
 
 
 def _ranked(
-    found: tuple[list[str], np.ndarray[Any, Any]], words: str, axes: Axes, _: Mapping[str, Any]
+    found: tuple[list[str], np.ndarray[Any, Any]], words: str, axes: "Axes", _: Mapping[str, Any]
 ) -> None:
     """Draw mean ranks; bars that do not meet belong to methods that differ."""
     methods, scores = found
@@ -148,8 +149,10 @@ def _budgets(numbers: SuiteNumbers, data: str) -> dict[float, str]:
     return {float(one.partition("=")[2]): one for one in given if one.partition("=")[0] == kind}
 
 
-def _log(axes: Axes) -> None:
+def _log(axes: "Axes") -> None:
     """Make the horizontal axis logarithmic, its labels plain numbers."""
+    from matplotlib.ticker import NullFormatter  # loads on use
+
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.xaxis.set_minor_formatter(NullFormatter())

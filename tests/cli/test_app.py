@@ -41,6 +41,15 @@ def test_listing_waits_for_no_plots_tables_or_solvers() -> None:
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
+def test_allocating_waits_for_no_plots_and_no_linear_programs() -> None:
+    code = (
+        "import sys, dfl.cli.allocate, dfl.cli.plan\n"
+        "print(sorted({'matplotlib', 'pandas', 'scipy.optimize'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 import numpy as np
+import scipy  # scipy.optimize loads on use
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 from scipy.sparse import coo_array, csc_array, eye_array, hstack, vstack
 from torch import Tensor
 
@@ -258,7 +258,7 @@ class _Model:
         )
         once = hstack([own, shares, walls])
         left = (self.lagrangian.limit - best.usage)[active].numpy() / moves.units
-        solution = linprog(  # type: ignore[call-overload]  # sparse is taken, untold by the stubs
+        solution = scipy.optimize.linprog(  # type: ignore[call-overload]  # takes sparse ones
             -np.concatenate([moves.gain[modelled] / moves.currency, gains, -high, low]),
             A_ub=csc_array(vstack([use, once])),
             b_ub=np.concatenate([left, most]),

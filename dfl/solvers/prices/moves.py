@@ -3,9 +3,9 @@
 from typing import final
 
 import numpy as np
+import scipy  # scipy.optimize loads on use
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csc_array, csr_array, diags_array, hstack
 from torch import Tensor
 
@@ -131,17 +131,17 @@ def _best_numbers(
         units = _units(np.abs(extra[kept]).max(axis=0))
         people = moves.person[kept], np.arange(kept.size)
         with unprinted():
-            found = milp(
+            found = scipy.optimize.milp(
                 -moves.gain[kept] / moves.currency,
                 constraints=[
-                    LinearConstraint((extra[kept] / units).T, -np.inf, left / units),
-                    LinearConstraint(
+                    scipy.optimize.LinearConstraint((extra[kept] / units).T, -np.inf, left / units),
+                    scipy.optimize.LinearConstraint(
                         csc_array((np.ones(kept.size), people), shape=(most.size, kept.size)),
                         -np.inf,
                         most,
                     ),
                 ],
-                bounds=Bounds(0, most[moves.person[kept]]),
+                bounds=scipy.optimize.Bounds(0, most[moves.person[kept]]),
                 integrality=np.ones(kept.size, dtype=np.int64),
                 options={"node_limit": _NODES},
             )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, final
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+import scipy  # its parts load on use
 from scipy.sparse import csr_array, diags_array
 
 from dfl.errors import InfeasibleProblemError
@@ -118,21 +118,23 @@ def _highs(
     rows = np.flatnonzero(model.limit > NOTHING)  # the others are kept by covers
     use = csr_array(diags_array(_UNITS / model.limit[rows]) @ model.use[rows])
     share = csr_array((np.ones(columns), (model.person, np.arange(columns))))
-    constraints = [LinearConstraint(share, np.ones(people), np.ones(people))]
+    constraints = [scipy.optimize.LinearConstraint(share, np.ones(people), np.ones(people))]
     if rows.size:
-        constraints.append(LinearConstraint(use, -np.inf, np.full(rows.size, _UNITS)))
+        constraints.append(
+            scipy.optimize.LinearConstraint(use, -np.inf, np.full(rows.size, _UNITS))
+        )
     if cuts:
         members = csr_array(np.stack([columns for columns, _ in cuts]))
         most = np.array([count for _, count in cuts])
-        constraints.append(LinearConstraint(members, -np.inf, most))
+        constraints.append(scipy.optimize.LinearConstraint(members, -np.inf, most))
     options: Any = {"mip_rel_gap": _gap_above(float(base.sum()), model, best, relative_gap)}
     if math.isfinite(seconds):
         options["time_limit"] = seconds
     with unprinted():
-        result = milp(
+        result = scipy.optimize.milp(
             -gain / unit,
             integrality=np.ones(columns, dtype=np.int64),
-            bounds=Bounds(0, 1),
+            bounds=scipy.optimize.Bounds(0, 1),
             constraints=constraints,
             options=options,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy  # its parts load on use
 
 from dfl.errors import InfeasibleProblemError, NotConvergedError
 from dfl.solvers.sparse.relaxation import ScaledProgram
@@ -68,7 +68,7 @@ class Highs:
         }
         if time_limit is not None:
             options["time_limit"] = time_limit
-        solve: Any = linprog  # its types know no sparse matrix
+        solve: Any = scipy.optimize.linprog  # its types know no sparse matrix
         return solve(
             program.loss,
             A_ub=program.use,

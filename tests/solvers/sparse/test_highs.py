@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+import scipy
 from scipy.optimize import OptimizeResult
 from scipy.sparse import csr_array
 
 from dfl.errors import NotConvergedError
-from dfl.solvers.sparse import highs
 from dfl.solvers.sparse.highs import Highs
 from dfl.solvers.sparse.relaxation import ScaledProgram
 
@@ -32,7 +32,7 @@ def test_simplex_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0 < options["time_limit"] <= 5
         return optimum if len(methods) == 2 else OptimizeResult(status=4)
 
-    monkeypatch.setattr(highs, "linprog", failing_first)
+    monkeypatch.setattr(scipy.optimize, "linprog", failing_first)
     assert Highs(1e-9, 5.0)(PROGRAM) == (1, 2)
     assert methods == ["highs-ipm", "highs-ds"]
 
@@ -40,6 +40,6 @@ def test_simplex_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failure_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """HiGHS does not fail on these problems, so the failure is made up."""
     failed = OptimizeResult(status=4, message="Numerical difficulties.")
-    monkeypatch.setattr(highs, "linprog", lambda *_, **__: failed)
+    monkeypatch.setattr(scipy.optimize, "linprog", lambda *_, **__: failed)
     with pytest.raises(NotConvergedError, match=r"HiGHS failed.*Numerical.*Raise tolerance"):
         Highs(1e-9, None)(PROGRAM)
