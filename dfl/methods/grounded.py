@@ -18,7 +18,7 @@ from dfl.models.grounding.correction import Correction, CorrectionForm
 from dfl.models.grounding.costs import cost_corrections
 from dfl.models.grounding.evidence import Evidence
 from dfl.models.grounding.tails import largest_mean, without_tail
-from dfl.models.grounding.units import unit_of_logs
+from dfl.models.grounding.units import units_of_logs
 from dfl.training.folds import Folds
 from dfl.training.monitor import Monitor
 from dfl.training.settings import Part, TrainingSet
@@ -60,9 +60,9 @@ class Grounded(AbstractMethod):
     of some twentieth of people surely lies above the bound (`largest_mean`): there the size is
     not chance, but who one is.
 
-    Where members that were trained so find the logs' revenue or cost five times as large as the
-    experiment's for the same people, or more, or as small (`unit_of_logs`), these are divided by
-    what was found, and the members trained once more.
+    Where members that were trained so find the logs' revenue or cost under some treatment more than
+    twice as large as the experiment's for the same people, or less than half (`units_of_logs`), it
+    is divided by what was found, and the members are trained once more.
 
     Args:
         base: the method that is corrected; as many folds as it has members. Where its
@@ -150,7 +150,7 @@ class Grounded(AbstractMethod):
                 ready, [decays[index] for index in apart], monitor, name="converted-"
             )
             for index, found in zip(apart, again, strict=True):
-                history = {**found.history, "units": [units[index]]}
+                history = {**found.history, "units_by_treatment": units[index]}
                 held[index] = found._replace(history=history)
         models = [_corrected(found, self.corrections) for found in held]
         if not self.in_sample:
@@ -247,16 +247,22 @@ def _corrected(held: _HeldOut, forms: Sequence[CorrectionForm]) -> GroundedModel
     return GroundedModel(tuple(held.members), corrections, of_cost, {**held.history, **logs})
 
 
-def _units_of_logs(held: _HeldOut) -> Logs:
-    """Return by what outcomes of the logs are to be divided; empty where they need not be."""
-    units = {name: unit_of_logs(getattr(held, name)) for name in _OUTCOMES}
-    return units if set(units.values()) != {1.0} else {}
+def _units_of_logs(held: _HeldOut) -> list[Logs]:
+    """Return by what each treatment's outcomes of the logs are divided; empty if by nothing."""
+    units = torch.stack([units_of_logs(getattr(held, name)) for name in _OUTCOMES], dim=1)
+    if bool((units == 1).all()):
+        return []
+    return [dict(zip(_OUTCOMES, of_arm, strict=True)) for of_arm in units.tolist()]
 
 
-def _converted(one: TrainingSet, units: Logs) -> TrainingSet:
-    """Return a set whose logs are in the experiment's unit."""
+def _converted(one: TrainingSet, units: Sequence[Logs]) -> TrainingSet:
+    """Return a set whose logs count as the experiment does."""
     assert one.obs is not None  # without logs no unit differs
-    outcomes = {name: getattr(one.obs, name) / units[name] for name in _OUTCOMES}
+    outcomes = {}
+    for name in _OUTCOMES:
+        outcome = getattr(one.obs, name)
+        unit = outcome.new_tensor([of_arm[name] for of_arm in units])
+        outcomes[name] = outcome / unit[one.obs.treatment]
     return replace(one, obs=replace(one.obs, **outcomes))
 
 

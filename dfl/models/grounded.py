@@ -98,7 +98,7 @@ class GroundedModel(AbstractModel):
         most = effect.abs().amax(dim=0).argsort(descending=True, stable=True)[:_TOLD]
         features, arms = labels(effect, feature_names, treatment_names)
         return {
-            "words": [*in_words(self._serving(), **names), *self._costs(), *self._learned_as()],
+            "words": [*in_words(self._serving(), **names), *self._costs(), *self._learned_as(arms)],
             "correction": {
                 "features": [features[place] for place in most.tolist()],
                 "treatments": list(arms),
@@ -116,21 +116,28 @@ class GroundedModel(AbstractModel):
             f"{sum(found) / len(found):.0f}): predicted costs are corrected, too."
         ]
 
-    def _learned_as(self) -> list[str]:
-        """Say at what sizes outcomes were winsorised, and in what unit logs were, if they were."""
+    def _learned_as(self, arms: Sequence[str]) -> list[str]:
+        """Say at what sizes outcomes were winsorised, and where logs counted otherwise."""
         tails = [
             f"Tails are heavy: single revenues above {found['revenue']:.4g} and costs above "
             f"{found['cost']:.4g} were learned as of that size, and all scaled to the same total."
             for found in self.history.get("tails", ())
         ]
-        units = [
-            f"The logs' {name} is {times:.3g} times the experiment's for the same people and "
-            "treatments, as if in another unit: it was divided by that before anything was learned."
-            for found in self.history.get("units", ())
-            for name, times in found.items()
-            if times != 1
-        ]
-        return [*tails, *units]
+        told = []
+        for name in ("revenue", "cost"):
+            units = [found[name] for found in self.history.get("units_by_treatment", ())]
+            apart = [
+                f"{times:.3g} ({arm})"
+                for arm, times in zip(arms, units or [1.0] * len(arms), strict=True)
+                if times != 1
+            ]
+            if apart:
+                told.append(
+                    f"The logs' {name} is {', '.join(apart)} times the experiment's for the same "
+                    "people, as if counted otherwise: it was divided by that before anything was "
+                    "learned."
+                )
+        return [*tails, *told]
 
     def state(self) -> State:
         """Return the states of the members, the corrections and the history."""

@@ -286,19 +286,20 @@ def test_light_tails_are_left_as_they_are(seen: list[tuple[Evidence, torch.Tenso
 
 
 @pytest.mark.parametrize("in_sample", [False, True])
-def test_logs_in_another_unit_are_converted_and_the_account_says_so(in_sample: bool) -> None:
+def test_logs_that_count_otherwise_are_converted_and_the_account_says_so(in_sample: bool) -> None:
     sets = [training_set(seed) for seed in (0, 1)]
     method = Grounded(base=BASES["both"], in_sample=in_sample)
     sound, odd = method.fit_many([sets[0], in_cents(sets[1])])
     rows = logs(100, seed=7, dtype=torch.float64)
     found, wanted = sound.predict(rows.features), method.fit_many(sets)[0].predict(rows.features)
     assert_close(vars(found), vars(wanted), rtol=0, atol=0)
-    assert "units" not in sound.history
-    (units,) = odd.history["units"]
-    assert (units["revenue"], units["cost"]) == (pytest.approx(100, rel=0.3), 1)
+    assert "units_by_treatment" not in sound.history
+    units = odd.history["units_by_treatment"]
+    for unit in units:
+        assert unit == {"revenue": pytest.approx(100, rel=0.3), "cost": 1}
     assert isinstance(odd, GroundedModel)
     told: Any = odd.account((), ())["words"]
-    assert told[-1].startswith(f"The logs' revenue is {units['revenue']:.3g} times the experiment")
+    assert told[-1].startswith(f"The logs' revenue is {units[0]['revenue']:.3g} (treatment 0), ")
     parts = [part for part in (sets[1].rct, sets[1].validation) if part is not None]
     size = torch.cat([part.revenue for part in parts]).mean()
     assert_close(odd.predict(rows.features).revenue.mean(), size, rtol=0.3, atol=0)

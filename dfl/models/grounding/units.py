@@ -1,41 +1,53 @@
-"""`unit_of_logs`: logs that are kept in another unit than the experiment."""
+"""`units_of_logs`: logs that count the outcomes of a treatment otherwise than the experiment."""
 
+import math
+
+import torch
 from torch import Tensor
 
 from dfl.models.grounding.evidence import Evidence
 
-__all__ = ["unit_of_logs"]
+__all__ = ["units_of_logs"]
 
-_APART = 5.0  # times; confounding seldom makes outcomes of equal people differ so much
-_LEAST = 25.0  # effective number of outcomes on either side, for a ratio within some 20 %
+_APART = math.log(2)  # confounding seldom makes outcomes of equal people differ so much
+_ERRORS = 4.0  # standard errors by which a ratio must differ from 1, too
+_LEAST = 10.0  # effective number of outcomes on either side, for that error to mean something
 
 
-def unit_of_logs(evidence: Evidence) -> float:
-    """Return how many times as large an outcome of the logs is as that of the experiment.
+def units_of_logs(evidence: Evidence) -> Tensor:
+    """Return how many times as large an outcome of the logs is as the experiment's, by treatment.
 
-    ``(sum |y| / sum |f|)`` over rows of the logs, by the same over rows of the experiment, where
-    ``f`` is what one model predicts of both: people and treatments may differ between the two,
-    the unit may not. 1 where it is less than five times, either way, or where the outcomes other
-    than 0 are too few to tell: ``(sum |y|)^2 / sum y^2`` below 25 on one side.
+    ``u_j = (sum |y| / sum |f|)`` over the logs' rows of treatment j, by the same over those of the
+    experiment, where ``f`` is what one model predicts of both: people may differ between the two,
+    the unit may not. Where one side has fewer effective outcomes ``n = (sum |y|)^2 / sum y^2`` than
+    10, that of all treatments together stands in. 1 where ``|log u|`` is at most log 2, or four
+    standard errors ``(1 / n_logs + 1 / n_experiment)^(1/2)``.
 
     Args:
         evidence: outcomes beside their predictions.
 
+    Returns:
+        float64, shape ``(M,)``.
+
     Source:
         Our own.
     """
-    if not bool(evidence.logged.any()):
-        return 1.0
-    outcome, expected = evidence.outcome.double().abs(), evidence.own.abs()
-    ratios = []
-    for rows in (evidence.logged, ~evidence.logged):
-        total, size = outcome[rows].sum(), expected[rows].sum()
-        if not (_enough(outcome[rows], total) and bool(size > 0)):
-            return 1.0
-        ratios.append(float(total / size))
-    times = ratios[0] / ratios[1]
-    return times if max(times, 1 / times) > _APART else 1.0
+    logs, trial = _totals(evidence, evidence.logged), _totals(evidence, ~evidence.logged)
+    times = (logs[0] / logs[1] / (trial[0] / trial[1])).log()
+    effective = torch.stack([logs[0].square() / logs[2], trial[0].square() / trial[2]])
+    known = (effective >= _LEAST).all(dim=0) & times.isfinite()
+    sure = _ERRORS * effective.reciprocal().sum(dim=0).sqrt()
+    found = torch.where(known & (times.abs() > sure.clamp(min=_APART)), times, 0).exp()
+    return torch.where(known[:-1], found[:-1], found[-1])
 
 
-def _enough(sizes: Tensor, total: Tensor) -> bool:
-    return bool(total.square() > _LEAST * sizes.square().sum())
+def _totals(evidence: Evidence, rows: Tensor) -> Tensor:
+    """Add up sizes of outcomes, of predictions, and squares, by treatment, then of all.
+
+    Shape ``(3, M + 1)``.
+    """
+    outcome = evidence.outcome[rows].double().abs()
+    each = torch.stack([outcome, evidence.own[rows].abs(), outcome.square()])
+    none = each.new_zeros(3, evidence.predicted.shape[1])
+    total = none.index_add_(1, evidence.treatment[rows], each)
+    return torch.cat([total, total.sum(dim=1, keepdim=True)], dim=1)
