@@ -61,8 +61,8 @@ class Grounded(AbstractMethod):
     not chance, but who one is.
 
     Where members that were trained so find the logs' revenue or cost under some treatment more than
-    twice as large as the experiment's for the same people, or less than half (`units_of_logs`), it
-    is divided by what was found, and the members are trained once more.
+    2.5 times as large as the experiment's for the same people, or as small (`units_of_logs`), it is
+    divided by what was found, and the members are trained once more.
 
     Args:
         base: the method that is corrected; as many folds as it has members. Where its

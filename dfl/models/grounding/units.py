@@ -9,7 +9,7 @@ from dfl.models.grounding.evidence import Evidence
 
 __all__ = ["units_of_logs"]
 
-_APART = math.log(2)  # confounding seldom makes outcomes of equal people differ so much
+_APART = math.log(2.5)  # confounding seldom makes outcomes of equal people differ so much
 _ERRORS = 4.0  # standard errors by which a ratio must differ from 1, too
 _LEAST = 10.0  # effective number of outcomes on either side, for that error to mean something
 
@@ -20,7 +20,7 @@ def units_of_logs(evidence: Evidence) -> Tensor:
     ``u_j = (sum |y| / sum |f|)`` over the logs' rows of treatment j, by the same over those of the
     experiment, where ``f`` is what one model predicts of both: people may differ between the two,
     the unit may not. Where one side has fewer effective outcomes ``n = (sum |y|)^2 / sum y^2`` than
-    10, that of all treatments together stands in. 1 where ``|log u|`` is at most log 2, or four
+    10, that of all treatments together stands in. 1 where ``|log u|`` is at most log 2.5, or four
     standard errors ``(1 / n_logs + 1 / n_experiment)^(1/2)``.
 
     Args:
