@@ -124,12 +124,12 @@ class GroundedModel(AbstractModel):
             for found in self.history.get("tails", ())
         ]
         told = []
+        units = self.history.get("units_by_treatment", ())  # none where nothing was divided
         for name in ("revenue", "cost"):
-            units = [found[name] for found in self.history.get("units_by_treatment", ())]
             apart = [
-                f"{times:.3g} ({arm})"
-                for arm, times in zip(arms, units or [1.0] * len(arms), strict=True)
-                if times != 1
+                f"{found[name]:.3g} ({arm})"
+                for arm, found in zip(arms, units, strict=False)
+                if found[name] != 1
             ]
             if apart:
                 told.append(

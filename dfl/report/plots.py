@@ -193,12 +193,12 @@ def calibration(axes: "Axes", results: Mapping[str, Any]) -> None:
 
 def mix_against_budget(axes: "Axes", results: Mapping[str, Any]) -> None:
     """Draw the share of people under each treatment."""
+    from matplotlib import colormaps
+
     mix = results["metrics"]["mix"]
     names = list(results["metrics"]["arms"])
     shares = [[point["shares"][j] for point in mix] for j in range(len(names))]
     # More treatments than colours: shades in their order, so that none looks like another.
-    from matplotlib import colormaps
-
     shades = colormaps["viridis"](np.linspace(0, 1, len(names)))
     axes.stackplot(
         [point["budget"] for point in mix],
@@ -218,6 +218,8 @@ def training_curves(axes: "Axes", results: Mapping[str, Any]) -> None:
 
     The stages that only choose a weight decay are left out; the history holds them.
     """
+    from matplotlib.ticker import MaxNLocator
+
     stages = {
         name: logs
         for name, logs in results["history"].items()
@@ -234,8 +236,6 @@ def training_curves(axes: "Axes", results: Mapping[str, Any]) -> None:
                     label=name_of(f"{name}: {key}"),
                 )
     axes.set(xlabel="epoch", ylabel="loss")
-    from matplotlib.ticker import MaxNLocator
-
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(axes)
 

@@ -32,22 +32,16 @@ def units_of_logs(evidence: Evidence) -> Tensor:
     Source:
         Our own.
     """
-    logs, trial = _totals(evidence, evidence.logged), _totals(evidence, ~evidence.logged)
-    times = (logs[0] / logs[1] / (trial[0] / trial[1])).log()
-    effective = torch.stack([logs[0].square() / logs[2], trial[0].square() / trial[2]])
+    m = evidence.predicted.shape[1]
+    outcome = evidence.outcome.double().abs()
+    each = torch.stack([outcome, evidence.own.abs(), outcome.square()])
+    place = evidence.treatment + m * evidence.logged  # the experiment's treatments, the logs'
+    total = each.new_zeros(3, 2 * m).index_add_(1, place, each).view(3, 2, m)
+    total = torch.cat([total, total.sum(dim=2, keepdim=True)], dim=2)  # and all of them
+    size, expected, square = total
+    trial, logs = size / expected
+    times, effective = (logs / trial).log(), size.square() / square
     known = (effective >= _LEAST).all(dim=0) & times.isfinite()
     sure = _ERRORS * effective.reciprocal().sum(dim=0).sqrt()
     found = torch.where(known & (times.abs() > sure.clamp(min=_APART)), times, 0).exp()
     return torch.where(known[:-1], found[:-1], found[-1])
-
-
-def _totals(evidence: Evidence, rows: Tensor) -> Tensor:
-    """Add up sizes of outcomes, of predictions, and squares, by treatment, then of all.
-
-    Shape ``(3, M + 1)``.
-    """
-    outcome = evidence.outcome[rows].double().abs()
-    each = torch.stack([outcome, evidence.own[rows].abs(), outcome.square()])
-    none = each.new_zeros(3, evidence.predicted.shape[1])
-    total = none.index_add_(1, evidence.treatment[rows], each)
-    return torch.cat([total, total.sum(dim=1, keepdim=True)], dim=1)
