@@ -3,8 +3,6 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from dfl.budget_path import HullSteps
@@ -17,7 +15,7 @@ class Sifted(NamedTuple):
     """People whose best treatment is the same at both ends of a bracket, and the others.
 
     Args:
-        choice: best treatment at the bracket's upper end. uint8 or int64, shape ``(N,)``.
+        choice: best treatment at the bracket's upper end. int64, shape ``(N,)``.
         others: people for whom another treatment is better at its lower end. int64, ``(D,)``.
         others_revenue: their rows of the revenue. Shape ``(D, M)``.
         others_cost: their rows of the cost. Shape ``(D, M)``.
@@ -33,11 +31,8 @@ class Sifted(NamedTuple):
     revenue: float
 
     def filled(self, of_others: Tensor) -> Tensor:
-        """Write the others' treatments into ``choice``; return it as int64, shape ``(N,)``."""
-        choice = self.choice.index_copy_(0, self.others, of_others.to(self.choice))
-        if choice.dtype == torch.int64:
-            return choice
-        return torch.from_numpy(choice.numpy().astype(np.int64))
+        """Write the others' treatments into ``choice``; return it."""
+        return self.choice.index_copy_(0, self.others, of_others.to(self.choice))
 
 
 def most_others(rows: int) -> int:

@@ -13,19 +13,15 @@ from dfl.budget_path import HullSteps
 from dfl.scale import Sketch
 from dfl.scale.cached import cached_njit
 from dfl.solvers.passes.base import AbstractPasses, Along, Sifted, most_others
+from dfl.solvers.passes.numba_decide import decide
 from dfl.solvers.passes.numba_sift import sift
 from dfl.solvers.passes.numba_sketch import sketch
-from dfl.solvers.passes.numba_wide import decide_wide
 from dfl.solvers.passes.radix import falling_order
 
 __all__ = ["NumbaPasses"]
 
-# What makes the loops over people run on vectors of them: the number of treatments is the length
-# of a tuple and so known to the compiler, positions are unsigned, inputs lie flat, and branches are
-# written as choices.
 _compiled = cached_njit(nogil=True, error_model="numpy")
 _U = np.uint64
-_UNROLLED = 7  # treatments; from eight on, vectors of sixteen people are quicker
 _LARGEST = np.finfo(np.float64).max
 Array = npt.NDArray[Any]
 
@@ -36,32 +32,27 @@ class NumbaPasses(AbstractPasses):
 
     def decide(self, revenue: Tensor, cost: Tensor, price: float) -> Tensor:
         """Choose the best treatment of each person at a price."""
-        flat, arms = _flat(revenue, cost)
+        flat = _flat(revenue, cost)
         choice = np.empty(revenue.shape[0], np.int64)
-        if len(arms) > _UNROLLED:
-            decide_wide(*flat, len(arms), flat[0].dtype.type(price), choice)
-        else:
-            _decide(*flat, arms, flat[0].dtype.type(price), choice)
+        decide(*flat, revenue.shape[1], flat[0].dtype.type(price), choice)
         return torch.from_numpy(choice)
 
     def sift(self, revenue: Tensor, cost: Tensor, low: float, high: float) -> Sifted | None:
         """Compare everyone's best treatment at two prices."""
-        flat, arms = _flat(revenue, cost)
-        choice = np.empty(revenue.shape[0], np.uint8 if len(arms) <= 256 else np.int64)
-        most = most_others(revenue.shape[0])
-        others = np.empty(most, np.int64)
-        rows = [np.empty(most * len(arms), flat[0].dtype) for _ in flat]
-        found, kept_cost, kept_revenue = sift(*flat, len(arms), low, high, choice, others, *rows)
+        flat, (rows, arms) = _flat(revenue, cost), revenue.shape
+        most = most_others(rows)
+        choice, others = np.empty(rows, np.int64), np.empty(most, np.int64)
+        moved = [np.empty((most, arms), flat[0].dtype) for _ in flat]
+        into = (one.reshape(-1) for one in moved)
+        found, kept_cost, kept_revenue = sift(*flat, arms, low, high, choice, others, *into)
         if found > most:
             return None
-        shape = (most, len(arms))
-        moved = (others, *(one.reshape(shape) for one in rows))
-        picked, revenues, costs = (torch.from_numpy(one[:found]) for one in moved)
+        picked, revenues, costs = (torch.from_numpy(one[:found]) for one in (others, *moved))
         return Sifted(torch.from_numpy(choice), picked, revenues, costs, kept_cost, kept_revenue)
 
     def hull(self, revenue: Tensor, cost: Tensor) -> HullSteps:
         """Walk along everyone's hull."""
-        flat, _ = _flat(revenue, cost)
+        flat = _flat(revenue, cost)
         base = np.empty(revenue.shape[0], np.int64)
         most = revenue.shape[0] * (revenue.shape[1] - 1)  # memory is taken as it is written to
         which, gains = np.empty((most, 3), np.int64), np.empty((most, 3), np.float64)
@@ -71,7 +62,7 @@ class NumbaPasses(AbstractPasses):
 
     def sketch(self, revenue: Tensor, cost: Tensor, digits: int) -> Sketch:
         """Add up the steps of everyone's hull by multiplier."""
-        flat, _ = _flat(revenue, cost)
+        flat = _flat(revenue, cost)
         return sketch(*flat, revenue.shape[1], digits)
 
     def along(self, steps: HullSteps, cost: float, revenue: float) -> Along:
@@ -87,30 +78,9 @@ class NumbaPasses(AbstractPasses):
         return Along(*(torch.from_numpy(column) for column in along))
 
 
-def _flat(revenue: Tensor, cost: Tensor) -> tuple[tuple[Array, Array], tuple[int, ...]]:
-    """Return both inputs as flat arrays, and a tuple as long as there are treatments."""
-    flat = revenue.detach().numpy().reshape(-1), cost.detach().numpy().reshape(-1)
-    return flat, (0,) * revenue.shape[1]
-
-
-@_compiled
-def _decide(revenue: Array, cost: Array, arms: Any, price: Any, choice: Array) -> None:
-    """Hold a tournament among the treatments of each person; see `tournament` of torch."""
-    m = len(arms)
-    for i in range(_U(0), _U(choice.shape[0])):
-        first = i * _U(m)
-        best_revenue, best_cost, best = revenue[first], cost[first], np.int32(0)
-        for j in range(1, m):
-            this_revenue, this_cost = revenue[first + _U(j)], cost[first + _U(j)]
-            revenue_gain, cost_gain = this_revenue - best_revenue, this_cost - best_cost
-            slope = revenue_gain / cost_gain
-            dearer = (cost_gain > 0) & (slope > price)
-            cheaper = (cost_gain < 0) & (slope <= price)
-            wins = dearer | cheaper | ((cost_gain == 0) & (revenue_gain > 0))
-            best_revenue = this_revenue if wins else best_revenue
-            best_cost = this_cost if wins else best_cost
-            best = np.int32(j) if wins else best
-        choice[i] = best
+def _flat(revenue: Tensor, cost: Tensor) -> tuple[Array, Array]:
+    """Return both inputs as flat arrays."""
+    return revenue.detach().numpy().reshape(-1), cost.detach().numpy().reshape(-1)
 
 
 @_compiled

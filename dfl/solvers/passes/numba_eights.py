@@ -1,0 +1,315 @@
+"""The best treatments of eight people at a time, on vectors.
+
+Eight rows of amounts are loaded and turned round, so that one vector holds one treatment of eight
+people. `weigh_eight` scores every treatment once and settles whose best leads by more than
+rounding; `match_eight` holds a tournament. Nothing of this is left to the compiler's vectorising,
+which takes many times as long.
+"""
+
+# mypy: disable-error-code="untyped-decorator,misc,import-untyped,no-untyped-call,call-arg"
+
+from functools import cache
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+__all__ = [
+    "LANES",
+    "MOST_ARMS",
+    "copy_row",
+    "in_reach",
+    "lowest",
+    "match_eight",
+    "unit_of",
+    "weigh_eight",
+]
+
+LANES = 8  # people at a time, and numbers in a vector
+MOST_ARMS = 64  # beyond, what is compiled grows long
+_LANE_BYTES = 16  # shuffles within these are quick
+_AHEAD, _CACHE_LINE = 4096, 64  # bytes; memory is asked for what comes then
+_INDEX, _PLACE, _BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
+# Turning 2 x 2 numbers round in each half or quarter of a vector, and 4 x 4 by two such steps.
+_PAIRS = [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]
+_NEIGHBOURS = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
+_HALVES = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+Array = npt.NDArray[Any]
+
+
+def in_reach(m: int, rows: int, dtype: Any) -> int:
+    """Return of how many of so many rows all that `weigh_eight` loads lies in the arrays."""
+    per = _LANE_BYTES // np.dtype(dtype).itemsize
+    return max(rows - (-(-m // per) * per - 1) // m, 0) if m <= MOST_ARMS else 0
+
+
+@cache
+def unit_of(dtype: Any, roundings: int) -> tuple[Any, Any, Any]:
+    """Return what `weigh_eight` takes for rounding: relative, absolute; and up to which size."""
+    kind = np.finfo(dtype)
+    one = np.dtype(dtype).type
+    return one(roundings * kind.eps), one(kind.tiny), one(kind.max / 4)
+
+
+@final
+class _Vectors:
+    """Vectors of eight numbers, and the instructions made of them."""
+
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
+        self.number = context.get_data_type(dtype)
+        self.bytes = context.get_abi_sizeof(self.number)
+        self.kind = ir.VectorType(self.number, LANES)
+        self.whole = ir.VectorType(ir.IntType(8 * self.bytes), LANES)
+        self.builder = builder
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(self.kind, [value] * LANES)
+
+    def pick(self, one: Any, other: Any, places: list[int]) -> Any:
+        """Pick lanes of two vectors laid end to end."""
+        mask = ir.Constant(ir.VectorType(_PLACE, len(places)), places)
+        return self.builder.shuffle_vector(one, other, mask)
+
+    def spread(self, number: Any) -> Any:
+        """Write one number into every lane."""
+        empty = ir.Constant(self.kind, ir.Undefined)
+        first = self.builder.insert_element(empty, number, _PLACE(0))
+        return self.pick(first, first, [0] * LANES)
+
+    def multiply_add(self, one: Any, other: Any, more: Any) -> Any:
+        product = self.builder.fmul(one, other, flags=("contract",))
+        return self.builder.fadd(product, more, flags=("contract",))
+
+    def absolute(self, one: Any) -> Any:
+        unsigned = ir.Constant(self.whole, [(1 << (8 * self.bytes - 1)) - 1] * LANES)
+        bits = self.builder.bitcast(one, self.whole)
+        return self.builder.bitcast(self.builder.and_(bits, unsigned), self.kind)
+
+    def greater(self, one: Any, other: Any) -> Any:
+        return self.builder.select(self.builder.fcmp_ordered(">", one, other), one, other)
+
+    def columns(self, data: Any, first: Any, m: int) -> list[Any]:
+        """Load eight rows of ``m`` numbers; return a vector for each number of a row."""
+        self._look_ahead(data, first, m)
+        per, columns = _LANE_BYTES // self.bytes, []
+        for start in range(0, m, per):
+            parts = [
+                self._load([self._at(data, first, row * m + start) for row in range(k, LANES, per)])
+                for k in range(per)
+            ]
+            if per == len(_PAIRS):
+                columns += [self.pick(*parts, places) for places in _PAIRS]
+                continue
+            steps = [self.pick(*parts[k : k + 2], way) for k in (0, 2) for way in _NEIGHBOURS]
+            columns += [self.pick(*steps[k::2], places) for k in (0, 1) for places in _HALVES]
+        return columns[:m]
+
+    def rows(self, context: Any, kinds: Any, values: Any, first: Any, m: int) -> list[Any]:
+        """Load revenue and cost of eight rows; return both for each treatment."""
+        data = (
+            context.make_array(kind)(context, self.builder, value).data
+            for kind, value in zip(kinds, values, strict=True)
+        )
+        return list(zip(*(self.columns(one, first, m) for one in data), strict=True))
+
+    def write(self, context: Any, which: Any, kind: Any, value: Any, at: Any) -> None:
+        """Write whole numbers into neighbours of an array."""
+        written = ir.VectorType(context.get_data_type(kind.dtype), LANES)
+        if written.element.width != which.type.element.width:
+            which = self.builder.zext(which, written)
+        place = self.builder.gep(context.make_array(kind)(context, self.builder, value).data, [at])
+        place = self.builder.bitcast(place, written.as_pointer())
+        self.builder.store(which, place, align=1)
+
+    def _load(self, places: list[Any]) -> Any:
+        """Load a vector in equal parts from several places."""
+        part = ir.VectorType(self.number, LANES // len(places)).as_pointer()
+        cast = self.builder.bitcast
+        parts = [self.builder.load(cast(place, part), align=self.bytes) for place in places]
+        while len(parts) > 1:
+            lanes = list(range(2 * parts[0].type.count))
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self.pick(*pair, lanes) for pair in pairs]
+        return parts[0]
+
+    def _look_ahead(self, data: Any, first: Any, m: int) -> None:
+        kind = ir.FunctionType(ir.VoidType(), [_BYTE, *[_PLACE] * 3])
+        fetch = self.builder.module.declare_intrinsic("llvm.prefetch.p0", fnty=kind)
+        for line in range(-(-LANES * m * self.bytes // _CACHE_LINE)):
+            place = self._at(data, first, (_AHEAD + _CACHE_LINE * line) // self.bytes)
+            place = self.builder.bitcast(place, _BYTE)
+            self.builder.call(fetch, [place, _PLACE(0), _PLACE(3), _PLACE(1)])
+
+    def _at(self, data: Any, first: Any, more: int) -> Any:
+        return self.builder.gep(data, [self.builder.add(first, _INDEX(more))])
+
+
+@intrinsic
+def weigh_eight(
+    _: Any, revenue: Any, cost: Any, arms: Any, first: Any, prices: Any, sized: Any, unit: Any,
+    choice: Any, at: Any, totals: Any,
+) -> Any:  # fmt: skip
+    """Choose the treatments of eight people that score best, and tell whose choice is not certain.
+
+    Certain is whose best treatment leads all others by more than rounding, at every price.
+
+    Args:
+        revenue: flat.
+        cost: of the same kind.
+        arms: as many as there are treatments, up to `MOST_ARMS`.
+        first: where the first row begins.
+        prices: one price of money or two, >= 0; the last one is chosen at.
+        sized: price at which amounts are measured, not below the others.
+        unit: of `unit_of`.
+        choice: treatments, written here. Whole numbers.
+        at: the first of them.
+        totals: None, or sixteen numbers, to which the cost of certain choices is added in the
+            first eight, their revenue in the others.
+
+    Returns:
+        A bit for each of the eight who is not certain.
+    """
+
+    def build(context: Any, builder: Any, _: Any, given: Any) -> Any:
+        make = _Vectors(context, builder, revenue.dtype)
+        rows = make.rows(context, (revenue, cost), given[:2], given[3], arms.count)
+        paid = [make.spread(builder.extract_value(given[4], k)) for k in range(prices.count)]
+        limits = (make.spread(builder.extract_value(given[6], k)) for k in range(3))
+        scores, bars = _scores(make, rows, paid, make.spread(given[5]), *limits)
+        which, chosen, unsure = _settle(make, rows, scores, bars)
+
+        make.write(context, which, choice, given[7], given[8])
+        if totals is not types.none:
+            for k, amount in enumerate(chosen):
+                data = context.make_array(totals)(context, builder, given[9]).data
+                place = builder.gep(data, [_INDEX(k * LANES)])
+                _add(make, place, builder.select(unsure, make.constant(0), amount))
+        return builder.zext(builder.bitcast(unsure, ir.IntType(LANES)), _INDEX)
+
+    number, place = revenue.dtype, types.uint64
+    given = (revenue, cost, arms, place, prices, number, unit, choice, place, totals)
+    return types.uint64(*given), build
+
+
+def _scores(
+    make: _Vectors, rows: Any, prices: Any, sized: Any, eps: Any, tiny: Any, most: Any
+) -> tuple[list[Any], list[Any]]:
+    """Return scores by treatment and price, and by price what is the best but for rounding."""
+    builder, size = make.builder, make.constant(0)
+    scores: list[Any] = []
+    for earned, spent in rows:
+        one = make.multiply_add(make.absolute(spent), sized, make.absolute(earned))
+        size = make.greater(one, size)
+        less = builder.fneg(spent)
+        scores.append([make.multiply_add(less, price, earned) for price in prices])
+    small = builder.fcmp_ordered("<", size, most)
+    margin = builder.select(small, make.multiply_add(eps, size, tiny), make.constant(np.inf))
+    bars = []
+    for first, *others in zip(*scores, strict=True):
+        best = first
+        for score in others:
+            best = make.greater(score, best)
+        bars.append(builder.fsub(best, margin))
+    return scores, bars
+
+
+def _settle(make: _Vectors, rows: Any, scores: Any, bars: Any) -> tuple[Any, Any, Any]:
+    """Return treatments, their cost and revenue, and who has not the same one above all bars."""
+    builder = make.builder
+    which, (earned, spent) = ir.Constant(make.whole, [0] * LANES), rows[0]
+    seen = unsure = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
+    for j, (amounts, ours) in enumerate(zip(rows, scores, strict=True)):
+        *before, near = (
+            builder.fcmp_unordered(">=", score, bar) for score, bar in zip(ours, bars, strict=True)
+        )
+        which = builder.select(near, ir.Constant(make.whole, [j] * LANES), which)
+        earned = builder.select(near, amounts[0], earned)
+        spent = builder.select(near, amounts[1], spent)
+        for other in before:
+            unsure = builder.or_(unsure, builder.xor(other, near))
+        unsure = builder.or_(unsure, builder.and_(seen, near))
+        seen = builder.or_(seen, near)
+    return which, (spent, earned), unsure
+
+
+def _add(make: _Vectors, place: Any, amount: Any) -> None:
+    """Add a vector to eight numbers in float64."""
+    wide = ir.VectorType(ir.DoubleType(), LANES)
+    place = make.builder.bitcast(place, wide.as_pointer())
+    if amount.type != wide:
+        amount = make.builder.fpext(amount, wide)
+    total = make.builder.fadd(make.builder.load(place, align=8), amount)
+    make.builder.store(total, place, align=8)
+
+
+@intrinsic
+def match_eight(
+    _: Any, revenue: Any, cost: Any, arms: Any, first: Any, price: Any, choice: Any, at: Any
+) -> Any:
+    """Choose the winners of eight people's tournaments; see `tournament` of torch.
+
+    Args:
+        revenue: flat.
+        cost: of the same kind.
+        arms: as many as there are treatments, up to `MOST_ARMS`.
+        first: where the first row begins.
+        price: of money.
+        choice: treatments, written here. Whole numbers of eight bytes.
+        at: the first of them.
+    """
+
+    def build(context: Any, builder: Any, _: Any, given: Any) -> Any:
+        make = _Vectors(context, builder, revenue.dtype)
+        rows = make.rows(context, (revenue, cost), given[:2], given[3], arms.count)
+        price, none = make.spread(given[4]), make.constant(0)
+        which, (earned, spent) = ir.Constant(make.whole, [0] * LANES), rows[0]
+        for j, (this_earned, this_spent) in enumerate(rows[1:], start=1):
+            more = builder.fsub(this_earned, earned)
+            dearer = builder.fsub(this_spent, spent)
+            slope = builder.fdiv(more, dearer)
+            wins = builder.select(
+                builder.fcmp_ordered(">", dearer, none),
+                builder.fcmp_ordered(">", slope, price),
+                builder.fcmp_ordered("<=", slope, price),
+            )
+            alike = builder.fcmp_ordered("==", dearer, none)
+            wins = builder.select(alike, builder.fcmp_ordered(">", more, none), wins)
+            which = builder.select(wins, ir.Constant(make.whole, [j] * LANES), which)
+            earned = builder.select(wins, this_earned, earned)
+            spent = builder.select(wins, this_spent, spent)
+        make.write(context, which, choice, given[5], given[6])
+        return context.get_dummy_value()
+
+    number, place = revenue.dtype, types.uint64
+    return types.void(revenue, cost, arms, place, number, choice, place), build
+
+
+@intrinsic
+def lowest(_: Any, word: Any) -> Any:
+    """Return the lowest bit that is set in a word, not 0."""
+
+    def build(context: Any, builder: Any, __: Any, given: Any) -> Any:
+        zeros = builder.cttz(given[0], ir.IntType(1)(1))
+        return context.cast(builder, zeros, word, types.uint64)
+
+    return types.uint64(word), build
+
+
+@intrinsic
+def copy_row(_: Any, source: Any, at: Any, target: Any, to: Any, arms: Any) -> Any:
+    """Copy neighbours at one go, as many as ``arms``, from one flat array to another."""
+
+    def build(context: Any, builder: Any, __: Any, given: Any) -> Any:
+        size = context.get_abi_sizeof(context.get_data_type(source.dtype))
+        ends = [
+            builder.gep(context.make_array(kind)(context, builder, one).data, [place])
+            for kind, one, place in ((target, given[2], given[3]), (source, *given[:2]))
+        ]
+        cgutils.raw_memcpy(builder, *ends, _INDEX(arms.count), size)
+        return context.get_dummy_value()
+
+    return types.void(source, types.uint64, target, types.uint64, arms), build
