@@ -175,9 +175,9 @@ class BudgetPath:
         """
         steps = self.order[point : point + _FILL_STEPS]
         cost = self.steps.added_cost.index_select(0, steps)
-        people, person = torch.unique(self.steps.row.index_select(0, steps), return_inverse=True)
+        person = self.steps.row.index_select(0, steps)
         waiting = torch.arange(steps.shape[0], device=steps.device)
-        stop = torch.full_like(people, steps.shape[0])  # first step that each person cannot take
+        stop = torch.full_like(self.steps.base, steps.shape[0])  # first step that each cannot take
         taken = [waiting[:0]]
         for _ in range(_FILL_ROUNDS):
             misfit = waiting[cost[waiting] > left]

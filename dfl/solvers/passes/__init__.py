@@ -15,6 +15,7 @@ from dfl.solvers.passes.eager import TorchPasses, cheapest, tournament
 __all__ = ["AbstractPasses", "Backend", "Sifted", "cheapest", "passes_for", "tournament"]
 
 Backend = Literal["auto", "torch", "compile", "numba", "triton"]
+_BACKENDS = get_args(Backend)
 
 
 @cache
@@ -39,7 +40,7 @@ def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
         InvalidValueError: if the back end does not exist, or not for this device.
         MissingExtraError: if numba or triton was asked for and is not installed.
     """
-    check_choice("backend", backend, get_args(Backend))
+    check_choice("backend", backend, _BACKENDS)
     on_cpu = device.type == "cpu"
     if backend == "numba" and not numba_installed():
         raise MissingExtraError(
@@ -56,11 +57,16 @@ def passes_for(backend: Backend, device: torch.device) -> AbstractPasses:
 
         return TritonPasses()
     if backend == "numba" or (backend == "auto" and on_cpu and numba_installed()):
-        from dfl.solvers.passes.numba_cpu import NumbaPasses
-
-        return NumbaPasses()
+        return _numba_passes()
     if backend == "compile":
         from dfl.solvers.passes.compiled import CompiledPasses
 
         return CompiledPasses()
     return TorchPasses()
+
+
+@cache
+def _numba_passes() -> AbstractPasses:
+    from dfl.solvers.passes.numba_cpu import NumbaPasses
+
+    return NumbaPasses()

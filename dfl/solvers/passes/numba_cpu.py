@@ -80,7 +80,9 @@ class NumbaPasses(AbstractPasses):
 
 def _flat(revenue: Tensor, cost: Tensor) -> tuple[Array, Array]:
     """Return both inputs as flat arrays."""
-    return revenue.detach().numpy().reshape(-1), cost.detach().numpy().reshape(-1)
+    if revenue.requires_grad or cost.requires_grad:
+        revenue, cost = revenue.detach(), cost.detach()
+    return revenue.numpy().reshape(-1), cost.numpy().reshape(-1)
 
 
 @_compiled

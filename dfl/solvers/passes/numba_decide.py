@@ -16,8 +16,8 @@ from dfl.scale.cached import cached_njit
 from dfl.solvers.passes.numba_eights import (
     LANES,
     MOST_ARMS,
-    in_reach,
     match_eight,
+    out_of_reach,
     unit_of,
     weigh_eight,
 )
@@ -42,7 +42,8 @@ def decide(revenue: Array, cost: Array, m: int, price: Any, choice: Array) -> No
     """
     unit = unit_of(revenue.dtype, _ROUNDINGS)
     sized = price + unit[1] / unit[0]  # quotients below the smallest number are rounded, too
-    known = in_reach(m, choice.shape[0], revenue.dtype) if sized < unit[2] else 0
+    scored = m <= MOST_ARMS and sized < unit[2]
+    known = choice.shape[0] - out_of_reach(m, revenue.dtype) if scored else 0
     _decide(revenue, cost, m, (0,) * min(m, MOST_ARMS), price, sized, unit, known, choice)
 
 
@@ -52,7 +53,7 @@ def _decide(
     known: int, choice: Array,
 ) -> None:  # fmt: skip
     """Decide for eight people after eight, and for the last ones."""
-    quick = _U(known // LANES * LANES)
+    quick = _U(max(known, 0) // LANES * LANES)
     for i in range(_U(0), quick, _U(LANES)):
         first = i * _U(len(arms))
         if weigh_eight(revenue, cost, arms, first, (price,), sized, unit, choice, i, None):

@@ -22,15 +22,15 @@ __all__ = [
     "LANES",
     "MOST_ARMS",
     "copy_row",
-    "in_reach",
     "lowest",
     "match_eight",
+    "out_of_reach",
     "unit_of",
     "weigh_eight",
 ]
 
 LANES = 8  # people at a time, and numbers in a vector
-MOST_ARMS = 64  # beyond, what is compiled grows long
+MOST_ARMS = 64  # beyond, what is compiled grows long, and nothing is loaded
 _LANE_BYTES = 16  # shuffles within these are quick
 _AHEAD, _CACHE_LINE = 4096, 64  # bytes; memory is asked for what comes then
 _INDEX, _PLACE, _BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
@@ -41,10 +41,11 @@ _HALVES = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
 Array = npt.NDArray[Any]
 
 
-def in_reach(m: int, rows: int, dtype: Any) -> int:
-    """Return of how many of so many rows all that `weigh_eight` loads lies in the arrays."""
+@cache
+def out_of_reach(m: int, dtype: Any) -> int:
+    """Return for how many of the last rows not all that is loaded lies in the arrays."""
     per = _LANE_BYTES // np.dtype(dtype).itemsize
-    return max(rows - (-(-m // per) * per - 1) // m, 0) if m <= MOST_ARMS else 0
+    return int(-(-m // per) * per - 1) // m
 
 
 @cache

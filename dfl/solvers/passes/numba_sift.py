@@ -16,8 +16,8 @@ from dfl.solvers.passes.numba_eights import (
     LANES,
     MOST_ARMS,
     copy_row,
-    in_reach,
     lowest,
+    out_of_reach,
     unit_of,
     weigh_eight,
 )
@@ -52,7 +52,8 @@ def sift(
         How many move, D + 1 where there are more than D; cost and revenue of all who do not.
     """
     unit = unit_of(revenue.dtype, _ROUNDINGS)
-    known = in_reach(m, choice.shape[0], revenue.dtype) if abs(high) < float(unit[2]) else 0
+    scored = m <= MOST_ARMS and high < float(unit[2])
+    known = choice.shape[0] - out_of_reach(m, revenue.dtype) if scored else 0
     found, kept_cost, kept_revenue = _sift(
         revenue, cost, m, (0,) * min(m, MOST_ARMS), float(low), float(high), unit, known, choice,
         others, others_revenue, others_cost,
@@ -69,7 +70,7 @@ def _sift(
     prices = revenue.dtype.type(low), revenue.dtype.type(high)
     totals = np.zeros(2 * LANES)
     found, kept_cost, kept_revenue = 0, 0.0, 0.0
-    quick = _U(known // LANES * LANES)
+    quick = _U(max(known, 0) // LANES * LANES)
     for i in range(_U(0), _U(choice.shape[0]), _U(LANES)):
         unsure = _EVERYONE
         if i < quick:
