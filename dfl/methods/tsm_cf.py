@@ -19,6 +19,8 @@ from dfl.training.settings import Part, Rows, TrainingSet, parts_of
 
 __all__ = ["TsmCf"]
 
+_SHARE = 0.45  # of the rows, for each tree of a nuisance; EconML's for its own trees
+
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,7 +31,9 @@ class TsmCf(AbstractMethod):
     `CausalForestDML`: outcomes and treatments less what other people's rows predict of them (three
     folds), then an honest forest whose splits look for differences of effect. Levels under
     treatment 0 are a random forest on outcomes less the received treatment's effect. The chance
-    of a treatment is its share where all rows are randomised, else a random forest.
+    of a treatment is its share where all rows are randomised, else a random forest. Trees of these
+    forests grow on .45 of the rows, as those of the causal forest do, and regressions look at a
+    third of the features at a split.
 
     Args:
         rows: which rows to train on; ``"both"`` puts them together.
@@ -41,7 +45,8 @@ class TsmCf(AbstractMethod):
         InvalidValueError: if a number is out of its range.
 
     Source:
-        Athey, Tibshirani and Wager (2019), arXiv:1610.01271; baseline TSM-CF of arXiv:2407.13664
+        Athey, Tibshirani and Wager (2019), arXiv:1610.01271, whose gradients choose the splits
+        (``criterion="het"`` of EconML); baseline TSM-CF of arXiv:2407.13664
         and arXiv:2510.19517, where the settings of the forests are not said. Trees and depth are
         those of code of the same authors (256, 24); their leaves (300) are for millions of rows.
         Levels are ours: EconML says effects alone.
@@ -131,13 +136,14 @@ class TsmCf(AbstractMethod):
         from sklearn.ensemble import RandomForestClassifier
 
         known = all(part.source == "rct" and part.propensity is None for part in parts)
-        chance = RandomForestClassifier(**self._settings(seed))
+        chance = RandomForestClassifier(**self._settings(seed), max_samples=_SHARE)
         return CausalForestDML(
             model_y=self._regression(seed),
             model_t=DummyClassifier(strategy="prior") if known else chance,
             discrete_treatment=True,
             categories=[float(arm) for arm in range(treatments)],
             cv=folds,
+            criterion="het",
             drate=False,
             inference=False,
             **{**self._settings(seed), "n_estimators": self.trees - self.trees % 4},
@@ -146,7 +152,7 @@ class TsmCf(AbstractMethod):
     def _regression(self, seed: int) -> Any:
         from sklearn.ensemble import RandomForestRegressor
 
-        return RandomForestRegressor(**self._settings(seed))
+        return RandomForestRegressor(**self._settings(seed), max_samples=_SHARE, max_features=1 / 3)
 
     def _settings(self, seed: int) -> dict[str, Any]:
         """Return what all forests share; as many threads as torch uses."""
