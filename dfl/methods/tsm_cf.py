@@ -20,6 +20,7 @@ from dfl.training.settings import Part, Rows, TrainingSet, parts_of
 __all__ = ["TsmCf"]
 
 _SHARE = 0.45  # of the rows, for each tree of a nuisance; EconML's for its own trees
+_MANY = 100  # rows; below, each tree grows on as many as there are
 
 
 @final
@@ -32,8 +33,8 @@ class TsmCf(AbstractMethod):
     folds), then an honest forest whose splits look for differences of effect. Levels under
     treatment 0 are a random forest on outcomes less the received treatment's effect. The chance
     of a treatment is its share where all rows are randomised, else a random forest. Trees of these
-    forests grow on .45 of the rows, as those of the causal forest do, and regressions look at a
-    third of the features at a split.
+    forests grow on .45 of the rows (from 100 on), as those of the causal forest do, and
+    regressions look at a third of the features at a split.
 
     Args:
         rows: which rows to train on; ``"both"`` puts them together.
@@ -111,7 +112,7 @@ class TsmCf(AbstractMethod):
         moved = fitted.const_marginal_effect(x)
         moved = torch.from_numpy(moved).reshape(len(x), 2, treatments - 1)
         moved = torch.nn.functional.pad(moved, (1, 0))[torch.arange(len(x)), :, received.cpu()]
-        level = self._regression(seed).fit(x, y - moved.numpy())
+        level = self._regression(seed, len(x)).fit(x, y - moved.numpy())
         trees = [tree.tree_ for tree in level.estimators_]
         return CausalForestModel(
             Trees.of(trees, [tree.value[..., 0] for tree in trees]).to(features.device),
@@ -135,10 +136,11 @@ class TsmCf(AbstractMethod):
         from sklearn.dummy import DummyClassifier
         from sklearn.ensemble import RandomForestClassifier
 
+        rows = sum(len(part) for part in parts)
         known = all(part.source == "rct" and part.propensity is None for part in parts)
-        chance = RandomForestClassifier(**self._settings(seed), max_samples=_SHARE)
+        chance = RandomForestClassifier(**self._settings(seed), max_samples=_share(rows))
         return CausalForestDML(
-            model_y=self._regression(seed),
+            model_y=self._regression(seed, rows),
             model_t=DummyClassifier(strategy="prior") if known else chance,
             discrete_treatment=True,
             categories=[float(arm) for arm in range(treatments)],
@@ -149,10 +151,12 @@ class TsmCf(AbstractMethod):
             **{**self._settings(seed), "n_estimators": self.trees - self.trees % 4},
         )
 
-    def _regression(self, seed: int) -> Any:
+    def _regression(self, seed: int, rows: int) -> Any:
         from sklearn.ensemble import RandomForestRegressor
 
-        return RandomForestRegressor(**self._settings(seed), max_samples=_SHARE, max_features=1 / 3)
+        return RandomForestRegressor(
+            **self._settings(seed), max_samples=_share(rows), max_features=1 / 3
+        )
 
     def _settings(self, seed: int) -> dict[str, Any]:
         """Return what all forests share; as many threads as torch uses."""
@@ -163,6 +167,11 @@ class TsmCf(AbstractMethod):
             "random_state": seed,
             "n_jobs": torch.get_num_threads(),
         }
+
+
+def _share(rows: int) -> float | None:
+    """Return on what share of so many rows each tree grows, None for as many as there are."""
+    return _SHARE if rows >= _MANY else None
 
 
 def _fewest_rows(parts: Sequence[UpliftData]) -> int:
