@@ -25,7 +25,12 @@ from dfl.metrics import (
     random_allocation,
     roi_score,
 )
-from dfl.metrics.rows.randomised_rows import PolicyEstimator, RandomisedRows, per_head_budgets
+from dfl.metrics.rows.randomised_rows import (
+    PolicyEstimator,
+    RandomisedRows,
+    never_drawn,
+    per_head_budgets,
+)
 from dfl.pipeline.today import Today
 from dfl.problem import AllocationProblem
 from dfl.solvers import AbstractSolver
@@ -333,7 +338,7 @@ def _notes_on_rows(test: UpliftData) -> list[str]:
         "it are too narrow."
         for name, rows in zip(treatment_names(test), test.arm_counts.tolist(), strict=True)
         if rows < _FEW
-    ]
+    ] + never_drawn(test)
 
 
 def _true_to_dict(true: TrueOutcome) -> dict[str, object]:
