@@ -6,7 +6,7 @@ import numpy as np
 
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
-from dfl.metrics.rows.constant_policy import ReferenceOutcome, reference_outcomes
+from dfl.metrics.rows.constant_policy import ConstantPolicies, ReferenceOutcome
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.stats.arrays import Vector
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
@@ -44,7 +44,7 @@ def best_constant_mix(
             propensity, or a treatment is too rare to bootstrap.
         InfeasibleBudgetError: if even the cheapest treatment costs more than a budget.
     """
-    return reference_outcomes(data, budgets, estimator, bootstrap, best_mix_shares)
+    return ConstantPolicies.of(data, budgets, estimator, bootstrap).outcomes(best_mix_shares)
 
 
 def best_mix_shares(cost: Vector, revenue: Vector, budget: float) -> Vector:

@@ -109,7 +109,8 @@ def expected_outcome(
 
     Warns:
         UnsafeEstimatorWarning: if the mean revenue is above three times its standard deviation
-            within treatments, where horvitz-thompson is asked for.
+            within treatments, where horvitz-thompson is asked for, or a treatment has propensity
+            0 somewhere.
 
     Source:
         Zhou et al. (2025), arXiv:2510.19517, Algorithm 6 (horvitz-thompson). Deviations: those

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,8 +12,9 @@ from dfl.budget import Budget
 from dfl.checks import check_number
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
-from dfl.metrics.constant_mix import best_constant_mix
+from dfl.metrics.constant_mix import best_mix_shares
 from dfl.metrics.eom import ExpectedOutcome, eom_curve
+from dfl.metrics.rows.constant_policy import ConstantPolicies
 from dfl.stats.bands import simultaneous_factor
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
 from dfl.stats.paired import PairedComparison, paired_difference
@@ -76,10 +78,13 @@ def gain_curve(
     """
     outcomes = eom_curve(data, revenue, cost, points=points, bootstrap=bootstrap)
     budgets = [Budget(per_head=one.budget) for one in outcomes]
-    mixes = best_constant_mix(data, budgets, bootstrap=bootstrap)
+    constant = ConstantPolicies.of(data, budgets, "doubly-robust", bootstrap)
+    mixes = constant.outcomes(best_mix_shares)
     level = bootstrap.level
-    # At the first budget everybody gets the cheapest treatment, whatever the model.
-    nobody = mixes[0].estimate
+    # At the first budget the mix is the cheapest treatment for everyone; a draw in which that costs
+    # less would mix in others.
+    cheapest = np.array(mixes[0].shares)
+    nobody = constant.outcomes(lambda *_: cheapest)[0].estimate
     over_cheapest, over_mix = (
         tuple(
             paired_difference(one.estimate, other, level=level).estimate

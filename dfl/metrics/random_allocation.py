@@ -6,7 +6,7 @@ import numpy as np
 
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
-from dfl.metrics.rows.constant_policy import ReferenceOutcome, reference_outcomes
+from dfl.metrics.rows.constant_policy import ConstantPolicies, ReferenceOutcome
 from dfl.metrics.rows.randomised_rows import PolicyEstimator
 from dfl.stats.arrays import Vector
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
@@ -43,7 +43,7 @@ def random_allocation(
             propensity, or a treatment is too rare to bootstrap.
         InfeasibleBudgetError: if even the cheapest treatment costs more than a budget.
     """
-    return reference_outcomes(data, budgets, estimator, bootstrap, random_shares)
+    return ConstantPolicies.of(data, budgets, estimator, bootstrap).outcomes(random_shares)
 
 
 def random_shares(cost: Vector, revenue: Vector, budget: float) -> Vector:

@@ -111,7 +111,10 @@ def served_drift(health: Mapping[str, Any], mean: Tensor, people: int) -> list[t
 
 
 def _calibration(rows: UpliftData, given: Tensor, observed: Tensor, level: float) -> dict[str, Any]:
-    """Compare means, and fit ``observed = a + slope * predicted``; then group by group."""
+    """Compare means, and fit ``observed = a + slope * predicted``; then group by group.
+
+    Rows that are predicted alike are of one group, that of their middle.
+    """
     ours = given.cpu().gather(1, rows.treatment.cpu()[:, None])[:, 0].double()
     found = observed.cpu().double()
     groups = None if rows.groups is None else rows.groups.cpu()
@@ -130,7 +133,11 @@ def _calibration(rows: UpliftData, given: Tensor, observed: Tensor, level: float
         return {"rows": len(at), "predicted": float(ours[at].mean()), "observed": observed}
 
     order = ours.argsort(stable=True)
-    parts = [part(at) for at in order.tensor_split(_GROUPS) if len(at)]
+    rising = ours[order]
+    ends = [torch.searchsorted(rising, rising, right=right) for right in (False, True)]
+    fifth = torch.cat([torch.full_like(at, k) for k, at in enumerate(order.tensor_split(_GROUPS))])
+    fifth = fifth[(ends[0] + ends[1] - 1) // 2]
+    parts = [part(order[fifth == k]) for k in torch.unique(fifth)]
     return {**part(order), "slope": slope, "slope_error": error, "groups": parts}
 
 

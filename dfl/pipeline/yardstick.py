@@ -19,13 +19,14 @@ from dfl.metrics import (
     TrueOutcome,
     TrueScale,
     aucc,
-    best_constant_mix,
     expected_outcome,
     paired_difference,
-    random_allocation,
     roi_score,
 )
-from dfl.metrics.rows.randomised_rows import PolicyEstimator, RandomisedRows, per_head_budgets
+from dfl.metrics.constant_mix import best_mix_shares
+from dfl.metrics.random_allocation import random_shares
+from dfl.metrics.rows.constant_policy import ConstantPolicies
+from dfl.metrics.rows.randomised_rows import PolicyEstimator, never_drawn
 from dfl.pipeline.today import Today
 from dfl.problem import AllocationProblem
 from dfl.solvers import AbstractSolver
@@ -122,6 +123,7 @@ class Yardstick:
         truth, why_no_truth = _true_scale(test, points)
         paid, arms = test.cost.double(), range(test.treatments)
         cost = [float(paid[test.treatment == arm].mean()) for arm in arms]
+        constant = ConstantPolicies.of(test, points, estimator, bootstrap)
         by = () if estimator == "doubly-robust" else (f"Values are {estimator} estimates.",)
         return Yardstick(
             test,
@@ -129,11 +131,11 @@ class Yardstick:
             points,
             bootstrap,
             estimator,
-            best_constant_mix(test, points, estimator=estimator, bootstrap=bootstrap),
-            random_allocation(test, points, estimator=estimator, bootstrap=bootstrap),
+            constant.outcomes(best_mix_shares),
+            constant.outcomes(random_shares),
             truth,
             (*_notes_on_costs(cost), *_notes_on_rows(test), *why_no_truth, *by),
-            _nearby(RandomisedRows.of(test, estimator), budgets, today) if curve else (),
+            _nearby(constant, len(budgets), today) if curve else (),
             today if curve else None,
         )
 
@@ -307,15 +309,14 @@ def _true_scale(
         return None, (f"No true values: {error}",)
 
 
-def _nearby(
-    rows: RandomisedRows, budgets: Sequence[Budget], today: Today | None
-) -> tuple[Budget, ...]:
-    """Return a tenth less and more of each budget, and today's; none below the cheapest."""
-    cost = rows.arm_means(rows.as_logged())[0]
-    amounts = per_head_budgets(budgets, len(rows.treatment), cost)
-    amounts = [factor * amount for amount in amounts for factor in _NEARBY.values()]
+def _nearby(constant: ConstantPolicies, budgets: int, today: Today | None) -> tuple[Budget, ...]:
+    """Return a tenth less and more of the first budgets, and today's; none below the cheapest."""
+    least = max(float(constant.means[0].min()), 0.0)
+    amounts = [
+        factor * amount for amount in constant.budgets[:budgets] for factor in _NEARBY.values()
+    ]
     amounts += [] if today is None else [today.cost]
-    return tuple(Budget(per_head=max(amount, float(cost.min()), 0.0)) for amount in amounts)
+    return tuple(Budget(per_head=max(amount, least)) for amount in amounts)
 
 
 def _notes_on_costs(cost: Sequence[float]) -> tuple[str, ...]:
@@ -333,7 +334,7 @@ def _notes_on_rows(test: UpliftData) -> list[str]:
         "it are too narrow."
         for name, rows in zip(treatment_names(test), test.arm_counts.tolist(), strict=True)
         if rows < _FEW
-    ]
+    ] + never_drawn(test)
 
 
 def _true_to_dict(true: TrueOutcome) -> dict[str, object]:

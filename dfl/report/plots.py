@@ -297,8 +297,8 @@ ABOUT: Mapping[str, str] = {
     "Points are single budgets with intervals of their own, which are narrower.",
     "mix against budget": "How many people get which treatment, from the smallest budget to the "
     "largest.",
-    "calibration": "Each point is a fifth of the test rows, by what is predicted for them; on the "
-    "line, as much is observed as was predicted.",
+    "calibration": "Each point is about a fifth of the test rows, by what is predicted for them; "
+    "on the line, as much is observed as was predicted.",
     "what the experiment corrected": "By how much predictions were corrected for a person one "
     "standard deviation above the average.",
     "training": "Solid: the loss that is made small. Dashed: the error on rows that choose when to "

@@ -9,6 +9,8 @@ from dfl.errors import InvalidValueError
 from dfl.metrics.constant_mix import best_constant_mix
 from dfl.metrics.eom import expected_outcome
 from dfl.metrics.gain_curve import budget_needed, gain_curve, integrated_difference
+from dfl.metrics.rows.randomised_rows import RandomisedRows
+from dfl.metrics.rows.redrawn import redrawn
 from dfl.metrics.spend_curve import true_curve
 from dfl.stats.bootstrap import Bootstrap
 from dfl.stats.paired import paired_difference
@@ -31,6 +33,20 @@ def test_gains_are_paired_differences_to_the_references(simulate, predict) -> No
         assert (found.value, found.low) == pytest.approx((pair.value, pair.low))
     assert curve.factor >= 1.9599
     assert curve.mix_factor >= 1.9599
+
+
+def test_the_cheapest_treatment_stays_the_same_where_costs_vary(simulate, predict) -> None:
+    data = simulate(300)
+    data = replace(
+        data, cost=data.cost + 0.5 + torch.linspace(0, 3, 300, dtype=torch.float64).sin()
+    )
+    curve = gain_curve(data, *predict(data), points=3, bootstrap=FEW)
+    rows = RandomisedRows.of(data)
+    alone = [rows.arm_means(counts)[1][0] for counts in redrawn(data, FEW)]
+    for gain, outcome in zip(curve.over_cheapest, curve.outcomes, strict=True):
+        assert (gain.draws + torch.tensor(alone)).tolist() == pytest.approx(
+            outcome.estimate.draws.tolist()
+        )
 
 
 def test_the_band_holds_the_true_curve(simulate, predict) -> None:

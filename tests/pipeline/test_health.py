@@ -60,6 +60,19 @@ def test_a_constant_prediction_has_no_slope() -> None:
     assert (one["slope"], one["slope_error"]) == (None, None)
 
 
+def test_rows_predicted_alike_are_held_against_what_they_bring_together() -> None:
+    data = hybrid()
+    flat = torch.tensor([1.0, 1, 1, 2, 2]).expand(1000, 5)
+    falling = data.test.revenue.argsort(descending=True)
+    found = check(replace(data, test=data.test.subset(falling)), Prediction(flat, flat))
+    dear = data.test.treatment >= 3
+    for group, own in zip(found["calibration"]["revenue"]["groups"], (~dear, dear), strict=True):
+        assert group["rows"] == int(own.sum())
+        assert group["observed"]["value"] == pytest.approx(
+            float(data.test.revenue[own].double().mean())
+        )
+
+
 def test_rows_that_got_what_they_are_given() -> None:
     data = hybrid()
     matched = check(data)["matched"]

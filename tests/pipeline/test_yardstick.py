@@ -11,6 +11,7 @@ from dfl.errors import InfeasibleBudgetError, InvalidValueError
 from dfl.methods import Prediction
 from dfl.metrics import (
     Bootstrap,
+    UnsafeEstimatorWarning,
     aucc,
     best_constant_mix,
     expected_outcome,
@@ -222,6 +223,16 @@ def test_a_treatment_of_few_rows_is_measured_and_said() -> None:
     )
     (note,) = found.metrics["notes"]  # type: ignore[misc]
     assert "Treatment '20%' has 3 test rows, fewer than 30: intervals" in note
+
+
+def test_a_treatment_that_some_could_not_receive_is_said() -> None:
+    data = coupon(200)
+    chance = torch.full((200, data.treatments), 1 / data.treatments)
+    chance[int((data.treatment != 4).nonzero()[0])] = torch.tensor([0.25, 0.25, 0.25, 0.25, 0])
+    known = replace(data, propensity=chance)
+    with pytest.warns(UnsafeEstimatorWarning, match="propensity 0 in 1 of 200 rows"):
+        notes = Yardstick.of(known, BUDGETS, BOOTSTRAP, curve=False).notes
+    assert any("Treatment 4 has propensity 0 in 1 of 200 rows" in note for note in notes)
 
 
 def test_the_band_of_the_difference_holds_at_all_points_together() -> None:

@@ -1,6 +1,7 @@
 """Outcomes predicted from features for rows that did not take part in the prediction."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -25,12 +26,14 @@ def cross_fitted(
     """Predict what every row would bring under every treatment, without looking at the row.
 
     ``m_j(x) = level_j + x @ slopes``: a level per treatment and shared slopes, ridge-penalised;
-    the penalty is the one of the smallest squared error on rows left out, and may be infinite
-    (levels alone). A treatment under which the outcome never varies, such as one with a list
-    price, is predicted as that number. Rows are left out one by one, in closed form, so that no
-    draw of folds and no order of rows takes part; groups are left out in ten folds of whole
-    groups, by their ids. A feature that is the same within every treatment, up to rounding, takes
-    no part.
+    the penalty is the one of the smallest squared error on rows left out, with their groups where
+    there are some, and may be infinite (levels alone). A treatment under which the outcome never
+    varies, such as one with a list price, is predicted as that number. Rows are left out one by
+    one, in closed form, so that no draw of folds and no order of rows takes part; groups are left
+    out in ten folds of whole groups, dealt by their ids so that every fold has its share of each
+    treatment. Where a fold has all groups of a treatment still, as that of one group alone,
+    everyone's mean outcome is predicted. A feature that is the same within every treatment, up to
+    rounding, takes no part.
 
     Args:
         features: known before treatment.
@@ -46,21 +49,94 @@ def cross_fitted(
     if groups is None:
         fits = [_Ridge.fit(features, treatment, outcome, arms) for outcome in outcomes]
         return np.stack([fit.on_own_rows(features) for fit in fits])
-    fold = np.unique(groups, return_inverse=True)[1].reshape(-1) % _FOLDS
-    found = np.empty((len(outcomes), len(treatment), arms))
-    for number in np.unique(fold):
-        own = fold == number
-        rest = own if own.all() else ~own  # one group alone: there is no other
-        for column, outcome in enumerate(outcomes):
-            fit = _Ridge.fit(features[rest], treatment[rest], outcome[rest], arms)
-            found[column, own] = fit.on_rows(features[own])
+    fold = _folds(groups, treatment, arms)
+    in_fold = np.zeros((_FOLDS, arms), bool)
+    in_fold[fold, treatment] = True
+    alone = in_fold.sum(axis=0) < 2
+    own = [np.flatnonzero(fold == number) for number in np.unique(fold)]
+    return np.stack([_by_folds(features, treatment, one, own, alone) for one in outcomes])
+
+
+def _folds(groups: Integers, treatment: Integers, arms: int) -> Integers:
+    """Deal groups to folds, those of one treatment in turn; ids may follow the treatments. (N,)."""
+    names, group = np.unique(groups, return_inverse=True)
+    group = group.reshape(-1)
+    pairs, first = np.unique(treatment * len(names) + group), np.zeros(arms, np.int64)
+    arm, member = np.divmod(pairs, len(names))
+    first[arm[::-1]] = member[::-1]  # its first group tells treatments of as many groups apart
+    rarest = np.empty(arms, np.int64)
+    rarest[np.lexsort((first, np.bincount(arm, minlength=arms)))] = np.arange(arms)
+    key = np.full(len(names), arms)
+    np.minimum.at(key, member, rarest[arm])
+    fold = np.empty(len(names), np.int64)
+    fold[np.argsort(key, kind="stable")] = np.arange(len(names)) % _FOLDS
+    return fold[group]
+
+
+def _by_folds(
+    features: Matrix, treatment: Integers, outcome: Vector, own: list[Integers], alone: Booleans
+) -> Matrix:
+    """Predict the rows of each fold from the others, ``alone`` treatments as one number. (N, M)."""
+    found = np.full((len(outcome), len(alone)), outcome.mean())
+    if not alone.all():
+        fits = []
+        for rows in own:
+            rest = np.ones(len(outcome), bool)
+            rest[rows] = False
+            fit = _Ridge.fit(features[rest], treatment[rest], outcome[rest], len(alone))
+            fits.append(fit.lines())
+        errors = np.array(
+            [
+                lines.errors(features[rows], treatment[rows], outcome[rows])
+                for lines, rows in zip(fits, own, strict=True)
+            ]
+        )
+        elsewhere = (errors.sum(axis=0) - errors).argmin(axis=1)  # on the rows of other folds
+        for lines, rows, penalty in zip(fits, own, elsewhere.tolist(), strict=True):
+            found[np.ix_(rows, ~alone)] = lines.at(features[rows], penalty)[:, ~alone]
+    for arm in np.flatnonzero(alone):
+        received = outcome[treatment == arm]
+        if len(received) and np.ptp(received) == 0:
+            found[:, arm] = received[0]
     return found
 
 
 @final
 @dataclass(frozen=True, eq=False)
+class _Lines:
+    """What is predicted of other rows, for each penalty.
+
+    Args:
+        fixed: treatments under which the outcome never varies. Shape ``(M,)``.
+        level: mean outcome of each treatment. Shape ``(M,)``.
+        centre: mean features of each treatment. Shape ``(M, F)``.
+        slopes: of the features, per penalty. Shape ``(P, F)``.
+    """
+
+    fixed: Booleans
+    level: Vector
+    centre: Matrix
+    slopes: Matrix
+
+    def at(self, features: Matrix, penalty: int) -> Matrix:
+        """Predict rows with a penalty, by its place. (N, M)."""
+        slopes = self.slopes[penalty]
+        level = self.level - self.centre @ slopes
+        return np.where(self.fixed, self.level, level + (features @ slopes)[:, None])
+
+    def errors(self, features: Matrix, treatment: Integers, outcome: Vector) -> Vector:
+        """Return the squared error of each penalty on rows. (P,)."""
+        row = np.flatnonzero(~self.fixed[treatment])
+        arm = treatment[row]
+        away = (features[row] - self.centre[arm]) @ self.slopes.T
+        errors: Vector = (((outcome[row] - self.level[arm])[:, None] - away) ** 2).sum(axis=0)
+        return errors
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class _Ridge:
-    """A fit of one outcome, with what leaving out each of its rows needs.
+    """A fit of one outcome for all penalties, with what leaving out each of its rows needs.
 
     Args:
         fixed: treatments under which the outcome never varies. Shape ``(M,)``.
@@ -68,26 +144,24 @@ class _Ridge:
         centre: mean features of each treatment. Shape ``(M, F)``.
         axes: turns features into units and directions that are uncorrelated within
             treatments. Shape ``(F, F)``.
-        slopes: along those axes. Shape ``(F,)``.
-        scale: inverse of the penalised weight of each axis. Shape ``(F,)``.
+        weight: of each axis, its sum of squares. Shape ``(F,)``.
+        share: one over the rows of each row's treatment. Shape ``(L,)``.
         row: rows that took part: those of treatments that are not fixed. Shape ``(L,)``.
         arm: their treatment.
         turned: their features from the centre, along the axes. Shape ``(L, F)``.
-        missed: their outcomes less the fit.
-        leverage: of each of them on its own fit.
+        left: their outcomes from the level.
     """
 
     fixed: Booleans
     level: Vector
     centre: Matrix
     axes: Matrix
-    slopes: Vector
-    scale: Vector
+    weight: Vector
+    share: Vector
     row: Integers
     arm: Integers
     turned: Matrix
-    missed: Vector
-    leverage: Vector
+    left: Vector
 
     @classmethod
     def fit(cls, features: Matrix, treatment: Integers, outcome: Vector, arms: int) -> "_Ridge":
@@ -106,36 +180,42 @@ class _Ridge:
         within[:, constant], spread[constant] = 0, 1
         weight, axes = np.linalg.eigh((within / spread).T @ (within / spread))
         axes /= spread[:, None]
-        turned = within @ axes
-        pull, squares = turned.T @ left, turned**2
+        share = 1 / rows[arm]
+        return cls(fixed, level, centre, axes, weight, share, row, arm, within @ axes, left)
 
-        def penalised(penalty: float) -> tuple[Vector, Vector, Vector]:
-            scale = 1 / (np.maximum(weight, 0) + penalty * max(len(row), 1))
-            return scale, left - turned @ (pull * scale), squares @ scale + 1 / rows[arm]
+    @cached_property
+    def pull(self) -> Vector:
+        """Products of features and outcomes along the axes. (F,)."""
+        return self.turned.T @ self.left
 
-        def error(fit: tuple[Vector, Vector, Vector]) -> float:
-            return float((_left_out(*fit[1:]) ** 2).sum())
+    def scale(self, penalty: float) -> Vector:
+        """Return the inverse of the penalised weight of each axis. (F,)."""
+        return 1 / (np.maximum(self.weight, 0) + penalty * max(len(self.row), 1))
 
-        scale, missed, leverage = min(map(penalised, _PENALTIES), key=error)
-        return cls(
-            fixed, level, centre, axes, pull * scale, scale, row, arm, turned, missed, leverage
-        )
-
-    def on_rows(self, features: Matrix) -> Matrix:
-        """Predict other rows. (N, M)."""
-        index = features @ (self.axes @ self.slopes)
-        level = self.level - self.centre @ (self.axes @ self.slopes)
-        return np.where(self.fixed, self.level, level + index[:, None])
+    def lines(self) -> _Lines:
+        """Return what is predicted of other rows, for each of the penalties."""
+        slopes = np.stack([self.axes @ (self.pull * self.scale(one)) for one in _PENALTIES])
+        return _Lines(self.fixed, self.level, self.centre, slopes)
 
     def on_own_rows(self, features: Matrix) -> Matrix:
         """Predict each row of the fit as if it had not taken part. (N, M)."""
-        found = self.on_rows(features)
-        toward = (self.turned * self.scale) @ (self.centre @ self.axes).T  # (L, M)
+        squares = self.turned**2
+
+        def without(penalty: float) -> Vector:
+            scale = self.scale(penalty)
+            missed = self.left - self.turned @ (self.pull * scale)
+            return _left_out(missed, squares @ scale + self.share)
+
+        errors = [float((without(one) ** 2).sum()) for one in _PENALTIES]
+        best = int(np.argmin(errors))
+        scale = self.scale(_PENALTIES[best])
+        found = self.lines().at(features, best)
+        toward = (self.turned * scale) @ (self.centre @ self.axes).T  # (L, M)
         mine = np.arange(len(self.row)), self.arm
-        share = (self.turned**2 @ self.scale + toward[mine])[:, None] - toward
-        share[mine] = self.leverage
+        share = (squares @ scale + toward[mine])[:, None] - toward
+        share[mine] = squares @ scale + self.share
         share[:, self.fixed] = 0
-        found[self.row] -= share * _left_out(self.missed, self.leverage)[:, None]
+        found[self.row] -= share * without(_PENALTIES[best])[:, None]
         return found
 
 

@@ -11,7 +11,7 @@ from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.arrays import Vector
 from dfl.stats.bootstrap import Bootstrap, Estimate
 
-__all__ = ["ReferenceOutcome", "Rule", "reference_outcomes"]
+__all__ = ["ConstantPolicies", "ReferenceOutcome", "Rule"]
 
 Rule: TypeAlias = Callable[[Vector, Vector, float], Vector]
 """Shares ``(M,)`` from mean cost and mean revenue of every treatment, and money per head."""
@@ -35,31 +35,53 @@ class ReferenceOutcome:
     estimate: Estimate
 
 
-def reference_outcomes(
-    data: UpliftData,
-    budgets: Sequence[Budget],
-    estimator: PolicyEstimator,
-    bootstrap: Bootstrap,
-    rule: Rule,
-) -> tuple[ReferenceOutcome, ...]:
-    """Estimate what the shares that a rule chooses earn at each budget; chosen anew in each draw.
+@final
+@dataclass(frozen=True, eq=False)
+class ConstantPolicies:
+    """Mean cost and revenue of every treatment, as logged and in every draw.
 
-    Raises:
-        DTypeError: if the budgets are no sequence of `Budget`.
-        InvalidValueError: if no budget is given, the rows are observational and carry no
-            propensity, or a treatment is too rare to bootstrap.
-        InfeasibleBudgetError: if even the cheapest treatment costs more than a budget.
+    Args:
+        budgets: money per head, in currency.
+        means: mean cost and revenue of every treatment, each ``(M,)``.
+        drawn: the same of each draw.
+        bootstrap: that made the draws.
+        rows_key: of the rows and draws.
     """
-    rows = RandomisedRows.of(data, estimator)
-    cost, revenue = rows.arm_means(rows.as_logged())
-    amounts = per_head_budgets(budgets, len(data), cost)
-    drawn = [rows.arm_means(counts) for counts in redrawn(data, bootstrap)]
-    key = rows_key(data, bootstrap)
-    outcomes = []
-    for amount in amounts:
+
+    budgets: tuple[float, ...]
+    means: tuple[Vector, Vector]
+    drawn: tuple[tuple[Vector, Vector], ...]
+    bootstrap: Bootstrap
+    rows_key: int
+
+    @staticmethod
+    def of(
+        data: UpliftData,
+        budgets: Sequence[Budget],
+        estimator: PolicyEstimator,
+        bootstrap: Bootstrap,
+    ) -> "ConstantPolicies":
+        """Estimate the means.
+
+        Raises:
+            DTypeError: if the budgets are no sequence of `Budget`.
+            InvalidValueError: if no budget is given, the rows are observational and carry no
+                propensity, or a treatment is too rare to bootstrap.
+            InfeasibleBudgetError: if even the cheapest treatment costs more than a budget.
+        """
+        rows = RandomisedRows.of(data, estimator)
+        means = rows.arm_means(rows.as_logged())
+        amounts = per_head_budgets(budgets, len(data), means[0])
+        drawn = tuple(rows.arm_means(counts) for counts in redrawn(data, bootstrap))
+        return ConstantPolicies(tuple(amounts), means, drawn, bootstrap, rows_key(data, bootstrap))
+
+    def outcomes(self, rule: Rule) -> tuple[ReferenceOutcome, ...]:
+        """Return what the shares that a rule chooses earn at each budget, chosen in each draw."""
+        return tuple(self._outcome(rule, amount) for amount in self.budgets)
+
+    def _outcome(self, rule: Rule, amount: float) -> ReferenceOutcome:
+        cost, revenue = self.means
         shares = rule(cost, revenue, amount)
-        values = [float(rule(c, r, amount) @ r) for c, r in drawn]
-        estimate = bootstrap.estimate(float(shares @ revenue), values, key)
-        mix = tuple(shares.tolist())
-        outcomes.append(ReferenceOutcome(amount, float(shares @ cost), mix, estimate))
-    return tuple(outcomes)
+        values = [float(rule(c, r, amount) @ r) for c, r in self.drawn]
+        estimate = self.bootstrap.estimate(float(shares @ revenue), values, self.rows_key)
+        return ReferenceOutcome(amount, float(shares @ cost), tuple(shares.tolist()), estimate)

@@ -26,6 +26,7 @@ __all__ = [
     "check_predictions",
     "check_real",
     "check_score",
+    "never_drawn",
     "per_head_budgets",
     "true_amounts",
 ]
@@ -38,7 +39,7 @@ _UNSAFE = 3.0  # a mean of so many standard deviations triples the error of horv
 
 @final
 class UnsafeEstimatorWarning(UserWarning):
-    """The estimator that was asked for is noisy on these rows, for a reason that it names."""
+    """The estimator is noisy on these rows, or they cannot say, for a reason that it names."""
 
 
 @final
@@ -86,7 +87,8 @@ class RandomisedRows:
 
         Warns:
             UnsafeEstimatorWarning: if horvitz-thompson meets a mean revenue above three times
-                its standard deviation within treatments.
+                its standard deviation within treatments, or a treatment has propensity 0
+                somewhere.
         """
         if data.source == "obs" and data.propensity is None:
             raise InvalidValueError(
@@ -101,6 +103,8 @@ class RandomisedRows:
             baseline = np.broadcast_to(0.0, (2, len(data), data.treatments))
         if estimator == "horvitz-thompson":
             _warn_if_unsafe(logged[1], treatment, data.treatments)
+        for note in never_drawn(data):
+            warnings.warn(note, UnsafeEstimatorWarning, stacklevel=4)
         missed = logged - baseline[:, np.arange(len(data)), treatment]
         known, chance = data.propensity is not None, np.ones(len(data))
         if data.propensity is not None:
@@ -161,6 +165,20 @@ def baselines_of(data: UpliftData) -> Cube:
         data.treatments,
         None if data.groups is None else data.groups.cpu().numpy(),
     )
+
+
+def never_drawn(data: UpliftData) -> list[str]:
+    """Say which treatments some rows could not receive: what these bring there is in no log."""
+    if data.propensity is None:
+        return []
+    rows = (data.propensity == 0).sum(dim=0).tolist()
+    return [
+        f"Treatment {arm} has propensity 0 in {number} of {len(data)} rows: what it brings there "
+        "is not in the logs, and values and intervals of whatever gives it to them mean nothing; "
+        "evaluate on rows that could receive every treatment."
+        for arm, number in enumerate(rows)
+        if number
+    ]
 
 
 def _warn_if_unsafe(revenue: Vector, treatment: Integers, arms: int) -> None:

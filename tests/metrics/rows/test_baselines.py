@@ -92,7 +92,7 @@ def test_the_order_of_the_rows_does_not_matter(groups: bool) -> None:
 def test_no_row_of_a_group_sees_an_outcome_of_its_group() -> None:
     x, treatment, y = world(90)
     ids = np.arange(90) // 3
-    changed = y + 100 * (ids == 4)
+    changed = y + 1 * (ids == 4)  # so little that the penalty of the other folds stays
     before, after = (cross_fitted(x, treatment, one[None], 3, ids)[0] for one in (y, changed))
     assert after[ids == 4] == pytest.approx(before[ids == 4])
     assert after[ids == 5] != pytest.approx(before[ids == 5])
@@ -116,6 +116,35 @@ def test_a_treatment_that_one_row_received_has_that_row_to_go_by() -> None:
     assert np.isfinite(cross_fitted(x, treatment, y[None], 3, None)).all()
 
 
-def test_a_single_group_is_fitted_on_itself() -> None:
+def test_a_single_group_is_predicted_as_its_mean_and_its_list_prices() -> None:
     x, treatment, y = world()
-    assert np.isfinite(cross_fitted(x, treatment, y[None], 3, np.zeros(60, int))).all()
+    found = cross_fitted(x, treatment, np.stack([y, 5.0 * treatment]), 3, np.zeros(60, int))
+    assert found[0] == pytest.approx(np.full((60, 3), y.mean()))
+    assert (found[1] == [0, 5, 10]).all()
+
+
+def test_groups_whose_ids_follow_the_treatments_are_valued_like_any_others() -> None:
+    x, _, y = world(600, features=2)
+    group = np.arange(600) // 3
+    by_digit = (group % 10 == 0).astype(int)
+    two_of_ten_apart = np.isin(group, (0, 10)).astype(int)
+    one_alone = (group == 0).astype(int)
+    for treatment in (by_digit, two_of_ten_apart, one_alone):
+        outcomes = np.stack([y, 5.0 * treatment])
+        found = cross_fitted(x, treatment, outcomes, 2, group)
+        received = treatment == 1
+        missed = outcomes - found[:, np.arange(600), treatment]
+        value = found[:, :, 1].mean(axis=1) + missed[:, received].mean(axis=1)
+        assert value[1] == 5
+        error = y.std() / (received.sum() / 3) ** 0.5
+        assert abs(value[0] - y[received].mean()) < error
+
+
+def test_the_penalty_is_chosen_on_whole_groups_left_out() -> None:
+    draw, groups = np.random.default_rng(0), 40
+    group = np.repeat(np.arange(groups), 10)
+    x = draw.normal(size=(groups, 30))[group]  # of the group, and without meaning
+    y = draw.normal(size=groups)[group] + 0.1 * draw.normal(size=400)
+    found = cross_fitted(x, group // 2 % 2, y[None], 2, group)[0]
+    missed = y - found[np.arange(400), group // 2 % 2]
+    assert missed.std() < 1.1 * y.std()

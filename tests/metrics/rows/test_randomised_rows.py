@@ -9,6 +9,7 @@ from dfl.budget import Budget
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.rows.randomised_rows import (
     RandomisedRows,
+    UnsafeEstimatorWarning,
     amounts_of,
     check_predictions,
     check_score,
@@ -37,6 +38,16 @@ def test_known_propensity_gives_horvitz_thompson_means(simulate) -> None:
     for arm in range(3):
         share = (data.treatment == arm) / data.propensity[:, arm]
         assert revenue[arm] == pytest.approx(float((share * data.revenue).mean()))
+
+
+def test_a_treatment_that_some_could_not_receive_is_warned_of(simulate) -> None:
+    data = simulate(60, known_propensity=True)
+    closed = (data.treatment != 2) & (torch.arange(60) < 20)
+    chance = data.propensity * (1 - closed[:, None] * torch.tensor([0, 0, 1]))
+    data = replace(data, propensity=chance / chance.sum(dim=1, keepdim=True))
+    said = f"Treatment 2 has propensity 0 in {int(closed.sum())} of 60 rows: what it brings"
+    with pytest.warns(UnsafeEstimatorWarning, match=said):
+        RandomisedRows.of(data)
 
 
 def test_observational_rows_without_propensity(simulate) -> None:
