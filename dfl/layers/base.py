@@ -56,6 +56,11 @@ class AbstractLayer(nn.Module, ABC):
         return False
 
     @property
+    def uses_budget(self) -> bool:
+        """Whether the budget matters; not at a fixed price of money, where one budget does."""
+        return True
+
+    @property
     def price_solver(self) -> AbstractSolver | None:
         """Who finds the price of money where the layer decides at one; None for dfl's choice."""
         return None

@@ -76,6 +76,11 @@ class PrimalPolicy(AbstractDecisionLoss):
         return self.layer.decides_at_price
 
     @property
+    def uses_budget(self) -> bool:
+        """Whether the layer does."""
+        return self.layer.uses_budget
+
+    @property
     def price_solver(self) -> AbstractSolver | None:
         """That of the layer."""
         return self.layer.price_solver

@@ -35,7 +35,8 @@ class DecisionLevel:
     The price of money at which a budget is met in observed cost is the noisiest part of such a
     loss: with 4,096 rows of an advertiser's log its 90 % quantile was 28 times the true one. With
     ``price="rows"`` it is found before each epoch on all rows of the level, wherever the loss
-    decides at a price, by the solver that the loss or its layer names for it, and held for the epoch.
+    decides at a price, by the solver that the loss or its layer names for it, and held for the
+    epoch.
 
     Args:
         networks: whose predictions are valued.
@@ -163,7 +164,9 @@ class DecisionLevel:
             observed = observed.self_normalised()
             prices, unmet = [], []
             for budget in (self._budgets[network] * pool.total[dataset]).tolist():
-                found = self._solver.solve(AllocationProblem(revenue, cost, budget, observed=observed))
+                found = self._solver.solve(
+                    AllocationProblem(revenue, cost, budget, observed=observed)
+                )
                 prices.append(found.multiplier)
                 unmet.append(found.cost > budget * (1 + BUDGET_SLACK))
         return price_in(torch.stack(prices), revenue.dtype), torch.stack(unmet)

@@ -38,6 +38,11 @@ class AbstractPricedLayer(AbstractLayer):
         return self.price.found
 
     @property
+    def uses_budget(self) -> bool:
+        """Whether the price is not fixed."""
+        return self.price.multiplier is None
+
+    @property
     def price_solver(self) -> AbstractSolver | None:
         """The solver of the price."""
         return self.price.solver

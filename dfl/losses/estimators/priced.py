@@ -40,6 +40,11 @@ class AbstractPricedLoss(AbstractDecisionLoss):
         return self.price.found
 
     @property
+    def uses_budget(self) -> bool:
+        """Whether the price is not fixed."""
+        return self.price.multiplier is None
+
+    @property
     def price_solver(self) -> AbstractSolver | None:
         """The solver of the price."""
         return self.price.solver
