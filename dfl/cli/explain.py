@@ -11,6 +11,7 @@ from dfl.cli.console import literal, results
 from dfl.config import Study, read_study
 from dfl.config.assembly import describe
 from dfl.config.options import METHOD
+from dfl.losses import AbstractDecisionLoss
 from dfl.methods import AbstractNetworkMethod, Grounded
 
 __all__ = ["explain_command"]
@@ -34,7 +35,7 @@ def explain_command(source: str, changes: Changes) -> None:
     tree = Tree(literal(study.name, "bold"))
     _grow(tree, "data", study.config["data"], {})
     method = describe(study.method, METHOD, "method")
-    _grow(tree, "method", method, _origins(study), "method")
+    _grow(tree, "method", method, _origins(study) | _idle(study.method), "method")
     tree.add(literal(f"needs: {_needs(study)}"))
     for key in ("solver", "evaluation", "budgets", "seed", "device"):
         _grow(tree, key, study.config[key], {})
@@ -62,21 +63,36 @@ def _needs(study: Study) -> str:
 
 
 def _origins(study: Study) -> dict[str, str]:
-    """Return path to the section that it was taken from."""
-    return {path: section for section, paths in study.taken.items() for path in paths}
+    """Return path to a note on the section that it was taken from."""
+    taken = study.taken.items()
+    return {path: f"from section {section}" for section, paths in taken for path in paths}
 
 
-def _grow(tree: Tree, key: str, value: object, origins: Mapping[str, str], path: str = "") -> None:
+def _idle(method: object, path: str = "method") -> dict[str, str]:
+    """Return path to a note on why an option of the training changes nothing."""
+    notes = {}
+    if (base := getattr(method, "base", None)) is not None:
+        notes = _idle(base, f"{path}.base")
+    loss = getattr(method, "loss", None)
+    if isinstance(loss, AbstractDecisionLoss):
+        if not loss.uses_budget:
+            notes[f"{path}.budgets"] = "without effect: the loss uses no budget"
+        if not loss.decides_at_price:
+            notes[f"{path}.price"] = "without effect: the loss asks for no price to be found"
+    return notes
+
+
+def _grow(tree: Tree, key: str, value: object, notes: Mapping[str, str], path: str = "") -> None:
     """Add a branch per part and a leaf per option."""
-    origin = f"   (from section {origins[path]})" if path in origins else ""
+    note = f"   ({notes[path]})" if path in notes else ""
     if isinstance(value, Mapping):
         options: dict[str, Any] = dict(value)
         name = options.pop("name", None)
-        branch = tree.add(literal(f"{key}: {name}{origin}" if name else f"{key}{origin}"))
+        branch = tree.add(literal(f"{key}: {name}{note}" if name else f"{key}{note}"))
         for option, inner in options.items():
-            _grow(branch, option, inner, origins, f"{path}.{option}")
+            _grow(branch, option, inner, notes, f"{path}.{option}")
     else:
-        tree.add(literal(f"{key}: {_leaf(value)}{origin}"))
+        tree.add(literal(f"{key}: {_leaf(value)}{note}"))
 
 
 def _leaf(value: object) -> str:

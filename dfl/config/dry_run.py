@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfl.config.options import PartType, options_of
 from dfl.hypergrad import AbstractHypergradient, ComposedLoss, Parameters
-from dfl.layers import AbstractLayer, Price
+from dfl.layers import AbstractLayer
 from dfl.losses import AbstractDecisionLoss, LoggedBatch
 from dfl.problem import AllocationProblem
 from dfl.solvers import AbstractSolver
@@ -71,15 +71,9 @@ def _layer(layer: AbstractLayer) -> None:
     _need(torch.allclose(rows, torch.ones_like(rows)), "its shares do not add up to 1")
     received = shares.gather(-1, batch.treatment[:, None])
     _moves((received * batch.revenue[:, None]).sum(), revenue)
-    if not _priced(layer):
+    if layer.uses_budget:
         tight, rich = (_spend(layer, budget) for budget in (5.0, 20.0))
         _need(tight < rich, "it spends as much of a budget of 5 as of one of 20")
-
-
-def _priced(layer: AbstractLayer) -> bool:
-    """Say whether a layer decides at a price that is given, whatever the budget."""
-    price = getattr(layer, "price", None)
-    return isinstance(price, Price) and price.multiplier is not None
 
 
 def _spend(layer: AbstractLayer, budget: float) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dfl.budget import Budget
 from dfl.problem import ObservedCost
+from dfl.solvers.base import AbstractSolver
 
 __all__ = ["AbstractLayer", "AtPrice", "BudgetLike", "SoftAllocation", "of_received"]
 
@@ -53,6 +54,16 @@ class AbstractLayer(nn.Module, ABC):
     def decides_at_price(self) -> bool:
         """Whether the budget plays no part but to find a price, so that `AtPrice` can stand in."""
         return False
+
+    @property
+    def uses_budget(self) -> bool:
+        """Whether the budget matters; not at a fixed price of money, where one budget does."""
+        return True
+
+    @property
+    def price_solver(self) -> AbstractSolver | None:
+        """Who finds the price of money where the layer decides at one; None for dfl's choice."""
+        return None
 
     @abstractmethod
     def forward(

@@ -22,6 +22,7 @@ from dfl.layers.pricing.problems import (
 from dfl.layers.regularised.regulariser import Entropy
 from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
 from dfl.problem import ObservedCost
+from dfl.solvers.base import AbstractSolver
 from dfl.solvers.dual_bisection import DualBisection
 
 __all__ = ["Softmax", "received_share"]
@@ -82,6 +83,16 @@ class Softmax(AbstractLayer):
     def decides_at_price(self) -> bool:
         """Whether the price is found by the hard decision, neither fixed nor by the shares."""
         return self.price.found
+
+    @property
+    def uses_budget(self) -> bool:
+        """Whether the price is not fixed."""
+        return self.price.multiplier is None
+
+    @property
+    def price_solver(self) -> AbstractSolver | None:
+        """The solver of the price."""
+        return self.price.solver
 
     def forward(
         self,

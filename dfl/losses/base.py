@@ -11,6 +11,7 @@ from torch import Tensor
 from dfl.errors import DTypeError, ShapeError
 from dfl.layers.base import BudgetLike
 from dfl.problem import ObservedCost
+from dfl.solvers.base import AbstractSolver
 
 __all__ = ["AbstractDecisionLoss", "LoggedBatch"]
 
@@ -96,6 +97,11 @@ class AbstractDecisionLoss(ABC):
     def decides_at_price(self) -> bool:
         """Whether the budget plays no part but to find a price, so that `AtPrice` can stand in."""
         return False
+
+    @property
+    def price_solver(self) -> AbstractSolver | None:
+        """Who finds the price of money where the loss decides at one; None for dfl's choice."""
+        return None
 
     @abstractmethod
     def __call__(

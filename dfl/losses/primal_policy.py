@@ -17,6 +17,7 @@ from dfl.losses.estimators.policy_value import (
     policy_value,
     received_value,
 )
+from dfl.solvers.base import AbstractSolver
 
 __all__ = ["Objective", "PrimalPolicy"]
 
@@ -73,6 +74,16 @@ class PrimalPolicy(AbstractDecisionLoss):
     def decides_at_price(self) -> bool:
         """Whether the layer does."""
         return self.layer.decides_at_price
+
+    @property
+    def uses_budget(self) -> bool:
+        """Whether the layer does."""
+        return self.layer.uses_budget
+
+    @property
+    def price_solver(self) -> AbstractSolver | None:
+        """That of the layer."""
+        return self.layer.price_solver
 
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike

@@ -6,12 +6,14 @@ from typing import final
 
 from dfl.budget import Budget
 from dfl.checks import check_choice, check_count, check_number, check_part, check_several
-from dfl.methods.base import AbstractMethod
+from dfl.errors import InvalidValueError
+from dfl.methods.base import AbstractMethod, AbstractNetworkMethod
+from dfl.methods.grounded import Grounded
 from dfl.methods.tsm_sl import TsmSl
 from dfl.models import AbstractModel
 from dfl.segments.making import Tabulation, chosen_segments
 from dfl.segments.model import SegmentModel
-from dfl.segments.representation import KINDS, Kind
+from dfl.segments.representation import KINDS, Kind, hidden_parameters
 from dfl.training.decision_level import BUDGETS
 from dfl.training.monitor import Monitor
 from dfl.training.settings import Part, TrainingSet, hold_out
@@ -31,7 +33,8 @@ class Hrc(AbstractMethod):
 
     Args:
         base: what represents people; a method that trains networks, or `Grounded` around one,
-            whose corrected predictions then serve the doubly robust tables.
+            whose corrected predictions then serve the doubly robust tables. Any method where
+            something else than ``"hidden"`` is clustered.
         representation: what is clustered; ``"predictions"``, ``"features"`` and ``"random"`` (no
             meaning at all) are there to compare with.
         layers: first layers of each network that give the hidden representation, >= 1.
@@ -43,7 +46,8 @@ class Hrc(AbstractMethod):
         tabulation: how tables are estimated.
 
     Raises:
-        InvalidValueError: if an option is out of range, or there is no candidate or no budget.
+        InvalidValueError: if an option is out of range, there is no candidate or no budget, or
+            the base method trains no networks whose hidden layers could be clustered.
 
     Source:
         A reconstruction around the abstract of arXiv:2506.00959, which names a multi-task
@@ -76,11 +80,23 @@ class Hrc(AbstractMethod):
         check_count("folds", self.folds, at_least=2)
         check_several("budgets", self.budgets, Budget)
         check_count("number of budgets", len(self.budgets), at_least=1)
+        if self.representation == "hidden":
+            self._networks()  # refuses others
 
     @property
     def uses(self) -> tuple[Part, ...]:
         """Those of the base method, and randomised rows for the tables."""
         return ("rct", "obs") if "obs" in self.base.uses else ("rct",)
+
+    def check(self, one: TrainingSet) -> None:
+        """Refuse what the base method refuses, too; see the interface.
+
+        Raises:
+            DataError: as `fit_many`.
+            InvalidValueError: as `fit_many`.
+        """
+        self._check_layers(self.needed(one))
+        self.base.check(one)
 
     def fit_many(
         self, sets: Sequence[TrainingSet], *, monitor: Monitor | None = None
@@ -94,15 +110,34 @@ class Hrc(AbstractMethod):
         Raises:
             DataError: as there, or if a treatment has randomised rows of one person only.
             ShapeError: as there.
-            InvalidValueError: as there.
+            InvalidValueError: as there, or if hidden layers are wanted and there are none.
             NotConvergedError: as there.
         """
-        halves = [hold_out(one, self.held_out) for one in self.all_needed(sets)]
+        kept = self.all_needed(sets)
+        self._check_layers(kept[0])  # the sets are alike
+        halves = [hold_out(one, self.held_out) for one in kept]
         models = self.base.fit_many([own for own, _ in halves], monitor=monitor)
         return [
             self._segmented(model, own, other)
             for model, (own, other) in zip(models, halves, strict=True)
         ]
+
+    def _networks(self) -> AbstractNetworkMethod:
+        """Return the method whose networks give the hidden representation."""
+        base = self.base.base if isinstance(self.base, Grounded) else self.base
+        if not isinstance(base, AbstractNetworkMethod):
+            raise InvalidValueError(
+                "representation 'hidden' needs a base method that trains outcome networks, got "
+                f"{type(base).__name__}; take representation 'predictions' or 'features'."
+            )
+        return base
+
+    def _check_layers(self, one: TrainingSet) -> None:
+        """Refuse networks without hidden layers where those are to be clustered."""
+        if self.representation == "hidden":
+            rows = one.parts[0]
+            sizes = (rows.features.shape[1], rows.treatments)
+            hidden_parameters(self._networks().network, *sizes, self.layers)
 
     def _segmented(
         self, model: AbstractModel, own: TrainingSet, other: TrainingSet

@@ -30,7 +30,12 @@ def load_model(path: Path | str) -> AbstractModel:
     state = read_state(Path(path))
     try:
         return model_of(state)
-    except (KeyError, TypeError, ValueError, AttributeError, UnknownNameError) as error:
+    except UnknownNameError as error:
+        raise DataError(
+            f"{path}: {error} Install the package that brings it, or register it in the tables of "
+            "dfl.models, MODELS or ARCHITECTURES, before the file is read."
+        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path} is not a readable dfl model ({error}).") from error
 
 

@@ -9,11 +9,17 @@ from torch import Tensor, nn
 
 from dfl.checks import check_choice, check_count
 from dfl.errors import InvalidValueError
-from dfl.models import AbstractModel, GroundedModel, NetworkEnsemble, StackedNetwork
+from dfl.models import (
+    AbstractArchitecture,
+    AbstractModel,
+    GroundedModel,
+    NetworkEnsemble,
+    StackedNetwork,
+)
 from dfl.scale import STREAMED
 from dfl.segments.base import in_floats
 
-__all__ = ["KINDS", "Kind", "Representation"]
+__all__ = ["KINDS", "Kind", "Representation", "hidden_parameters"]
 
 Kind: TypeAlias = Literal["hidden", "predictions", "features", "random"]
 """Hidden layers of the model, its predictions, the raw features, or numbers without meaning."""
@@ -117,23 +123,36 @@ def _ensembles(model: AbstractModel) -> Sequence[NetworkEnsemble]:
     )
 
 
-def _hidden(model: NetworkEnsemble, features: Tensor, layers: int) -> Tensor:
-    """Return the output of the first layers of every member, side by side."""
+def hidden_parameters(
+    network: AbstractArchitecture, features: int, treatments: int, layers: int
+) -> tuple[str, ...]:
+    """Return the names of the parameters of a network's first layers, within its ``body``.
 
-    def first() -> nn.Module:
-        body = model.network.build(model.scaling.width, model.treatments).body
-        return body[: 2 * layers]  # a linear map and its ReLU are two
-
+    Raises:
+        InvalidValueError: if the network has no hidden layers.
+    """
     with torch.device("meta"):  # the names alone are wanted, and no random numbers drawn
-        wanted = {f"body.{name}": name for name, _ in first().named_parameters()}
-    if not wanted:
+        first = _first(network, features, treatments, layers)
+    names = tuple(name for name, _ in first.named_parameters())
+    if not names:
         raise InvalidValueError(
             "a hidden representation needs hidden layers, the network has none; take "
             "representation 'predictions' or 'features'."
         )
+    return names
+
+
+def _first(network: AbstractArchitecture, features: int, treatments: int, layers: int) -> nn.Module:
+    return network.build(features, treatments).body[: 2 * layers]  # a linear map and its ReLU
+
+
+def _hidden(model: NetworkEnsemble, features: Tensor, layers: int) -> Tensor:
+    """Return the output of the first layers of every member, side by side."""
+    sizes = (model.network, model.scaling.width, model.treatments, layers)
+    wanted = {f"body.{name}": name for name in hidden_parameters(*sizes)}
     own = {wanted[name]: one for name, one in model.parameters.items() if name in wanted}
     rows = model.scaling.standardise(features.to(model.scaling.feature_mean))
-    found = StackedNetwork(first)(own, rows)  # (members, N, H)
+    found = StackedNetwork(lambda: _first(*sizes))(own, rows)  # (members, N, H)
     return found.movedim(0, 1).flatten(start_dim=1).to(features)
 
 

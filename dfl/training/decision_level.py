@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
+from dfl.errors import UnsupportedProblemError
 from dfl.layers.base import AtPrice
 from dfl.losses.base import AbstractDecisionLoss
 from dfl.models import Logs, Parameters
@@ -34,7 +35,8 @@ class DecisionLevel:
     The price of money at which a budget is met in observed cost is the noisiest part of such a
     loss: with 4,096 rows of an advertiser's log its 90 % quantile was 28 times the true one. With
     ``price="rows"`` it is found before each epoch on all rows of the level, wherever the loss
-    decides at a price, and held for the epoch.
+    decides at a price, by the solver that the loss or its layer names for it, and held for the
+    epoch.
 
     Args:
         networks: whose predictions are valued.
@@ -42,6 +44,10 @@ class DecisionLevel:
         budgets: to decide well at; shares are taken of each set's arm means.
         pool: the rows of the level.
         price: ``"rows"``, or ``"batch"``: found on each batch, as published.
+
+    Raises:
+        UnsupportedProblemError: if each of several processes has rows of its own, and another
+            solver than `DualBisection` is to find the price on all of them.
 
     Source:
         arXiv:2510.19517, section 4.2 (``price="batch"``). Deviation: ``price="rows"``.
@@ -64,6 +70,13 @@ class DecisionLevel:
         self._scaling = networks.scaling
         self._budgets = networks.weight_decay.new_tensor(per_set)[list(networks.plan.dataset)]
         self._on_rows = price == "rows" and loss.decides_at_price
+        self._solver = loss.price_solver or DualBisection(on_infeasible="least-spend")
+        if self._on_rows and rows_apart() and not isinstance(self._solver, DualBisection):
+            raise UnsupportedProblemError(
+                "a price of money over rows of several processes is found by dual-bisection alone, "
+                f"got {type(self._solver).__name__} as the solver of the price; give all processes "
+                "all rows, or take price 'batch'."
+            )
         self._multipliers: Tensor | None = None  # (K, L)
         self._unmet: list[Tensor] = []
 
@@ -149,9 +162,11 @@ class DecisionLevel:
         with nullcontext() if rows_apart() else alone():
             observed = ObservedCost(pool.treatment[rows], pool.cost[rows], pool.weight[rows])
             observed = observed.self_normalised()
-            solver, prices, unmet = DualBisection(on_infeasible="least-spend"), [], []
+            prices, unmet = [], []
             for budget in (self._budgets[network] * pool.total[dataset]).tolist():
-                found = solver.solve(AllocationProblem(revenue, cost, budget, observed=observed))
+                found = self._solver.solve(
+                    AllocationProblem(revenue, cost, budget, observed=observed)
+                )
                 prices.append(found.multiplier)
                 unmet.append(found.cost > budget * (1 + BUDGET_SLACK))
         return price_in(torch.stack(prices), revenue.dtype), torch.stack(unmet)

@@ -33,6 +33,13 @@ def test_a_method_inside_another_is_looked_into(dfl: Dfl) -> None:
     assert "training rows; randomised test rows" in one.text
 
 
+def test_options_of_training_that_change_nothing_under_a_loss_are_said_to(dfl: Dfl) -> None:
+    done = dfl("explain", "grounded", "--set", "method.base=dfcl-dpl")
+    assert "share=0.9 (without effect: the loss uses no budget)" in done.text
+    assert "price: rows (without effect: the loss asks for no price to be found)" in done.text
+    assert "without effect" not in dfl("explain", "dfcl").text
+
+
 def test_parts_that_do_not_fit_are_said_and_exit_with_2(
     dfl: Dfl, monkeypatch: pytest.MonkeyPatch
 ) -> None:

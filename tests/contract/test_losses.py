@@ -15,10 +15,12 @@ from torch.testing import assert_close
 import dfl.losses
 from dfl.budget import Budget
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
-from dfl.losses import LOSSES, AbstractDecisionLoss, LoggedBatch
+from dfl.layers import Price, Softmax
+from dfl.losses import LOSSES, AbstractDecisionLoss, LoggedBatch, PrimalPolicy, SpoPlus
 
 NAMES = LOSSES.names()
 ROWS, ARMS, BUDGET = 200, 4, 80.0
+FIXED = Price(multiplier=1.0)
 
 
 def make(name: str) -> AbstractDecisionLoss:
@@ -111,6 +113,13 @@ def test_it_says_whether_the_budget_plays_a_part(name: str) -> None:
     loss, other = make(name), revenue.roll(1, dims=0)  # the truth has no regret at any budget
     losses = [loss(other, cost, batch, budget) for budget in (BUDGET, BUDGET / 4)]
     assert torch.equal(*losses) is not loss.uses_budget
+
+
+@pytest.mark.parametrize("loss", [PrimalPolicy(layer=Softmax(price=FIXED)), SpoPlus(price=FIXED)])
+def test_at_a_fixed_price_the_budget_plays_no_part(loss: AbstractDecisionLoss) -> None:
+    revenue, cost, batch = problem()
+    assert not loss.uses_budget
+    assert torch.equal(*(loss(revenue, cost, batch, budget) for budget in (BUDGET, BUDGET / 4)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,6 @@
 """HRC: disjoint rows, the number of segments, other representations, options."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,8 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from dfl.data import UpliftData
-from dfl.errors import InvalidValueError
-from dfl.methods import Grounded, Hrc, TsmSl
+from dfl.errors import DataError, InvalidValueError
+from dfl.methods import Grounded, Hrc, PolicyTree, TsmSl
 from dfl.models import MLP
 from dfl.segments import HiddenSegments, SegmentModel
 from dfl.segments.making import Tabulation
@@ -108,11 +109,26 @@ def test_too_few_rows_leave_one_segment() -> None:
         ({"held_out": 1.0}, "held_out must be in"),
         ({"folds": 1}, "folds must be >= 2"),
         ({"budgets": ()}, "number of budgets must be >= 1"),
+        ({"base": PolicyTree()}, "base method that trains outcome networks, got PolicyTree"),
+        ({"base": Hrc()}, "base method that trains outcome networks, got Hrc"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], match: str) -> None:
     with pytest.raises(InvalidValueError, match=match):
         Hrc(**options)
+
+
+def test_rows_that_the_base_method_refuses_are_refused_before_anything_is_trained() -> None:
+    several = TsmSl(rows="rct", training=replace(SMALL, weight_decay=(0.1, 0.2)))
+    with pytest.raises(DataError, match="several weight_decay values needs validation rows"):
+        Hrc(base=several).check(TrainingSet(rct=logs(100, seed=1)))
+    flat = Hrc(base=replace(BASE, network=MLP(())))
+    with pytest.raises(InvalidValueError, match="needs hidden layers, the network has none"):
+        flat.check(TrainingSet(rct=logs(100, seed=1)))
+
+
+def test_trees_serve_where_their_predictions_are_clustered() -> None:
+    assert "rct" in Hrc(base=PolicyTree(), representation="predictions").uses
 
 
 def test_an_unknown_shape_is_refused() -> None:

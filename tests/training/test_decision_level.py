@@ -1,8 +1,8 @@
 """The decision loss on randomised rows: at which price of money, and what is said of it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 import pytest
 import torch
@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from dfl.budget import Budget
-from dfl.layers import AtPrice, LinearProgram, Price, Softmax
-from dfl.losses import AbstractDecisionLoss, DualPolicy, MarginalUtility, PrimalPolicy
+from dfl.errors import UnsupportedProblemError
+from dfl.layers import AtPrice, LinearProgram, PerturbedArgmax, Price, Softmax
+from dfl.losses import AbstractDecisionLoss, DualPolicy, MarginalUtility, PrimalPolicy, SpoPlus
 from dfl.models import MLP, Parameters, Scaling
-from dfl.problem import AllocationProblem, ObservedCost
-from dfl.solvers import DualBisection
+from dfl.problem import Allocation, AllocationProblem, ObservedCost
+from dfl.solvers import AbstractSolver, DualBisection
+from dfl.training import decision_level
 from dfl.training.decision_level import BUDGETS, DecisionLevel, PriceFrom
 from dfl.training.networks import NetworkPlan, Networks
 from dfl.training.rows import RowPool
@@ -87,6 +89,48 @@ def one_of(batch: Any, network: int) -> Any:
     logged = batch.logged
     columns = (logged.treatment, logged.revenue, logged.cost, logged.weight)
     return type(logged)(*(column[network] for column in columns))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Doubled(AbstractSolver):
+    """Finds twice the price."""
+
+    def solve(self, problem: AllocationProblem) -> Allocation:
+        found = DualBisection(on_infeasible="least-spend").solve(problem)
+        return replace(found, multiplier=2 * found.multiplier)
+
+
+OWN = Price(solver=Doubled())
+
+
+@pytest.mark.parametrize(
+    ("plain", "own"),
+    [
+        (PrimalPolicy(), PrimalPolicy(layer=Softmax(price=OWN))),
+        (PrimalPolicy(layer=PerturbedArgmax()), PrimalPolicy(layer=PerturbedArgmax(price=OWN))),
+        (SpoPlus(), SpoPlus(price=OWN)),
+    ],
+)
+def test_the_price_of_an_epoch_is_found_by_the_solver_of_the_loss_or_its_layer(
+    plain: AbstractDecisionLoss, own: AbstractDecisionLoss
+) -> None:
+    prices = []
+    for loss in (plain, own):
+        level, _, _, parameters = level_of("rows", loss=loss)
+        level.start_epoch(parameters)
+        prices.append(level.logs()["price"])
+    assert prices[0] > 0
+    assert prices[1] == pytest.approx(2 * prices[0])
+
+
+def test_over_rows_of_several_processes_another_solver_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decision_level, "rows_apart", lambda: True)
+    level_of("rows")
+    with pytest.raises(UnsupportedProblemError, match="by dual-bisection alone, got Doubled"):
+        level_of("rows", loss=SpoPlus(price=OWN))
 
 
 def test_on_a_batch_of_all_rows_both_prices_are_the_same() -> None:

@@ -11,6 +11,7 @@ from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
 from dfl.layers.pricing.options import Price, check_values
 from dfl.layers.pricing.problems import finite, ready
 from dfl.problem import ObservedCost
+from dfl.solvers.base import AbstractSolver
 from dfl.solvers.passes.decide import decide
 
 __all__ = ["AbstractPricedLayer", "check_decided", "decide_one_hot", "priced_revenue", "scores"]
@@ -35,6 +36,16 @@ class AbstractPricedLayer(AbstractLayer):
     def decides_at_price(self) -> bool:
         """Whether the price is found rather than fixed."""
         return self.price.found
+
+    @property
+    def uses_budget(self) -> bool:
+        """Whether the price is not fixed."""
+        return self.price.multiplier is None
+
+    @property
+    def price_solver(self) -> AbstractSolver | None:
+        """The solver of the price."""
+        return self.price.solver
 
     def forward(
         self,
