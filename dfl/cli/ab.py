@@ -90,7 +90,7 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
         _require_folder(output)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", LeakWarning)
-        if file.is_dir() or glob.has_magic(str(file)):
+        if file.is_dir() or (glob.has_magic(str(file)) and not file.is_file()):
             found = _read_data_set(file, columns, options)
         else:
             file = find_file(file)

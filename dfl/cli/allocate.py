@@ -1,5 +1,6 @@
 """``dfl allocate``."""
 
+import glob
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -69,6 +70,7 @@ def allocate_command(
             options |= {"revenue": revenue, "cost": cost, "solver": solver, "engine": engine}
             done = allocate_columns(customers, output, budget, **options)
         elif output.suffix:
+            _check_file(customers, output)
             done = allocate_file(
                 RunFolder.open(run),
                 customers,
@@ -145,6 +147,22 @@ def margin_words(cut: Margin, amount: str = "") -> str:
         f"{amount}, was allocated by predicted costs. That holds for the "
         "expected spend of customers like those rows."
     )
+
+
+def _check_file(customers: Path, output: Path) -> None:
+    """Refuse to write one file by several processes, or from several files."""
+    several = rank_of()[1]
+    if several > 1:
+        raise ConfigError(
+            f"a file is allocated by one process, and torchrun started {several}; start it by "
+            f"itself, or give a folder, a name without an ending, got -o {output}."
+        )
+    pattern = any(True for _ in glob.iglob(str(customers), recursive=True))
+    if not customers.is_file() and pattern:
+        raise ConfigError(
+            f"a folder or pattern of customers, {customers}, is allocated block by block into a "
+            f"folder, got -o {output}; give a name without an ending."
+        )
 
 
 def _check(run: Path, output: Path, *, scored: bool, margin: float | None, engine: str) -> None:

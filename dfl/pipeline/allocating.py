@@ -32,6 +32,7 @@ from dfl.pipeline.health import served_drift
 from dfl.pipeline.served import Served
 from dfl.pipeline.spend import Margin, margin_of
 from dfl.problem import Allocation, AllocationProblem
+from dfl.scale import alone
 from dfl.solvers.blockwise import BlockwiseAllocation
 
 __all__ = [
@@ -151,7 +152,8 @@ def allocate_file(
         cut = None if margin is None else margin_of(metrics, per_head, margin)
         least = float(cost.amin(dim=1).sum(dtype=torch.float64))
         money = total if cut is None else cut.within(total, least)
-        found = chosen.solve(AllocationProblem(revenue, cost, money))
+        with alone():  # these are all rows, however many processes there are
+            found = chosen.solve(AllocationProblem(revenue, cost, money))
         said = {"budget": total, "margin": None if cut is None else asdict(cut)}
         columns = _Columns(found.choice, revenue, cost, names, said)
         write_whole(output, lambda path: _write(output, path, file, columns, keep))

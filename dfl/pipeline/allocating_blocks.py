@@ -184,7 +184,8 @@ def allocate_scored(
 
     Raises:
         DataNotFoundError: if there is no such file.
-        DataError: if a file cannot be read, or a score is not a finite number; says where.
+        DataError: if a file cannot be read or changes meanwhile, or a score is not a finite
+            number; says where.
         InvalidValueError: if ``output`` exists, is a link, lies in no folder, holds customers or
             would be read as customers, or a kept column is named as one that is written.
         RunFolderError: if an unfinished allocation of other data, scores or budget lies beside
@@ -199,6 +200,7 @@ def allocate_scored(
     keep = tuple(dict.fromkeys(keep))
     check_kept(keep)
     data = DataSet.of(customers, scores.columns, keep)
+    scores = scores.among(data.mixed)
     output = check_output_folder(output, data, overwrite=overwrite)
     asked = {
         "format": _FORMAT,
@@ -228,7 +230,7 @@ def allocate_scored(
         content |= {name: getattr(done.allocation, name) for name in amounts}
         write_json(rows / "_allocation.json", content)
         gathered(None)
-        put_into_place(work, output)
+        put_into_place(work, output, overwrite=overwrite)
     shutil.rmtree(work, ignore_errors=True)
     return done
 

@@ -58,7 +58,7 @@ def open_work(work: Path, output: Path, asked: Mapping[str, Any]) -> None:
         )
 
 
-def put_into_place(work: Path, output: Path) -> None:
+def put_into_place(work: Path, output: Path, *, overwrite: bool) -> None:
     """Rename the finished rows to the output; what stood there lies in the work folder until then.
 
     After a kill at any point the output is whole, old or new, or both are in the work folder and
@@ -67,11 +67,20 @@ def put_into_place(work: Path, output: Path) -> None:
     Args:
         work: the folder, with all rows in ``rows``.
         output: where they are to stand; no path that depends on the working directory.
+        overwrite: whether it may replace an earlier allocation.
 
     Raises:
+        InvalidValueError: if something stands there that it may not replace.
         WriteError: if a folder cannot be renamed.
     """
     old = work / "old"
+    try:
+        _check_replaceable(output, overwrite=overwrite)
+    except InvalidValueError as error:
+        raise InvalidValueError(
+            f"{error} It came while the allocation was made, which lies in {work}; the same "
+            "command goes on from there."
+        ) from error
     try:
         if output.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -104,6 +113,15 @@ def check_output_folder(output: Path, data: DataSet, *, overwrite: bool) -> Path
         raise InvalidValueError(f"output must lie in a folder that exists, got {output}.")
     if output.is_symlink():
         raise InvalidValueError(f"output must be a folder, not a link to one, got {output}.")
+    _check_replaceable(output, overwrite=overwrite)
+    inside = output.resolve()
+    if any(inside in file.resolve().parents for file in data.files):
+        raise InvalidValueError(f"output must not hold the customers' files, got {output}.")
+    data.check_outside(output / part_name(0))
+    return inside
+
+
+def _check_replaceable(output: Path, *, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         raise InvalidValueError(
             f"output {output} exists already; choose another folder, or overwrite it by "
@@ -114,8 +132,3 @@ def check_output_folder(output: Path, data: DataSet, *, overwrite: bool) -> Path
             f"output {output} is no folder that an allocation wrote; it is left alone. Choose "
             "another one."
         )
-    inside = output.resolve()
-    if any(inside in file.resolve().parents for file in data.files):
-        raise InvalidValueError(f"output must not hold the customers' files, got {output}.")
-    data.check_outside(output / part_name(0))
-    return inside

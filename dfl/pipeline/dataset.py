@@ -47,12 +47,16 @@ class DataSet:
         blocks: every row once, in order; none spans two files.
         schema: of the first file; the others have the columns that are read, of the same types.
         place: file, folder or pattern that they were found by.
+        stats: size in bytes, and time of change in nanoseconds, of each file when it was found.
+        mixed: columns that files hold by several types.
     """
 
     files: tuple[Path, ...]
     blocks: tuple[DataBlock, ...]
     schema: pa.Schema
     place: Path
+    stats: tuple[tuple[int, int], ...]
+    mixed: frozenset[str]
 
     @staticmethod
     def of(path: Path, columns: Sequence[str], keep: Sequence[str]) -> "DataSet":
@@ -73,9 +77,12 @@ class DataSet:
         """
         place, files = _found(path)
         blocks: list[DataBlock] = []
+        stats: list[tuple[int, int]] = []
+        mixed: set[str] = set()
         schema, start = None, 0
         for number, file in enumerate(files):
             try:
+                stats.append(_stat(file))
                 with pq.ParquetFile(file) as opened:
                     metadata, own = opened.metadata, opened.schema_arrow
                     sizes = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
@@ -90,6 +97,7 @@ class DataSet:
                         f"{schema.field(name).type} in {files[0]} and {own.field(name).type} in "
                         f"{file}."
                     )
+            mixed |= {one for one in columns if own.field(one).type != schema.field(one).type}
             first = 0
             while first < len(sizes):
                 behind, rows = first + 1, sizes[first]
@@ -98,7 +106,7 @@ class DataSet:
                     behind += 1
                 blocks.append(DataBlock(number, (first, behind), start, rows))
                 first, start = behind, start + rows
-        return DataSet(files, tuple(blocks), schema, place)
+        return DataSet(files, tuple(blocks), schema, place, tuple(stats), frozenset(mixed))
 
     @property
     def rows(self) -> int:
@@ -109,17 +117,21 @@ class DataSet:
         """Return some columns of a block.
 
         Raises:
-            DataError: if the file cannot be read.
+            DataError: if the file cannot be read, or is not what it was when it was found.
         """
         if not columns:
             return pa.table({})
+        path = self.files[block.file]
         try:
-            with pq.ParquetFile(self.files[block.file]) as file:
+            with pq.ParquetFile(path) as file:
                 table = file.read_row_groups(range(*block.groups), columns=list(columns))
+            same = _stat(path) == self.stats[block.file]
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.where(block)} cannot be read ({error}).") from error
-        if len(table) != block.rows:
-            raise DataError(f"{self.where(block)}: the file changed while it was read.")
+        if not same:
+            raise DataError(
+                f"{path} changed after it was first looked at; start again when nobody writes it."
+            )
         return table.select(columns).replace_schema_metadata(None)
 
     def where(self, block: DataBlock) -> str:
@@ -129,8 +141,8 @@ class DataSet:
 
     def fingerprint(self) -> list[list[object]]:
         """Return what tells these files from others: name, size and time of change."""
-        stats = [(file, file.stat()) for file in self.files]
-        return [[str(file.resolve()), stat.st_size, stat.st_mtime_ns] for file, stat in stats]
+        both = zip(self.files, self.stats, strict=True)
+        return [[str(file.resolve()), *stat] for file, stat in both]
 
     def check_outside(self, file: Path) -> None:
         """Refuse to write a file that would be one of these when they are looked for again.
@@ -146,6 +158,11 @@ class DataSet:
                 f"output {file} would be read as customers at the next start with {self.place}; "
                 "choose a place outside."
             )
+
+
+def _stat(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _found(path: Path) -> tuple[Path, tuple[Path, ...]]:

@@ -1,7 +1,10 @@
 """`export_rule`: a run's model and the decision at a price, as one ONNX file."""
 
+import contextlib
 import json
+import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -118,7 +121,7 @@ def _converted(served: Served) -> Any:
         torch.tensor(1.0, dtype=torch.float32),
     )
     rows = torch.export.Dim("rows")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet(logging.getLogger("torch.onnx")):
         warnings.simplefilter("ignore")  # of torch about itself
         try:
             traced = torch.export.export(
@@ -145,6 +148,16 @@ def _converted(served: Served) -> Any:
     about["features"] = json.dumps(served.encoder.feature_names)
     about["treatments"] = json.dumps(served.treatment_names)
     return program
+
+
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _places(

@@ -2,8 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -60,6 +60,14 @@ class AbstractScores(ABC):
             ``(F,)``; None where scores are not predicted.
         """
         return *self.of(table), None
+
+    def among(self, mixed: Collection[str]) -> "AbstractScores":
+        """Return what gives the rows of all files scores of one dtype.
+
+        Args:
+            mixed: columns of those that are read that files hold by several types.
+        """
+        return self
 
     @abstractmethod
     def about(self) -> dict[str, Any]:
@@ -133,6 +141,7 @@ class ColumnScores(AbstractScores):
         revenue: column of each treatment's revenue, in currency; all different, as its name is
             the treatment's.
         cost: column of its cost, in currency, in the same order.
+        wide: whether they are float64 though all columns of a table are float32.
 
     Raises:
         ConfigError: if they are not as many, or none, or two treatments have one name.
@@ -140,6 +149,7 @@ class ColumnScores(AbstractScores):
 
     revenue: tuple[str, ...]
     cost: tuple[str, ...]
+    wide: bool = False
 
     def __post_init__(self) -> None:
         """Check numbers and names of columns."""
@@ -178,9 +188,13 @@ class ColumnScores(AbstractScores):
         """Lay the columns side by side: in float32 where all of them are that, else in float64."""
         frame = Frame.of(table)
         short = all(frame.column(name).values.type == pa.float32() for name in self.columns)
-        dtype = np.dtype(np.float32 if short else np.float64)
+        dtype = np.dtype(np.float32 if short and not self.wide else np.float64)
         revenue, cost = (_side_by_side(frame, one, dtype) for one in (self.revenue, self.cost))
         return revenue, cost
+
+    def among(self, mixed: Collection[str]) -> "ColumnScores":
+        """In float64 where some file holds a column by another type."""
+        return replace(self, wide=self.wide or bool(mixed))
 
     def about(self) -> dict[str, Any]:
         """The columns."""

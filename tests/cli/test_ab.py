@@ -130,6 +130,13 @@ def test_missing_values(dfl: Dfl, tmp_path: Path, changed: dict[str, Any], messa
     assert (done.code, message in done.text) == (2, True), done.text
 
 
+def test_a_file_may_be_called_as_a_pattern(dfl: Dfl, file: Path, tmp_path: Path) -> None:
+    named = tmp_path / "trial [1].csv"
+    pd.read_parquet(file).to_csv(named, index=False)
+    done = dfl("ab", named, *COLUMNS, "-o", tmp_path / "out")
+    assert done.code == 0, done.text
+
+
 def test_a_folder_that_cannot_be_made(dfl: Dfl, file: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     for output in (tmp_path / "taken", tmp_path / "taken" / "out"):

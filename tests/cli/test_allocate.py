@@ -126,6 +126,18 @@ def test_files_and_folders_that_are_none(dfl: Dfl, shop: Path, tmp_path: Path) -
     assert (missing.code, "must have the columns ['city']" in missing.text) == (2, True)
 
 
+def test_one_file_is_written_by_one_process_from_one_file(
+    dfl: Dfl, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = ("-o", tmp_path / "o.parquet", "--budget-share", 0.2)
+    for many in (shop, shop / "*.parquet"):
+        done = dfl("allocate", shop / "run", many, *output)
+        assert (done.code, "is allocated block by block" in done.text) == (2, True)
+    monkeypatch.setattr("dfl.cli.allocate.rank_of", lambda: (0, 2))
+    done = dfl("allocate", shop / "run", shop / "shop.parquet", *output)
+    assert (done.code, "by one process, and torchrun started 2" in done.text) == (2, True)
+
+
 def test_a_folder_is_written_in_blocks(dfl: Dfl, shop: Path, tmp_path: Path) -> None:
     output = tmp_path / "allocation"
     done = dfl(

@@ -22,7 +22,7 @@ from dfl.errors import (
     WriteError,
 )
 from dfl.pipeline import CustomerAllocation, RunFolder, Silent, allocate_file, customers, run
-from dfl.scale import Chunks
+from dfl.scale import Chunks, ranks
 from tests.pipeline.tiny import tiny_study, write_shop
 
 
@@ -118,6 +118,18 @@ def test_another_solver(folder: RunFolder, tmp_path: Path) -> None:
     assert float(done.allocation.cost) <= done.budget * (1 + 1e-9)
     with pytest.raises(ConfigError, match=r"solver: 'greedy' is not among the solvers"):
         allocate(folder, path, Budget(per_head=1.3), solver="greedy")
+
+
+def test_rows_of_a_file_are_all_there_are_in_several_processes(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_customers(tmp_path / "c.parquet")
+    alone, _ = allocate(folder, path, Budget(per_head=1.3), solver="dual-bisection")
+    monkeypatch.setattr(ranks, "_initialised", lambda: True)
+    for name, value in (("get_rank", 0), ("get_world_size", 2)):  # a sum over both would fail
+        monkeypatch.setattr(ranks.distributed, name, lambda value=value: value)
+    done, _ = allocate(folder, path, Budget(per_head=1.3), solver="dual-bisection")
+    assert float(done.allocation.cost) == float(alone.allocation.cost)
 
 
 def test_a_file_without_rows(folder: RunFolder, tmp_path: Path) -> None:

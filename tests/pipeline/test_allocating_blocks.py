@@ -131,6 +131,17 @@ def test_scores_are_those_of_the_columns(tmp_path: Path, small_blocks: None, dty
     assert found.column("predicted_cost").to_pandas().max() == people["c1"][0]
 
 
+def test_files_of_several_types_are_read_as_float64(tmp_path: Path) -> None:
+    given = {"revenue": ("r0", "r1"), "cost": ("c0", "c1")}
+    people = pd.DataFrame({"r0": 0.0, "r1": [0.3] * 20, "c0": 0.0, "c1": 0.1})
+    (tmp_path / "people").mkdir()
+    people.astype("float32").to_parquet(tmp_path / "people" / "a.parquet")
+    people.to_parquet(tmp_path / "people" / "b.parquet")
+    allocate(tmp_path / "people", tmp_path / "out", Budget(total=4.0), **given)
+    types = {pq.read_schema(one).field("predicted_cost").type for one in tmp_path.glob("out/p*")}
+    assert types == {pa.float64()}
+
+
 @pytest.mark.parametrize("pattern", ["day-*/*.parquet", "**/people.parquet"])
 def test_a_pattern_names_files(scores: Path, tmp_path: Path, pattern: str) -> None:
     allocate(scores / pattern, tmp_path / "out")
@@ -328,9 +339,9 @@ def dies_at(at: int, people: Path, output: Path, monkeypatch: pytest.MonkeyPatch
     put = allocating_blocks.put_into_place
     with contextlib.ExitStack() as stack, monkeypatch.context() as patched:
 
-        def dying(work: Path, to: Path) -> None:
+        def dying(work: Path, to: Path, *, overwrite: bool) -> None:
             stack.enter_context(killed(output.parent, at))
-            put(work, to)
+            put(work, to, overwrite=overwrite)
 
         patched.setattr(allocating_blocks, "put_into_place", dying)
         with pytest.raises(KilledError):
@@ -395,6 +406,46 @@ def test_a_folder_that_cannot_be_replaced_is_kept(
     assert contents(tmp_path / "out") == old
     allocate(scores, tmp_path / "out", Budget(per_head=0.5), overwrite=True)
     assert contents(tmp_path / "out") != old
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_comes_while_an_allocation_is_made_is_left_alone(
+    scores: Path, tmp_path: Path, overwrite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    solve = allocating_blocks.solve_blocks
+
+    def meanwhile(*given: Any) -> Any:
+        output.mkdir()
+        (output / "notes.txt").write_text("mine")
+        return solve(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(allocating_blocks, "solve_blocks", meanwhile)
+        with pytest.raises(InvalidValueError, match=r"It came while the allocation was made.*part"):
+            allocate(scores, output, overwrite=overwrite)
+    assert contents(output) == {"notes.txt": b"mine"}
+    output.rename(tmp_path / "notes")
+    assert sum(allocate(scores, output, overwrite=overwrite).people.values()) == 907
+
+
+def test_a_file_that_changes_between_passes_is_refused(
+    scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = scores / "day-2" / "people.parquet"
+    solve = allocating_blocks.solve_blocks
+
+    def meanwhile(*given: Any) -> Any:
+        found, table = solve(*given), pq.read_table(last)
+        dearer = pa.array(3 * table["c1"].to_numpy())
+        place = table.schema.get_field_index("c1")
+        pq.write_table(table.set_column(place, "c1", dearer), last, row_group_size=70)
+        return found
+
+    monkeypatch.setattr(allocating_blocks, "solve_blocks", meanwhile)
+    with pytest.raises(DataError, match=r"day-2/people.parquet changed after it was first looked"):
+        allocate(scores, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_budget_is_another_allocation(

@@ -34,10 +34,11 @@ def run_of(path: Path, method: str, **training: object) -> RunFolder:
     [("tsm-sl", {}), ("tsm-sl", {"ranks": True}), ("grounded-in-sample", {})],
 )
 def test_a_rule_decides_as_the_model(
-    method: str, training: dict[str, object], tmp_path: Path
+    method: str, training: dict[str, object], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = run_of(tmp_path, method, **training)
     done = export_rule(folder, tmp_path / "rule.onnx")
+    assert capfd.readouterr() == ("", "")
     assert (done.rows, done.path.exists()) == (100_000, True)
     assert done.differ < 10
     session = onnxruntime.InferenceSession(str(done.path))

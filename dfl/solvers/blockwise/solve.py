@@ -118,7 +118,8 @@ def solve_blocks(
     """
     passes = passes_for(backend, torch.device("cpu"))
     if not sum(blocks.sizes):
-        return BlockwiseAllocation(_Between(0.0, 1.0, (), passes), 0.0, 0, 0.0, 0.0, 0.0, 0.0)
+        total = budget.total_for(0, 0.0, 0.0)
+        return BlockwiseAllocation(_Between(0.0, 1.0, (), passes), total, 0, 0.0, 0.0, 0.0, 0.0)
     sketch = _sketch(blocks, _DIGITS[0], None, passes)
     total = _total(sketch, budget)
     if sketch.spent > total * (1 + rounding(total, sketch.rows)):
@@ -167,7 +168,7 @@ def money_of(
         MissingExtraError: if the back end is not installed.
     """
     if not sum(blocks.sizes):
-        return 0.0, 0.0
+        return budget.total_for(0, 0.0, 0.0), 0.0
     sketch = _sketch(blocks, _DIGITS[0], None, passes_for(backend, torch.device("cpu")))
     return _total(sketch, budget), sketch.spent
 

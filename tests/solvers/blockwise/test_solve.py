@@ -9,7 +9,13 @@ from dfl.budget import Budget
 from dfl.errors import InfeasibleBudgetError, InvalidValueError, NotConvergedError
 from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual
-from dfl.solvers.blockwise import BlockwiseAllocation, TensorBlocks, solve, solve_blocks
+from dfl.solvers.blockwise import (
+    BlockwiseAllocation,
+    TensorBlocks,
+    money_of,
+    solve,
+    solve_blocks,
+)
 from dfl.solvers.passes import Backend
 from tests.solvers.instances import KINDS, problem
 
@@ -93,7 +99,8 @@ def test_sums_of_blocks_that_round_leave_the_cheapest_choices(seed: int) -> None
 def test_nobody_and_one_treatment(treatments: int) -> None:
     empty = TensorBlocks(torch.zeros(0, treatments), torch.zeros(0, treatments), 10)
     found = solve_blocks(empty, Budget(total=3.0))
-    assert (found.people, found.revenue, found.gap) == (0, 0, 0)
+    assert (found.people, found.revenue, found.gap, found.budget) == (0, 0, 0, 3)
+    assert money_of(empty, Budget(total=3.0)) == (3, 0)
     assert found.choice(0, *empty.scores(0)).shape == (0,)
     alike = TensorBlocks(torch.ones(25, treatments), torch.ones(25, treatments), 10)
     found = solve_blocks(alike, Budget(total=30.0))
