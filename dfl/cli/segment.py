@@ -14,6 +14,7 @@ from dfl.errors import ConfigError
 from dfl.pipeline import RunFolder, assign_file, describe_segments, locked, run
 from dfl.pipeline.assigning import check_assignment
 from dfl.pipeline.segmenting import SERVED
+from dfl.problem import BUDGET_SLACK
 from dfl.report import Table
 from dfl.report.segments import segment_tables
 from dfl.segments.serving import ServedSegments
@@ -94,8 +95,9 @@ def segment_command(
     say(f"Page: {folder.path / 'segments.html'}; serves: {folder.path / SERVED}")
     publish({"folder": str(folder.path), **found})
     if customers is not None:
+        served = ServedSegments.load(folder.path / SERVED)
         done = assign_file(
-            ServedSegments.load(folder.path / SERVED),
+            served,
             customers.path,
             customers.output,
             changes.per_head[0],
@@ -104,7 +106,25 @@ def segment_command(
         )
         people = [(name, f"{count:,}") for name, count in done.treatments.items()]
         show(Table(f"Served at {done.budget:.4g} per head", ("treatment", "people"), people))
+        costs = [one["cost"] for one in found["segments"]]
+        choice = served.plan.choice[served.plan.level(changes.per_head[0])].tolist()
+        say(_cost_words(done.segments, costs, choice, changes.per_head[0]))
         say(f"Written: {customers.output}")
+
+
+def _cost_words(
+    people: Sequence[int], costs: Sequence[Sequence[float]], choice: Sequence[int], budget: float
+) -> str:
+    """Say what people of these segments cost by the table, which the plan was not made for."""
+    spent = sum(n * own[j] for n, own, j in zip(people, costs, choice, strict=True))
+    each = spent / max(sum(people), 1)
+    said = f"By the segments' table these people cost {each:.4g} per head, {spent:.6g} in all"
+    if each <= budget * (1 + BUDGET_SLACK):
+        return f"{said}."
+    return (
+        f"{said}: above the budget of {budget:.4g}, as more of them are in dear segments than of "
+        "those whom the plan was made with; serve a smaller budget, or use 'dfl allocate'."
+    )
 
 
 def _folder(source: str, changes: Changes, output: Path | None) -> RunFolder:

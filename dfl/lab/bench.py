@@ -66,10 +66,10 @@ class Bench:
             InfeasibleBudgetError: if the budget is below the cheapest treatment for everyone.
         """
         rows = data.to(data.features.device, torch.float64)
-        _ = rows.weight  # raises before anything is computed
+        weights = rows.weight  # raises before anything is computed
         design = _design(rows.features)
         received = one_hot(rows.treatment, rows.treatments).to(design)
-        cost = received.T @ rows.cost / received.sum(dim=0)
+        cost = received.T @ (weights * rows.cost) / (received.T @ weights)
         unfitted = cls(design, rows, cost, 0.0, cost.new_zeros(()), design.new_zeros(0), 1.0)
         penalty = torch.tensor(PENALTY, dtype=torch.float32).to(design)
         flat = penalty.expand(design.shape[1] - 1, rows.treatments)

@@ -90,7 +90,8 @@ def plan_file(
         output: Parquet or CSV file to write, whole or not at all: columns as of
             `allocate_file`, and ``changed`` where last time's treatments are known.
         asked: of the plan.
-        factors: by which budget, target or marginal return are multiplied for a table, > 0.
+        factors: by which budget, target or marginal return are multiplied for a table, > 0; each
+            with the margin at its own money.
         margin: confidence, in [0.5, 1), that the expected true spend is within the money; see
             `margin_of`. None: predicted costs are taken as they are.
         measured: content of the run's ``metrics.json``, which a margin needs, and by which rows
@@ -103,7 +104,7 @@ def plan_file(
         DataNotFoundError: if there is no such file.
         DataError: if a file is unreadable, lacks a column, or names an unknown treatment or group.
         ConfigError: if an option names no treatment or has no amount, or there is a margin and
-            no money, or no run.
+            no money, or no run, or factors and nothing that they multiply.
         InvalidValueError: if an amount is out of its range, or ``output`` cannot be written.
         InfeasibleProblemError: if no plan does what is asked.
         DflError: whatever scores and solver raise.
@@ -127,17 +128,32 @@ def plan_file(
         warn_of_drift(measured, sums / max(len(cost), 1), len(cost))
     revenue, cost = revenue.double(), cost.double()
     wishes = table.wishes(asked, cost)
-    cut = None if margin is None else _cut(wishes, margin, measured, len(cost))
-    wishes = wishes if cut is None else wishes.money_times(cut.share)
+    if factors and not wishes.has_amounts:
+        raise ConfigError(
+            "what-if multiplies money, a target or a marginal return, and none is asked for; give "
+            "one, or leave what-if out."
+        )
+
+    def cut_of(wishes: Wishes) -> Margin | None:
+        return None if margin is None else _cut(wishes, margin, measured, len(cost))
+
+    cut = cut_of(wishes)
     rows = table.rows if asked.apart else None
     try:
-        plan = _solved(wishes, revenue, cost, rows, chosen)
+        plan = _solved(_within(wishes, cut), revenue, cost, rows, chosen)
     except InfeasibleProblemError as error:
         if cut is None:
             raise
         left = f"(The margin leaves {cut.share:.4g} of the money.)"
         raise type(error)(f"{error} {left}") from error
-    tried = [_what_if(wishes, one, revenue, cost, rows, chosen) for one in sorted(factors)]
+    tried = []
+    for factor in sorted(factors):
+        try:
+            other = wishes.times(factor)
+            found = _solved(_within(other, cut_of(other)), revenue, cost, rows, chosen)
+            tried.append(PlanRow(factor, found))
+        except DflError as error:
+            tried.append(PlanRow(factor, None, str(error)))
     write_whole(output, lambda path: _write(output, path, table, plan, revenue, cost, keep))
     return Planned(plan, table.names, tuple(tried), cut)
 
@@ -151,6 +167,10 @@ def _cut(wishes: Wishes, margin: float, measured: Mapping[str, Any] | None, peop
     if wishes.budget is None and not money:
         raise ConfigError("margin cuts money; give a budget, or limits with money.")
     return margin_of(measured, total / max(people, 1), margin)
+
+
+def _within(wishes: Wishes, cut: Margin | None) -> Wishes:
+    return wishes if cut is None else wishes.money_times(cut.share)
 
 
 def _solved(
@@ -188,21 +208,6 @@ def _solved(
         tuple(used for one in parts for used in one.used),
         changed,
     )
-
-
-def _what_if(
-    wishes: Wishes,
-    factor: float,
-    revenue: Tensor,
-    cost: Tensor,
-    groups: Sequence[Tensor] | None,
-    solver: AbstractSolver | None,
-) -> PlanRow:
-    """Solve again with other amounts of money, target or marginal return."""
-    try:
-        return PlanRow(factor, _solved(wishes.times(factor), revenue, cost, groups, solver))
-    except DflError as error:
-        return PlanRow(factor, None, str(error))
 
 
 def _write(

@@ -26,6 +26,7 @@ from dfl.segments.serving import ServedSegments
 from dfl.solvers import Stochastic
 from dfl.solvers.scenarios import FORMULATIONS
 from dfl.stats import interval_factor
+from dfl.training.decision_level import budget_per_head
 
 __all__ = ["SERVED", "describe_segments"]
 
@@ -95,9 +96,7 @@ def describe_segments(
             ],
         },
         "student": agreement,
-        "tree": _tree(
-            model, data, scores, study.budgets[0].total_for(1, *_ends(data.test)), solver
-        ),
+        "tree": _tree(model, data, scores, budget_per_head(study.budgets[0], data.test), solver),
     }
     ServedSegments(served, plan, names, data.encoder).save(folder.path / SERVED)
     folder.write_json(SEGMENTS, found)
@@ -160,12 +159,6 @@ def _student(
     }
 
 
-def _ends(rows: UpliftData) -> tuple[float, float]:
-    """Return the cost per head of the cheapest and of the dearest treatment."""
-    means = [float(rows.cost[rows.treatment == arm].mean()) for arm in range(rows.treatments)]
-    return min(means), max(means)
-
-
 def _tree(
     model: SegmentModel, data: HybridData, scores: Scores, budget: float, solver: Stochastic
 ) -> dict[str, Any] | None:
@@ -191,8 +184,8 @@ def _tree(
             tabled, tree.assign(tabled.features), tree.segments, guide.predict(tabled.features)
         )
     planning = Planning(solver=solver)
-    floor = planning.grid(table, 2, seed=0)[0]
-    plan = planning.plan(table, [max(budget, floor)], seed=0)
+    budget = max(budget, planning.grid(table, 2, seed=0)[0])
+    plan = planning.plan(table, [budget], seed=0)
     choice, names = plan.choice[0], treatment_names(test)
     leaf = tree.assign(test.features)
     people = torch.bincount(leaf, minlength=tree.segments) / len(leaf)

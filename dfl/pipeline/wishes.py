@@ -17,9 +17,12 @@ from dfl.errors import (
     ShapeError,
 )
 from dfl.problem import AllocationProblem, rounding
+from dfl.problem.amounts import check_amounts
 from dfl.solvers import AbstractSolver, CuttingPlanes, GreedyDual
 
 __all__ = ["Limit", "Plan", "Used", "Wishes"]
+
+_ROUNDING = 16 * torch.finfo(torch.float64).eps
 
 
 @final
@@ -30,12 +33,12 @@ class Limit:
     Args:
         name: how answers call it.
         use: of each person under each treatment, >= 0, in any unit. Shape ``(N, M)``.
-        at_most: of all people together, in the same unit; infinity binds nobody.
+        at_most: of all people together, in the same unit, >= 0; infinity binds nobody.
         money: whether it counts money, which `Wishes.times` multiplies.
         group: the only group of people who use it, where there are groups; None: all may.
 
     Raises:
-        InvalidValueError: if ``at_most`` is no number.
+        InvalidValueError: if ``at_most`` is no number, or negative.
         DTypeError: if ``use`` is no tensor.
     """
 
@@ -48,7 +51,7 @@ class Limit:
     def __post_init__(self) -> None:
         """Check use and amount."""
         check_tensor(f"use of {self.name}", self.use)
-        check_number(self.name, self.at_most, finite=False)
+        check_number(self.name, self.at_most, at_least=0, finite=False)
 
 
 @final
@@ -180,6 +183,12 @@ class Wishes:
                 "last."
             )
 
+    @property
+    def has_amounts(self) -> bool:
+        """Whether there is money, a target or a marginal return, which `times` multiplies."""
+        given = (self.budget, self.target_revenue, self.marginal_return)
+        return any(one is not None for one in given) or any(one.money for one in self.limits)
+
     def of(self, rows: Tensor) -> "Wishes":
         """Return the same wishes for some of the people.
 
@@ -227,7 +236,8 @@ class Wishes:
 
         Raises:
             DTypeError: if revenue, cost or ``last`` are no tensors, or ``last`` is not int64.
-            InvalidValueError: if ``last`` does not fit, or the solver is none.
+            InvalidValueError: if ``last`` does not fit, the solver is none, or a limit's use is
+                negative or not finite.
             ShapeError: if a limit or ``names`` do not, or cost is not ``(N, M)``.
             InfeasibleProblemError: if no plan meets a limit, or none meets them together.
             NotConvergedError: if the solver found none that does, though there may be one.
@@ -258,6 +268,7 @@ class Wishes:
                     f"use of {one.name} must be {tuple(revenue.shape)} as revenue is, got "
                     f"{tuple(one.use.shape)}."
                 )
+            check_amounts(f"use of {one.name}", one.use)
             _check_reachable(one, choices)
         binding = [one for one in limits if isfinite(one.at_most)]
         problem = _problem(free, goal, binding, self.capacity)
@@ -333,12 +344,14 @@ class Wishes:
             )
         if self.min_return is not None:
             lost, most = _shortfall(revenue - self.min_return * cost, choices)
-            if most < 0:
+            size = float((revenue.abs() + self.min_return * cost).amax(1).sum())
+            slack = _ROUNDING * size  # of .3 - 3 * .1, and of the sums
+            if most < -slack:
                 raise InfeasibleProblemError(
                     f"min_return = {self.min_return:g} cannot be met: even the best plan for it "
                     f"falls short by {-most:g}; lower it."
                 )
-            found.append(Limit("return short of the most", lost, most))
+            found.append(Limit("return short of the most", lost, max(most, 0) + slack))
         return found
 
 

@@ -77,7 +77,9 @@ class _Evidence:
         assert self.fold is not None  # the caller has looked
         label = clusters.assign(self.points)
         arms = self.scores.arm_costs
-        amounts = [one.total_for(1, float(arms.min()), float(arms.max())) for one in budgets]
+        rows = len(self.rows)
+        ends = rows * float(arms.min()), rows * float(arms.max())
+        amounts = [one.total_for(rows, *ends) / rows for one in budgets]
         values = []
         for number in range(int(self.fold.max()) + 1):
             inside, outside = self.fold == number, self.fold != number

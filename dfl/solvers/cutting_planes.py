@@ -24,6 +24,7 @@ _LARGEST_SAMPLE = 2**16
 _WORTHWHILE_SAMPLE = 2**13  # below it, a pass over everyone costs no more than over a sample
 _SAMPLE_ITER = 12  # evaluations on a sample; its own minimum is not that of all people
 _ROUNDING = 1e-12  # relative error of a sum of millions of terms, with room to spare
+_MOSTLY_BASE = 100  # revenue by what is at stake, from which on what nobody can lose is taken off
 _FIRST_BOX = 1e4  # in typical prices; the first sample is solved exactly, however far
 
 
@@ -40,6 +41,7 @@ class CuttingPlanes(AbstractSolver):
     at most C people are split between treatments, and is mended by `repair_at_prices`: the gap
     is about C steps of single people. Where nothing but one budget binds, `GreedyDual` answers.
 
+    Revenue that people bring whatever they get moves nothing, unless there is a least return.
     Arithmetic is float64 whatever the inputs are; some 50 bytes per person are held beside them.
 
     Args:
@@ -116,7 +118,11 @@ class CuttingPlanes(AbstractSolver):
         exact = Lagrangian.of(problem)
         if exact.active.tolist() in [[], *([k] for k in range(exact.cost.shape[2]))]:
             return _one_budget(problem, exact)
-        extremes = exact.extremes()
+        extremes, base = exact.extremes(), 0.0
+        stake = extremes.most - extremes.least
+        if problem.min_return is None and extremes.size > _MOSTLY_BASE * stake:
+            exact, base = exact.less_base()
+            extremes = exact.extremes()
         slack = _slack(exact, extremes, rounding(problem.budget, problem.rows))
         lagrangian = replace(exact, limit=exact.limit + slack)
         _refuse_impossible(lagrangian, extremes)
@@ -131,9 +137,10 @@ class CuttingPlanes(AbstractSolver):
         choice, feasible = repair_at_prices(lagrangian, exact.limit, found.best, found.choice)
         if not feasible:
             raise NotConvergedError(_not_repaired(lagrangian, choice, found))
-        bound = found.best.value - float(found.best.prices @ slack)
+        bound = base + found.best.value - float(found.best.prices @ slack)
+        bound += _ROUNDING * abs(base)
         return PricedAllocation(
-            _answer(problem, lagrangian, found.best.prices, choice, bound),
+            _answer(problem, replace(lagrangian, base=None), found.best.prices, choice, bound),
             DualPrices.of(found.best.prices.to(choice.device), lagrangian.cost.shape[2]),
             found.iterations,
             sampled + more,

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dfl.cli.segment import _cost_words
 from dfl.config import to_yaml
 from dfl.segments.serving import ServedSegments
 from tests.cli.outcome import Dfl
@@ -90,12 +91,23 @@ def test_customers_are_served(segmented: Path, dfl: Dfl, tmp_path: Path) -> None
     features = file.encoder.encode(pd.read_parquet(segmented / "shop.parquet"))
     assert served.treatment.tolist() == file.treatment(features, 1.5).tolist()
     assert set(served.treatment_name) <= {"mail", "letter"}
+    assert "By the segments' table these people cost" in " ".join(done.text.split())
     again = dfl(
         "segment", segmented / "run", "--customers", segmented / "shop.parquet", "--assign", output,
         "--budget-per-head", 1.5,
     )  # fmt: skip
     assert again.code == 2
     assert "exists already" in again.text
+
+
+def test_people_who_cost_more_than_the_plan_s_are_told_of() -> None:
+    costs, choice = [[0.0, 1.0], [0.0, 3.0]], [1, 1]
+    said = _cost_words((50, 50), costs, choice, 2.0)
+    assert said == "By the segments' table these people cost 2 per head, 200 in all."
+    said = _cost_words((10, 90), costs, choice, 2.0)
+    assert (
+        "people cost 2.8 per head, 280 in all: above the budget of 2, as more of them are" in said
+    )
 
 
 def test_the_formulation_is_an_option(segmented: Path, dfl: Dfl, tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def test_what_everyone_brings_anyway_moves_no_effect() -> None:
     assert_close(moved[-1], weight[-1] + 1_000)
 
 
+def test_the_cost_of_treatments_is_that_of_everyone() -> None:
+    plain = logs(240)
+    first = (plain.features[:, 0] > 0).float()
+    chance = torch.stack([0.2 + 0.4 * first, *[0.4 - 0.2 * first] * 2], dim=1)
+    rows = replace(plain, propensity=chance, cost=1 + first)
+    cost = Bench.of(rows, Budget(share=0.3)).cost
+    weight = rows.weight.double()
+    for arm in range(ARMS):
+        own = rows.treatment == arm
+        assert_close(cost[arm], (weight * rows.cost.double())[own].sum() / weight[own].sum())
+
+
 def test_the_hard_loss_is_the_loss_of_a_hard_layer(batch: UpliftData) -> None:
     bench = Bench.of(batch, Budget(share=0.3))
     assert_close(bench.loss_of(StraightThrough())(bench.weight), bench.hard_loss(bench.weight))

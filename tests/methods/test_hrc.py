@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from dfl import Budget
 from dfl.data import UpliftData
 from dfl.errors import DataError, InvalidValueError
 from dfl.methods import Grounded, Hrc, PolicyTree, TsmSl
-from dfl.models import MLP
-from dfl.segments import HiddenSegments, SegmentModel
-from dfl.segments.making import Tabulation
+from dfl.models import MLP, Prediction
+from dfl.segments import HiddenSegments, Scores, SegmentModel
+from dfl.segments.clusters import Clusters
+from dfl.segments.making import Tabulation, _Evidence
 from dfl.segments.representation import KINDS, Kind
 from dfl.training.settings import TrainingSet, hold_out
 from tests.methods.toy import ARMS, SMALL, logs, outcomes
@@ -61,6 +63,17 @@ def test_the_number_of_segments_is_that_of_largest_held_out_value() -> None:
     assert all(one["segments"] <= most for one, most in zip(tried, (2, 5, 10), strict=True))
     best = max(tried, key=lambda one: one["value"])
     assert model.segmenter.segments == best["segments"]
+
+
+def test_a_total_is_money_for_all_the_rows_of_the_tables() -> None:
+    rows, budget = logs(120, seed=1), Budget(per_head=0.5)
+    predicted = Prediction(*outcomes(rows.features))
+    scores, fold = Scores.of(rows, predicted), torch.arange(120) % 2
+    evidence = _Evidence(rows, predicted, scores, rows.features, fold)
+    clusters = Clusters(rows.features[:2], torch.arange(2))
+    usual = evidence.value(clusters, [budget], Tabulation())
+    money = Budget(total=0.5 * 120)
+    assert evidence.value(clusters, [money], Tabulation()) == pytest.approx(usual)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -289,6 +289,25 @@ def test_a_margin_cuts_all_money_and_nothing_else(tmp_path: Path) -> None:
         planned(tmp_path, table(), Asked(marginal_return=1.0), margin=0.9, measured=MEASURED)
 
 
+def test_other_amounts_of_money_are_cut_by_the_margin_there(tmp_path: Path) -> None:
+    dearer = {"given": "share=0.9", "per_head": 1.0}
+    exact = {"value": 1.0, "standard_error": 0.0, "low": 1.0, "high": 1.0}
+    measured = {
+        "budgets": [*MEASURED["budgets"], dearer],
+        "spend": {**MEASURED["spend"], "share=0.9": exact},
+    }
+    asked = Asked(budget=Budget(per_head=0.5))
+    done, _ = planned(tmp_path, table(60), asked, margin=0.9, measured=measured, factors=[1.0, 2.0])
+    assert [one.plan and one.plan.used[0].at_most for one in done.table] == [24.0, 60.0]
+
+
+def test_other_amounts_of_nothing_are_refused(tmp_path: Path) -> None:
+    for asked in (Asked(min_return=1.0), Asked(capacity=["call=3"])):
+        with pytest.raises(ConfigError, match="what-if multiplies money, a target or a marginal"):
+            planned(tmp_path, table(), asked, factors=[2.0])
+    assert not (tmp_path / "plan.csv").exists()
+
+
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     table().to_csv(tmp_path / "people.csv", index=False)
     people, asked = tmp_path / "people.csv", Asked(budget=Budget(total=1.0), last="before")

@@ -224,10 +224,15 @@ def test_limits_must_fit() -> None:
     revenue, cost = people(0)
     with pytest.raises(ShapeError, match=r"use of north must be \(6, 3\) .* got \(6, 1\)"):
         Wishes(limits=(Limit("north", NORTH, 1.0),)).solve(revenue, cost)
-    with pytest.raises(InvalidValueError, match="north must be a number, got nan"):
+    with pytest.raises(InvalidValueError, match="north must be >= 0, got nan"):
         Limit("north", cost, float("nan"))
-    with pytest.raises(InvalidValueError, match="cost must be >= 0"):
-        Wishes(limits=(Limit("north", -cost, 1.0),)).solve(revenue, cost)
+    for amount in (1.0, float("inf")):
+        with pytest.raises(InvalidValueError, match="use of north must be >= 0, got a minimum of"):
+            Wishes(limits=(Limit("north", -cost, amount),)).solve(revenue, cost)
+        with pytest.raises(InvalidValueError, match="use of north must be finite, got NaN"):
+            Wishes(limits=(Limit("north", cost / 0, amount),)).solve(revenue, cost)
+    with pytest.raises(InvalidValueError, match="north must be >= 0 and finite, got -inf"):
+        Limit("north", cost, -float("inf"))
     with pytest.raises(DTypeError, match="use of north must be a tensor, got list"):
         Limit("north", cost.tolist(), 1.0)
     with pytest.raises(InvalidValueError, match="limits must be an instance of Limit, got 'north'"):
@@ -265,6 +270,16 @@ def test_a_least_return_or_places_are_wish_enough() -> None:
     found = Wishes(capacity=places).solve(revenue, cost, MixedInteger())
     truth = best(revenue, lambda one: int((one == 2).sum()) <= 2)
     assert found.revenue == pytest.approx(truth)
+
+
+def test_a_least_return_that_is_met_exactly_is_met() -> None:
+    cost = torch.tensor([[0.1, 0.2]], dtype=torch.float64)
+    revenue = torch.tensor([[0.3, 0.6]], dtype=torch.float64)
+    assert bool((revenue < 3 * cost).all())  # by rounding
+    assert Wishes(min_return=3.0).solve(revenue, cost).choice.tolist() == [1]
+    assert Wishes(min_return=3.0, budget=0.1).solve(revenue, cost).choice.tolist() == [0]
+    with pytest.raises(InfeasibleProblemError, match=r"min_return = 3\.0001 cannot"):
+        Wishes(min_return=3.0001).solve(revenue, cost)
 
 
 def test_a_limit_at_infinity_binds_nobody() -> None:

@@ -216,6 +216,16 @@ def test_the_currency_does_not_matter(constraint: str, factor: float) -> None:
     assert float(other.upper_bound) == pytest.approx(factor * float(found.upper_bound), rel=1e-9)
 
 
+def test_what_people_bring_anyway_does_not_matter() -> None:
+    random = constrained(2, "budgets", rows=1000, treatments=4)
+    usual = SOLVER.solve(random)
+    base = torch.linspace(1e8, 1e9, 1000, dtype=torch.float64)[:, None]
+    found = SOLVER.solve(replace(random, revenue=random.revenue + base))
+    assert float(found.revenue - base.sum()) == pytest.approx(float(usual.revenue), abs=1e-3)
+    assert float(found.upper_bound - base.sum()) == pytest.approx(float(usual.upper_bound), abs=2)
+    assert found.multiplier.tolist() == pytest.approx(usual.multiplier.tolist(), rel=1e-6)
+
+
 @pytest.mark.parametrize("constraint", CONSTRAINTS)
 def test_neither_order_matters(constraint: str) -> None:
     random = constrained(6, constraint, rows=50, treatments=4)

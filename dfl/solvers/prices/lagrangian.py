@@ -85,6 +85,8 @@ class Lagrangian:
         choices: which treatments each person may get, all where None. bool, ``(N, M)``.
         limit: most that may be used of each constraint. float64 on the CPU, shape ``(C,)``.
         min_return: least revenue per unit of cost, no unit.
+        base: what is taken off each person's revenue, in currency; nothing where None. float64,
+            shape ``(N,)``.
     """
 
     revenue: Tensor
@@ -92,6 +94,7 @@ class Lagrangian:
     choices: Tensor | None
     limit: Tensor
     min_return: float
+    base: Tensor | None = None
 
     @classmethod
     def of(cls, problem: AllocationProblem) -> "Lagrangian":
@@ -137,8 +140,25 @@ class Lagrangian:
 
     def take(self, rows: Tensor) -> "Lagrangian":
         """Return the same constraints, limits included, over some of the people."""
-        choices = None if self.choices is None else self.choices[rows]
-        return replace(self, revenue=self.revenue[rows], cost=self.cost[rows], choices=choices)
+        choices, base = (None if one is None else one[rows] for one in (self.choices, self.base))
+        revenue, cost = self.revenue[rows], self.cost[rows]
+        return replace(self, revenue=revenue, cost=cost, choices=choices, base=base)
+
+    def less_base(self) -> tuple["Lagrangian", float]:
+        """Return the same with everyone's largest revenue taken off, and the total of that.
+
+        What people bring whatever they get moves no choice, and rounds what does. Not where there
+        is a least return, which counts it.
+        """
+        base = torch.empty(self.rows, dtype=torch.float64, device=self.revenue.device)
+        for part in self.chunks():
+            base[part] = self.amounts(part)[0].amax(1)
+        return replace(self, base=base), float(over_ranks(base.sum()))
+
+    def earned(self, rows: slice | Tensor) -> Tensor:
+        """Return the revenue of some people, less their base. float64, shape ``(n, M)``."""
+        revenue = self.revenue[rows].double()
+        return revenue if self.base is None else revenue - self.base[rows, None]
 
     def amounts(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Return revenue and cost of some people, float64.
@@ -147,7 +167,7 @@ class Lagrangian:
             Revenue, ``(n, M)``, minus infinity where a treatment is not allowed; and cost,
             ``(n, M, K)``.
         """
-        revenue, cost = self.revenue[rows].double(), self.cost[rows].double()
+        revenue, cost = self.earned(rows), self.cost[rows].double()
         if self.choices is not None:
             revenue = revenue.masked_fill(~self.choices[rows], -torch.inf)
         return revenue, cost
@@ -161,7 +181,7 @@ class Lagrangian:
         """
         revenue, cost = self.amounts(rows)
         place = torch.eye(revenue.shape[1], dtype=torch.float64, device=revenue.device)
-        earned = self.revenue[rows].double()[..., None]
+        earned = self.earned(rows)[..., None]
         floor = self.min_return * cost.sum(dim=2, keepdim=True) - earned
         return revenue, torch.cat([cost, place.expand(revenue.shape[0], -1, -1), floor], dim=2)
 
@@ -172,7 +192,7 @@ class Lagrangian:
         spent = sums.new_zeros(budgets)
         for part in self.chunks():
             taken = choice[part, None]
-            sums[0] += self.revenue[part].gather(1, taken).sum(dtype=torch.float64)
+            sums[0] += self.earned(part).gather(1, taken).sum()
             cost = self.cost[part].gather(1, taken[..., None].expand(-1, -1, budgets))
             spent += cost.sum(dim=(0, 1), dtype=torch.float64)
         earned, _, _, usage = self._usage(sums, spent, choice)
@@ -214,7 +234,7 @@ class Lagrangian:
         sums = torch.zeros(3, dtype=torch.float64, device=device)
         spent = sums.new_zeros(budgets)
         for part in self.chunks():
-            earned = self.revenue[part].double().reshape(-1)
+            earned = self.earned(part).reshape(-1)
             cost = self.cost[part].double().reshape(-1, budgets)
             scores = torch.addmv(earned, cost, per_cost, beta=weight, alpha=-1)
             scores = scores.reshape(-1, treatments) - per_place
