@@ -12,7 +12,7 @@ from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError, MissingExtraError
 from dfl.methods.base import AbstractMethod
 from dfl.models import AbstractModel, CausalForestModel, Scaling, Trees
-from dfl.scale import from_first, together
+from dfl.scale import from_first, power_of_two, together
 from dfl.seeds import stream
 from dfl.training.monitor import Monitor
 from dfl.training.settings import Part, Rows, TrainingSet, parts_of
@@ -34,7 +34,8 @@ class TsmCf(AbstractMethod):
     treatment 0 are a random forest on outcomes less the received treatment's effect. The chance
     of a treatment is its share where all rows are randomised, else a random forest. Trees of these
     forests grow on .45 of the rows (from 100 on), as those of the causal forest do, and
-    regressions look at a third of the features at a split.
+    regressions look at a third of the features at a split. Revenue and cost, which share trees, are
+    taken in units of their spread, so that both count at a split, whatever their currency.
 
     Args:
         rows: which rows to train on; ``"both"`` puts them together.
@@ -99,23 +100,30 @@ class TsmCf(AbstractMethod):
         outcomes = torch.stack(
             [torch.cat([getattr(part, name) for part in parts]) for name in ("revenue", "cost")], 1
         )
-        x, y, t = (tensor.cpu().double().numpy() for tensor in (features, outcomes, received))
+        # One tree splits for both outcomes, and features within 1e-7 count as equal: in units of
+        # their own spread neither hangs on the unit they come in.
+        size = torch.stack((scaling.revenue_scale, scaling.cost_scale)).cpu().double()
+        unit = power_of_two(scaling.feature_scale).cpu()  # rounds nothing
+        x = (features.cpu() / unit).double().numpy()
+        y = (outcomes.cpu().double() / size).numpy()
+        t = received.cpu().double().numpy()
         seed = int(torch.randint(2**31, (), generator=stream(one.seed, "causal forest")))
         fitted = self._causal_forest(parts, treatments, min(3, fewest), seed).fit(y, t, X=x)
         effects = [
             Trees.of(
                 [tree.tree_ for tree in forest.estimators_],
-                [_leaves(tree.tree_) for tree in forest.estimators_],
-            )
-            for forest in fitted.model_cate.estimators_
+                [_leaves(tree.tree_, float(scale)) for tree in forest.estimators_],
+            ).rescaled(unit)
+            for forest, scale in zip(fitted.model_cate.estimators_, size, strict=True)
         ]
         moved = fitted.const_marginal_effect(x)
         moved = torch.from_numpy(moved).reshape(len(x), 2, treatments - 1)
         moved = torch.nn.functional.pad(moved, (1, 0))[torch.arange(len(x)), :, received.cpu()]
         level = self._regression(seed, len(x)).fit(x, y - moved.numpy())
         trees = [tree.tree_ for tree in level.estimators_]
+        levels = Trees.of(trees, [tree.value[..., 0] * size.numpy() for tree in trees])
         return CausalForestModel(
-            Trees.of(trees, [tree.value[..., 0] for tree in trees]).to(features.device),
+            levels.rescaled(unit).to(features.device),
             (effects[0].to(features.device), effects[1].to(features.device)),
             scaling.fixed_cost,
             torch.tensor(features.shape[1]),
@@ -192,8 +200,13 @@ def _fewest_rows(parts: Sequence[UpliftData]) -> int:
     return fewest
 
 
-def _leaves(tree: Any) -> Any:
-    """Return what the nodes of EconML's tree hold: its linear part, and its Jacobian behind it."""
+def _leaves(tree: Any, scale: float) -> Any:
+    """Return what the nodes of EconML's tree hold: its linear part, and its Jacobian behind it.
+
+    Args:
+        tree: grown on outcomes in units of ``scale``; the linear part is returned in currency.
+        scale: of the outcome, in currency.
+    """
     import numpy as np
 
-    return np.concatenate([tree.precond, tree.jac], axis=1)
+    return np.concatenate([scale * tree.precond, tree.jac], axis=1)

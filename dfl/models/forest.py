@@ -1,7 +1,7 @@
 """`CausalForestModel`: effects of a causal forest on levels of a regression forest, as arrays."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self, final
 
 import torch
@@ -69,6 +69,10 @@ class Trees:
     def to(self, device: torch.device) -> "Trees":
         """Return the trees on a device."""
         return Trees(**{one.name: getattr(self, one.name).to(device) for one in fields(self)})
+
+    def rescaled(self, unit: Tensor) -> "Trees":
+        """Return the trees for features that are as many times as large. Shape ``(F,)``."""
+        return replace(self, threshold=self.threshold * unit.double()[self.feature])
 
     def check(self, features: int, columns: int) -> None:
         """Refuse arrays that are no trees.

@@ -20,7 +20,7 @@ from dfl.solvers.passes.decide import price_in
 from dfl.training.networks import Networks
 from dfl.training.rows import Batch, RowPool
 
-__all__ = ["BUDGETS", "DecisionLevel", "PriceFrom", "budget_per_head"]
+__all__ = ["BUDGETS", "DecisionLevel", "PriceFrom", "budget_per_head", "per_head"]
 
 PriceFrom: TypeAlias = Literal["rows", "batch"]
 
@@ -182,17 +182,27 @@ def _least_spend(cost: Tensor, batch: Batch) -> Tensor:
 def budget_per_head(budget: Budget, rct: UpliftData) -> float:
     """Return a budget in currency per head on randomised rows.
 
-    A share is taken between the smallest and the largest mean cost of an arm, each
-    estimated by ``sum_i weight_i c_i 1[t_i = j] / sum_i weight_i 1[t_i = j]``.
+    A share is taken between the smallest and the largest mean cost of an arm, see `per_head`.
 
     Args:
         budget: money in any unit.
         rct: randomised rows, with those of all processes that share them.
     """
-    weight = rct.weight.double()
-    zeros = weight.new_zeros(rct.treatments)
-    money = over_rows(zeros.index_add(0, rct.treatment, weight * rct.cost.double()))
-    heads = over_rows(zeros.index_add(0, rct.treatment, weight))
-    means = money / heads
+    means = per_head(rct, rct.cost)
     rows = int(over_rows(rct.arm_counts).sum())
     return budget.total_for(rows, float(means.min()) * rows, float(means.max()) * rows) / rows
+
+
+def per_head(rct: UpliftData, outcome: Tensor) -> Tensor:
+    """Return the mean of an outcome in each arm, float64, shape ``(M,)``.
+
+    ``sum_i weight_i y_i 1[t_i = j] / sum_i weight_i 1[t_i = j]``.
+
+    Args:
+        rct: randomised rows, with those of all processes that share them.
+        outcome: their revenue or cost. Shape ``(N,)``.
+    """
+    weight = rct.weight.double()
+    zeros = weight.new_zeros(rct.treatments)
+    total = over_rows(zeros.index_add(0, rct.treatment, weight * outcome.double()))
+    return total / over_rows(zeros.index_add(0, rct.treatment, weight))

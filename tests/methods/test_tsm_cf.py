@@ -41,6 +41,17 @@ def test_logs_are_corrected_for_who_was_treated() -> None:
     assert abs(float(effect - truth)) < 0.25 * abs(float(arms[1] - arms[0] - truth))
 
 
+def test_what_is_learned_hangs_on_no_unit() -> None:
+    rct = logs(300, seed=1)
+    plain = SMALL.fit(rct=rct).predict(rct.features)
+    other = replace(
+        rct, features=rct.features * 2.0**-40, revenue=rct.revenue * 128, cost=rct.cost / 1_024
+    )
+    found = SMALL.fit(rct=other).predict(other.features)
+    assert torch.allclose(found.revenue / 128, plain.revenue, atol=1e-5)
+    assert torch.allclose(found.cost * 1_024, plain.cost, atol=1e-5)
+
+
 def test_a_single_row_of_a_treatment_is_refused() -> None:
     rct = logs(100, seed=1)
     first = (rct.treatment == 2).nonzero()[1:, 0]

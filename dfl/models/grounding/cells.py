@@ -212,7 +212,7 @@ def _screened(
         return basis
     variance, _ = noise_variance(outcome, own)
     error = (outcome - own) / variance
-    factors = torch.stack([own, torch.ones_like(own)])
+    factors = torch.stack([own, own.abs().mean().expand_as(own)])  # both in currency
     slope = error.new_zeros(2 * arms, 2, width)  # source and treatment, factor, column of z
     curve = torch.zeros_like(slope)
     for number, cell in cells:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError, ShapeError
+from dfl.models.grounding.cells import Cells
 from dfl.models.grounding.correction import Correction, CorrectionForm
 from dfl.models.grounding.evidence import Evidence, noise_variance
 from dfl.scale import Chunks
@@ -186,6 +187,19 @@ def test_a_wide_basis_is_screened_and_the_feature_that_matters_stays(
     assert error(correction, wide, truth) < 0.3 * float(
         (rows.predicted - truth).square().mean().sqrt()
     )
+
+
+def test_features_are_screened_alike_in_every_currency(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, _ = evidence(true=0.3)
+    noise = torch.randn(6_000, 60, generator=torch.Generator().manual_seed(2))
+    wide = replace(rows, features=torch.cat([noise, rows.features], dim=1))
+    monkeypatch.setattr("dfl.models.grounding.cells._SCREENED", 5)
+    kept = []
+    for unit in (1.0, 2.0**40, 2.0**-20):
+        told = replace(wide, predicted=unit * wide.predicted, outcome=unit * wide.outcome)
+        kept.append(Cells.of(told, COST).basis.keep)
+    assert kept[0].equal(kept[1])
+    assert kept[0].equal(kept[2])
 
 
 def test_constant_features_a_tiny_arm_and_two_treatments_are_no_trouble() -> None:
