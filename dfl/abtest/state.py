@@ -120,8 +120,10 @@ class State(AbstractEstimator):
             problem.rows, problem.outcome, found.parameters, TREATMENT, empty=contrast.empty
         )
         influence *= problem.scale
-        check = same_effect_check(contrast, (estimate, influence), problem.mean_effect(contrast))
-        weights = summarise_weights(problem.rows, problem.outcome, found.parameters, TREATMENT)
+        mean = problem.mean_effect(contrast)
+        check = same_effect_check(contrast, (estimate, influence), mean, problem.rows)
+        del mean
+        weights = summarise_weights(contrast, problem.rows, problem.outcome, found.parameters)
         return Fit(
             estimate=estimate,
             standard_error=self._error(contrast, problem, found, influence),

@@ -22,7 +22,8 @@ _TRUST = 0.8  # so far, where arms are uneven; by half where they are not
 _EVEN = 0.4  # share of the smaller arm
 _MANY = 5_000  # units of the smaller arm above which they never are
 _DOMINATED = 2 / 3
-_TAIL = 0.025
+_TAILS = (0.4, 0.25, 0.1, 0.05, 0.025)  # in which a difference may lie, where they are measured
+_TIED = 1e-9  # relative; what differs by less is one number
 
 
 @final
@@ -50,14 +51,16 @@ class Spread:
     Args:
         error: standard error.
         degrees: of freedom of the t law; infinite: the normal law.
-        above: factor of the t law's upper quantiles; 1 where the difference is not skewed.
+        above: factors of the t law's upper quantiles, beyond which a difference lies in .4, .25,
+            .1, .05 and .025 of all draws; in between, reaches are interpolated, and farther out the
+            last factor holds. 1 where the difference is not skewed.
         below: the same of the lower quantiles.
     """
 
     error: float
     degrees: float = math.inf
-    above: float = 1.0
-    below: float = 1.0
+    above: tuple[float, ...] = (1.0,) * len(_TAILS)
+    below: tuple[float, ...] = (1.0,) * len(_TAILS)
 
     def interval(self, estimate: float, factor: float, level: float) -> tuple[float, float]:
         """Return the ends of the confidence interval.
@@ -67,21 +70,51 @@ class Spread:
             factor: quantile of the normal law.
             level: confidence level.
         """
-        from scipy import special  # loads on use
-
         if math.isfinite(self.degrees):
-            factor = -float(special.stdtrit(self.degrees, (1 - level) / 2))
-        reach = factor * self.error
-        return estimate - self.above * reach, estimate + self.below * reach
+            (factor,) = self._quantiles(((1 - level) / 2,))
+        above, below = (self._reach(factor, one) for one in (self.above, self.below))
+        return estimate - above * self.error, estimate + below * self.error
 
     def p_value(self, estimate: float) -> float:
         """Return the two-sided p-value of "no difference"; it fits the interval at any level."""
         from scipy import special  # loads on use
 
-        z = abs(estimate) / self.error / (self.above if estimate > 0 else self.below)
+        z = self._quantile_of(
+            abs(estimate) / self.error, self.above if estimate > 0 else self.below
+        )
         if math.isfinite(self.degrees):
             return 2 * float(special.stdtr(self.degrees, -z))
         return math.erfc(z / math.sqrt(2))
+
+    def _reach(self, z: float, factors: tuple[float, ...]) -> float:
+        """Return how many errors a quantile of the t law amounts to."""
+        usual, reaches = self._knots(factors)
+        return factors[-1] * z if z >= usual[-1] else float(np.interp(z, usual, reaches))
+
+    def _quantile_of(self, distance: float, factors: tuple[float, ...]) -> float:
+        """Return which quantile of the t law amounts to so many errors; the least of tied."""
+        usual, reaches = self._knots(factors)
+        inside = distance * (1 - _TIED)
+        if not inside < reaches[-1]:
+            return distance / factors[-1]
+        return float(np.interp(inside, reaches, usual))
+
+    def _knots(self, factors: tuple[float, ...]) -> tuple[Vector, Vector]:
+        """Return quantiles of the t law, and how many errors they amount to, both from 0 on."""
+        usual = np.array(self._quantiles(_TAILS))
+        reaches = np.minimum.accumulate((usual * factors)[::-1])[::-1]
+        return np.append(0, usual), np.append(0, reaches)
+
+    def _quantiles(self, tails: tuple[float, ...]) -> list[float]:
+        """Return what the t law exceeds with given probabilities."""
+        from scipy import special  # loads on use
+
+        law = (
+            special.stdtrit(self.degrees, tails)
+            if math.isfinite(self.degrees)
+            else special.ndtri(tails)
+        )
+        return [-float(one) for one in law]
 
 
 def spread_of(treated: Arm, control: Arm) -> Spread:
@@ -128,8 +161,8 @@ def spread_of(treated: Arm, control: Arm) -> Spread:
     return Spread(
         error=math.sqrt(variance),
         degrees=degrees if degrees < _NORMAL else math.inf,
-        above=above,
-        below=below,
+        above=tuple(above.tolist()),
+        below=tuple(below.tolist()),
     )
 
 
@@ -176,21 +209,21 @@ def _degrees(share: Vector, squares: float, left: Vector) -> float:
     return float((weight * own).sum()) ** 2 / cross
 
 
-def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tuple[float, float]:
-    """Return the upper and lower quantiles over those of the t law."""
+def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tuple[Vector, Vector]:
+    """Return the upper and lower quantiles over those of the t law. Shape of `_TAILS` each."""
     from scipy import special  # loads on use
 
     units = [len(treated.size), len(control.size)]
-    few, many = min(units), sum(units)
+    few, many, usual_tails = min(units), sum(units), (np.ones(len(_TAILS)), np.ones(len(_TAILS)))
     if few > _MANY or 2 * few == many < _SCARCE:
-        return 1.0, 1.0
+        return usual_tails
     totals = [float(treated.size.sum()), -float(control.size.sum())]
     parts = np.concatenate([one.scaled * total for one, total in zip(read, totals, strict=True)])
     size = np.concatenate([treated.size, control.size])
     skewness = float((parts * parts * parts).mean()) / float((parts * parts).mean()) ** 1.5
     skewness *= (many - 2 * few) / math.sqrt(many * few * (many - few))
     if few >= _FEW and abs(skewness) <= _SKEWED:
-        return 1.0, 1.0
+        return usual_tails
     deals = _deals(many, few)
     dealt = _dealt_both_ways(parts, size, deals)
     if len(dealt) < len(deals):
@@ -202,14 +235,14 @@ def _tails(treated: Arm, control: Arm, read: list[_Read], degrees: float) -> tup
         dealt = -dealt
     if units[0] == units[1]:  # who is called treated plays no part
         dealt = np.concatenate([dealt, -dealt])
-    usual = -float(special.stdtrit(degrees, _TAIL))
-    above, below = (-float(np.quantile(one, _TAIL)) / usual for one in (-dealt, dealt))
+    usual = special.stdtrit(degrees, _TAILS)
+    above, below = (np.quantile(one, _TAILS) / usual for one in (-dealt, dealt))
     least = 0.1
     if few < _SCARCE:  # few assignments, and of parts that are known badly
         trust = _TRUST if few < _EVEN * many else 0.5
-        above, below = (max(one, trust * one + 1 - trust) for one in (above, below))
+        above, below = (np.maximum(one, trust * one + 1 - trust) for one in (above, below))
         least = 1.0 if many < _SCARCE else least
-    return max(above, least), max(below, least)
+    return np.maximum(above, least), np.maximum(below, least)
 
 
 def _deals(many: int, few: int) -> Integers:

@@ -169,6 +169,6 @@ def test_the_sign_of_the_metric_and_the_names_of_the_arms_play_no_part(
 def test_numbers_that_are_not_finite_are_no_effect() -> None:
     with pytest.raises(InvalidValueError, match="the effect must be finite, got 1 in "):
         effect_of(
-            ("1", "0"), 1.0, Spread(error=1.0, above=math.nan), 1.96, 0.95,
+            ("1", "0"), 1.0, Spread(error=1.0, above=(math.nan,) * 5), 1.96, 0.95,
             value=1.0, rows=(9, 9), diagnostics={},
         )  # fmt: skip

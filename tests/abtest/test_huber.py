@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
+from dfl.abtest import Experiment
 from dfl.abtest.huber import Huber
 from dfl.abtest.regression.linear import huber_regression
 from dfl.errors import InvalidValueError, NotConvergedError
@@ -47,6 +48,15 @@ def test_mistakes() -> None:
     flat = np.where(np.arange(400) < 20, data.outcome, 0)
     with pytest.raises(InvalidValueError, match="the same in half of the rows: Huber's scale"):
         Huber().fit(replace(data, outcome=flat, covariates=None, prediction=None))
+
+
+def test_a_scale_that_falls_and_falls_is_refused_whenever_it_gets_there() -> None:
+    """With 70 % zeros it lost a seventh at each step, and was taken as it stood after 50."""
+    draw = np.random.default_rng(1)
+    metric = np.where(draw.random(4_000) < 0.7, 0, draw.lognormal(3, 1, 4_000))
+    data = Experiment(treatment=draw.integers(0, 2, 4_000), metric=metric).contrast(1)
+    with pytest.raises(InvalidValueError, match="the same in half of the rows: Huber's scale"):
+        Huber().fit(data)
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e9, 1e10, -1e10])

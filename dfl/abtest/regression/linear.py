@@ -177,8 +177,8 @@ def huber_regression(
     """Fit by reweighted least squares with weights ``min(1, threshold * scale / |r|)``.
 
     The scale is taken anew from the residuals, around 0, at each of the first 50 steps; then it
-    stays, as a median can jump to and fro for ever. Rows are read in parts; many are begun from
-    the fit of a sample.
+    only falls, as a median can jump to and fro for ever. Rows are read in parts; many are begun
+    from the fit of a sample.
 
     Args:
         regressors: one row per regressor. Shape ``(k, n)``.
@@ -206,11 +206,11 @@ def huber_regression(
         found: Vector = np.subtract(outcome[some], fitted, out=fitted)
         return found
 
-    first = 0.0
+    first, scale = 0.0, math.inf
     for iteration in range(1, max_iter + 1):
-        if iteration <= _SCALED:
-            (middle,) = quantiles(lambda some: np.abs(residual(some)), rows, [0.5])
-            scale = middle / _NORMAL_MAD
+        (middle,) = quantiles(lambda some: np.abs(residual(some)), rows, [0.5])
+        now = middle / _NORMAL_MAD
+        scale = now if iteration <= _SCALED else min(scale, now)
         first = first or scale
         if not scale > _COLLAPSED * first:
             raise InvalidValueError(

@@ -30,8 +30,8 @@ Nu: TypeAlias = float | Literal["free"]
 
 _NU_RANGE = (0.05, 1e4)  # above, the law is normal for all practical purposes
 _NU_START = 10.0
-_COLLAPSED = 1e-12  # variance, over the squared median residual at the start
-_SAMPLE = 50_000  # rows that this median is taken of
+_COLLAPSED = 1e-12  # variance, over what `_bulk_variance` finds
+_SAMPLE = 50_000  # rows that its medians are taken of
 _LONGER = 2.0  # each step in log nu may be so much longer than the last
 _GROUP = 8  # factors that are multiplied before one logarithm is taken
 
@@ -294,10 +294,15 @@ def _sum_of_logs(values: Vector) -> float:
 
 
 def _bulk_variance(regressors: Matrix, outcome: Vector, start: TParameters) -> float:
-    """Return the squared median residual of a part of the rows, which outliers do not move."""
+    """Return the squared median residual of a part of the rows, or distance from their middle.
+
+    The smaller one: an outlier moves all residuals of a fit by least squares, no distances.
+    """
     some = some_rows(outcome.shape[0], _SAMPLE)
     residual = outcome[some] - start.coefficients @ regressors[:, some]
-    return float(np.median(np.abs(residual))) ** 2
+    distance = outcome[some] - np.median(outcome[some])
+    found = [float(np.median(np.abs(one))) for one in (residual, distance)]
+    return min(filter(None, found), default=0.0) ** 2
 
 
 def _require_scale(variance: float, smallest: float) -> None:

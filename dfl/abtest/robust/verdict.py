@@ -1,7 +1,9 @@
 """What a robust estimate may be used for: check against the mean, weights, a sentence."""
 
 import math
+import sys
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import final
 
 import numpy as np
@@ -11,7 +13,6 @@ from dfl.abtest.rows.contrast import Contrast
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS
 from dfl.stats.arrays import Matrix, Vector
-from dfl.stats.intervals import two_sided_p_value
 
 __all__ = [
     "SameEffectCheck",
@@ -21,7 +22,8 @@ __all__ = [
     "summarise_weights",
 ]
 
-_DETECTABLE = 2.8015852181129  # 97.5 % plus 80 % quantiles of the normal law
+_POWER = 0.8416212335729143  # 80 % quantile of the normal law
+_USUAL = 1.959963984540054  # 97.5 % quantile
 _HARDLY = 0.1
 _ALARM = 0.05
 _UNBALANCED = 3.0  # standard errors
@@ -50,19 +52,23 @@ def same_effect_check(
     contrast: Contrast,
     robust: tuple[float, Vector],
     mean: tuple[float, Vector],
+    design: Matrix | None = None,
 ) -> SameEffectCheck:
     """Compare two estimates on the same rows, row by row.
 
     The standard error is that of the difference of the influences, so what moves both
-    estimates alike cancels.
+    estimates alike cancels; it and its law make up for few, uneven and skewed units as those of
+    effects do, see `Contrast.spread`.
 
     Args:
         contrast: the rows.
         robust: estimate and influences of the robust estimator. Shape of influences ``(n,)``.
         mean: the same of an estimator of the mean effect.
+        design: regressors that both were fitted with. Shape ``(k, n)``.
 
     Raises:
-        InvalidValueError: if the two never differ, so that there is nothing to test.
+        InvalidValueError: if the two never differ, so that there is nothing to test, one unit
+            outweighs its arm, or there are too few.
 
     Source:
         Hausman (1978), doi:10.2307/1913827, with the variance from influence functions.
@@ -72,12 +78,13 @@ def same_effect_check(
     variance = contrast.variance(apart)
     if not variance > 0:
         raise InvalidValueError("the two estimates are the same in every row; nothing to compare.")
-    error = math.sqrt(variance)
+    spread = contrast.spread(math.sqrt(variance), apart, bessel=False, design=design)
+    low, high = spread.interval(0.0, _USUAL, 1 - _ALARM)
     return SameEffectCheck(
         difference=difference,
-        standard_error=error,
-        p_value=two_sided_p_value(difference / error),
-        detectable=_DETECTABLE * error,
+        standard_error=spread.error,
+        p_value=spread.p_value(difference),
+        detectable=(high - low) / 2 + _POWER * spread.error,
     )
 
 
@@ -90,8 +97,9 @@ class WeightSummary:
         hardly_counted: share of all rows with a weight below 0.1.
         mean_treated: mean weight of the treated.
         mean_control: mean weight of the control.
-        z: difference of the two in standard errors, rows taken as independent; far from 0
-            hints at an effect in the tail.
+        z: difference of the two in standard errors, or what a normal law makes of its p-value
+            where these are corrected, see `Contrast.spread`; far from 0 hints at an effect in the
+            tail.
     """
 
     hardly_counted: float
@@ -101,36 +109,44 @@ class WeightSummary:
 
 
 def summarise_weights(
-    regressors: Matrix, outcome: Vector, fitted: TParameters, treatment: int
+    contrast: Contrast, regressors: Matrix, outcome: Vector, fitted: TParameters
 ) -> WeightSummary:
     """Return the weights' share near 0 and their means by arm.
 
     Args:
+        contrast: the rows.
         regressors: shape ``(k, n)``.
         outcome: shape ``(n,)``.
         fitted: parameters.
-        treatment: position of the 0 or 1 of the treatment among the regressors.
+
+    Raises:
+        InvalidValueError: if one unit outweighs its arm, or there are too few.
     """
-    sums = np.zeros((2, 3))  # treated and all: rows, weights, squared weights
-    hardly = 0
-    for part in PARTS.of(outcome.shape[0]):
-        block = regressors[:, part]
-        residual = outcome[part] - fitted.coefficients @ block
-        weight = (fitted.nu + 1) / (fitted.nu + residual * residual / fitted.variance)
-        hardly += int(np.count_nonzero(weight < _HARDLY))
-        treated, square = block[treatment], weight * weight
-        sums[0] += float(treated.sum()), float(weight @ treated), float(square @ treated)
-        sums[1] += len(weight), float(weight.sum()), float(square.sum())
-    sums[1] -= sums[0]
-    means = sums[:, 1] / sums[:, 0]
-    errors = (sums[:, 2] / sums[:, 0] - means**2) / sums[:, 0]
-    error = math.sqrt(max(float(errors.sum()), 0.0))
+    weights: Vector = contrast.empty(contrast.rows)
+    hardly = treated = total = 0.0
+    for part in PARTS.of(contrast.rows):
+        residual = outcome[part] - fitted.coefficients @ regressors[:, part]
+        weights[part] = (fitted.nu + 1) / (fitted.nu + residual * residual / fitted.variance)
+        hardly += int(np.count_nonzero(weights[part] < _HARDLY))
+        treated += float(weights[part] @ contrast.treated[part])
+        total += float(weights[part].sum())
+    apart, influence = contrast.mean_difference(weights)
     return WeightSummary(
-        hardly_counted=hardly / outcome.shape[0],
-        mean_treated=float(means[0]),
-        mean_control=float(means[1]),
-        z=float(means[0] - means[1]) / error if error > 0 else 0.0,
+        hardly_counted=hardly / contrast.rows,
+        mean_treated=treated / contrast.treated_rows,
+        mean_control=(total - treated) / (contrast.rows - contrast.treated_rows),
+        z=_in_errors(contrast, apart, influence),
     )
+
+
+def _in_errors(contrast: Contrast, apart: float, influence: Vector) -> float:
+    """Return a difference of means in standard errors of a normal law."""
+    error = math.sqrt(contrast.variance(influence))
+    if not error > 0:
+        return 0.0
+    spread = contrast.spread(error, influence, bessel=True, design=None)
+    half = max(spread.p_value(apart) / 2, sys.float_info.min)
+    return math.copysign(NormalDist().inv_cdf(half), apart)
 
 
 def bulk_verdict(estimate: float, check: SameEffectCheck, weights: WeightSummary) -> str:

@@ -169,6 +169,16 @@ def test_an_outlier_beyond_all_measure_is_no_overflow() -> None:
     assert abs(float(found.parameters.coefficients[0])) < 0.5
 
 
+@pytest.mark.parametrize("code", [2.0**31 - 1, 1e12])
+def test_an_outlier_that_moves_the_residuals_of_half_the_rows_is_no_collapse(code: float) -> None:
+    draw = np.random.default_rng(1)
+    design = np.stack([np.ones(200), np.arange(200) % 2], axis=1)
+    outcome = draw.standard_normal(200) + design[:, 1]
+    least, most = (np.append(outcome[:-1], one) for one in (100.0, code))
+    found, wanted = (fit_t_regression(design, one).parameters for one in (most, least))
+    assert found.coefficients == pytest.approx(wanted.coefficients, abs=0.01)
+
+
 def test_mistakes() -> None:
     with pytest.raises(ShapeError, match=r"design must be \(10, k\), got \(9, 1\)"):
         fit_t_regression(np.ones((9, 1)), G1)
