@@ -6,6 +6,7 @@ from dfl.pipeline.assigning import Assignment, assign_file
 from dfl.pipeline.comparing import compare, comparison_report_of, resume_comparison
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.helpers import help_training
+from dfl.pipeline.limits import Limit, Used
 from dfl.pipeline.lock import locked
 from dfl.pipeline.plan_table import Asked
 from dfl.pipeline.planning import Planned, PlanRow, plan_file
@@ -16,7 +17,7 @@ from dfl.pipeline.suite_report import holds_suite, suite_report_of, write_suite_
 from dfl.pipeline.suite_results import SuiteResults
 from dfl.pipeline.tracking import MLflow, TensorBoard, Tracked, make_tracker
 from dfl.pipeline.watcher import Silent, Watcher
-from dfl.pipeline.wishes import Limit, Plan, Used, Wishes
+from dfl.pipeline.wishes import Plan, Wishes
 
 __all__ = [
     "Asked",

@@ -16,8 +16,9 @@ from dfl.data.sources.reading import column_names, find_file, read_frame, read_t
 from dfl.errors import ConfigError, DataError
 from dfl.frames import Frame
 from dfl.pipeline.customers import check_columns
+from dfl.pipeline.limits import Limit
 from dfl.pipeline.scoring import AbstractScores
-from dfl.pipeline.wishes import Limit, Wishes
+from dfl.pipeline.wishes import Wishes
 
 __all__ = ["Asked", "PlanTable"]
 

@@ -23,10 +23,11 @@ from dfl.pipeline.customers import (
     schema_of,
     writer,
 )
+from dfl.pipeline.limits import Limit
 from dfl.pipeline.plan_table import Asked, PlanTable
 from dfl.pipeline.scoring import AbstractScores
 from dfl.pipeline.spend import Margin, margin_of
-from dfl.pipeline.wishes import Limit, Plan, Wishes
+from dfl.pipeline.wishes import Plan, Wishes
 from dfl.solvers import AbstractSolver
 
 __all__ = ["PlanRow", "Planned", "plan_file"]

@@ -267,8 +267,7 @@ def _stretched(plain: TParameters, now: TParameters, stride: float) -> TParamete
     """Go further than the plain step in log nu, which alone takes hundreds of steps."""
     if stride == 1 or plain.nu == now.nu:
         return plain
-    low, high = _NU_RANGE
-    nu = min(max(now.nu * (plain.nu / now.nu) ** stride, low), high)
+    nu = float(np.clip(now.nu * (plain.nu / now.nu) ** stride, *_NU_RANGE))
     return replace(plain, nu=nu)
 
 
@@ -294,10 +293,7 @@ def _sum_of_logs(values: Vector) -> float:
 
 
 def _bulk_variance(regressors: Matrix, outcome: Vector, start: TParameters) -> float:
-    """Return the squared median residual of a part of the rows, or distance from their middle.
-
-    The smaller one: an outlier moves all residuals of a fit by least squares, no distances.
-    """
+    """Return a squared median of some rows: of residuals, or distances, which outliers spare."""
     some = some_rows(outcome.shape[0], _SAMPLE)
     residual = outcome[some] - start.coefficients @ regressors[:, some]
     distance = outcome[some] - np.median(outcome[some])
@@ -396,10 +392,9 @@ def fisher_errors(gram: Matrix, fitted: TParameters) -> Vector:
 def _inverse_row(jacobian: Matrix, index: int) -> Vector:
     """Return one row of the inverse."""
     try:
-        row: Vector = np.linalg.solve(jacobian.T, np.eye(len(jacobian))[index])
+        return np.asarray(np.linalg.solve(jacobian.T, np.eye(len(jacobian))[index]))
     except np.linalg.LinAlgError as error:
         raise InvalidValueError(
             "the sandwich error needs rows in the bulk of the residuals, the mean derivative of "
             "the score is singular. Use errors='bootstrap', or a larger nu."
         ) from error
-    return row
