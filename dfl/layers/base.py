@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
@@ -50,20 +50,22 @@ class SoftAllocation(NamedTuple):
 class AbstractLayer(nn.Module, ABC):
     """Turns predicted revenue and cost into a soft allocation that carries a gradient."""
 
+    price: Any = None  # a `Price` of money, at which it decides; None where it asks for none
+
     @property
     def decides_at_price(self) -> bool:
         """Whether the budget plays no part but to find a price, so that `AtPrice` can stand in."""
-        return False
+        return self.price is not None and bool(self.price.found)
 
     @property
     def uses_budget(self) -> bool:
         """Whether the budget matters; not at a fixed price of money, where one budget does."""
-        return True
+        return self.price is None or self.price.multiplier is None
 
     @property
     def price_solver(self) -> AbstractSolver | None:
         """Who finds the price of money where the layer decides at one; None for dfl's choice."""
-        return None
+        return None if self.price is None else self.price.solver
 
     @abstractmethod
     def forward(

@@ -55,6 +55,8 @@ class Quadratic(AbstractLayer):
         multiplier is found and differentiated by itself, without a conic solver.
     """
 
+    price: Price
+
     def __init__(
         self,
         *,

@@ -22,7 +22,6 @@ from dfl.layers.pricing.problems import (
 from dfl.layers.regularised.regulariser import Entropy
 from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
 from dfl.problem import ObservedCost
-from dfl.solvers.base import AbstractSolver
 from dfl.solvers.dual_bisection import DualBisection
 
 __all__ = ["Softmax", "received_share"]
@@ -61,6 +60,8 @@ class Softmax(AbstractLayer):
         Deviations: the relative temperature, ``met_by="shares"``.
     """
 
+    price: Price
+
     def __init__(
         self,
         *,
@@ -78,21 +79,6 @@ class Softmax(AbstractLayer):
         self.softness = softness
         self.price = price
         self.multiplier_gradient = multiplier_gradient
-
-    @property
-    def decides_at_price(self) -> bool:
-        """Whether the price is found by the hard decision, neither fixed nor by the shares."""
-        return self.price.found
-
-    @property
-    def uses_budget(self) -> bool:
-        """Whether the price is not fixed."""
-        return self.price.multiplier is None
-
-    @property
-    def price_solver(self) -> AbstractSolver | None:
-        """The solver of the price."""
-        return self.price.solver
 
     def forward(
         self,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dfl.errors import DTypeError, ShapeError
 from dfl.layers.base import BudgetLike
+from dfl.layers.pricing.options import Price
 from dfl.problem import ObservedCost
 from dfl.solvers.base import AbstractSolver
 
@@ -83,6 +84,8 @@ class LoggedBatch:
 class AbstractDecisionLoss(ABC):
     """Scores predictions by what the decisions they lead to would earn."""
 
+    price: Price | None = None  # of money, at which it decides; None where it asks for none
+
     @property
     def needs_baseline(self) -> bool:
         """Whether batches must hold predictions of a model that did not learn from their rows."""
@@ -91,17 +94,17 @@ class AbstractDecisionLoss(ABC):
     @property
     def uses_budget(self) -> bool:
         """Whether the loss is another at another budget, so that several are worth a call each."""
-        return True
+        return self.price is None or self.price.multiplier is None
 
     @property
     def decides_at_price(self) -> bool:
         """Whether the budget plays no part but to find a price, so that `AtPrice` can stand in."""
-        return False
+        return self.price is not None and self.price.found
 
     @property
     def price_solver(self) -> AbstractSolver | None:
         """Who finds the price of money where the loss decides at one; None for dfl's choice."""
-        return None
+        return None if self.price is None else self.price.solver
 
     @abstractmethod
     def __call__(

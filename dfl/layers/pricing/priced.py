@@ -11,7 +11,6 @@ from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
 from dfl.layers.pricing.options import Price, check_values
 from dfl.layers.pricing.problems import finite, ready
 from dfl.problem import ObservedCost
-from dfl.solvers.base import AbstractSolver
 from dfl.solvers.passes.decide import decide
 
 __all__ = ["AbstractPricedLayer", "check_decided", "decide_one_hot", "priced_revenue", "scores"]
@@ -27,25 +26,12 @@ class AbstractPricedLayer(AbstractLayer):
         InvalidValueError: if the price is to be met by the shares.
     """
 
+    price: Price
+
     def __init__(self, price: Price) -> None:
         super().__init__()
         check_decided(price)
         self.price = price
-
-    @property
-    def decides_at_price(self) -> bool:
-        """Whether the price is found rather than fixed."""
-        return self.price.found
-
-    @property
-    def uses_budget(self) -> bool:
-        """Whether the price is not fixed."""
-        return self.price.multiplier is None
-
-    @property
-    def price_solver(self) -> AbstractSolver | None:
-        """The solver of the price."""
-        return self.price.solver
 
     def forward(
         self,

@@ -11,7 +11,6 @@ from dfl.layers.pricing.priced import check_decided, scores
 from dfl.layers.pricing.problems import ready
 from dfl.losses.base import AbstractDecisionLoss, LoggedBatch
 from dfl.losses.estimators.policy_value import check_every_treatment_seen
-from dfl.solvers.base import AbstractSolver
 
 __all__ = ["AbstractPricedLoss"]
 
@@ -33,21 +32,6 @@ class AbstractPricedLoss(AbstractDecisionLoss):
     def __post_init__(self) -> None:
         """Check the price."""
         check_decided(self.price)
-
-    @property
-    def decides_at_price(self) -> bool:
-        """Whether the price is found rather than fixed."""
-        return self.price.found
-
-    @property
-    def uses_budget(self) -> bool:
-        """Whether the price is not fixed."""
-        return self.price.multiplier is None
-
-    @property
-    def price_solver(self) -> AbstractSolver | None:
-        """The solver of the price."""
-        return self.price.solver
 
     def __call__(
         self, revenue: Tensor, cost: Tensor, batch: LoggedBatch, budget: BudgetLike
