@@ -127,12 +127,15 @@ def _bracket(
     path = budget_path(revenue, cost, passes)
     target = budget * size / rows
     point = _point(path, target)
-    spends = cost.gather(1, path.choice_at(point)[:, None])
+    chosen = passes.decide(revenue, cost, float(path.multipliers[point]))
+    spends = cost.gather(1, chosen[:, None])
     error = spread * float(spends.double().std()) * math.sqrt(size * (1 - size / rows))
     low, high = (float(path.multipliers[_point(path, target + e)]) for e in (error, -error))
     if target - error < float(path.costs[0]):
         high *= 16  # beyond all that the sample has
-    return low * (1 - _OUTWARD), high * (1 + _OUTWARD)
+    ends = torch.tensor([low * (1 - _OUTWARD), high * (1 + _OUTWARD)], dtype=torch.float64)
+    low, high = ends.to(revenue.dtype).clamp_(max=torch.finfo(revenue.dtype).max).tolist()
+    return low, high
 
 
 def _point(path: BudgetPath, spend: float) -> int:

@@ -7,6 +7,7 @@ time, and everyone above `MOST_ARMS` treatments, one after another.
 
 # mypy: disable-error-code="untyped-decorator,call-arg"
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from dfl.solvers.passes.numba_eights import (
     MOST_ARMS,
     match_eight,
     out_of_reach,
-    unit_of,
     weigh_eight,
 )
 
@@ -40,11 +40,19 @@ def decide(revenue: Array, cost: Array, m: int, price: Any, choice: Array) -> No
         price: of money, of the same kind.
         choice: written here. Shape ``(N,)``.
     """
-    unit = unit_of(revenue.dtype, _ROUNDINGS)
+    unit = _unit(revenue.dtype)
     sized = price + unit[1] / unit[0]  # quotients below the smallest number are rounded, too
     scored = m <= MOST_ARMS and sized < unit[2]
     known = choice.shape[0] - out_of_reach(m, revenue.dtype) if scored else 0
     _decide(revenue, cost, m, (0,) * min(m, MOST_ARMS), price, sized, unit, known, choice)
+
+
+@cache
+def _unit(dtype: Any) -> tuple[Any, Any, Any]:
+    """Return what `weigh_eight` takes for rounding: relative, absolute; and up to which size."""
+    kind = np.finfo(dtype)
+    one = np.dtype(dtype).type
+    return one(_ROUNDINGS * kind.eps), one(kind.tiny), one(kind.max / 4)
 
 
 @_compiled
@@ -56,7 +64,7 @@ def _decide(
     quick = _U(max(known, 0) // LANES * LANES)
     for i in range(_U(0), quick, _U(LANES)):
         first = i * _U(len(arms))
-        if weigh_eight(revenue, cost, arms, first, (price,), sized, unit, choice, i, None):
+        if weigh_eight(revenue, cost, arms, first, price, sized, unit, choice, i):
             match_eight(revenue, cost, arms, first, price, choice, i)
     for i in range(quick, _U(choice.shape[0])):
         choice[i] = _winner(revenue, cost, i * _U(m), m, price)

@@ -1,14 +1,14 @@
 """The best treatments of eight people at a time, on vectors.
 
 Eight rows of amounts are loaded and turned round, so that one vector holds one treatment of eight
-people. `weigh_eight` scores every treatment once and settles whose best leads by more than
-rounding; `match_eight` holds a tournament. Nothing of this is left to the compiler's vectorising,
-which takes many times as long.
+people. `sift_eight` compares their best treatments at two prices; `weigh_eight` settles whose best
+one leads by more than rounding at one price; `match_eight` holds a tournament. Nothing of this is
+left to the compiler's vectorising, which takes many times as long.
 """
 
 # mypy: disable-error-code="untyped-decorator,misc,import-untyped,no-untyped-call,call-arg"
 
-from functools import cache
+from functools import cache, reduce
 from typing import Any, final
 
 import numpy as np
@@ -25,7 +25,7 @@ __all__ = [
     "lowest",
     "match_eight",
     "out_of_reach",
-    "unit_of",
+    "sift_eight",
     "weigh_eight",
 ]
 
@@ -48,14 +48,6 @@ def out_of_reach(m: int, dtype: Any) -> int:
     return int(-(-m // per) * per - 1) // m
 
 
-@cache
-def unit_of(dtype: Any, roundings: int) -> tuple[Any, Any, Any]:
-    """Return what `weigh_eight` takes for rounding: relative, absolute; and up to which size."""
-    kind = np.finfo(dtype)
-    one = np.dtype(dtype).type
-    return one(roundings * kind.eps), one(kind.tiny), one(kind.max / 4)
-
-
 @final
 class _Vectors:
     """Vectors of eight numbers, and the instructions made of them."""
@@ -75,6 +67,9 @@ class _Vectors:
         mask = ir.Constant(ir.VectorType(_PLACE, len(places)), places)
         return self.builder.shuffle_vector(one, other, mask)
 
+    def whole_constant(self, value: int) -> Any:
+        return ir.Constant(self.whole, [value] * LANES)
+
     def spread(self, number: Any) -> Any:
         """Write one number into every lane."""
         empty = ir.Constant(self.kind, ir.Undefined)
@@ -85,13 +80,34 @@ class _Vectors:
         product = self.builder.fmul(one, other, flags=("contract",))
         return self.builder.fadd(product, more, flags=("contract",))
 
+    def minus_product(self, number: Any, one: Any, other: Any) -> Any:
+        """Return ``number - one * other``, rounded once."""
+        kind, name = ir.FunctionType(self.kind, [self.kind] * 3), f"v{LANES}f{8 * self.bytes}"
+        rounded_once = self.builder.module.declare_intrinsic(f"llvm.fma.{name}", fnty=kind)
+        return self.builder.call(rounded_once, [self.builder.fneg(one), other, number])
+
     def absolute(self, one: Any) -> Any:
-        unsigned = ir.Constant(self.whole, [(1 << (8 * self.bytes - 1)) - 1] * LANES)
+        unsigned = self.whole_constant((1 << (8 * self.bytes - 1)) - 1)
         bits = self.builder.bitcast(one, self.whole)
         return self.builder.bitcast(self.builder.and_(bits, unsigned), self.kind)
 
     def greater(self, one: Any, other: Any) -> Any:
         return self.builder.select(self.builder.fcmp_ordered(">", one, other), one, other)
+
+    def greatest(self, many: list[Any]) -> Any:
+        return reduce(self.greater, many)
+
+    def chosen(self, masks: list[Any], values: list[Any]) -> Any:
+        """Return the last value whose mask is set, else the first one."""
+        found = values[0]
+        for mask, value in zip(masks[1:], values[1:], strict=True):
+            found = self.builder.select(mask, value, found)
+        return found
+
+    def bits(self, whole: Any) -> Any:
+        """Return a word with a bit for every lane that is not 0."""
+        some = self.builder.icmp_signed("!=", whole, self.whole_constant(0))
+        return self.builder.zext(self.builder.bitcast(some, ir.IntType(LANES)), _INDEX)
 
     def columns(self, data: Any, first: Any, m: int) -> list[Any]:
         """Load eight rows of ``m`` numbers; return a vector for each number of a row."""
@@ -118,10 +134,11 @@ class _Vectors:
         return list(zip(*(self.columns(one, first, m) for one in data), strict=True))
 
     def write(self, context: Any, which: Any, kind: Any, value: Any, at: Any) -> None:
-        """Write whole numbers into neighbours of an array."""
+        """Write whole numbers into neighbours of an array of eight bytes each."""
         written = ir.VectorType(context.get_data_type(kind.dtype), LANES)
-        if written.element.width != which.type.element.width:
-            which = self.builder.zext(which, written)
+        if which.type != written:  # `zext` would be moved up into all that made them
+            between = [lane for k in range(LANES) for lane in (k, k + LANES)]
+            which = self.builder.bitcast(self.pick(which, self.whole_constant(0), between), written)
         place = self.builder.gep(context.make_array(kind)(context, self.builder, value).data, [at])
         place = self.builder.bitcast(place, written.as_pointer())
         self.builder.store(which, place, align=1)
@@ -150,91 +167,115 @@ class _Vectors:
 
 
 @intrinsic
-def weigh_eight(
-    _: Any, revenue: Any, cost: Any, arms: Any, first: Any, prices: Any, sized: Any, unit: Any,
-    choice: Any, at: Any, totals: Any,
+def sift_eight(
+    _: Any, revenue: Any, cost: Any, arms: Any, first: Any, low: Any, high: Any, choice: Any,
+    at: Any, totals: Any,
 ) -> Any:  # fmt: skip
-    """Choose the treatments of eight people that score best, and tell whose choice is not certain.
+    """Compare the best treatments of eight people at two prices.
 
-    Certain is whose best treatment leads all others by more than rounding, at every price.
+    Scores are rounded once, so that of two that differ the larger one truly is. Costs and revenues
+    of those with the same best treatment at both prices are added up.
 
     Args:
         revenue: flat.
         cost: of the same kind.
         arms: as many as there are treatments, up to `MOST_ARMS`.
         first: where the first row begins.
-        prices: one price of money or two, >= 0; the last one is chosen at.
-        sized: price at which amounts are measured, not below the others.
-        unit: of `unit_of`.
-        choice: treatments, written here. Whole numbers.
+        low: lower price, >= 0, of the same kind.
+        high: higher price.
+        choice: best treatments at ``high``, written here. Whole numbers of eight bytes.
         at: the first of them.
-        totals: None, or sixteen numbers, to which the cost of certain choices is added in the
-            first eight, their revenue in the others.
+        totals: sixteen numbers, to which costs are added in the first eight, revenues in the
+            others.
 
     Returns:
-        A bit for each of the eight who is not certain.
+        A bit for each of the eight whose best is tied at a price; above them, one for each who
+        moves from one treatment to another.
     """
 
     def build(context: Any, builder: Any, _: Any, given: Any) -> Any:
         make = _Vectors(context, builder, revenue.dtype)
         rows = make.rows(context, (revenue, cost), given[:2], given[3], arms.count)
-        paid = [make.spread(builder.extract_value(given[4], k)) for k in range(prices.count)]
-        limits = (make.spread(builder.extract_value(given[6], k)) for k in range(3))
-        scores, bars = _scores(make, rows, paid, make.spread(given[5]), *limits)
-        which, chosen, unsure = _settle(make, rows, scores, bars)
+        tied, bests = make.whole_constant(0), []
+        for price in map(make.spread, given[4:6]):
+            scores = [make.minus_product(earned, spent, price) for earned, spent in rows]
+            masks, others = _not_below(make, scores, make.greatest(scores))
+            tied = builder.or_(tied, others)
+            bests.append(masks)
+        moves = make.whole_constant(0)
+        for one, other in zip(*bests, strict=True):
+            differ = builder.sext(builder.xor(one, other), make.whole)
+            moves = builder.or_(moves, differ)
 
-        make.write(context, which, choice, given[7], given[8])
-        if totals is not types.none:
-            for k, amount in enumerate(chosen):
-                data = context.make_array(totals)(context, builder, given[9]).data
-                place = builder.gep(data, [_INDEX(k * LANES)])
-                _add(make, place, builder.select(unsure, make.constant(0), amount))
-        return builder.zext(builder.bitcast(unsure, ir.IntType(LANES)), _INDEX)
+        make.write(context, _positions(make, bests[1]), choice, given[6], given[7])
+        kept = builder.icmp_signed("==", builder.or_(tied, moves), make.whole_constant(0))
+        for k, amounts in enumerate(zip(*rows, strict=True)):
+            amount = builder.select(kept, make.chosen(bests[1], list(amounts)), make.constant(0))
+            data = context.make_array(totals)(context, builder, given[8]).data
+            _add(make, builder.gep(data, [_INDEX((1 - k) * LANES)]), amount)
+        return builder.or_(make.bits(tied), builder.shl(make.bits(moves), _INDEX(LANES)))
 
     number, place = revenue.dtype, types.uint64
-    given = (revenue, cost, arms, place, prices, number, unit, choice, place, totals)
+    return types.uint64(revenue, cost, arms, place, number, number, choice, place, totals), build
+
+
+@intrinsic
+def weigh_eight(
+    _: Any, revenue: Any, cost: Any, arms: Any, first: Any, price: Any, sized: Any, unit: Any,
+    choice: Any, at: Any,
+) -> Any:  # fmt: skip
+    """Choose the treatments of eight people that score best, and tell whose leads are not certain.
+
+    Args:
+        revenue: flat.
+        cost: of the same kind.
+        arms: as many as there are treatments, up to `MOST_ARMS`.
+        first: where the first row begins.
+        price: of money, >= 0, of the same kind.
+        sized: price at which amounts are measured, not below the other.
+        unit: what counts as rounding, relative to an amount and at least; and up to which amount.
+        choice: treatments, written here. Whole numbers of eight bytes.
+        at: the first of them.
+
+    Returns:
+        A bit for each of the eight whose best treatment does not lead by more than rounding.
+    """
+
+    def build(context: Any, builder: Any, _: Any, given: Any) -> Any:
+        make = _Vectors(context, builder, revenue.dtype)
+        rows = make.rows(context, (revenue, cost), given[:2], given[3], arms.count)
+        price, sized = map(make.spread, given[4:6])
+        eps, tiny, most = (make.spread(builder.extract_value(given[6], k)) for k in range(3))
+        sizes = (
+            make.multiply_add(make.absolute(spent), sized, make.absolute(earned))
+            for earned, spent in rows
+        )
+        size = reduce(make.greater, sizes, make.constant(0))
+        small = builder.fcmp_ordered("<", size, most)
+        margin = builder.select(small, make.multiply_add(eps, size, tiny), make.constant(np.inf))
+        scores = [make.minus_product(earned, spent, price) for earned, spent in rows]
+        bar = builder.fsub(make.greatest(scores), margin)
+        masks, others = _not_below(make, scores, bar)
+        make.write(context, _positions(make, masks), choice, given[7], given[8])
+        return make.bits(others)
+
+    number, place = revenue.dtype, types.uint64
+    given = (revenue, cost, arms, place, number, number, unit, choice, place)
     return types.uint64(*given), build
 
 
-def _scores(
-    make: _Vectors, rows: Any, prices: Any, sized: Any, eps: Any, tiny: Any, most: Any
-) -> tuple[list[Any], list[Any]]:
-    """Return scores by treatment and price, and by price what is the best but for rounding."""
-    builder, size = make.builder, make.constant(0)
-    scores: list[Any] = []
-    for earned, spent in rows:
-        one = make.multiply_add(make.absolute(spent), sized, make.absolute(earned))
-        size = make.greater(one, size)
-        less = builder.fneg(spent)
-        scores.append([make.multiply_add(less, price, earned) for price in prices])
-    small = builder.fcmp_ordered("<", size, most)
-    margin = builder.select(small, make.multiply_add(eps, size, tiny), make.constant(np.inf))
-    bars = []
-    for first, *others in zip(*scores, strict=True):
-        best = first
-        for score in others:
-            best = make.greater(score, best)
-        bars.append(builder.fsub(best, margin))
-    return scores, bars
+def _not_below(make: _Vectors, scores: list[Any], bar: Any) -> tuple[list[Any], Any]:
+    """Return which scores are not below the bar, and a number, 0 for people with one of them."""
+    masks = [make.builder.fcmp_unordered(">=", score, bar) for score in scores]
+    others = make.whole_constant(1)
+    for mask in masks:
+        others = make.builder.add(others, make.builder.sext(mask, make.whole))
+    return masks, others
 
 
-def _settle(make: _Vectors, rows: Any, scores: Any, bars: Any) -> tuple[Any, Any, Any]:
-    """Return treatments, their cost and revenue, and who has not the same one above all bars."""
-    builder = make.builder
-    which, (earned, spent) = ir.Constant(make.whole, [0] * LANES), rows[0]
-    seen = unsure = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
-    for j, (amounts, ours) in enumerate(zip(rows, scores, strict=True)):
-        *before, near = (
-            builder.fcmp_unordered(">=", score, bar) for score, bar in zip(ours, bars, strict=True)
-        )
-        which = builder.select(near, ir.Constant(make.whole, [j] * LANES), which)
-        earned = builder.select(near, amounts[0], earned)
-        spent = builder.select(near, amounts[1], spent)
-        for other in before:
-            unsure = builder.or_(unsure, builder.xor(other, near))
-        unsure = builder.or_(unsure, builder.and_(seen, near))
-        seen = builder.or_(seen, near)
-    return which, (spent, earned), unsure
+def _positions(make: _Vectors, masks: list[Any]) -> Any:
+    """Return the treatments of eight people whose masks are set."""
+    return make.chosen(masks, [make.whole_constant(j) for j in range(len(masks))])
 
 
 def _add(make: _Vectors, place: Any, amount: Any) -> None:
@@ -267,7 +308,7 @@ def match_eight(
         make = _Vectors(context, builder, revenue.dtype)
         rows = make.rows(context, (revenue, cost), given[:2], given[3], arms.count)
         price, none = make.spread(given[4]), make.constant(0)
-        which, (earned, spent) = ir.Constant(make.whole, [0] * LANES), rows[0]
+        which, (earned, spent) = make.whole_constant(0), rows[0]
         for j, (this_earned, this_spent) in enumerate(rows[1:], start=1):
             more = builder.fsub(this_earned, earned)
             dearer = builder.fsub(this_spent, spent)
@@ -279,7 +320,7 @@ def match_eight(
             )
             alike = builder.fcmp_ordered("==", dearer, none)
             wins = builder.select(alike, builder.fcmp_ordered(">", more, none), wins)
-            which = builder.select(wins, ir.Constant(make.whole, [j] * LANES), which)
+            which = builder.select(wins, make.whole_constant(j), which)
             earned = builder.select(wins, this_earned, earned)
             spent = builder.select(wins, this_spent, spent)
         make.write(context, which, choice, given[5], given[6])

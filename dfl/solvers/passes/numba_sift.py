@@ -1,7 +1,7 @@
 """The sift of numba: in the inputs' own precision where that is certain, in float64 elsewhere.
 
-Scores in the inputs' precision are right but for a few roundings. Whose best leads by more than
-those, at both ends of the bracket, is settled; all others are looked at again, one by one.
+At prices that the inputs' precision holds, a score is rounded once, and of two that differ the
+larger one truly is. Whose best is tied at an end of the bracket is looked at again, alone.
 """
 
 # mypy: disable-error-code="untyped-decorator,call-arg"
@@ -18,15 +18,13 @@ from dfl.solvers.passes.numba_eights import (
     copy_row,
     lowest,
     out_of_reach,
-    unit_of,
-    weigh_eight,
+    sift_eight,
 )
 
 __all__ = ["sift"]
 
 _compiled = cached_njit(nogil=True, error_model="numpy")
 _U = np.uint64
-_ROUNDINGS = 8  # what two scores, the prices and a difference need
 _EVERYONE = _U((1 << LANES) - 1)
 Array = npt.NDArray[Any]
 
@@ -41,7 +39,7 @@ def sift(
         revenue: flat, N rows of m treatments.
         cost: of the same kind.
         m: treatments; above 64, everyone is compared one by one.
-        low: lower price.
+        low: lower price; everyone is, likewise, if a price is none of the inputs' own numbers.
         high: higher price.
         choice: best treatment at ``high``, written here. Shape ``(N,)``.
         others: people who move, written here. Shape ``(D,)``.
@@ -51,45 +49,45 @@ def sift(
     Returns:
         How many move, D + 1 where there are more than D; cost and revenue of all who do not.
     """
-    unit = unit_of(revenue.dtype, _ROUNDINGS)
-    scored = m <= MOST_ARMS and high < float(unit[2])
+    scored = m <= MOST_ARMS and np.array([low, high], revenue.dtype).tolist() == [low, high]
     known = choice.shape[0] - out_of_reach(m, revenue.dtype) if scored else 0
     found, kept_cost, kept_revenue = _sift(
-        revenue, cost, m, (0,) * min(m, MOST_ARMS), float(low), float(high), unit, known, choice,
-        others, others_revenue, others_cost,
+        revenue, cost, m, (0,) * min(m, MOST_ARMS), float(low), float(high), known, choice, others,
+        others_revenue, others_cost,
     )  # fmt: skip
     return found, kept_cost, kept_revenue
 
 
 @_compiled
 def _sift(
-    revenue: Array, cost: Array, m: int, arms: Any, low: float, high: float, unit: Any,
-    known: int, choice: Array, others: Array, others_revenue: Array, others_cost: Array,
+    revenue: Array, cost: Array, m: int, arms: Any, low: float, high: float, known: int,
+    choice: Array, others: Array, others_revenue: Array, others_cost: Array,
 ) -> Any:  # fmt: skip
     """Sift eight people after eight, copying the rows of those who move."""
-    prices = revenue.dtype.type(low), revenue.dtype.type(high)
+    low_price, high_price = revenue.dtype.type(low), revenue.dtype.type(high)
     totals = np.zeros(2 * LANES)
     found, kept_cost, kept_revenue = 0, 0.0, 0.0
     quick = _U(max(known, 0) // LANES * LANES)
     for i in range(_U(0), _U(choice.shape[0]), _U(LANES)):
-        unsure = _EVERYONE
+        bits = _EVERYONE
         if i < quick:
             first = i * _U(len(arms))
-            unsure = weigh_eight(
-                revenue, cost, arms, first, prices, prices[1], unit, choice, i, totals
-            )
-        while unsure:
-            who = i + lowest(unsure)
-            unsure &= unsure - _U(1)
-            if who >= choice.shape[0]:
-                break
+            bits = sift_eight(revenue, cost, arms, first, low_price, high_price, choice, i, totals)
+        tied = bits & _EVERYONE
+        left = tied | bits >> _U(LANES)
+        while left:
+            who = i + lowest(left)
+            left &= left - _U(1)
             first = who * _U(m)
-            best, moves = _exact(revenue, cost, first, m, low, high)
-            choice[who] = best
-            if not moves:
-                kept_cost += cost[first + _U(best)]
-                kept_revenue += revenue[first + _U(best)]
-                continue
+            if tied >> (who - i) & _U(1):
+                if who >= choice.shape[0]:
+                    break
+                best, moves = _exact(revenue, cost, first, m, low, high)
+                choice[who] = best
+                if not moves:
+                    kept_cost += cost[first + _U(best)]
+                    kept_revenue += revenue[first + _U(best)]
+                    continue
             if found == others.shape[0]:
                 return found + 1, kept_cost, kept_revenue
             others[found] = who

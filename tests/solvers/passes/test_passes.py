@@ -178,17 +178,23 @@ def test_a_sift_is_filled_with_the_treatments_of_the_others(backend: Backend) ->
     assert filled.dtype == torch.int64
 
 
+ENDS = 0.701, 0.7305  # on no breakpoint of whole numbers
+of_float32 = pytest.mark.parametrize(
+    "ends", [ENDS, tuple(torch.tensor(ENDS).tolist())], ids=["float64 ends", "float32 ends"]
+)
+
+
+@of_float32
 @pytest.mark.parametrize("kind", ["continuous", "integers", "negative"])
 @pytest.mark.parametrize(("backend", "treatments"), [("torch", 1), ("torch", 5), *CASES])
 def test_a_sift_finds_who_is_settled(
-    backend: Backend, treatments: int, dtype: torch.dtype, kind: str
+    backend: Backend, treatments: int, dtype: torch.dtype, kind: str, ends: tuple[float, float]
 ) -> None:
-    low, high = 0.701, 0.7305  # on no breakpoint of whole numbers
     many = problem(2, rows=10_001, treatments=treatments, kind=kind)
     revenue, cost = many.revenue.to(dtype), many.cost.to(dtype)
-    found = passes_for(backend, CPU).sift(revenue, cost, low, high)
-    ends = [decide(revenue.double(), cost.double(), end) for end in (low, high)]
-    differs = ends[0] != ends[1]
+    found = passes_for(backend, CPU).sift(revenue, cost, *ends)
+    best = [decide(revenue.double(), cost.double(), end) for end in ends]
+    differs = best[0] != best[1]
     assert found is not None
     assert found.choice.dtype == torch.int64
     assert found.others.dtype == torch.int64
@@ -196,16 +202,17 @@ def test_a_sift_finds_who_is_settled(
     assert found.others_revenue.equal(revenue[differs])
     assert found.others_cost.equal(cost[differs])
     if kind == "continuous":
-        assert found.choice.equal(ends[1].to(found.choice))
+        assert found.choice.equal(best[1].to(found.choice))
     for amount, total in ((cost, found.cost), (revenue, found.revenue)):
-        kept = amount.double().gather(1, ends[1][:, None])[:, 0][~differs].sum()
+        kept = amount.double().gather(1, best[1][:, None])[:, 0][~differs].sum()
         assert total == pytest.approx(float(kept), rel=1e-12)
 
 
+@of_float32
 @pytest.mark.parametrize(("backend", "treatments"), [("torch", 3), *CASES])
 @pytest.mark.parametrize("odd", ["a whale", "twins", "huge"])
 def test_a_sift_looks_again_where_scores_are_nearly_equal(
-    backend: Backend, treatments: int, dtype: torch.dtype, odd: str
+    backend: Backend, treatments: int, dtype: torch.dtype, odd: str, ends: tuple[float, float]
 ) -> None:
     many = problem(3, rows=3_001, treatments=treatments)
     revenue, cost = many.revenue.to(dtype), many.cost.to(dtype)
@@ -215,10 +222,9 @@ def test_a_sift_looks_again_where_scores_are_nearly_equal(
         revenue[:, -1], cost[:, -1] = revenue[:, 0], cost[:, 0]
     else:
         revenue[5] = torch.finfo(dtype).max / 2
-    low, high = 0.701, 0.7305
-    found = passes_for(backend, CPU).sift(revenue, cost, low, high)
+    found = passes_for(backend, CPU).sift(revenue, cost, *ends)
     assert found is not None
-    scores = [revenue.double() - end * cost.double() for end in (low, high)]
+    scores = [revenue.double() - end * cost.double() for end in ends]
     choice = found.choice.long()
     picked = scores[1].gather(1, choice[:, None])[:, 0]
     settled = torch.ones_like(choice, dtype=torch.bool).index_fill_(0, found.others, False)
