@@ -32,7 +32,7 @@ demo: $(VENV)/.dfl-run
 	$(BIN)/dfl $(DEMO)
 
 test: $(VENV)/.dfl-test
-	$(BIN)/python -m pytest -rs --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -rs --durations=20 --numprocesses 2 --dist worksteal
 
 faults: $(VENV)/.dfl-test
 	$(BIN)/python -m pytest tests/faults -m faults
