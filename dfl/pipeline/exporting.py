@@ -55,8 +55,9 @@ def export_rule(
     multiplier of an allocation, revenue per unit of cost, >= 0, float32. Outputs: ``revenue`` and
     ``cost`` ``(N, M)`` in currency, and ``choice`` ``(N,)``, int64, the treatment that `decide`
     takes a few roundings above the price: float32 may lie below the multiplier, at which whoever is
-    indifferent would take the dearer treatment, beyond the budget. The file's metadata hold the
-    names of features and treatments.
+    indifferent would take the dearer treatment, beyond the budget. Who has a feature that is not
+    finite gets amounts NaN and choice -1, as everyone does at a price below 0 or NaN. The file's
+    metadata hold the names of features and treatments.
 
     The file is run by onnxruntime on drawn features before it is put into place: amounts must
     be the model's up to rounding, the choice that of `decide` on the file's own amounts, and
@@ -110,7 +111,12 @@ class _Rule(nn.Module):
     def forward(self, features: Tensor, price: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Predict and decide."""
         found = self._model.predict_rows(features, spread=False)
-        return found.revenue, found.cost, tournament(found.revenue, found.cost, price * _RAISED)
+        choice = tournament(found.revenue, found.cost, price * _RAISED)
+        known = features.isfinite().all(dim=1)
+        revenue, cost = (
+            one.masked_fill(~known[:, None], torch.nan) for one in (found.revenue, found.cost)
+        )
+        return revenue, cost, choice.masked_fill(~(known & (price >= 0)), -1)
 
 
 @torch.no_grad()

@@ -49,6 +49,14 @@ def test_a_rule_decides_as_the_model(
     predicted = model.predict(features)
     assert choice.tolist() == decide(predicted.revenue, predicted.cost, 0.7).tolist()
     torch.testing.assert_close(torch.from_numpy(revenue), predicted.revenue)
+    given["features"][[2, 5], [0, 1]] = np.nan, np.inf
+    odd = session.run(None, given)
+    assert [bool(np.isnan(row).all()) for row in odd[0]] == [row in (2, 5) for row in range(7)]
+    assert odd[2].tolist() == [-1 if row in (2, 5) else one for row, one in enumerate(choice)]
+    for price in (-1.0, np.nan):
+        assert (
+            session.run(["choice"], given | {"price": np.array(price, np.float32)})[0] == -1
+        ).all()
     about = session.get_modelmeta().custom_metadata_map
     assert about["treatments"] == '["mail", "letter"]'
     assert '"age"' in about["features"]
