@@ -16,7 +16,7 @@ __all__ = ["TorchPasses"]
 # 32,768 on, works on them alone; waiting for threads costs more where other programs run.
 _IN_CACHE = Chunks(30_000)
 _LAID_OUT = 16  # treatments; up to so many are laid out one after another, where maxima are quick
-_ROUNDING = 32  # of the largest score: some five times what two scores and a quotient need
+_ROUNDING = 8  # of the largest score: twice what two scores, their bar and a quotient need
 
 
 @final

@@ -26,7 +26,7 @@ __all__ = ["decide"]
 
 _compiled = cached_njit(nogil=True, error_model="numpy")
 _U = np.uint64
-_ROUNDINGS = 32  # some five times what two scores and a quotient need
+_ROUNDINGS = 8  # twice what two scores, their bar and a quotient of differences need
 Array = npt.NDArray[Any]
 
 
