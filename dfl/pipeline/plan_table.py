@@ -221,7 +221,8 @@ class PlanTable:
 
     def _parted(self, asked: Asked) -> tuple[list[str], list[str]]:
         """Return the capacities of single treatments, and those of several together."""
-        single, several = [], []
+        single: list[str] = []
+        several: list[str] = []
         for text in asked.capacity:
             named = text.rpartition("=")[0]
             (several if named not in self.names and "+" in named else single).append(text)
