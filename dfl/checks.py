@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from dfl.errors import DflError, DTypeError, InvalidValueError
+from dfl.errors import DflError, DTypeError, InvalidValueError, UnsupportedProblemError
 
 __all__ = [
     "check_choice",
@@ -18,6 +18,7 @@ __all__ = [
     "check_part",
     "check_seed",
     "check_several",
+    "check_unmapped",
     "checks_put_off",
     "is_whole",
     "put_off",
@@ -97,6 +98,27 @@ def check_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise DTypeError(
             f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one."
+        )
+
+
+def check_unmapped(name: str, value: Tensor, instead: str) -> None:
+    """Check that a tensor is not inside a transform of `torch.func`.
+
+    Args:
+        name: of the argument, for the message.
+        value: what came.
+        instead: what to do, for the message.
+
+    Raises:
+        UnsupportedProblemError: ``outer['b'] must be outside of torch.func.vmap and grad, which
+            cannot go through here; ...``
+    """
+    if torch.compiler.is_compiling():
+        return  # which knows nothing of functorch's own questions
+    if torch._C._functorch.is_functorch_wrapped_tensor(value):
+        raise UnsupportedProblemError(
+            f"{name} must be outside of torch.func.vmap and grad, which cannot go through here; "
+            f"{instead}."
         )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfl import Allocation, AllocationProblem, ObservedCost
+from dfl import Allocation, AllocationProblem, Budget, ObservedCost
 from dfl.errors import (
     DTypeError,
     InfeasibleBudgetError,
@@ -392,9 +392,11 @@ def test_logs_of_a_treatment_below_0_are_refused() -> None:
         torch.func.vmap(refused)(torch.tensor([[0, 1], [0, -1]]))
 
 
-@pytest.mark.parametrize("budget", ["20", None, [1.0, "2"], {}])
+@pytest.mark.parametrize("budget", ["20", None, [1.0, "2"], {}, Budget(per_head=1.0)])
 def test_a_budget_that_is_no_number_is_refused(budget: Any) -> None:
-    with pytest.raises(InvalidValueError, match="budget must be a number or a tensor of numbers"):
+    with pytest.raises(
+        InvalidValueError, match=r"tensor of numbers, got .*; of a Budget take \.total"
+    ):
         AllocationProblem(REVENUE, COST, budget)
 
 

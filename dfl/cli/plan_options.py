@@ -39,7 +39,11 @@ def plan(
     ] = None,
     capacity: Annotated[
         list[str] | None,
-        typer.Option(metavar="TREATMENT=PEOPLE", help="Most people on it; repeatable."),
+        typer.Option(metavar="A+B=PEOPLE", help="Most people on one or some; repeatable."),
+    ] = None,
+    at_least: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TREATMENT=PEOPLE", help="Least people on it; repeatable."),
     ] = None,
     only_if: Annotated[
         list[str] | None,
@@ -87,6 +91,7 @@ def plan(
         "limits": limits,
         "shared": tuple(budget_of or ()),
         "capacity": tuple(capacity or ()),
+        "at_least": tuple(at_least or ()),
         "only_if": tuple(only_if or ()),
         "freeze": freeze,
         "last": last,

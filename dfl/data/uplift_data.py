@@ -7,7 +7,7 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice
+from dfl.checks import check_choice, check_count, check_tensor
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.problem import ObservedCost
 from dfl.scale import over_rows, rows_apart
@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 Source = Literal["rct", "obs"]
+
+_NEEDED = ("features", "treatment", "revenue", "cost")
 
 
 @final
@@ -64,7 +66,7 @@ class UpliftData:
 
     Raises:
         ShapeError: if shapes or numbers of names do not fit.
-        DTypeError: if dtypes or devices do not fit.
+        DTypeError: if a column is no tensor, or dtypes or devices do not fit.
         InvalidValueError: if a value is NaN or infinite, a cost is negative, a treatment is
             out of range or never seen, or a propensity row is not on the simplex.
     """
@@ -83,6 +85,11 @@ class UpliftData:
 
     def __post_init__(self) -> None:
         """Check everything that the class promises."""
+        for name in ("features", "treatment", "revenue", "cost", "propensity", "groups"):
+            column = getattr(self, name)
+            if column is not None or name in _NEEDED:
+                check_tensor(name, column)
+        check_count("treatments", self.treatments, at_least=1)
         self._check_shapes()
         self._check_types()
         self._check_values()

@@ -13,7 +13,7 @@ from dfl.layers.perturbed.argmax import Argmax, each_row, one_hot_argmax
 from dfl.layers.perturbed.expected_choice import expected_choice, expected_maximum
 from dfl.layers.perturbed.perturbed_decision import PerturbedDecision
 from dfl.layers.perturbed_argmax import PerturbedArgmax
-from dfl.layers.pricing.options import Price, Softness
+from dfl.layers.pricing.options import Price, Softness, ZeroGradientWarning
 from dfl.layers.quadratic import Quadratic
 from dfl.layers.softmax import Softmax
 from dfl.layers.straight_through import StraightThrough, StraightThroughDecision
@@ -44,6 +44,7 @@ __all__ = [
     "Softness",
     "StraightThrough",
     "StraightThroughDecision",
+    "ZeroGradientWarning",
     "each_row",
     "expected_choice",
     "expected_maximum",

@@ -9,7 +9,7 @@ from torch import Tensor
 from dfl.checks import check_choice, check_count, check_number
 from dfl.errors import InvalidValueError, NotConvergedError, UnsupportedProblemError
 from dfl.layers.base import AbstractLayer, BudgetLike, SoftAllocation
-from dfl.layers.pricing.options import Price, Softness, check_values
+from dfl.layers.pricing.options import Price, Softness, ZeroGradientWarning, check_values
 from dfl.layers.pricing.problems import budget_of_each, eagerly, ready
 from dfl.layers.regularised.conic_program import (
     REGULARISERS,
@@ -22,15 +22,10 @@ from dfl.layers.regularised.regulariser import AbstractRegulariser
 from dfl.layers.regularised.soft_optimum import BudgetConstraint, soft_optimum
 from dfl.problem import ObservedCost, rounding
 
-__all__ = ["LinearProgram", "ZeroGradientWarning"]
+__all__ = ["LinearProgram"]
 
 _SOFTNESS = Softness(1.0)
 _PRICE = Price(met_by="shares")
-
-
-@final
-class ZeroGradientWarning(UserWarning):
-    """The gradient of what was asked for is 0 almost everywhere."""
 
 
 @final

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dfl.checks import check_tensor
 from dfl.errors import DTypeError, ShapeError
 from dfl.layers.base import BudgetLike
 from dfl.layers.pricing.options import Price
@@ -35,7 +36,8 @@ class LoggedBatch:
 
     Raises:
         ShapeError: if a column has another shape than ``treatment``, or a baseline other rows.
-        DTypeError: if ``treatment`` is not int64, or another column is not floating point.
+        DTypeError: if a column is no tensor, ``treatment`` is not int64, or another column is not
+            floating point.
     """
 
     treatment: Tensor
@@ -47,14 +49,15 @@ class LoggedBatch:
 
     def __post_init__(self) -> None:
         """Check shapes and types."""
+        check_tensor("batch.treatment", self.treatment)
         if self.treatment.dtype != torch.int64:
             raise DTypeError(f"batch.treatment must be int64, got {self.treatment.dtype}.")
         rows = tuple(self.treatment.shape)
         for name in ("revenue", "cost", "weight", "baseline_revenue", "baseline_cost"):
-            column: Tensor | None = getattr(self, name)
-            if column is None:
+            column, baseline = getattr(self, name), name.startswith("baseline")
+            if column is None and baseline:
                 continue
-            baseline = name.startswith("baseline")
+            check_tensor(f"batch.{name}", column)
             if tuple(column.shape[:-1] if baseline else column.shape) != rows:
                 wanted = f"({', '.join(map(str, rows))}, M)" if baseline else f"{rows}"
                 raise ShapeError(

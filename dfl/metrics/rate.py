@@ -10,7 +10,7 @@ from torch import Tensor
 from dfl.checks import check_choice
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import UnsupportedProblemError
-from dfl.metrics.rows.randomised_rows import RandomisedRows, check_score
+from dfl.metrics.rows.randomised_rows import RandomisedRows, check_data, check_score
 from dfl.metrics.rows.redrawn import redrawn, rows_key
 from dfl.stats.arrays import Counts, Integers, Vector
 from dfl.stats.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap, Estimate
@@ -69,6 +69,7 @@ def rate(
         averaged in closed form; bootstrap of all rows instead of half-samples.
     """
     check_choice("weighting", weighting, get_args(RateWeighting))
+    check_data(data)
     if data.treatments != 2:
         raise UnsupportedProblemError(
             f"RATE compares two treatments, got {data.treatments}; use gain_curve, or keep the "

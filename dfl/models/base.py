@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_part
+from dfl.checks import check_part, check_tensor
 from dfl.errors import DataError, DataNotFoundError, InvalidValueError, ShapeError
 from dfl.io import read_tensors, write_tensors
 from dfl.problem import Allocation, AllocationProblem
@@ -139,9 +139,11 @@ class AbstractModel(ABC):
                 training, not the world, leaves the answer open.
 
         Raises:
+            DTypeError: if ``features`` is no tensor.
             ShapeError: if ``features`` is not ``(N, F)``.
             InvalidValueError: if a feature is not finite.
         """
+        check_tensor("features", features)
         if features.ndim != 2 or features.shape[1] != self.features:
             raise ShapeError(f"features must be (N, {self.features}), got {tuple(features.shape)}.")
         if not bool(features.isfinite().all()):
@@ -162,6 +164,7 @@ class AbstractModel(ABC):
             solver: default `GreedyDual`.
 
         Raises:
+            DTypeError: if ``features`` is no tensor.
             ShapeError: if ``features`` is not ``(N, F)``.
             InvalidValueError: if a feature is not finite, or a budget or solver is something else.
             InfeasibleBudgetError: if the budget is below the cheapest choice for everyone.

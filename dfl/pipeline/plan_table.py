@@ -41,7 +41,8 @@ class Asked:
         limits: table of them: a column named as ``by``, ``budget`` with money, and a column per
             treatment with the most people on it; an empty cell or ``inf`` is no limit.
         shared: treatments to the money that they may cost together, such as a channel's.
-        capacity: treatment to the most people on it.
+        capacity: treatment, or several, to the most people on it or on all of them.
+        at_least: treatment to the least people on it.
         only_if: treatment to the column that says, by 1 or true, who may get it.
         freeze: column of treatments that are decided; empty where they are not.
         last: column of the treatments of last time; empty where there was none.
@@ -57,6 +58,7 @@ class Asked:
     limits: Path | str | None = None
     shared: Sequence[str] = ()
     capacity: Sequence[str] = ()
+    at_least: Sequence[str] = ()
     only_if: Sequence[str] = ()
     freeze: str | None = None
     last: str | None = None
@@ -78,8 +80,8 @@ class Asked:
     def apart(self) -> bool:
         """Whether nothing holds the groups of ``by`` together."""
         together = (self.budget, self.target_revenue, self.min_return, self.max_changes)
-        held = self.shared or self.capacity or any(one is not None for one in together)
-        return self.by is not None and not held
+        held = self.shared or self.capacity or self.at_least
+        return self.by is not None and not (held or any(one is not None for one in together))
 
 
 @final
@@ -155,7 +157,8 @@ class PlanTable:
             marginal_return=asked.marginal_return,
             min_return=asked.min_return,
             limits=tuple(limits),
-            capacity=self._capacity(asked),
+            capacity=self._people("capacity", self._parted(asked)[0], torch.inf),
+            at_least=self._people("at-least", asked.at_least, 0.0),
             allowed=self._allowed(asked),
             pinned=self._treatments(asked.freeze),
             last=self._treatments(asked.last),
@@ -192,29 +195,59 @@ class PlanTable:
             allowed[:, place] &= torch.from_numpy(found == 1)
         return allowed
 
-    def _capacity(self, asked: Asked) -> Tensor | None:
-        if not asked.capacity:
+    def _people(self, option: str, given: Sequence[str], usual: float) -> Tensor | None:
+        """Return the number of people on each treatment that an option gives, or else a usual one.
+
+        Args:
+            option: by its name.
+            given: its values, each of one treatment.
+            usual: number where nothing is given.
+
+        Raises:
+            ConfigError: if a value names no treatment, or one twice, or no number of people.
+        """
+        if not given:
             return None
-        capacity = torch.full((len(self.names),), torch.inf, dtype=torch.float64)
+        people = torch.full((len(self.names),), usual, dtype=torch.float64)
+        seen = set()
+        for text in given:
+            named, amount = _amount(option, text)
+            place = _place(option, named, self.names)
+            if place in seen:
+                raise ConfigError(f"{option} {named} is given twice; leave one out.")
+            seen.add(place)
+            people[place] = amount
+        return people
+
+    def _parted(self, asked: Asked) -> tuple[list[str], list[str]]:
+        """Return the capacities of single treatments, and those of several together."""
+        single: list[str] = []
+        several: list[str] = []
         for text in asked.capacity:
-            named, amount = _amount("capacity", text)
-            place = _place("capacity", named, self.names)
-            if capacity[place] < torch.inf:
-                raise ConfigError(f"capacity {named} is given twice; leave one out.")
-            capacity[place] = amount
-        return capacity
+            named = text.rpartition("=")[0]
+            (several if named not in self.names and "+" in named else single).append(text)
+        return single, several
 
     def _shared(self, asked: Asked, cost: Tensor) -> list[Limit]:
-        """Return the money that several treatments may cost together."""
+        """Return the money that several treatments may cost together, and the people on them."""
         found = []
         for text in asked.shared:
             named, amount = _amount("budget-of", text)
-            whole = [named] if named in self.names else named.split("+")
-            places = [_place("budget-of", one, self.names) for one in whole]
-            use = torch.zeros_like(cost)
-            use[:, places] = cost[:, places]
+            use = self._of(cost, "budget-of", named)
             found.append(Limit(f"money for {named}", use, amount, money=True))
+        for text in self._parted(asked)[1]:
+            named, amount = _amount("capacity", text)
+            use = self._of(torch.ones_like(cost), "capacity", named)
+            found.append(Limit(f"people on {named}", use, amount))
         return found
+
+    def _of(self, amount: Tensor, option: str, named: str) -> Tensor:
+        """Return an amount ``(N, M)`` under the treatments that are named, 0 under others."""
+        whole = [named] if named in self.names else named.split("+")
+        places = [_place(option, one, self.names) for one in whole]
+        use = torch.zeros_like(amount)
+        use[:, places] = amount[:, places]
+        return use
 
     def _limits_by_group(self, asked: Asked, cost: Tensor) -> list[Limit]:
         """Return the limits of a table; one that is empty is none."""

@@ -81,6 +81,7 @@ class Wishes:
         min_return: least revenue per unit of cost of the whole plan, >= 0; alone or beside others.
         limits: what else binds.
         capacity: most people on each treatment, infinity where there is no limit. ``(M,)``.
+        at_least: least people on each treatment, 0 where there is no such limit. ``(M,)``.
         allowed: which treatments each person may get. bool, shape ``(N, M)``; None: all.
         pinned: the treatment that a person must get, -1 for those who are free. int64, ``(N,)``.
         last: the treatment of last time, -1 for those who had none. int64, ``(N,)``.
@@ -100,6 +101,7 @@ class Wishes:
     min_return: float | None = None
     limits: tuple[Limit, ...] = ()
     capacity: Tensor | None = None
+    at_least: Tensor | None = None
     allowed: Tensor | None = None
     pinned: Tensor | None = None
     last: Tensor | None = None
@@ -189,10 +191,11 @@ class Wishes:
             solver: None for `GreedyDual` where one limit binds, else `CuttingPlanes`.
 
         Raises:
-            DTypeError: if revenue, cost or ``last`` are no tensors, or ``last`` is not int64.
-            InvalidValueError: if ``last`` does not fit, the solver is none, or a limit's use is
-                negative or not finite.
-            ShapeError: if a limit or ``names`` do not, or cost is not ``(N, M)``.
+            DTypeError: if revenue, cost, ``at_least`` or ``last`` are no tensors, or ``last`` is
+                not int64.
+            InvalidValueError: if ``last`` does not fit, the solver is none, a limit's use is
+                negative or not finite, or ``at_least`` is.
+            ShapeError: if a limit, ``at_least`` or ``names`` do not, or cost is not ``(N, M)``.
             InfeasibleProblemError: if no plan meets a limit, or none meets them together.
             NotConvergedError: if the solver found none that does, though there may be one.
             DflError: as `AllocationProblem`, and what the solver raises.
@@ -281,7 +284,7 @@ class Wishes:
         self, revenue: Tensor, cost: Tensor, moved: Tensor, choices: Tensor | None
     ) -> list[Limit]:
         """Return everything that binds, with what each person uses of it."""
-        found = [*self.limits]
+        found = [*self.limits, *self._floors(revenue, choices)]
         if self.budget is not None:
             found.insert(0, Limit("money", cost, self.budget, money=True))
         if self.max_changes is not None:
@@ -307,6 +310,37 @@ class Wishes:
                 )
             found.append(Limit("return short of the most", lost, max(most, 0) + slack))
         return found
+
+    def _floors(self, revenue: Tensor, choices: Tensor | None) -> list[Limit]:
+        """Return the least people on a treatment, as the most who are not on it."""
+        if self.at_least is None:
+            return []
+        check_tensor("at_least", self.at_least)
+        if self.at_least.shape != revenue.shape[1:]:
+            raise ShapeError(
+                f"at_least must be {tuple(revenue.shape[1:])}, one a treatment, got "
+                f"{tuple(self.at_least.shape)}."
+            )
+        found = []
+        for place, least in enumerate(self.at_least.tolist()):
+            name = _called(self.names, revenue.shape[1])[place]
+            check_number(f"at_least of {name}", least, at_least=0)
+            able = len(revenue) if choices is None else int(choices[:, place].sum())
+            if least > able:
+                raise InfeasibleProblemError(
+                    f"at_least of {name} must be at most {able}, as many as may get it, got "
+                    f"{least:g}; lower it, or allow it to more people."
+                )
+            if least:
+                use = torch.ones_like(revenue)
+                use[:, place] = 0
+                found.append(Limit(f"people not on {name}", use, len(revenue) - least))
+        return found
+
+
+def _called(names: Sequence[str], treatments: int) -> Sequence[str]:
+    """Return how treatments are called: by their names, or else by their numbers."""
+    return names or [f"treatment {j}" for j in range(treatments)]
 
 
 def _times(amount: float | None, factor: float) -> float | None:
@@ -350,7 +384,7 @@ def _places_taken(capacity: Tensor | None, choice: Tensor, names: Sequence[str])
     if capacity is None:
         return []
     taken = torch.bincount(choice, minlength=len(capacity)).tolist()
-    called = names or [f"treatment {j}" for j in range(len(capacity))]
+    called = _called(names, len(capacity))
     return [
         Used(f"people on {name}", float(count), float(most), None)
         for name, count, most in zip(called, taken, capacity.tolist(), strict=True)

@@ -199,7 +199,8 @@ def _check_kinds(problem: AllocationProblem) -> None:
         check_number("budget", problem.budget)
     except (TypeError, ValueError, RuntimeError):
         raise InvalidValueError(
-            f"budget must be a number or a tensor of numbers, got {problem.budget!r}."
+            f"budget must be a number or a tensor of numbers, got {problem.budget!r}; of a Budget "
+            "take .total_of(cost)."
         ) from None
 
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Tensor
 
-from dfl.checks import check_choice, check_count, check_number, check_several
+from dfl.checks import check_choice, check_count, check_number, check_part, check_several
 from dfl.data.uplift_data import UpliftData, check_alike
 from dfl.errors import DataError, ShapeError
 from dfl.scale import gathered, rows_apart
@@ -103,6 +103,7 @@ class TrainingSet:
         seed: starting point of all randomness of training on this set.
 
     Raises:
+        InvalidValueError: if a part is something else than rows.
         DataError: if a randomised part is not randomised.
         ShapeError: if the parts differ in number of features or treatments, or all are missing,
             unless other processes have rows of their own.
@@ -116,6 +117,9 @@ class TrainingSet:
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
+        for name, part in (("rct", self.rct), ("obs", self.obs), ("validation", self.validation)):
+            if part is not None:
+                check_part(name, part, UpliftData, "UpliftData(...) or dfl.data.load(...)")
         for name in ("rct", "validation"):
             part = getattr(self, name)
             if part is not None and part.source != "rct":

@@ -550,8 +550,10 @@ def test_second_order_is_refused_and_never_wrong(short: AbstractHypergradient) -
             .sum()
         )
 
-    with pytest.raises(RuntimeError, match="functorch transform"):
+    with pytest.raises(UnsupportedProblemError, match="itself has no derivative"):
         torch.func.grad(through)(problem.outer["log_penalty"])
+    with pytest.raises(UnsupportedProblemError, match="stack problems along a leading axis"):
+        torch.func.vmap(through)(problem.outer["log_penalty"].expand(2, -1))
 
 
 def test_it_is_frozen_printable_and_picklable(short: AbstractHypergradient) -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -140,6 +141,23 @@ def test_inputs_are_untouched_and_results_repeat(name: str) -> None:
     assert_close(first, second, rtol=0, atol=0)
     again = pickle.loads(pickle.dumps(make(name)))(revenue, cost, batch, BUDGET)
     assert_close(again, first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_batch_is_refused(name: str) -> None:
+    revenue, cost, batch = problem()
+    for wrong in (None, batch.revenue, (batch.treatment, batch.revenue)):
+        with pytest.raises(
+            InvalidValueError, match="batch must be an instance of LoggedBatch, got"
+        ):
+            make(name)(revenue, cost, wrong, BUDGET)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("column", ["treatment", "revenue", "cost", "weight", "baseline_cost"])
+def test_a_column_of_a_batch_that_is_no_tensor_is_refused(column: str) -> None:
+    _, _, batch = problem()
+    with pytest.raises(DTypeError, match=rf"batch\.{column} must be a tensor, got ndarray"):
+        replace(batch, **{column: np.ones(ROWS)})
 
 
 @pytest.mark.parametrize("name", NAMES)

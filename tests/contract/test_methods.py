@@ -279,6 +279,15 @@ def test_a_missing_part_is_named(name: str) -> None:
             method.fit(**others, validation=logs(64, seed=3))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("part", ["rct", "obs", "validation"])
+def test_what_is_no_rows_is_refused_by_the_part(part: str) -> None:
+    rows: Any = {"rct": logs(8, seed=1), part: logs(8, seed=1).features}
+    with pytest.raises(
+        InvalidValueError, match=f"{part} must be an instance of UpliftData, got te"
+    ):
+        METHODS.make("tsm-sl").fit(**rows)
+
+
 PARTS = ("network", "training", "loss", "hypergrad", "upper", "base")
 
 

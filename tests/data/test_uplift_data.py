@@ -1,6 +1,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,6 +51,18 @@ SURE = torch.nn.functional.one_hot(torch.tensor([1, 1, 2, 0, 1, 2]), 3).float()
         ({"revenue": torch.ones(6, dtype=torch.float64)}, DTypeError, "revenue must be .*float32"),
         ({"treatment": torch.zeros(6)}, DTypeError, "treatment must be int64, got .*float32"),
         ({"groups": torch.zeros(6)}, DTypeError, "groups must be int64"),
+        (
+            {"features": [[0.0, 1.0]] * 6},
+            DTypeError,
+            "features must be a tensor, got list; torch.a",
+        ),
+        ({"treatment": np.arange(6) % 3}, DTypeError, "treatment must be a tensor, got ndarray"),
+        ({"revenue": None}, DTypeError, "revenue must be a tensor, got NoneType"),
+        ({"cost": (0.0,) * 6}, DTypeError, "cost must be a tensor, got tuple"),
+        ({"propensity": [[1 / 3] * 3] * 6}, DTypeError, "propensity must be a tensor, got list"),
+        ({"groups": [0] * 6}, DTypeError, "groups must be a tensor, got list"),
+        ({"treatments": "3"}, InvalidValueError, "treatments must be a .*number, got '3'"),
+        ({"treatments": 2.5}, InvalidValueError, "treatments must be a whole number >= 1, got 2.5"),
         (
             {"features": torch.full((6, 2), torch.nan)},
             InvalidValueError,

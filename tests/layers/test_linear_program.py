@@ -16,8 +16,15 @@ from dfl.errors import (
     NotConvergedError,
     UnsupportedProblemError,
 )
-from dfl.layers import AbstractLayer, Price, Quadratic, Softmax, Softness
-from dfl.layers.linear_program import LinearProgram, ZeroGradientWarning
+from dfl.layers import (
+    AbstractLayer,
+    Price,
+    Quadratic,
+    Softmax,
+    Softness,
+    ZeroGradientWarning,
+)
+from dfl.layers.linear_program import LinearProgram
 from dfl.layers.regularised.conic_program import ConicProgram, _layer
 from dfl.problem import AllocationProblem, ObservedCost
 from dfl.solvers.greedy_dual import GreedyDual
@@ -93,7 +100,7 @@ def test_lpgd_is_the_difference_of_two_optima(span: float) -> None:
 
 
 @pytest.mark.parametrize("regularisation", ["lpgd", "none"])
-@pytest.mark.filterwarnings("ignore::dfl.layers.linear_program.ZeroGradientWarning")
+@pytest.mark.filterwarnings("ignore::dfl.layers.ZeroGradientWarning")
 def test_without_a_bonus_it_is_the_linear_program(regularisation: str) -> None:
     one = instance(3, rows=30)
     best = GreedyDual().solve(AllocationProblem(one.revenue, one.cost, float(one.budget)))

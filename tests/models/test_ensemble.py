@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -12,6 +14,7 @@ from dfl.budget import Budget
 from dfl.errors import (
     DataError,
     DataNotFoundError,
+    DTypeError,
     InfeasibleBudgetError,
     InvalidValueError,
     ShapeError,
@@ -127,6 +130,9 @@ def test_features_that_do_not_fit_are_refused(model: NetworkEnsemble) -> None:
         model.predict(torch.ones(5, 3))
     with pytest.raises(InvalidValueError, match="features must be finite"):
         model.predict(torch.full((5, 4), float("nan")))
+    wrong: Any = np.ones((5, 4))
+    with pytest.raises(DTypeError, match="features must be a tensor, got ndarray"):
+        model.allocate(wrong, Budget(share=0.3))
 
 
 def test_constant_outcomes_are_refused() -> None:

@@ -110,9 +110,13 @@ def test_limits_of_groups_that_stand_apart_hold_their_own_rows(tmp_path: Path) -
 
 
 def test_places_are_said_by_the_names_of_treatments(tmp_path: Path) -> None:
-    asked = Asked(budget=Budget(total=10.0), capacity=["call=2"])
+    asked = Asked(
+        budget=Budget(total=10.0), capacity=["call=2", "mail+call=5"], at_least=["none=1"]
+    )
     done, _ = planned(tmp_path, table(), asked)
-    assert [one.name for one in done.plan.used] == ["money", "people on call"]
+    assert [one.name for one in done.plan.used] == [
+        *("money", "people on mail+call", "people not on none", "people on call")
+    ]
 
 
 def test_a_column_can_be_a_number_and_the_name_of_a_group(tmp_path: Path) -> None:
@@ -153,7 +157,8 @@ def test_channels_masks_frozen_decisions_and_few_changes(tmp_path: Path) -> None
     asked = Asked(
         budget=Budget(total=4.0),
         shared=["mail+call=2.0", "call=1.9"],
-        capacity=["mail=2"],
+        capacity=["mail=2", "none+mail=4"],
+        at_least=["call=1", "none=2"],
         only_if=["call=phone"],
         freeze="fixed",
         last="before",
@@ -167,6 +172,7 @@ def test_channels_masks_frozen_decisions_and_few_changes(tmp_path: Path) -> None
         changes = ((choice != before) & (before >= 0)).sum()
         shares = spent.sum() <= 2.0 + 1e-6 and spent[choice == 2].sum() <= 1.9 + 1e-6
         people = (choice == 1).sum() <= 2 and phone[choice == 2].all() and choice[1] == 2
+        people &= (choice < 2).sum() <= 4 and (choice == 0).sum() >= 2
         return bool(shares and people and changes <= 3)
 
     assert done.plan.revenue == pytest.approx(best(frame, rule), abs=1e-5)
@@ -221,6 +227,9 @@ def test_parquet_in_and_out(tmp_path: Path) -> None:
         ({"capacity": ["mail=many"]}, "capacity must be NAME=AMOUNT, got 'mail=many'"),
         ({"capacity": ["mail=-1"]}, "capacity mail must be >= 0"),
         ({"capacity": ["mail=5", "call=1", "mail=3"]}, "capacity mail is given twice; leave one"),
+        ({"capacity": ["mail+fax=3"]}, "capacity must name one of none, mail, call, got 'fax'"),
+        ({"at_least": ["fax=2"]}, "at-least must name one of none, mail, call, got 'fax'"),
+        ({"at_least": ["mail=5", "mail=3"]}, "at-least mail is given twice; leave one out"),
         ({"shared": ["mail+fax=3"]}, "budget-of must name one of none, mail, call, got 'fax'"),
         ({"only_if": ["fax=phone"]}, "only-if must be TREATMENT=COLUMN"),
         ({"only_if": ["call=none"]}, "column 'none' must say by 0 and 1"),

@@ -66,6 +66,14 @@ CASES: dict[str, dict[str, Any]] = {
     "frozen decisions": {"budget": 3.0, "pinned": PINNED},
     "a capacity": {"budget": 3.0, "capacity": torch.tensor([torch.inf, torch.inf, 1])},
     "a capacity alone": {"marginal_return": 0.2, "capacity": torch.tensor([torch.inf, 2, 1])},
+    "a floor": {"budget": 4.0, "at_least": torch.tensor([0, 0, 3])},
+    "floors with a mask and a capacity": {
+        "budget": 4.0,
+        "at_least": torch.tensor([1, 2, 0]),
+        "allowed": ALLOWED,
+        "capacity": torch.tensor([torch.inf, torch.inf, 1]),
+    },
+    "a target with a floor": {"target_revenue": 4.0, "at_least": torch.tensor([0, 3, 0])},
     "a marginal return": {"marginal_return": 0.7},
     "a marginal return within a budget": {"marginal_return": 0.4, "budget": 2.0},
     "a least return": {"budget": 4.0, "min_return": 1.5},
@@ -107,6 +115,7 @@ def rule_of(asked: dict[str, Any], revenue: Tensor, cost: Tensor) -> Allowed:
             and earned >= asked.get("target_revenue", -torch.inf) - 1e-8
             and ("min_return" not in asked or earned >= asked["min_return"] * spent - 1e-8)
             and (counts <= asked.get("capacity", torch.inf)).all()
+            and (counts >= asked.get("at_least", 0)).all()
             and total(MOVED, choice) <= asked.get("max_changes", PEOPLE)
             and asked.get("allowed", ALLOWED | True)[torch.arange(PEOPLE), choice].all()
             and ((free < 0) | (free == choice)).all()
@@ -252,6 +261,19 @@ def test_amounts_solver_and_names_must_fit() -> None:
         Wishes(budget=1.0, names=("none", "mail")).solve(revenue, cost)
 
 
+def test_least_people_must_fit() -> None:
+    revenue, cost = people(0)
+    wrong: Any = [0, 1, 0]
+    with pytest.raises(DTypeError, match="at_least must be a tensor, got list"):
+        Wishes(budget=1.0, at_least=wrong).solve(revenue, cost)
+    with pytest.raises(ShapeError, match=r"at_least must be \(3,\), one a treatment, got \(2,\)"):
+        Wishes(budget=1.0, at_least=torch.zeros(2)).solve(revenue, cost)
+    with pytest.raises(InvalidValueError, match="at_least of mail must be >= 0, got -1"):
+        Wishes(budget=1.0, at_least=torch.tensor([0, -1, 0]), names=("none", "mail", "call")).solve(
+            revenue, cost
+        )
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32])
 def test_what_counts_can_be_of_any_dtype(dtype: torch.dtype) -> None:
     use = torch.tensor([[0, 1, 1]]).expand(PEOPLE, ARMS)
@@ -300,6 +322,10 @@ def test_a_limit_at_infinity_binds_nobody() -> None:
         ({"target_revenue": 1e3}, "target_revenue must be at most what everyone's best treatment"),
         ({"budget": 1e3, "min_return": 1e6, "pinned": PINNED}, "min_return = 1e.06 cannot be met"),
         ({"budget": 0.1, "pinned": PINNED}, "money must be at least"),
+        (
+            {"budget": 9.0, "at_least": torch.tensor([0, 6, 0]), "allowed": ALLOWED},
+            "at_least of treatment 1 must be at most 5, as many as may get it, got 6; lower it",
+        ),
         (
             {"budget": 0.5, "last": LAST, "max_changes": 0},
             r"no .*\(budget 0 is money, budget 1 is changes.\)",

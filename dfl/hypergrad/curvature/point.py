@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dfl.checks import put_off, putting_off
+from dfl.checks import check_unmapped, put_off, putting_off
 from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.hypergrad.base import Loss, Parameters
 from dfl.scale import check_bare
@@ -26,6 +26,7 @@ __all__ = [
     "recording",
 ]
 
+_UNMAPPED = "stack problems along a leading axis; a hypergradient itself has no derivative"
 _AMBIENT = ("cpu", "cuda", "mps", "xpu")  # kinds of device that torch.autocast knows of
 
 
@@ -51,7 +52,7 @@ class Point:
             InvalidValueError: if ``inner`` or ``outer`` is no dict of tensors, or there is
                 nothing to differentiate in it.
             DTypeError: if a tensor is not real floating point, or inner ones differ in kind.
-            UnsupportedProblemError: if a tensor is sparse, on "meta", or of a wrapped module.
+            UnsupportedProblemError: if one is sparse, on "meta", of a wrapped module, or mapped.
         """
         for name, parameters in (("inner", inner), ("outer", outer)):
             _check_parameters(name, parameters)
@@ -373,6 +374,7 @@ def _check_parameters(name: str, parameters: Parameters) -> None:
                 f"{name}[{key!r}] must hold its numbers densely, got {came}: use .to_dense(), or a "
                 "tensor with numbers."
             )
+        check_unmapped(f"{name}[{key!r}]", value, _UNMAPPED)
     if not sum(value.numel() for value in parameters.values()):
         raise InvalidValueError(f"{name} must hold at least one number, got none.")
 
@@ -382,11 +384,8 @@ def _is_dropout(kind: str, args: Sequence[Any], options: Mapping[str, Any]) -> b
         return float(options.get("dropout_p", args[4] if len(args) > 4 else 0.0)) > 0
     if "dropout" not in kind:
         return False
-    share, training = options.get("p", 0.5), options.get("training", True)
-    if len(args) > 1:
-        share = args[1]
-    if len(args) > 2:
-        training = args[2]
+    share = args[1] if len(args) > 1 else options.get("p", 0.5)
+    training = args[2] if len(args) > 2 else options.get("training", True)
     return bool(training) and float(share) > 0
 
 

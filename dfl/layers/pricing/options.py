@@ -1,5 +1,6 @@
 """`Price` and `Softness`: at what price of money a layer or loss decides, and how softly."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast, final
 
@@ -28,15 +29,35 @@ from dfl.solvers.dual_bisection import DualBisection
 from dfl.solvers.greedy_dual import GreedyDual
 from dfl.solvers.passes.decide import price_in
 
-__all__ = ["MetBy", "Price", "Scale", "Softness", "check_values", "far_below", "score_scale"]
+__all__ = [
+    "MetBy",
+    "Price",
+    "Scale",
+    "Softness",
+    "ZeroGradientWarning",
+    "check_values",
+    "far_below",
+    "score_scale",
+]
 
 Scale: TypeAlias = Literal["relative", "absolute"]
 MetBy: TypeAlias = Literal["decision", "shares"]
+
+_CONSTANT = (
+    "budget requires a gradient and gets none: the price of money that meets it is held constant. "
+    "Take Quadratic() or Softmax(price=Price(met_by='shares'), multiplier_gradient=True), whose "
+    "gradient goes through the price, or give budget.detach()."
+)
 
 _EQUAL = 16  # times the precision of their dtype: values that differ by less are equal
 _APART = 100.0  # times the gap before: a gap behind which only masks lie
 _LARGE = 1e4  # times the usual: the best of a row that somebody pinned
 _SAMPLE = 64  # rows, about, in which masks are looked for
+
+
+@final
+class ZeroGradientWarning(UserWarning):
+    """The gradient of what was asked for is 0 almost everywhere, or held to be."""
 
 
 @final
@@ -105,6 +126,9 @@ class Price:
             ShapeError: if shapes do not fit.
             DTypeError: if a multiplier is no tensor.
             InvalidValueError: if a multiplier is negative or NaN.
+
+        Warns:
+            ZeroGradientWarning: if a budget asks for the gradient that it does not get.
         """
         if self.multiplier is not None:
             return revenue.new_full(revenue.shape[:-2], self.multiplier)
@@ -115,6 +139,8 @@ class Price:
             least = DualBisection(on_infeasible="least-spend")
             solver = GreedyDual() if observed is None else least
         budgets = budget_of_each(budget, cost)
+        if self.found and budgets.requires_grad and torch.is_grad_enabled():
+            warnings.warn(_CONSTANT, ZeroGradientWarning, stacklevel=5)
         if masked:
             revenue, cost = finite(revenue, cost)
         plain = (each.detach() for each in (revenue, cost, budgets))

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dfl.budget import Budget
-from dfl.checks import check_tensor
-from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
+from dfl.checks import check_part, check_tensor
+from dfl.errors import DflError, DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.layers.base import AtPrice, BudgetLike
 from dfl.problem import AllocationProblem, ObservedCost
 
@@ -194,9 +194,11 @@ def columns_of(observed: ObservedCost | None, revenue: Tensor) -> ObservedColumn
 
     Raises:
         ShapeError: if there is another number of rows or problems.
+        InvalidValueError: if it is something else.
     """
     if observed is None:
         return None, None, None
+    check_part("observed", observed, ObservedCost, "ObservedCost(treatment, cost, weight)")
     rows, expected = revenue.shape[-2], revenue.shape[:-1]
     if observed.treatment.shape[-1] != rows:
         raise ShapeError(f"observed must have {rows} rows, got {observed.treatment.shape[-1]}.")
@@ -235,13 +237,25 @@ def problems_of(
         cost: shape ``(..., N, M)``.
         budget: shape ``(...)``.
         columns: observed costs.
+
+    Raises:
+        DflError: as `AllocationProblem`, and which of several problems it is.
     """
     treatment, paid, weight = columns
     for at in product(*(range(size) for size in budget.shape)):
         observed = None
         if treatment is not None and paid is not None and weight is not None:
             observed = ObservedCost(treatment[at], paid[at], weight[at])
-        yield AllocationProblem(revenue[at], cost[at], float(budget[at]), observed)
+        try:
+            problem = AllocationProblem(revenue[at], cost[at], float(budget[at]), observed)
+        except DflError as error:
+            if not at:
+                raise
+            which = ", ".join(map(str, at))
+            raise type(error)(
+                f"{error} (In problem [{which}] of {tuple(budget.shape)}.)"
+            ) from error
+        yield problem
 
 
 def lift(size: int, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> list[Any]:

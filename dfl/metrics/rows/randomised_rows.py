@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dfl.budget import Budget
-from dfl.checks import check_choice, check_tensor
+from dfl.checks import check_choice, check_part, check_tensor
 from dfl.data.uplift_data import PotentialOutcomes, UpliftData
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
 from dfl.metrics.rows.baselines import cross_fitted
@@ -22,6 +22,7 @@ __all__ = [
     "UnsafeEstimatorWarning",
     "amounts_of",
     "baselines_of",
+    "check_data",
     "check_people",
     "check_predictions",
     "check_real",
@@ -82,14 +83,15 @@ class RandomisedRows:
         """Take what is needed from logs.
 
         Raises:
-            InvalidValueError: for observational rows of unknown propensity, or an unknown
-                estimator.
+            InvalidValueError: for observational rows of unknown propensity, what is no rows, or
+                an unknown estimator.
 
         Warns:
             UnsafeEstimatorWarning: if horvitz-thompson meets a mean revenue above three times
                 its standard deviation within treatments, or a treatment has propensity 0
                 somewhere.
         """
+        check_data(data)
         if data.source == "obs" and data.propensity is None:
             raise InvalidValueError(
                 "data must be randomised, or carry a known propensity: the value of a policy "
@@ -193,6 +195,11 @@ def _warn_if_unsafe(revenue: Vector, treatment: Integers, arms: int) -> None:
             UnsafeEstimatorWarning,
             stacklevel=5,
         )
+
+
+def check_data(data: object) -> None:
+    """Refuse what is no logged rows, such as their features, by an `InvalidValueError`."""
+    check_part("data", data, UpliftData, "UpliftData(...) or dfl.data.load(...)")
 
 
 def check_people(truth: PotentialOutcomes) -> None:

@@ -13,6 +13,7 @@ from dfl.metrics.rows.randomised_rows import (
     PolicyEstimator,
     amounts_of,
     baselines_of,
+    check_data,
     check_score,
 )
 from dfl.stats.arrays import Booleans, Counts, Integers, Matrix, Vector
@@ -135,6 +136,7 @@ def running(change: Vector, ends: Integers) -> Vector:
 
 
 def _check(data: UpliftData) -> None:
+    check_data(data)
     if data.treatments != 2:
         raise UnsupportedProblemError(
             f"AUCC and Qini compare two treatments, got {data.treatments}; use expected_outcome, "

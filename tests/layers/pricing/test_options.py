@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from dfl.errors import DTypeError, InvalidValueError
-from dfl.layers import AtPrice, Price, Softness
+from dfl.layers import LAYERS, AtPrice, Price, Softness, ZeroGradientWarning
 from dfl.layers.pricing.options import far_below, score_scale
 from dfl.problem import Allocation, AllocationProblem
 from dfl.solvers import AbstractSolver, GreedyDual
@@ -186,3 +186,19 @@ def test_multipliers_that_are_none_are_refused(price: Any, error: Any, message: 
         Price().find(revenue, cost, AtPrice(price), None)
     with pytest.raises(error, match=f"the multiplier of the solver {message}"):
         Price(solver=Priced(price)).find(revenue, cost, 9.0, None)
+
+
+@pytest.mark.parametrize("name", sorted({*LAYERS.names()} - {"linear-program"}))
+def test_a_budget_gets_its_gradient_or_a_warning(name: str) -> None:
+    revenue, cost = torch.rand(2, 8, 3, generator=torch.Generator().manual_seed(0)).cumsum(-1)
+    budget = (cost.amin(-1).sum() + 1).requires_grad_()
+    if name == "quadratic":
+        LAYERS.make(name)(revenue, cost, budget).shares[:, 2].sum().backward()
+        assert budget.grad is not None
+        return
+    layer = LAYERS.make(name)
+    with pytest.warns(ZeroGradientWarning, match="held constant. Take Quadratic"):
+        layer(revenue, cost, budget)
+    with torch.no_grad():
+        layer(revenue, cost, budget)
+    layer(revenue, cost, budget.detach())

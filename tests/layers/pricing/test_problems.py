@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dfl.errors import ShapeError, UnsupportedProblemError
-from dfl.layers import AtPrice
+from dfl.errors import InfeasibleBudgetError, InvalidValueError, ShapeError, UnsupportedProblemError
+from dfl.layers import AtPrice, Quadratic, Softmax
 from dfl.layers.pricing.problems import (
     budget_of_each,
     charge_of,
@@ -48,12 +48,34 @@ def test_the_price_is_what_was_paid_times_its_weight_where_it_was_received() -> 
     assert charge_of(columns_of(None, cost), cost) is None
 
 
+def test_observed_costs_of_another_kind_are_refused() -> None:
+    with pytest.raises(
+        InvalidValueError, match="observed must be an instance of ObservedCost, got"
+    ):
+        columns_of(torch.ones(4), torch.ones(4, 2))  # type: ignore[arg-type]
+
+
 def test_problems_are_taken_apart_in_order() -> None:
     revenue = torch.arange(24.0).reshape(2, 1, 4, 3)
     budgets = torch.tensor([[100.0], [200.0]], dtype=torch.float64)
     found = list(problems_of(revenue, revenue, budgets, (None, None, None)))
     assert [float(each.budgets[0]) for each in found] == [100, 200]
     assert_close(found[1].revenue, revenue[1, 0])
+
+
+def test_which_of_several_problems_is_refused_is_said() -> None:
+    revenue = torch.rand(2, 3, 4, 2)
+    cost = 1 + torch.rand(2, 3, 4, 2)
+    budget = torch.full((2, 3), 100.0, dtype=torch.float64)
+    budget[1, 2] = 1.0
+    wrong = revenue.clone()
+    wrong[0, 1] = torch.nan
+    with pytest.raises(InfeasibleBudgetError, match=r"\(In problem \[1, 2\] of \(2, 3\)\.\)"):
+        Quadratic()(revenue, cost, budget)
+    with pytest.raises(InvalidValueError, match=r"\(In problem \[0, 1\] of \(2, 3\)\.\)"):
+        Softmax()(wrong, cost, 100.0)
+    with pytest.raises(InfeasibleBudgetError, match=r"cheaper treatment\.$"):
+        Softmax()(revenue[0, 0], cost[0, 0], 1.0)
 
 
 def test_a_price_is_no_amount_of_money() -> None:

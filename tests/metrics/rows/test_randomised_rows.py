@@ -7,6 +7,7 @@ import torch
 
 from dfl.budget import Budget
 from dfl.errors import DTypeError, InfeasibleBudgetError, InvalidValueError, ShapeError
+from dfl.metrics import aucc, best_constant_mix, expected_outcome, rate
 from dfl.metrics.rows.randomised_rows import (
     RandomisedRows,
     UnsafeEstimatorWarning,
@@ -54,6 +55,20 @@ def test_observational_rows_without_propensity(simulate) -> None:
     data = replace(simulate(30), source="obs")
     with pytest.raises(InvalidValueError, match="must be randomised, or carry a known propensity"):
         RandomisedRows.of(data)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda data, column: aucc(data, column),
+        lambda data, column: rate(data, column),
+        lambda data, column: expected_outcome(data, column, column, [Budget(per_head=1.0)]),
+        lambda data, column: best_constant_mix(data, [Budget(per_head=1.0)]),
+    ],
+)
+def test_what_is_no_rows_is_refused(measure: Any) -> None:
+    with pytest.raises(InvalidValueError, match="data must be an instance of UpliftData, got tens"):
+        measure(torch.ones(4, 2), torch.ones(4))
 
 
 def test_predictions_of_another_shape() -> None:
