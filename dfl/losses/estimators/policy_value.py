@@ -12,6 +12,7 @@ from dfl.kernels import by_triton
 from dfl.layers.base import of_received
 from dfl.layers.pricing.priced import scores
 from dfl.losses.base import LoggedBatch
+from dfl.problem.amounts import unmapped
 
 __all__ = [
     "VALUE_ESTIMATORS",
@@ -131,9 +132,10 @@ def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: to
     sound = (torch.minimum(weight, cost) >= 0) & (most < torch.inf)
     total = weight.new_zeros(*treatment.shape[:-1], treatments)
     total = total.scatter_add(-1, treatment.clamp(0, treatments - 1), weight.expand_as(treatment))
-    good = known.all() & sound.all() & (total > 0).all()
+    good = unmapped(known.all() & sound.all() & (total > 0).all()).all()
     if put_off(good, _UNSEEN) or bool(good):
         return
+    treatment, weight, cost, known, total = map(unmapped, (treatment, weight, cost, known, total))
     if not bool(known.all()):
         raise InvalidValueError(
             f"batch.treatment must be 0 to {treatments - 1}, as revenue has {treatments} columns, "
@@ -142,7 +144,7 @@ def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: to
     for must, column, least in (
         ("weight, the inverse propensity, must be finite and >= 0", weight, 0.0),
         ("cost must be finite and >= 0", cost, 0.0),
-        ("revenue must be finite", batch.revenue, torch.finfo(batch.revenue.dtype).min),
+        ("revenue must be finite", unmapped(batch.revenue), torch.finfo(batch.revenue.dtype).min),
     ):
         inside = (column >= least) & (column < torch.inf)
         if not bool(inside.all()):
