@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from dfl.checks import check_tensor
 from dfl.errors import DTypeError, ShapeError
 from dfl.layers.base import BudgetLike
 from dfl.layers.pricing.options import Price
@@ -35,7 +36,8 @@ class LoggedBatch:
 
     Raises:
         ShapeError: if a column has another shape than ``treatment``, or a baseline other rows.
-        DTypeError: if ``treatment`` is not int64, or another column is not floating point.
+        DTypeError: if a column is no tensor, ``treatment`` is not int64, or another column is not
+            floating point.
     """
 
     treatment: Tensor
@@ -47,6 +49,9 @@ class LoggedBatch:
 
     def __post_init__(self) -> None:
         """Check shapes and types."""
+        for field in fields(self):
+            if getattr(self, field.name) is not None or field.default is not None:
+                check_tensor(f"batch.{field.name}", getattr(self, field.name))
         if self.treatment.dtype != torch.int64:
             raise DTypeError(f"batch.treatment must be int64, got {self.treatment.dtype}.")
         rows = tuple(self.treatment.shape)

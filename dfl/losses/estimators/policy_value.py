@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from dfl.checks import put_off
+from dfl.checks import check_part, put_off
 from dfl.errors import InvalidValueError, ShapeError
 from dfl.kernels import by_triton
 from dfl.layers.base import of_received
@@ -63,8 +63,8 @@ def policy_value(
 
     Raises:
         ShapeError: if the allocation or a baseline has other rows or treatments.
-        InvalidValueError: if doubly-robust finds no baselines; if self-normalised finds nobody
-            who received what the policy chooses.
+        InvalidValueError: if the batch is none; if doubly-robust finds no baselines; if
+            self-normalised finds nobody who received what the policy chooses.
 
     Source:
         arXiv:2510.19517, ``L_DL`` (horvitz-thompson); the authors' code of arXiv:2407.13664
@@ -121,11 +121,12 @@ def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: to
 
     Raises:
         ShapeError: if the shape is another, or that of a baseline.
-        InvalidValueError: if a treatment does not occur in a batch with a weight above 0 or is
-            none of the M, an amount is not finite, or a weight or cost is negative.
+        InvalidValueError: if the batch is none, a treatment does not occur in a batch with a
+            weight above 0 or is none of the M, an amount is not finite, or a weight or cost is
+            negative.
     """
-    treatment, weight, cost = batch.treatment, batch.weight, batch.cost
     _check_rows(batch, expected)
+    treatment, weight, cost = batch.treatment, batch.weight, batch.cost
     _check_baselines(batch, torch.Size((*expected, treatments)))
     known = (treatment >= 0) & (treatment < treatments)
     most = torch.maximum(torch.maximum(weight, cost), batch.revenue.abs())
@@ -157,6 +158,7 @@ def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: to
 
 
 def _check_rows(batch: LoggedBatch, expected: torch.Size) -> None:
+    check_part("batch", batch, LoggedBatch, "LoggedBatch(treatment, revenue, cost, weight)")
     if batch.treatment.shape != expected:
         raise ShapeError(
             f"batch.treatment must be {tuple(expected)}, got {tuple(batch.treatment.shape)}."
