@@ -158,8 +158,9 @@ def options_of(cls: type) -> dict[str, Option]:
         named: Mapping[str, object] = {}
         if name in own:
             named = own[name].metadata.get("named", named)
-            if own[name].default_factory is not MISSING:
-                default = own[name].default_factory()
+            factory = own[name].default_factory
+            if factory is not MISSING:
+                default = factory()
         annotation = hints.get(name, Any)
         options[name] = Option(name, annotation, default, _part_type(annotation), named)
     return options
