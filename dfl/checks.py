@@ -90,7 +90,7 @@ def is_whole(value: object) -> bool:
 
 
 def check_tensor(name: str, value: object) -> None:
-    """Check that an argument is a tensor.
+    """Check that an argument is a tensor, and that its numbers are there.
 
     Raises:
         DTypeError: ``cost must be a tensor, got list; torch.as_tensor makes one.``
@@ -98,6 +98,12 @@ def check_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise DTypeError(
             f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one."
+        )
+    if value.is_meta or value.layout != torch.strided:
+        came = "the device meta" if value.is_meta else str(value.layout)
+        raise DTypeError(
+            f"{name} must hold its numbers densely, got {came}; use .to_dense(), or a tensor with "
+            "numbers."
         )
 
 

@@ -93,7 +93,7 @@ def test_wrong_shapes_are_refused(
         (REVENUE.int(), COST, r"revenue must be float32 or float64, got torch\.int32"),
         (REVENUE.half(), COST, r"revenue must be float32 or float64, got torch\.float16"),
         (REVENUE, COST.double(), r"share dtype and device, got torch\.float32 on cpu and "),
-        (REVENUE, COST.to("meta"), r"share dtype and device.*torch\.float32 on meta"),
+        (REVENUE, COST.to("meta"), "numbers densely, got the device meta"),
     ],
 )
 def test_wrong_dtypes_and_devices_are_refused(revenue: Tensor, cost: Tensor, message: str) -> None:
@@ -209,7 +209,7 @@ def test_banned_treatments_do_not_count_as_the_cheapest() -> None:
     ("constraint", "message"),
     [
         ({"allowed": ALLOWED.int()}, r"allowed must be bool on cpu, got torch\.int32 on cpu"),
-        ({"allowed": ALLOWED.to("meta")}, r"allowed must be bool on cpu, got torch\.bool on meta"),
+        ({"allowed": ALLOWED.to("meta")}, "allowed must hold .* device meta"),
         ({"pinned": torch.tensor([0.0, 1.0])}, r"pinned must be int64 on cpu, got torch\.float32"),
     ],
 )

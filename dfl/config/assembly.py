@@ -1,7 +1,7 @@
 """Builds parts from plain data, each by its own constructor, and writes them back."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import MISSING, dataclass, field, replace
 from typing import Any, final, get_args
 
 from dfl.budget import Budget
@@ -70,10 +70,12 @@ class _Place:
     Args:
         path: dotted, for error texts.
         sections: flat sections that may still be taken there.
+        named: options there of a part that is not the default one, if it has all of them.
     """
 
     path: str
     sections: frozenset[Section]
+    named: Mapping[str, object] = field(default_factory=dict)
 
 
 @final
@@ -83,7 +85,8 @@ class Assembly:
     An option given inside a part wins over a section, a section over the part's default. A
     section goes to the outermost option of its kind on each path: ``network`` to the
     method's own networks and not to those of its bridge. Where the class stays the one that
-    is used by default, options that are not given keep the value they have there.
+    is used by default, options that are not given keep the value they have there; another
+    class has its own defaults, but for those that the place asks for (`Option.named`).
 
     Args:
         sections: flat sections that are there.
@@ -121,6 +124,8 @@ class Assembly:
         _check_moved(spec, known, place.path)
         check_names(f"options of {name}", spec, known, place.path)
         deeper = place.sections - _asked(known)
+        if place.named.keys() <= known.keys():
+            preset = {**place.named, **preset}
         arguments = {}
         for option in known.values():
             path = f"{place.path}.{option.name}"
@@ -129,7 +134,8 @@ class Assembly:
                 value = _kept(base, option.name, place.path)
             if option.part is not None:
                 inner = self._given(option.name, option.part, spec, place)
-                value = self._inside(option.part, inner, value, _Place(path, deeper))
+                there = _Place(path, deeper, option.named)
+                value = self._inside(option.part, inner, value, there)
             elif option.name in spec:
                 value = option.check(spec[option.name], path)
             if value is MISSING:

@@ -4,7 +4,7 @@ import inspect
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, Union, final, get_args, get_origin, get_type_hints
 
@@ -81,12 +81,15 @@ class Option:
         annotation: its type, with forward references resolved.
         default: its default, a fresh one where a factory makes it; MISSING if required.
         part: what it is made of, or None for a plain value.
+        named: options of another part that is named here, if it has all of them; a dataclass
+            says them in its field's metadata, under ``"named"``.
     """
 
     name: str
     annotation: Any
     default: Any
     part: PartType | None
+    named: Mapping[str, object] = field(default_factory=dict)
 
     def check(self, value: object, where: str) -> object:
         """Return ``value`` as the constructor wants it; a list becomes a tuple.
@@ -143,7 +146,7 @@ def options_of(cls: type) -> dict[str, Option]:
     if issubclass(cls, nn.Module) and cls.__init__ is nn.Module.__init__:
         return {}  # a layer without options; the inherited constructor takes *args
     hints = get_type_hints(cls.__init__)  # type: ignore[misc]  # read, not called
-    made = {f.name: f.default_factory for f in fields(cls)} if is_dataclass(cls) else {}
+    own = {f.name: f for f in fields(cls)} if is_dataclass(cls) else {}
     options = {}
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
@@ -152,11 +155,14 @@ def options_of(cls: type) -> dict[str, Option]:
                 "name them in its constructor."
             )
         default = MISSING if parameter.default is parameter.empty else parameter.default
-        factory = made.get(name, MISSING)
-        if factory is not MISSING:
-            default = factory()
+        named: Mapping[str, object] = {}
+        if name in own:
+            named = own[name].metadata.get("named", named)
+            factory = own[name].default_factory
+            if factory is not MISSING:
+                default = factory()
         annotation = hints.get(name, Any)
-        options[name] = Option(name, annotation, default, _part_type(annotation))
+        options[name] = Option(name, annotation, default, _part_type(annotation), named)
     return options
 
 

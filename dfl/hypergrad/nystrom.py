@@ -51,7 +51,7 @@ class Nystrom(AbstractImplicit):
 
     effort: ClassVar[str] = "Raise rank"
 
-    rank: int = 10
+    rank: int = 100
     damping: float = 1e-2
     seed: int = 0
 

@@ -49,7 +49,9 @@ class LoggedBatch:
 
     def __post_init__(self) -> None:
         """Check shapes and types."""
-        check_tensor("batch.treatment", self.treatment)
+        for field in fields(self):
+            if getattr(self, field.name) is not None or field.default is not None:
+                check_tensor(f"batch.{field.name}", getattr(self, field.name))
         if self.treatment.dtype != torch.int64:
             raise DTypeError(f"batch.treatment must be int64, got {self.treatment.dtype}.")
         rows = tuple(self.treatment.shape)

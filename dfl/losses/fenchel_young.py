@@ -42,7 +42,7 @@ def fenchel_young(
         Loss of each instance, in units of value. Shape ``(...)``.
 
     Raises:
-        ShapeError: if shapes differ.
+        ShapeError: if shapes differ, or the maximum returns another.
         DTypeError: if values or target are no tensors.
         InvalidValueError: if the target is not finite.
 
@@ -60,7 +60,14 @@ def fenchel_young(
     check_finite("target", target)
     target = target.detach()
     reached = torch.where(target == 0, 0, values)  # a value of minus infinity may be left out
-    return maximum(values) - (reached * target).sum(dim=-1)
+    reached = (reached * target).sum(dim=-1)
+    largest = maximum(values)
+    if largest.shape != reached.shape:
+        raise ShapeError(
+            f"maximum must return {tuple(reached.shape)}, one number per row of values, got "
+            f"{tuple(largest.shape)}; of a PerturbedDecision give the method maximum."
+        )
+    return largest - reached
 
 
 @final

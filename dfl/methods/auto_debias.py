@@ -10,6 +10,7 @@ from dfl.losses.prediction import factual_loss
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.bilevel import (
+    ANY_HYPERGRADIENT,
     Bilevel,
     BilevelSettings,
     Outer,
@@ -50,7 +51,9 @@ class AutoDebias(AbstractNetworkMethod):
         and adds to the imputed outcomes. One network in place of a linear map for each.
     """
 
-    hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
+    hypergrad: AbstractHypergradient = field(
+        default_factory=default_hypergradient, metadata=ANY_HYPERGRADIENT
+    )
     upper: BilevelSettings = field(default_factory=BilevelSettings)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from dfl.losses.primal_policy import PrimalPolicy
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.bilevel import (
+    ANY_HYPERGRADIENT,
     Bilevel,
     BilevelSettings,
     Outer,
@@ -83,7 +84,9 @@ class BiDfcl(AbstractNetworkMethod):
     """
 
     loss: AbstractDecisionLoss = field(default_factory=PrimalPolicy)
-    hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
+    hypergrad: AbstractHypergradient = field(
+        default_factory=default_hypergradient, metadata=ANY_HYPERGRADIENT
+    )
     budgets: tuple[Budget, ...] = BUDGETS
     price: PriceFrom = "rows"
     upper: BilevelSettings = field(default_factory=_seldom)

@@ -10,6 +10,7 @@ from dfl.losses.prediction import doubly_robust_loss
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.bilevel import (
+    ANY_HYPERGRADIENT,
     Bilevel,
     BilevelSettings,
     Outer,
@@ -48,7 +49,9 @@ class LtdDr(AbstractNetworkMethod):
         logs; it multiplies the weights and adds to the imputed outcomes.
     """
 
-    hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
+    hypergrad: AbstractHypergradient = field(
+        default_factory=default_hypergradient, metadata=ANY_HYPERGRADIENT
+    )
     upper: BilevelSettings = field(default_factory=BilevelSettings)
 
     def __post_init__(self) -> None:

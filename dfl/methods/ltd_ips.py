@@ -10,6 +10,7 @@ from dfl.losses.prediction import factual_loss
 from dfl.methods.base import AbstractNetworkMethod
 from dfl.models import Parameters
 from dfl.training.bilevel import (
+    ANY_HYPERGRADIENT,
     Bilevel,
     BilevelSettings,
     Outer,
@@ -46,7 +47,9 @@ class LtdIps(AbstractNetworkMethod):
         at ``w = N / (M N_t)`` and multiplies it by a factor of ``x`` and ``t`` between 1/20 and 20.
     """
 
-    hypergrad: AbstractHypergradient = field(default_factory=default_hypergradient)
+    hypergrad: AbstractHypergradient = field(
+        default_factory=default_hypergradient, metadata=ANY_HYPERGRADIENT
+    )
     upper: BilevelSettings = field(default_factory=BilevelSettings)
 
     def __post_init__(self) -> None:

@@ -77,7 +77,7 @@ class ObservedCost:
         processes, where several share them.
         """
         here = self.treatment.shape[-1]
-        arms = int(self.treatment.max()) + 1 if here else 0
+        arms = int(unmapped(self.treatment).max()) + 1 if here else 0
         every = gathered((here, arms)) if rows_apart() else [(here, arms)]
         rows, arms = sum(count for count, _ in every), max(most for _, most in every)
         if not rows:

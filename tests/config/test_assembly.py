@@ -8,6 +8,7 @@ from dfl.config.options import METHOD, PartType, Section
 from dfl.config.study import read_study
 from dfl.data import AbstractDataSource
 from dfl.errors import ConfigError, MissingExtraError
+from dfl.hypergrad import Neumann, Unrolled
 from dfl.layers import Quadratic, Softmax, Softness
 from dfl.losses import LOSSES
 from dfl.methods import METHODS, BiDfcl, Dfcl, TsmSl
@@ -102,8 +103,17 @@ def test_the_part_used_by_default_keeps_its_options_there() -> None:
 
 
 def test_another_part_has_its_own_defaults() -> None:
-    made = build("bi-dfcl", hypergrad="conjugate-gradient").hypergrad
-    assert made.on_failure == type(made)().on_failure
+    assert build("bi-dfcl", hypergrad="neumann").hypergrad.terms == Neumann().terms
+
+
+def test_another_part_has_the_options_that_its_place_asks_for() -> None:
+    for name in ("conjugate-gradient", "exact", "identity", "neumann", "nystrom"):
+        made = build("bi-dfcl", hypergrad=name).hypergrad
+        assert (made.curvature, made.on_failure) == ("gauss-newton", "return")
+    given = {"name": "neumann", "curvature": "hessian", "on_failure": "raise"}
+    made = build("bi-dfcl", hypergrad=given).hypergrad
+    assert (made.curvature, made.on_failure) == ("hessian", "raise")
+    assert build("bi-dfcl", hypergrad="unrolled").hypergrad.on_failure == Unrolled().on_failure
 
 
 def test_a_budget_replaces_the_default_one() -> None:

@@ -680,6 +680,24 @@ def test_logs_may_be_mapped_over(name: str) -> None:
         torch.func.vmap(shares, randomness="same")(revenue, cost, arm, paid / 0 * 0, weight)
 
 
+@pytest.mark.parametrize("name", [one for one in NAMES if PROMISES[one].masks])
+def test_masks_may_be_mapped_over(name: str) -> None:
+    layer, draw = LAYERS.make(name), torch.Generator().manual_seed(0)
+    revenue, cost = torch.rand(2, 2, 5, 3, generator=draw)
+    allowed = torch.rand(2, 5, 3, generator=draw) < 0.6
+    allowed[..., 0] = True
+
+    def shares(r: Tensor, c: Tensor, a: Tensor) -> Tensor:
+        return layer(r, c, 6.0, allowed=a).shares  # type: ignore[no-any-return]
+
+    found = torch.func.vmap(shares)(revenue, cost, allowed)
+    assert_close(
+        found, torch.stack([shares(*one) for one in zip(revenue, cost, allowed, strict=True)])
+    )
+    with pytest.raises(InvalidValueError, match=r"an entry, got 10 row\(s\) without"):
+        torch.func.vmap(shares)(revenue, cost, allowed & False)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_of_no_problem_has_no_shares(name: str) -> None:
     revenue = torch.rand(0, 6, 3, requires_grad=True)

@@ -1,14 +1,14 @@
 """Which transforms of torch every registered decision loss works under, and which derivatives.
 
-Reverse mode, `torch.func.grad` and `torch.func.vmap` over predictions work for all; so does
-`torch.compile`, with graph breaks where a check or a solver runs. Second derivatives exist for the
-smooth ones; stand-ins refuse them, and the gradient of SPO+ is constant but for jumps, so torch
+Reverse mode, `torch.func.grad` and `torch.func.vmap` over predictions and logs work for all; so
+does `torch.compile`, with graph breaks where a check or a solver runs. Second derivatives exist for
+the smooth ones; stand-ins refuse them, and the gradient of SPO+ is constant but for jumps, so torch
 finds no graph in it.
 """
 
 import inspect
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -87,6 +87,24 @@ def test_a_mapped_gradient_is_the_loop(name: str) -> None:
     several = torch.stack((revenue, 2 * revenue, revenue.flip(0)))
     mapped = torch.func.vmap(slope, in_dims=(0, None))(several, cost)
     assert_close(mapped, torch.stack([slope(one, cost) for one in several]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logs_may_be_mapped_over(name: str) -> None:
+    revenue, cost, batch = problem()
+    loss, parts = LOSSES.make(name), [slice(45), slice(45, 90)]
+    columns = [revenue, cost, *(getattr(batch, field.name) for field in fields(batch))]
+    halves = [torch.stack([one[part] for part in parts]) for one in columns]
+
+    def value(r: Tensor, c: Tensor, *logs: Tensor) -> Tensor:
+        return loss(r, c, LoggedBatch(*logs), BUDGET / 2)
+
+    mapped = torch.func.vmap(torch.func.grad_and_value(value))(*halves)
+    one_by_one = [torch.func.grad_and_value(value)(*one) for one in zip(*halves, strict=True)]
+    assert_close(mapped, tuple(torch.stack(one) for one in zip(*one_by_one, strict=True)))
+    halves[2] = halves[2] + 1
+    with pytest.raises(InvalidValueError, match=r"treatment must be 0 to 2, .* got 3"):
+        torch.func.vmap(value)(*halves)
 
 
 @pytest.mark.parametrize("name", COMPILED)

@@ -274,6 +274,23 @@ def test_logs_of_another_shape_or_type_are_refused(name: str) -> None:
             replace(batch, **{name: other})
     with pytest.raises(DTypeError, match=rf"batch\.{name} must be floating point, got torch.int64"):
         replace(batch, **{name: column.long()})
+    with pytest.raises(DTypeError, match=rf"batch\.{name} must be a tensor, got list"):
+        replace(batch, **{name: column.tolist()})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_batch_or_holds_no_numbers_is_refused(name: str) -> None:
+    revenue, cost, batch = problem()
+    with pytest.raises(
+        InvalidValueError, match=r"batch must be an instance of LoggedBatch, got \("
+    ):
+        make(name)(revenue, cost, (batch.treatment, batch.revenue), BUDGET)
+    for other, came in (
+        (cost.to("meta"), "the device meta"),
+        (cost.to_sparse(), "torch.sparse_coo"),
+    ):
+        with pytest.raises(DTypeError, match=f"cost must hold its numbers densely, got {came}"):
+            make(name)(revenue, other, batch, BUDGET)
 
 
 def test_the_table_is_complete() -> None:

@@ -10,6 +10,21 @@ from tests.hypergrad.problems import network, ridge
 from tests.hypergrad.test_conjugate_gradient import SADDLE, distance, saddle
 
 
+def test_its_defaults_solve_problems_of_more_than_a_few_parameters() -> None:
+    curvature, goal = torch.linspace(0.5, 15, 15).double(), torch.linspace(-1, 1, 15).double()
+
+    def inner_loss(inner: Parameters, outer: Parameters) -> Tensor:
+        return (0.5 * curvature * inner["x"] ** 2 - outer["b"] * inner["x"]).sum()
+
+    def outer_loss(inner: Parameters, outer: Parameters) -> Tensor:
+        return 0.5 * ((inner["x"] - goal) ** 2).sum()
+
+    found = Nystrom()(inner_loss, outer_loss, {"x": 1 / curvature}, {"b": torch.ones(15).double()})
+    torch.testing.assert_close(
+        found.outer_grad["b"], (1 / curvature - goal) / curvature, rtol=0.02, atol=1e-9
+    )
+
+
 def test_with_full_rank_it_is_the_damped_exact_hypergradient() -> None:
     problem = ridge(3)
     call = (problem.composed, problem.outer_loss, problem.inner, problem.outer)

@@ -81,6 +81,12 @@ def test_a_target_of_another_shape_is_refused() -> None:
         fenchel_young(draw(2, 3), draw(2, 4), partial(expected_maximum, noise="normal"))
 
 
+def test_a_layer_in_place_of_its_maximum_is_refused() -> None:
+    layer = PerturbedDecision(one_hot_argmax, samples=2)
+    with pytest.raises(ShapeError, match=r"maximum must return \(3,\), one number per row of val"):
+        fenchel_young(draw(3, 3), draw(3, 3), layer)
+
+
 def lottery() -> LoggedBatch:
     """One kind of person, every logged outcome once, weighted by how often it is seen.
 

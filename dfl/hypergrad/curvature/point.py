@@ -1,5 +1,6 @@
 """`Point`: where derivatives are taken; losses and first derivatives there, checked."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,12 @@ __all__ = [
 
 _UNMAPPED = "stack problems along a leading axis; a hypergradient itself has no derivative"
 _AMBIENT = ("cpu", "cuda", "mps", "xpu")  # kinds of device that torch.autocast knows of
+
+# Functions that draw from torch's own generators, unless they are given another.
+_DRAWS = re.compile(
+    "(bernoulli|cauchy|exponential|geometric|log_normal|multinomial|normal|poisson|rand|randint|"
+    "randn|random|randperm|rrelu|uniform)(_|_like)?|fractional_max_pool[23]d|gumbel_softmax"
+)
 
 
 @final
@@ -97,8 +104,8 @@ class Point:
             ShapeError: if the value is neither a scalar nor one value per member.
             InvalidValueError: if the loss is no function, or its value no finite tensor.
             DTypeError: if the value is complex.
-            UnsupportedProblemError: if the loss uses dropout, or batch normalisation that
-                updates its running averages.
+            UnsupportedProblemError: if the loss uses dropout, or batch or spectral normalisation
+                that updates what it keeps; if an inner loss draws random numbers.
         """
         if not callable(loss):
             raise InvalidValueError(
@@ -130,7 +137,8 @@ def recording() -> Iterator[None]:
 
     Raises:
         UnsupportedProblemError: if a loss cannot be differentiated, because it uses tensors
-            that were made under inference mode, or writes into its parameters.
+            that were made under inference mode, writes into its parameters, or uses a function
+            of which torch has no second derivative.
         DTypeError: if a loss mixes dtypes and relies on autocast.
         RuntimeError: another error of torch, as it is.
     """
@@ -154,6 +162,12 @@ def recording() -> Iterator[None]:
                 raise UnsupportedProblemError(
                     "a loss must change nothing, but it writes into its parameters, or into what "
                     "their derivatives need, in place: write value * 2 in place of value.mul_(2)."
+                ) from error
+            if said.startswith("derivative for aten::") and "not implemented" in said:
+                raise UnsupportedProblemError(
+                    f"a loss must be twice differentiable, but torch says: {said}. "
+                    f"Attention has one under "
+                    "torch.nn.attention.sdpa_kernel(SDPBackend.MATH), used within the loss."
                 ) from error
             if cast and "same dtype" in said:
                 raise DTypeError(
@@ -323,8 +337,8 @@ class Repeatable(TorchFunctionMode):
         """Call the function, unless it is one that must not be repeated.
 
         Raises:
-            UnsupportedProblemError: at dropout, or batch normalisation that updates its
-                running averages.
+            UnsupportedProblemError: at dropout, at batch or spectral normalisation that updates
+                what it keeps, and, in an inner loss, at random numbers.
         """
         options = dict(kwargs or {})
         kind = getattr(func, "__name__", "")
@@ -332,6 +346,17 @@ class Repeatable(TorchFunctionMode):
             raise UnsupportedProblemError(
                 f"{self._name} must give the same value at every call, but it uses dropout: call "
                 "network.eval(), which switches it off, or multiply by a mask that you drew once."
+            )
+        if self._name == "inner_loss" and _draws(kind, args, options):
+            raise UnsupportedProblemError(
+                f"inner_loss must give the same value at every call, but its {kind} draws random "
+                "numbers: draw them once, outside of the loss, or from a torch.Generator that the "
+                "loss itself seeds."
+            )
+        if kind == "normalize" and options.get("out") is not None:
+            raise UnsupportedProblemError(
+                f"{self._name} must change nothing, but its spectral_norm takes a step of power "
+                "iteration at every call: call network.eval()."
             )
         if _updates_averages(kind, args, options):
             raise UnsupportedProblemError(
@@ -387,6 +412,13 @@ def _is_dropout(kind: str, args: Sequence[Any], options: Mapping[str, Any]) -> b
     share = args[1] if len(args) > 1 else options.get("p", 0.5)
     training = args[2] if len(args) > 2 else options.get("training", True)
     return bool(training) and float(share) > 0
+
+
+def _draws(kind: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    if not _DRAWS.fullmatch(kind) or options.get("generator") is not None:
+        return False
+    # rrelu(input, lower, upper, training)
+    return not kind.startswith("rrelu") or bool(options.get("training", len(args) > 3 and args[3]))
 
 
 def _updates_averages(kind: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:

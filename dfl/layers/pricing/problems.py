@@ -20,6 +20,7 @@ from dfl.checks import check_part, check_tensor
 from dfl.errors import DflError, DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.layers.base import AtPrice, BudgetLike
 from dfl.problem import AllocationProblem, ObservedCost
+from dfl.problem.amounts import unmapped
 
 __all__ = [
     "ObservedColumns",
@@ -116,7 +117,7 @@ def check_allowed(allowed: Tensor, values: Tensor) -> Tensor:
         raise ShapeError(
             f"allowed must be {tuple(values.shape)}, got {tuple(allowed.shape)}."
         ) from error
-    nothing = ~allowed.any(dim=-1)
+    nothing = unmapped(~allowed.any(dim=-1))
     if bool(nothing.any()):
         raise InvalidValueError(
             f"allowed must leave every row an entry, got {int(nothing.sum())} row(s) without."

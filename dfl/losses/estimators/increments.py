@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, softplus
+from torch.nn.functional import softplus
 
 from dfl.layers.pricing.options import Softness
 from dfl.losses.base import LoggedBatch
@@ -51,7 +51,8 @@ def arm_means(
         weight: of each row, > 0; only ratios within a treatment matter.
         treatments: number of treatments M.
     """
-    received = one_hot(treatment, treatments).to(values.dtype) * weight.unsqueeze(-1)
+    arms = torch.arange(treatments, device=treatment.device)  # one_hot cannot be mapped twice
+    received = (treatment.unsqueeze(-1) == arms).to(values.dtype) * weight.unsqueeze(-1)
     share = received / received.sum(dim=-2, keepdim=True)
     with torch.autocast(values.device.type, enabled=False):  # a product in bfloat16 is too crude
         return share.mT @ values

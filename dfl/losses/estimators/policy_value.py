@@ -12,6 +12,7 @@ from dfl.kernels import by_triton
 from dfl.layers.base import of_received
 from dfl.layers.pricing.priced import scores
 from dfl.losses.base import LoggedBatch
+from dfl.problem.amounts import unmapped
 
 __all__ = [
     "VALUE_ESTIMATORS",
@@ -62,8 +63,8 @@ def policy_value(
 
     Raises:
         ShapeError: if the allocation or a baseline has other rows or treatments.
-        InvalidValueError: if doubly-robust finds no baselines; if self-normalised finds nobody
-            who received what the policy chooses.
+        InvalidValueError: if the batch is none; if doubly-robust finds no baselines; if
+            self-normalised finds nobody who received what the policy chooses.
 
     Source:
         arXiv:2510.19517, ``L_DL`` (horvitz-thompson); the authors' code of arXiv:2407.13664
@@ -120,8 +121,9 @@ def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: to
 
     Raises:
         ShapeError: if the shape is another, or that of a baseline.
-        InvalidValueError: if the batch is none, a treatment does not occur in it with a weight
-            above 0 or is none of the M, an amount is not finite, or a weight or cost is negative.
+        InvalidValueError: if the batch is none, a treatment does not occur in a batch with a
+            weight above 0 or is none of the M, an amount is not finite, or a weight or cost is
+            negative.
     """
     _check_rows(batch, expected)
     treatment, weight, cost = batch.treatment, batch.weight, batch.cost
@@ -131,9 +133,10 @@ def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: to
     sound = (torch.minimum(weight, cost) >= 0) & (most < torch.inf)
     total = weight.new_zeros(*treatment.shape[:-1], treatments)
     total = total.scatter_add(-1, treatment.clamp(0, treatments - 1), weight.expand_as(treatment))
-    good = known.all() & sound.all() & (total > 0).all()
+    good = unmapped(known.all() & sound.all() & (total > 0).all()).all()
     if put_off(good, _UNSEEN) or bool(good):
         return
+    treatment, weight, cost, known, total = map(unmapped, (treatment, weight, cost, known, total))
     if not bool(known.all()):
         raise InvalidValueError(
             f"batch.treatment must be 0 to {treatments - 1}, as revenue has {treatments} columns, "
@@ -142,7 +145,7 @@ def check_every_treatment_seen(batch: LoggedBatch, treatments: int, expected: to
     for must, column, least in (
         ("weight, the inverse propensity, must be finite and >= 0", weight, 0.0),
         ("cost must be finite and >= 0", cost, 0.0),
-        ("revenue must be finite", batch.revenue, torch.finfo(batch.revenue.dtype).min),
+        ("revenue must be finite", unmapped(batch.revenue), torch.finfo(batch.revenue.dtype).min),
     ):
         inside = (column >= least) & (column < torch.inf)
         if not bool(inside.all()):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dfl.errors import DflError, DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
 from dfl.hypergrad import ComposedLoss, Exact, Hypergradient, LookAhead, Loss, Parameters, Unrolled
@@ -154,6 +155,64 @@ def test_dropout_inside_attention_is_refused() -> None:
         Unrolled()(*call)
     with pytest.raises(UnsupportedProblemError, match="it uses dropout"):
         LookAhead(1, step_size=0.1)(inner_loss, *call[2:])
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("randn_like", torch.randn_like),
+        ("rrelu", nn.RReLU()),
+        ("uniform_", lambda a: a.detach().clone().uniform_()),
+        ("normal", lambda a: torch.distributions.Normal(a, 1.0).sample()),
+    ],
+)
+def test_an_inner_loss_that_draws_is_refused(name: str, draw: Callable[[Tensor], Tensor]) -> None:
+    def drawn(inner: Parameters, outer: Parameters) -> Tensor:
+        return ((inner["a"] - outer["b"] + draw(inner["a"])) ** 2).sum()
+
+    def fixed(inner: Parameters, outer: Parameters) -> Tensor:
+        return ((inner["a"] - outer["b"]) ** 2).sum()
+
+    point = ({"a": torch.ones(4)}, {"b": torch.ones(1)})
+    with pytest.raises(UnsupportedProblemError, match=f"its {name} draws random numbers: draw"):
+        Unrolled()(drawn, fixed, *point)
+    Unrolled()(fixed, drawn, *point)  # an outer loss is evaluated once
+
+
+def test_draws_of_a_generator_and_rrelu_in_evaluation_are_taken() -> None:
+    layer = nn.RReLU().eval()
+
+    def loss(inner: Parameters, outer: Parameters) -> Tensor:
+        noise = torch.randn(4, generator=torch.Generator().manual_seed(0))
+        return ((layer(inner["a"]) - outer["b"] + noise) ** 2).sum()
+
+    point = ({"a": torch.ones(4)}, {"b": torch.ones(1)})
+    found = [Exact()(loss, loss, *point).outer_grad["b"] for _ in range(2)]
+    assert torch.equal(*found)
+
+
+def test_spectral_normalisation_is_refused_in_training() -> None:
+    network = built(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)))
+    with pytest.raises(UnsupportedProblemError, match="its spectral_norm takes a step of power"):
+        differentiate(network)
+    network.eval()
+    assert bool(differentiate(network).outer_grad["goal"].isfinite().all())
+
+
+def test_attention_without_a_second_derivative_says_how_to_have_one() -> None:
+    def loss(inner: Parameters, outer: Parameters) -> Tensor:
+        rows = inner["a"].reshape(1, 1, 2, 2)
+        found = nn.functional.scaled_dot_product_attention(rows, rows, rows)
+        return ((found - outer["b"]) ** 2).sum() + (inner["a"] ** 2).sum()
+
+    def twice(inner: Parameters, outer: Parameters) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return loss(inner, outer)
+
+    point = ({"a": torch.ones(4)}, {"b": torch.ones(1)})
+    with pytest.raises(UnsupportedProblemError, match=r"sdpa_kernel\(SDPBackend.MATH\)"):
+        Exact()(loss, loss, *point)
+    assert bool(Exact()(twice, twice, *point).outer_grad["b"].isfinite())
 
 
 def test_running_averages_are_refused_in_training_and_taken_in_evaluation() -> None:
