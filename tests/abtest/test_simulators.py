@@ -53,6 +53,19 @@ def test_the_published_design() -> None:
     assert not clean.outlier.any()
 
 
+def test_noise_and_outliers_are_those_of_the_published_design() -> None:
+    population = HeavyTailedCount(outliers=0.1).draw(200_000, generator=rng())
+    far, mean = population.outlier, population.oracle
+    for outcome, lift in zip(population.outcome, (0, population.lift), strict=True):
+        assert (outcome - mean - lift)[~far].std() == pytest.approx(25, rel=0.01)
+        spread = (mean + population.lift)[~far].std() ** 2 + 25**2
+        above = (outcome[far] - (mean + population.lift)[~far].mean()) / spread**0.5
+        assert (above.min(), above.max()) == pytest.approx((4, 20), abs=0.3)
+        assert (outcome[far] == outcome[far].round()).all()
+    assert abs(np.corrcoef(population.outcome[0][far], population.outcome[1][far])[0, 1]) < 0.03
+    assert abs(np.corrcoef(population.outcome[0][far], mean[far])[0, 1]) < 0.03
+
+
 def test_ratios() -> None:
     population = HeavyTailedRatio().draw(200_000, generator=rng())
     assert population.denominator is not None

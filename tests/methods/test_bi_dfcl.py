@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from dfl.budget import Budget
 from dfl.errors import InvalidValueError
 from dfl.hypergrad import HYPERGRADIENTS, ConjugateGradient, Unrolled
 from dfl.losses import PrimalPolicy
@@ -85,6 +86,8 @@ def test_the_published_form_is_a_name() -> None:
     assert (published.price, published.rows, published.refit) == ("batch", "obs", False)
     assert isinstance(published.hypergrad, ConjugateGradient)
     assert published.hypergrad.max_iter == 50
+    assert (published.upper.every, published.upper.steps) == (5, 5)
+    assert (published.budgets, published.start) == ((Budget(share=0.3),), 0.0)
 
 
 def test_the_rows_of_the_ablation_are_names() -> None:
