@@ -36,6 +36,7 @@ def test_the_seed_decides_and_the_truth_is_that_of_the_outcomes(design: Abstract
     assert np.corrcoef(population.oracle, population.label)[0, 1] > 0.05
     seen = population.experiment(5000, generator=rng(1), prediction=population.oracle)
     assert len(seen) == 5000
+    assert seen.treatment.mean() == pytest.approx(0.5, abs=0.03)
     assert seen.prediction is not None
     assert np.unique(seen.prediction).size > 4900
 

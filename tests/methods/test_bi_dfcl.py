@@ -1,16 +1,18 @@
 """A gate between a teacher and the logs, learned."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 
 from dfl.budget import Budget
 from dfl.errors import InvalidValueError
 from dfl.hypergrad import HYPERGRADIENTS, ConjugateGradient, Unrolled
 from dfl.losses import PrimalPolicy
-from dfl.methods import METHODS, BiDfcl, BilevelSettings
+from dfl.methods import METHODS, BiDfcl, BilevelSettings, bi_dfcl
 from dfl.models import MLP
-from tests.methods.toy import SMALL, logs, training_set
+from tests.methods.toy import ONCE, SMALL, logs, training_set
 
 BRIDGE = BilevelSettings(hidden=(4,), every=2, steps=2, batch_size=64, warm_epochs=1)
 
@@ -58,6 +60,27 @@ def test_the_gate_opens_where_only_the_teacher_is_right() -> None:
     method = BiDfcl(network=MLP((16,)), training=training, upper=bridge, rows="obs", refit=False)
     gate = method.fit(rct=rows, obs=lies, validation=logs(512, seed=3)).history["target"]
     assert gate[-1]["reading_mean"] > gate[2]["reading_mean"] + 0.05
+
+
+def test_the_upper_rows_are_the_share_held_out_from_the_teacher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: dict[str, Any] = {}
+
+    def stop(**parts: Any) -> None:
+        built.update(parts)
+        raise InvalidValueError("enough")
+
+    monkeypatch.setattr(bi_dfcl, "Bilevel", stop)
+    one = training_set(0)
+    with pytest.raises(InvalidValueError, match="enough"):
+        BiDfcl(network=MLP((4,)), training=ONCE, held_out=0.25).fit_many([one])
+    (seen,), upper = built["lower"].networks.sets, built["rows"].revenue
+    assert upper.tolist() == built["upper"]._pool.revenue.tolist()
+    everyone = torch.cat([seen.rct.revenue, upper])
+    assert one.rct is not None
+    assert sorted(everyone.tolist()) == sorted(one.rct.revenue.tolist())
+    assert 0.15 < len(upper) / len(everyone) < 0.35
 
 
 def test_without_refit_the_target_of_the_search_serves() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dfl.budget import Budget
-from dfl.layers import Softmax, Softness
-from dfl.losses import DualPolicy, LoggedBatch, PrimalPolicy
+from dfl.layers import FiniteDifference, Softmax, Softness
+from dfl.losses import DualPolicy, ImprovedFiniteDifference, LoggedBatch, PrimalPolicy
 from dfl.methods import METHODS, Dfcl, Training
 from dfl.models import MLP, NetworkEnsemble
 from dfl.training.decision_level import budget_per_head
@@ -46,6 +46,27 @@ def test_the_published_policy_loss_is_a_name() -> None:
     assert published.loss.multipliers == (0.1, 0.5, 1.0)
     assert isinstance(published.loss.layer, Softmax)
     assert published.loss.layer.softness == Softness(1.0, "absolute")
+
+
+def test_each_name_of_the_papers_has_its_loss_and_layer() -> None:
+    made = {name: METHODS.make(f"dfcl-{name}") for name in ("ppl", "pifd", "dpl", "difd", "mer")}
+    losses = {name: one.loss for name, one in made.items() if isinstance(one, Dfcl)}
+    layers = {
+        name: (type(one), type(one.layer))
+        for name, one in losses.items()
+        if isinstance(one, PrimalPolicy | DualPolicy)
+    }
+    assert layers == {
+        "ppl": (PrimalPolicy, Softmax),
+        "pifd": (PrimalPolicy, FiniteDifference),
+        "dpl": (DualPolicy, Softmax),
+        "difd": (DualPolicy, FiniteDifference),
+        "mer": (DualPolicy, Softmax),
+    }
+    assert losses["mer"].layer.softness == Softness(1.0)  # type: ignore[attr-defined]
+    improved = METHODS.make("dfcl-ifd")
+    assert isinstance(improved, Dfcl)
+    assert isinstance(improved.loss, ImprovedFiniteDifference)
 
 
 def test_the_second_stage_starts_from_the_first_and_is_kept_where_it_helps() -> None:
