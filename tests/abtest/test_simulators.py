@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from dfl.abtest.simulators import (
     AbstractDesign,
@@ -75,10 +76,13 @@ def test_ratios() -> None:
     assert population.outlier.mean() == pytest.approx(0.004)
 
 
-def test_where_state_fails() -> None:
+def test_where_state_fails_and_what_it_is_made_for() -> None:
     sparse = SparseEffect().draw(200_000, generator=rng())
     assert (sparse.lift != 0).mean() == pytest.approx(0.1, abs=0.01)
     assert sparse.effect == pytest.approx(7.57, abs=0.15)
+    shift = ConstantShift().draw(200_000, generator=rng())
+    for outcome, more in zip(shift.outcome, (0, 0.2), strict=True):
+        assert stats.kstest((outcome - shift.oracle - more) / 2, "t", (2.5,)).pvalue > 0.01
     spend = MultiplicativeSpend().draw(200_000, generator=rng())
     assert (spend.outcome[0] == 0).mean() == pytest.approx(0.4, abs=0.01)
     assert spend.effect == pytest.approx(1.28, abs=0.05)
