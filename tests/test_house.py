@@ -23,7 +23,7 @@ FAMILIES = {
 }
 BESIDE = {
     "hypergrad": {"implicit", "bilevel"},  # the base of most members; the driver that uses them
-    "losses": {"prediction"},  # the other kind of loss, which is no member of the table
+    "losses": {"prediction", "ranking"},  # other kinds of loss, which are no members of the table
 }
 DATA = {"encoder", "hybrid", "split", "uplift_data"}  # the nouns; what makes them has a room
 # Metrics have no table: a file each, and the public functions or classes that it holds.

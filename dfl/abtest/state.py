@@ -76,8 +76,9 @@ class State(AbstractEstimator):
         InvalidValueError: if an option is out of range.
 
     Source:
-        Zhou et al. (2024), STATE, arXiv:2407.16337. Ours: the joint M-step, standard errors of
-        one experiment, the check and the linearisation of ratios.
+        Zhou et al. (2024), STATE, arXiv:2407.16337, whose text was not at hand: model, EM and the
+        fixed ``nu`` are those of a public script, probably the authors'. Ours: the joint M-step,
+        standard errors of one experiment, the check and the linearisation of ratios.
     """
 
     nu: Nu = 10.0

@@ -19,6 +19,7 @@ from dfl.losses.prediction import (
     pseudo_label_loss,
 )
 from dfl.losses.primal_policy import PrimalPolicy
+from dfl.losses.ranking import direct_rank_loss, uplift_rank_loss
 from dfl.losses.roi import Roi, direct_roi_loss
 from dfl.losses.spo_plus import SpoPlus, regret, spo_plus
 from dfl.registry import Entry, Registry
@@ -37,6 +38,7 @@ __all__ = [
     "PrimalPolicy",
     "Roi",
     "SpoPlus",
+    "direct_rank_loss",
     "direct_roi_loss",
     "doubly_robust_loss",
     "factual_loss",
@@ -48,6 +50,7 @@ __all__ = [
     "pseudo_label_loss",
     "regret",
     "spo_plus",
+    "uplift_rank_loss",
 ]
 
 _FREE = Price(multiplier=0.0)  # dual losses price the scores themselves

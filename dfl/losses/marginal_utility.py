@@ -43,8 +43,9 @@ def marginal_utility_loss(
         Loss in currency per head.
 
     Source:
-        The supplement of Zhou et al. (2023), arXiv:2211.15728, DPM, there for arms of equal
-        size.
+        Zhou et al. (2023), arXiv:2211.15728, DPM, as code has it that is probably its supplement,
+        there for arms of equal size. Whether the paper's own loss has the factor 2, so that the
+        best ``q`` is the marginal utility itself, is not known.
     """
     ends = pad(utility, (1, 1))
     received = treatment.unsqueeze(-1)
@@ -70,9 +71,9 @@ class MarginalUtility(AbstractDecisionLoss):
             cost. A batch in which nobody cost anything then has no unit, and its loss is 0.
 
     Source:
-        The supplement of Zhou et al. (2023), arXiv:2211.15728, DPM. Deviations: utilities
-        beyond (0, 2), by the share of revenue; arms of any size; revenue is taken around its
-        mean, which changes nothing on average.
+        Zhou et al. (2023), arXiv:2211.15728, DPM, see `marginal_utility_loss`. Deviations:
+        utilities beyond (0, 2), by the share of revenue; arms of any size; revenue is taken around
+        its mean, which changes nothing on average.
     """
 
     softness: Softness = field(default_factory=lambda: Softness(0.1))

@@ -43,7 +43,7 @@ def direct_roi_loss(
         drives it to minus infinity.
 
     Source:
-        Zhou et al. (2023), arXiv:2211.15728, DRP.
+        Zhou et al. (2023), arXiv:2211.15728, DRP, as code has it that is probably its supplement.
     """
     each = revenue * score - cost * softplus(score)
     means = arm_means(each.unsqueeze(-1), treatment, weight, 2).squeeze(-1)

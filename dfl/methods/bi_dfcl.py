@@ -74,13 +74,16 @@ class BiDfcl(AbstractNetworkMethod):
     Source:
         arXiv:2510.19517, algorithm 1. Deviations: held-out upper rows, refit, Gauss-Newton
         products, look-ahead steps bounded by the curvature, ``rows="both"``, an ensemble as
-        teacher; with ``held_out`` rows shared the paper is silent. Its ablation, row by row:
-        ``tsm-sl-rct``, ``dfcl-ppl``, ``bi-dfcl-weighted`` (no labels; differentiates the steps
-        themselves, `Unrolled`), ``bi-dfcl-explicit`` (the same with labels), ``bi-dfcl-ppl``.
+        teacher, no upper step in the first epochs (``upper.warm_epochs``); kept is the epoch of
+        least factual error on validation rows, where the paper keeps that of the best AUCC or
+        EOM. Whether the teacher sees the upper rows the paper does not say. Its ablation, row by
+        row: ``tsm-sl-rct``, ``dfcl-ppl``, ``bi-dfcl-weighted`` (no labels; differentiates the
+        steps themselves, `Unrolled`), ``bi-dfcl-explicit`` (the same with labels),
+        ``bi-dfcl-ppl``.
         ``bi-dfcl-published`` is the paper's form: one budget met on each batch, plain inverse
         propensities, revenue alone, logs alone, 50 Hessian products, a gate that starts even, no
         refit. Ours stay, where the paper is silent: held-out upper rows, the ensemble as
-        teacher, the relative temperature and the settings of training.
+        teacher, the relative temperature and the settings of training; and the epoch that is kept.
     """
 
     loss: AbstractDecisionLoss = field(default_factory=PrimalPolicy)

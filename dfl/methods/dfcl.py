@@ -58,7 +58,10 @@ class Dfcl(AbstractNetworkMethod):
     Source:
         Zhou et al. (2024), arXiv:2407.13664, algorithm 1; named DFCL-PPL in
         arXiv:2510.19517. Deviations: those of the decision loss; the whole warm start
-        precedes the decision stage.
+        precedes the decision stage; all rows count alike in the factual loss, where equation 5
+        has ``1 / (M N_t)`` (`full_surface_weight`), and it is squared for binary outcomes, too,
+        where the paper takes cross-entropy; kept is the epoch of least loss, not of the best AUCC
+        or EOM, on validation rows.
     """
 
     loss: AbstractDecisionLoss = field(default_factory=PrimalPolicy)

@@ -55,7 +55,8 @@ class Dhcl(AbstractNetworkMethod):
         InvalidValueError: if ``cost_weight`` is not positive.
 
     Source:
-        Zhou et al. (2023), arXiv:2211.15728, DRP and DPM. Deviations: those of the losses; the
+        Zhou et al. (2023), arXiv:2211.15728, DRP and DPM, read from code that is probably its
+        supplement. Deviations: those of the losses; the
         paper's network says the ratio alone, ours revenue and cost, so that every budget in
         money can be met.
     """

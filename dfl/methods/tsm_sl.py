@@ -31,6 +31,9 @@ class TsmSl(AbstractNetworkMethod):
 
     Source:
         arXiv:2407.13664 and arXiv:2510.19517, baseline TSM-SL, with a multi-head network.
+        Deviations, in every method that minimises the factual loss: squared errors for binary
+        outcomes, too, where the first paper takes cross-entropy; kept is the epoch of least
+        factual error, not of the best AUCC or EOM, on validation rows.
     """
 
     rows: Rows = "both"

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from dfl.abtest.simulators import (
     AbstractDesign,
@@ -36,6 +37,7 @@ def test_the_seed_decides_and_the_truth_is_that_of_the_outcomes(design: Abstract
     assert np.corrcoef(population.oracle, population.label)[0, 1] > 0.05
     seen = population.experiment(5000, generator=rng(1), prediction=population.oracle)
     assert len(seen) == 5000
+    assert seen.treatment.mean() == pytest.approx(0.5, abs=0.03)
     assert seen.prediction is not None
     assert np.unique(seen.prediction).size > 4900
 
@@ -53,6 +55,19 @@ def test_the_published_design() -> None:
     assert not clean.outlier.any()
 
 
+def test_noise_and_outliers_are_those_of_the_published_design() -> None:
+    population = HeavyTailedCount(outliers=0.1).draw(200_000, generator=rng())
+    far, mean = population.outlier, population.oracle
+    for outcome, lift in zip(population.outcome, (0, population.lift), strict=True):
+        assert (outcome - mean - lift)[~far].std() == pytest.approx(25, rel=0.01)
+        spread = (mean + population.lift)[~far].std() ** 2 + 25**2
+        above = (outcome[far] - (mean + population.lift)[~far].mean()) / spread**0.5
+        assert (above.min(), above.max()) == pytest.approx((4, 20), abs=0.3)
+        assert (outcome[far] == outcome[far].round()).all()
+    assert abs(np.corrcoef(population.outcome[0][far], population.outcome[1][far])[0, 1]) < 0.03
+    assert abs(np.corrcoef(population.outcome[0][far], mean[far])[0, 1]) < 0.03
+
+
 def test_ratios() -> None:
     population = HeavyTailedRatio().draw(200_000, generator=rng())
     assert population.denominator is not None
@@ -61,10 +76,13 @@ def test_ratios() -> None:
     assert population.outlier.mean() == pytest.approx(0.004)
 
 
-def test_where_state_fails() -> None:
+def test_where_state_fails_and_what_it_is_made_for() -> None:
     sparse = SparseEffect().draw(200_000, generator=rng())
     assert (sparse.lift != 0).mean() == pytest.approx(0.1, abs=0.01)
     assert sparse.effect == pytest.approx(7.57, abs=0.15)
+    shift = ConstantShift().draw(200_000, generator=rng())
+    for outcome, more in zip(shift.outcome, (0, 0.2), strict=True):
+        assert stats.kstest((outcome - shift.oracle - more) / 2, "t", (2.5,)).pvalue > 0.01
     spend = MultiplicativeSpend().draw(200_000, generator=rng())
     assert (spend.outcome[0] == 0).mean() == pytest.approx(0.4, abs=0.01)
     assert spend.effect == pytest.approx(1.28, abs=0.05)

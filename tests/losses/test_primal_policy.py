@@ -1,5 +1,7 @@
 """The primal policy loss: golden cases of the papers, and what it refuses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch.testing import assert_close
 from dfl.errors import DTypeError, InvalidValueError, ShapeError
 from dfl.layers import Price, Softmax, Softness
 from dfl.losses import LOSSES, LoggedBatch, PrimalPolicy
+from tests.losses.toy import three_arms
 
 REVENUE = [[0.30, 0.50], [0.20, 0.60], [0.40, 0.45], [0.50, 0.35]]
 COST = [[0.10, 0.20], [0.10, 0.40], [0.10, 0.50], [0.20, 0.30]]
@@ -94,6 +97,24 @@ def test_objective_revenue_does_not_charge_for_cost() -> None:
     spend = (batch.weight * shares * batch.cost).mean()
     difference = charged(revenue, cost, batch, 1.0) - free(revenue, cost, batch, 1.0)
     assert_close(difference, 0.5 * spend)
+
+
+def test_the_price_is_that_of_the_spend_by_the_weights_of_the_estimator() -> None:
+    """Of rows whose treatments came up unequally often, the two spends differ."""
+    revenue, cost, batch = three_arms()
+    layer = Softmax(softness=Softness(1, "absolute"))
+    for estimator, observed in (
+        ("horvitz-thompson", batch.plain_cost),
+        ("self-normalised", batch.observed_cost),
+    ):
+        loss = PrimalPolicy(layer=layer, estimator=estimator, objective="revenue")  # type: ignore[arg-type]
+        price = layer(revenue, cost, 30.0, observed).multiplier
+        fixed = replace(
+            loss, layer=Softmax(softness=layer.softness, price=Price(multiplier=price.item()))
+        )
+        assert_close(loss(revenue, cost, batch, 30.0), fixed(revenue, cost, batch, 30.0))
+    prices = [layer(revenue, cost, 30.0, one).multiplier for one in (batch.plain_cost, observed)]
+    assert abs(float(prices[0] - prices[1])) > 0.01
 
 
 def test_leading_axes_are_separate_problems() -> None:

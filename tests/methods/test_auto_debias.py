@@ -8,7 +8,7 @@ import torch
 from dfl.hypergrad import GaussNewton
 from dfl.methods import AutoDebias, BilevelSettings
 from dfl.models import MLP, AbstractModel
-from tests.methods.toy import ONCE, SMALL, factual_errors, found, logs, outcomes
+from tests.methods.toy import ARMS, ONCE, SMALL, logs, lower_level, outcomes, training_set
 
 pytestmark = pytest.mark.filterwarnings("ignore:no upper step is taken")  # some want none
 
@@ -17,19 +17,21 @@ TRAINING = replace(SMALL, epochs=2, batch_size=128, members=1, min_steps=60, lea
 FEW = GaussNewton(max_iter=3, on_failure="return")
 
 
-def test_the_loss_starts_as_the_weighted_one_plus_the_distance_from_the_imputation() -> None:
-    rct, obs = (
-        logs(512, seed=1, dtype=torch.float64),
-        logs(512, source="obs", seed=2, dtype=torch.float64),
-    )
-    model = AutoDebias(network=MLP((4,)), training=ONCE, upper=UPPER).fit(rct=rct, obs=obs)
-    weight = (512 / (3 * obs.treatment.bincount(minlength=3)))[obs.treatment]
-    seen = float((weight * factual_errors(model, obs)).mean())
-    loss = model.history["target"][0]["loss"]
-    assert loss > seen
-    # The imputing network has not moved from its own start either; it starts elsewhere.
-    spread = float(found(model, obs)["outcomes"].square().sum(dim=(1, 2)).mean())
-    assert loss < seen + 20 * spread
+def test_the_lower_loss_is_the_one_of_the_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = training_set(0)
+    lower, imputed = lower_level(AutoDebias(network=MLP((4,)), training=ONCE), one, monkeypatch)
+    people, generator = torch.arange(9), torch.Generator().manual_seed(0)
+    batch, obs = lower.pool.take(people[None]), one.obs
+    assert obs is not None
+    f, phi = (torch.randn(1, 9, n, ARMS, generator=generator).double() for n in (2, 4))
+    phi[0, 0, 1] = 9.0  # more than the largest factor of a cell
+    t, y = batch.treatment[0], batch.outcome[0]
+    weight = (len(obs) / (ARMS * obs.arm_counts))[t] * phi[0, people, 0, t].exp()
+    cell = phi[0, :, 1].clamp(max=3).exp()
+    m = imputed[people] + phi[0, :, 2:]
+    seen = weight * (y - f[0][people, :, t]).square().sum(dim=1)
+    everywhere = (cell * (m - f[0]).square().sum(dim=1)).sum(dim=1) / ARMS
+    torch.testing.assert_close(lower.loss(f, batch, phi), (seen + everywhere).mean()[None])
 
 
 def revenue_error(model: AbstractModel) -> float:

@@ -1,17 +1,23 @@
 """A gate between a teacher and the logs, learned."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 
+<<<<<<< HEAD
 from dfl.config.assembly import Assembly
 from dfl.config.options import METHOD
+=======
+from dfl.budget import Budget
+>>>>>>> spec-audit
 from dfl.errors import InvalidValueError
 from dfl.hypergrad import HYPERGRADIENTS, ConjugateGradient, Unrolled
 from dfl.losses import PrimalPolicy
-from dfl.methods import METHODS, BiDfcl, BilevelSettings
+from dfl.methods import METHODS, BiDfcl, BilevelSettings, bi_dfcl
 from dfl.models import MLP
-from tests.methods.toy import SMALL, logs, training_set
+from tests.methods.toy import ONCE, SMALL, logs, training_set
 
 BRIDGE = BilevelSettings(hidden=(4,), every=2, steps=2, batch_size=64, warm_epochs=1)
 
@@ -52,6 +58,27 @@ def test_the_gate_opens_where_only_the_teacher_is_right() -> None:
     assert gate[-1]["reading_mean"] > gate[2]["reading_mean"] + 0.05
 
 
+def test_the_upper_rows_are_the_share_held_out_from_the_teacher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: dict[str, Any] = {}
+
+    def stop(**parts: Any) -> None:
+        built.update(parts)
+        raise InvalidValueError("enough")
+
+    monkeypatch.setattr(bi_dfcl, "Bilevel", stop)
+    one = training_set(0)
+    with pytest.raises(InvalidValueError, match="enough"):
+        BiDfcl(network=MLP((4,)), training=ONCE, held_out=0.25).fit_many([one])
+    (seen,), upper = built["lower"].networks.sets, built["rows"].revenue
+    assert upper.tolist() == built["upper"]._pool.revenue.tolist()
+    everyone = torch.cat([seen.rct.revenue, upper])
+    assert one.rct is not None
+    assert sorted(everyone.tolist()) == sorted(one.rct.revenue.tolist())
+    assert 0.15 < len(upper) / len(everyone) < 0.35
+
+
 def test_without_refit_the_target_of_the_search_serves() -> None:
     one, method = training_set(0), BiDfcl(network=MLP((8,)), training=SMALL, upper=BRIDGE)
     assert "refit-target" not in replace(method, refit=False).fit_many([one])[0].history
@@ -78,6 +105,8 @@ def test_the_published_form_is_a_name() -> None:
     assert (published.price, published.rows, published.refit) == ("batch", "obs", False)
     assert isinstance(published.hypergrad, ConjugateGradient)
     assert published.hypergrad.max_iter == 50
+    assert (published.upper.every, published.upper.steps) == (5, 5)
+    assert (published.budgets, published.start) == ((Budget(share=0.3),), 0.0)
 
 
 def test_the_rows_of_the_ablation_are_names() -> None:

@@ -1,14 +1,16 @@
 """CausE: two sets of parameters, and how near they are held."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
-from dfl.methods import CausE
+from dfl.methods import CausE, TrainingSet, cause
 from dfl.models import MLP, AbstractModel
+from dfl.training.networks import Networks
 from tests.methods.toy import ONCE, SMALL, factual_errors, logs, outcomes
 
 RCT, OBS = (
@@ -38,6 +40,25 @@ def test_the_loss_starts_as_the_factual_one_of_all_rows() -> None:
     errors = torch.cat([factual_errors(model, rows) for rows in (RCT, OBS)])
     expected = float(errors.mean())  # both sets start alike: no distance yet
     assert model.history["target"][0]["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_distance_is_that_of_all_parameters_squared(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Networks, Any]] = []
+
+    def remember(name: str, networks: Networks, *given: Any, **_: Any) -> Any:
+        seen.append((networks, given[-1]))
+        return networks.initial(networks.stacked, name)
+
+    monkeypatch.setattr(cause, "fit_beside", remember)
+    one = TrainingSet(rct=RCT, obs=OBS)
+    for beta in (0.0, 3.0):
+        CausE(beta=beta, network=MLP((4,)), training=ONCE).fit_many([one])
+    networks = seen[0][0]
+    own, beside = (networks.initial(networks.stacked, name) for name in ("one", "other"))
+    batch = networks.pool(lambda part: part.rows("both")).take(torch.arange(64)[None])
+    free, held = (loss(own, beside, batch) for _, loss in seen)
+    apart = sum((own[name] - beside[name]).square().sum() for name in own)
+    assert_close(held - free, 3 * apart[None])  # type: ignore[index]
 
 
 def test_the_logs_alone_do_not_move_what_serves() -> None:

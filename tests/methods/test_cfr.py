@@ -6,7 +6,7 @@ from torch.nn.functional import one_hot
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
-from dfl.methods import Cfr
+from dfl.methods import METHODS, Cfr
 from dfl.methods.cfr import mean_discrepancy, sinkhorn
 from dfl.models import ArmHeads
 from tests.methods.toy import ONCE, factual_errors, found, logs
@@ -82,3 +82,10 @@ def test_the_loss_is_the_one_of_the_docstring(distance: str) -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         Cfr(**options)  # type: ignore[arg-type]
+
+
+def test_the_names_are_the_two_distances() -> None:
+    for name, distance in (("cfr-mmd", "mmd"), ("cfr-wass", "wasserstein")):
+        made = METHODS.make(name)
+        assert isinstance(made, Cfr)
+        assert made.distance == distance

@@ -1,6 +1,7 @@
 """DragonNet: its three terms, and the network they need."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from torch.nn.functional import softplus
 from torch.testing import assert_close
 
 from dfl.errors import InvalidValueError
-from dfl.methods import DragonNet, TsmSl
+from dfl.methods import DragonNet, TrainingSet, TsmSl, dragonnet
 from dfl.models import MLP, ArmHeads, NetworkEnsemble
-from tests.methods.toy import SMALL, logs
+from dfl.training.networks import Networks
+from tests.methods.toy import ONCE, SMALL, logs
 
 NETWORK = ArmHeads((8,), (4,), propensity=True)
 
@@ -66,6 +68,31 @@ def test_the_loss_is_the_one_of_the_docstring() -> None:
     assert float(details["outcomes"][:, 1].min()) >= 0 == float(softplus(torch.tensor(-1e9)))
     loss = found.history["target"][0]["loss"]  # epsilon is 0: the targeted term is the factual one
     assert loss == pytest.approx(float(1.25 * factual + 0.5 * entropy), rel=1e-4)
+
+
+def test_the_targeted_term_divides_epsilon_by_the_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Networks, Any]] = []
+
+    def remember(
+        name: str, networks: Networks, rows: Any, training: Any, monitor: Any, loss: Any, **_: Any
+    ) -> Any:
+        seen.append((networks, loss))
+        return networks.initial(networks.stacked, name)
+
+    monkeypatch.setattr(dragonnet, "fit_rows", remember)
+    one = TrainingSet(obs=logs(64, source="obs", seed=2, dtype=torch.float64))
+    DragonNet(network=NETWORK, training=ONCE, alpha=0.0, beta=0.25).fit_many([one])
+    networks, loss = seen[0]
+    parameters = networks.initial(networks.stacked, "target")
+    parameters["epsilon"] = torch.tensor([[[0.1, -0.2, 0.3], [0.4, 0.5, -0.6]]]).double()
+    batch = networks.pool(lambda part: part.rows("obs")).take(torch.arange(64)[None])
+    found = networks.stacked.details(parameters, batch.features)
+    own = torch.arange(64), slice(None), batch.treatment[0]
+    left = batch.outcome[0] - found["outcomes"][0][own]
+    chance = found["propensity"][0].softmax(dim=1)[own[0], batch.treatment[0]].clamp(min=0.02)
+    lift = parameters["epsilon"][0][:, batch.treatment[0]].mT / chance[:, None]
+    expected = left.square().sum(dim=1) + 0.25 * (left - lift).square().sum(dim=1)
+    assert_close(loss(parameters, batch), expected.mean()[None])
 
 
 def test_a_network_without_a_propensity_head_is_refused() -> None:

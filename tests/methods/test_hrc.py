@@ -30,8 +30,9 @@ def fitted(rct: UpliftData, **options: Any) -> SegmentModel:
 
 def test_the_table_is_of_rows_that_made_neither_networks_nor_segments() -> None:
     rct = logs(3_000, seed=1)
-    model = fitted(rct, tabulation=Tabulation(doubly_robust=False, shrinkage=False))
-    own, other = (one.rct for one in hold_out(TrainingSet(rct=rct, seed=0), 0.5))
+    plain = Tabulation(doubly_robust=False, shrinkage=False)
+    model = fitted(rct, held_out=0.3, tabulation=plain)
+    own, other = (one.rct for one in hold_out(TrainingSet(rct=rct, seed=0), 0.3))
     assert own is not None
     assert other is not None
     assert isinstance(model.segmenter, HiddenSegments)

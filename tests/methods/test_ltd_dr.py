@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from dfl.methods import BilevelSettings, LtdDr, TsmSl
 from dfl.models import MLP, AbstractModel
-from tests.methods.toy import SMALL, logs, outcomes
+from tests.methods.toy import ARMS, ONCE, SMALL, logs, lower_level, outcomes, training_set
 
 pytestmark = pytest.mark.filterwarnings("ignore:no upper step is taken")  # some want none
 
@@ -47,3 +48,19 @@ def test_an_outer_network_that_stays_put_leaves_logs_and_their_own_imputation() 
     model = LtdDr(network=MLP((16,)), training=TRAINING, upper=still).fit(**rows)
     plain = TsmSl(rows="obs", network=MLP((16,)), training=TRAINING).fit(obs=rows["obs"])
     assert error(model) < 1.5 * error(plain) + 0.05
+
+
+def test_the_lower_loss_is_the_one_of_the_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = training_set(0)
+    lower, imputed = lower_level(LtdDr(network=MLP((4,)), training=ONCE), one, monkeypatch)
+    people, generator = torch.arange(9), torch.Generator().manual_seed(0)
+    batch, obs = lower.pool.take(people[None]), one.obs
+    assert obs is not None
+    f, phi = (torch.randn(1, 9, n, ARMS, generator=generator).double() for n in (2, 3))
+    t, y = batch.treatment[0], batch.outcome[0]
+    weight = (len(obs) / (ARMS * obs.arm_counts))[t] * phi[0, people, 0, t].exp()
+    m = imputed[people] + phi[0, :, 1:]
+    own = people, slice(None), t
+    seen = (y - f[0][own]).square() - (m[own] - f[0][own]).square()
+    each = (m - f[0]).square().sum(dim=(1, 2)) / ARMS + weight * seen.sum(dim=1)
+    torch.testing.assert_close(lower.loss(f, batch, phi), each.mean()[None])

@@ -1,14 +1,32 @@
 """Tiny logs for tests of training: three treatments, four features, a confounded policy."""
 
+import sys
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor
 
 from dfl.data.uplift_data import Source, UpliftData
-from dfl.models import AbstractModel, NetworkEnsemble
+from dfl.methods import AbstractNetworkMethod
+from dfl.models import AbstractModel, NetworkEnsemble, Parameters
 from dfl.models.architectures import Details
-from dfl.training.settings import Training, TrainingSet
+from dfl.training.levels import LowerLevel
+from dfl.training.monitor import Monitor
+from dfl.training.networks import Networks
+from dfl.training.settings import Rows, Training, TrainingSet
 
-__all__ = ["ARMS", "ONCE", "SMALL", "factual_errors", "found", "logs", "outcomes", "training_set"]
+__all__ = [
+    "ARMS",
+    "ONCE",
+    "SMALL",
+    "factual_errors",
+    "found",
+    "logs",
+    "lower_level",
+    "outcomes",
+    "training_set",
+]
 
 ARMS = 3
 SMALL = Training(epochs=3, batch_size=64, min_steps=1, members=2, weight_decay=(0.1,))
@@ -68,3 +86,30 @@ def factual_errors(model: AbstractModel, rows: UpliftData) -> Tensor:
     y = model.scaling.outcomes(rows.revenue, rows.cost)
     own = torch.arange(len(rows)), slice(None), rows.treatment
     return (y - found(model, rows)["outcomes"][own]).square().sum(dim=1)
+
+
+class _BuiltError(Exception):
+    """What a bilevel method has put together, before anything is trained by it."""
+
+
+def lower_level(
+    method: AbstractNetworkMethod, one: TrainingSet, patch: pytest.MonkeyPatch
+) -> tuple[LowerLevel, Tensor]:
+    """Return a method's lower level, and what its networks, untrained, impute, ``(R, 2, M)``."""
+    module, started = sys.modules[type(method).__module__], []
+
+    def untrained(
+        name: str, networks: Networks, rows: Rows, training: Training, monitor: Monitor
+    ) -> Parameters:
+        started.append(networks.initial(networks.stacked, name))
+        return started[0]
+
+    def stop(**parts: Any) -> None:
+        raise _BuiltError(parts["lower"])
+
+    patch.setattr(module, "fit_factual", untrained)
+    patch.setattr(module, "Bilevel", stop)
+    with pytest.raises(_BuiltError) as caught:
+        method.fit_many([one])
+    lower: LowerLevel = caught.value.args[0]
+    return lower, lower.networks.ensemble_outcomes(started[0], lower.pool)

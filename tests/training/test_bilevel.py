@@ -1,13 +1,16 @@
 """The engine, on a lower level whose best outer network is known."""
 
 from dataclasses import replace
+from typing import final
 
 import pytest
 import torch
 from torch import Tensor
 
 from dfl.errors import InvalidValueError
-from dfl.models import MLP, Scaling
+from dfl.hypergrad import AbstractHypergradient, Hypergradient, Identity
+from dfl.hypergrad.base import Loss
+from dfl.models import MLP, Parameters, Scaling
 from dfl.training.bilevel import (
     Bilevel,
     BilevelSettings,
@@ -60,6 +63,33 @@ def test_the_outer_network_finds_what_the_labels_lack() -> None:
     upper = [epoch["upper_loss"] for epoch in monitor.history["target"]]
     assert upper[-1] < 0.8 * upper[0]
     assert set(target) == set(networks.stacked.initial([0]))
+
+
+@final
+class Counted(AbstractHypergradient):
+    """Counts how often it is asked."""
+
+    needs_optimum = True
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(
+        self, inner_loss: Loss, outer_loss: Loss, inner: Parameters, outer: Parameters
+    ) -> Hypergradient:
+        self.asked += 1
+        return Identity()(inner_loss, outer_loss, inner, outer)
+
+
+@pytest.mark.parametrize(("every", "asked"), [(1, 8), (3, 4), (4, 2), (40, 2)])
+def test_an_upper_step_is_taken_before_every_so_many_lower_steps(every: int, asked: int) -> None:
+    """Of two epochs of four steps each; every epoch begins with one."""
+    counted = Counted()
+    bilevel, _ = problem(torch.zeros(1_024, 2, ARMS), Monitor())
+    settings = replace(SETTINGS, every=every, steps=0)
+    training = replace(bilevel.training, epochs=2, min_steps=1)
+    replace(bilevel, hypergrad=counted, settings=settings, training=training).run("t", Monitor())
+    assert counted.asked == asked
 
 
 def test_training_that_ends_before_the_first_upper_step_says_so() -> None:

@@ -1,4 +1,4 @@
-"""`HeavyTailedCount`: the design of STATE's paper."""
+"""`HeavyTailedCount`: the design of STATE's simulation."""
 
 from dataclasses import dataclass
 from typing import final
@@ -28,7 +28,7 @@ class HeavyTailedCount(AbstractDesign):
         InvalidValueError: if ``outliers`` is out of range.
 
     Source:
-        Zhou et al. (2024), arXiv:2407.16337.
+        A public script, probably of the authors of Zhou et al. (2024), STATE, arXiv:2407.16337.
     """
 
     outliers: float = 0.002

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dfl.abtest import Contrast, SameEffectCheck, same_effect_check
-from dfl.abtest.robust.verdict import WeightSummary, bulk_verdict
+from dfl.abtest import Contrast, SameEffectCheck, TParameters, same_effect_check
+from dfl.abtest.robust.verdict import WeightSummary, bulk_verdict, summarise_weights
 from dfl.abtest.simulators import AbstractDesign, HeavyTailedCount, SparseEffect
 from dfl.abtest.state import State
 from dfl.errors import InvalidValueError
@@ -24,6 +24,18 @@ def test_what_both_share_cancels() -> None:
 def test_nothing_to_compare() -> None:
     with pytest.raises(InvalidValueError, match="the two estimates are the same in every row"):
         same_effect_check(contrast(), (1.0, np.ones(400)), (1.0, np.ones(400)))
+
+
+def test_rows_of_a_weight_below_a_tenth_hardly_count() -> None:
+    """Of 10 degrees of freedom: 11 / (10 + r^2) is .1 at r = 10."""
+    residual = np.array([0, 9.9, -9.9, 10.1, -10.1, 30, 0, 0, 0, 0])
+    data = Contrast(treated=np.arange(10) % 2 == 1, outcome=residual)
+    rows = np.stack([np.ones(10), data.indicator])
+    found = summarise_weights(data, rows, residual, TParameters(np.zeros(2), 1.0, 10.0))
+    assert found.hardly_counted == pytest.approx(0.3)
+    weight = 11 / (10 + residual**2)
+    means = weight[data.treated].mean(), weight[~data.treated].mean()
+    assert (found.mean_treated, found.mean_control) == pytest.approx(means)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from dfl.errors import InfeasibleBudgetError, InvalidValueError
 from dfl.problem import ScenarioProblem
+from dfl.seeds import stream
 from dfl.solvers import Stochastic
 from dfl.solvers.scenarios import AbstractFormulation, MeanRisk, SimpleRecourse, WorstCase
 from dfl.solvers.scenarios.sample_average import Draw, sample_average
@@ -38,6 +39,18 @@ def truth(whole: ScenarioProblem, formulation: AbstractFormulation) -> tuple[tor
     value = formulation.value(revenue, cost, whole)
     value = value.masked_fill(~formulation.allows(cost, whole), -torch.inf)
     return value, float(value.max())
+
+
+def test_the_upper_limit_is_students_of_the_replications() -> None:
+    whole, solver = population(0), Stochastic(formulation=SimpleRecourse(penalty=2))
+    draw = sampler(whole)
+    found = sample_average(
+        draw, solver, scenarios=20, replications=4, judged=400, level=0.95, seed=3
+    )
+    samples = [draw(20, stream(3, "replication", number)) for number in range(4)]
+    bounds = torch.tensor([solver.solve_scenarios(one).upper_bound for one in samples])
+    # 2.3534: 95 % quantile of Student's t with 3 degrees of freedom
+    assert found.upper == pytest.approx(float(bounds.mean() + 2.3534 * bounds.std() / 2), rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(20))
