@@ -6,12 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-<<<<<<< HEAD
+from dfl.budget import Budget
 from dfl.config.assembly import Assembly
 from dfl.config.options import METHOD
-=======
-from dfl.budget import Budget
->>>>>>> spec-audit
 from dfl.errors import InvalidValueError
 from dfl.hypergrad import HYPERGRADIENTS, ConjugateGradient, Unrolled
 from dfl.losses import PrimalPolicy
