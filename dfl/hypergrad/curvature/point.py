@@ -10,8 +10,7 @@ from torch import Tensor
 
 from dfl.checks import check_unmapped, put_off, putting_off
 from dfl.errors import DTypeError, InvalidValueError, ShapeError, UnsupportedProblemError
-from dfl.hypergrad.base import Loss, Parameters
-from dfl.hypergrad.curvature.repeatable import Repeatable
+from dfl.hypergrad.base import Loss, Parameters, Repeatable
 from dfl.scale import check_bare
 
 __all__ = [

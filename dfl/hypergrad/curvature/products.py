@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from dfl.errors import DTypeError, InvalidValueError
-from dfl.hypergrad.base import ComposedLoss, Loss, Outputs, Parameters
+from dfl.hypergrad.base import ComposedLoss, Loss, Outputs, Parameters, Repeatable
 from dfl.hypergrad.curvature.base import Curvature, Layout
 from dfl.hypergrad.curvature.linear_stack import LinearStack, linear_stack_curvature
 from dfl.hypergrad.curvature.point import Point, gradient, members_of
-from dfl.hypergrad.curvature.repeatable import Repeatable
 from dfl.scale import all_over_ranks, over_ranks
 
 __all__ = ["CURVATURES", "CurvatureName", "curvature_of", "gauss_newton", "hessian"]
