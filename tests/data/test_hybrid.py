@@ -200,9 +200,9 @@ def test_parts_that_are_there_are_randomised_and_like_the_others(make_rows: Make
             make(make_rows(900), seed=0, held=Held(validation=logs))
         with pytest.raises(ShapeError, match="rows and those held must agree in"):
             make(make_rows(900), seed=0, held=Held(test=narrow))
+        turned = Held(test=named(make_rows(30), backwards=True))
         with pytest.raises(InvalidValueError, match="rows and those held must have the same feat"):
-            turned = named(make_rows(30), backwards=True)
-            make(named(make_rows(900)), seed=0, held=Held(test=turned))
+            make(named(make_rows(900)), seed=0, held=turned)
 
 
 def named(data: UpliftData, *, backwards: bool = False) -> UpliftData:

@@ -112,7 +112,8 @@ def _warn_of_shared_groups(hybrid: HybridData) -> None:
     def people(*names: str) -> Tensor:
         parts = [getattr(hybrid, name) for name in names]
         known = [one.groups for one in parts if one is not None and one.groups is not None]
-        return torch.cat([torch.empty(0, dtype=torch.int64), *known]).unique()
+        found: Tensor = torch.unique(torch.cat([torch.empty(0, dtype=torch.int64), *known]))
+        return found
 
     training = people("rct", "obs")
     for name in ("validation", "test"):

@@ -92,7 +92,7 @@ def _counts_rows(table: Frame, name: str) -> bool:
     if column.kind != "number" or len(table) < 2 * _LEAST:
         return False
     if column.is_exact:
-        return compute.count_distinct(column.values).as_py() == len(table)
+        return bool(compute.count_distinct(column.values).as_py() == len(table))
     values = column.numbers()
     return bool((values == np.floor(values)).all()) and len(np.unique(values)) == len(values)
 
