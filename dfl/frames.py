@@ -123,19 +123,22 @@ class Column:
         Raises:
             DataError: if it holds neither numbers, text nor dates.
         """
+        from pyarrow import types
+
         if self.kind == "other":
             raise DataError(f"column {self.name!r} must hold labels, got {self._example()}.")
         values = self.values.cast("string") if self.kind == "time" else self.values
         encoded = values.dictionary_encode()
-        known: list[Any] = encoded.dictionary.to_pylist()
-        texts = [label_text(value) for value in known]
-        pairs = [
-            (text, value) for text, value in zip(texts, known, strict=True) if text is not None
-        ]
-        pairs.sort(key=lambda pair: pair[self.kind == "number"])
-        labels = tuple(dict.fromkeys(text for text, _ in pairs))
-        place = {text: index for index, text in enumerate(labels)}
-        ranks = np.array([*(-1 if text is None else place[text] for text in texts), -1], np.int64)
+        known = _as_written(encoded.dictionary)
+        if self.is_text or types.is_integer(values.type):  # quicker, where households are many
+            texts: list[Any] = [*map(str, known)]
+        else:
+            texts = [label_text(value) for value in known]
+        there = [index for index, text in enumerate(texts) if text is not None]
+        there.sort(key=(known if self.kind == "number" else texts).__getitem__)
+        labels = tuple(dict.fromkeys(texts[index] for index in there))
+        place = {None: -1, **{text: index for index, text in enumerate(labels)}}
+        ranks = np.array([*map(place.__getitem__, texts), -1], np.int64)
         codes = encoded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
         return Factor(ranks[codes], labels, self.kind == "number")
 
@@ -156,11 +159,18 @@ class Column:
             )
         return factor
 
-    def _whole_beyond_floats(self) -> bool:
-        from pyarrow import compute, types
+    @property
+    def is_exact(self) -> bool:
+        """Whether the values are whole numbers by their type, of any size."""
+        from pyarrow import types
 
         held = self.values.type
-        if not types.is_integer(held) and not (types.is_decimal(held) and held.scale == 0):
+        return bool(types.is_integer(held) or (types.is_decimal(held) and held.scale == 0))
+
+    def _whole_beyond_floats(self) -> bool:
+        from pyarrow import compute
+
+        if not self.is_exact:
             return False
         ends = compute.min_max(self.values).as_py()
         return ends["min"] is not None and not -_EXACT <= ends["min"] <= ends["max"] <= _EXACT
@@ -291,7 +301,8 @@ class Frame:
         values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
         coded = pa.types.is_dictionary(values.type)
         values = values.dictionary_decode() if coded else values
-        return Column(name, values, "text" if coded else _kind(values.type))
+        kind = _kind(values.type)
+        return Column(name, values, "text" if coded and kind != "other" else kind)
 
 
 def _without_categories(table: Any) -> Any:
@@ -319,6 +330,15 @@ def _kind(held: Any) -> Kind:
     if types.is_date(held) or types.is_timestamp(held) or types.is_duration(held):
         return "time"
     return "other"
+
+
+def _as_written(values: Any) -> list[Any]:
+    """Return Arrow values as Python's: a .1 in float32 is .1, not the float64 of the same value."""
+    known: list[Any] = values.to_pylist()
+    short = {"float": np.float32, "halffloat": np.float16}.get(str(values.type))
+    if short is None:
+        return known
+    return [one if one is None or one.is_integer() else float(str(short(one))) for one in known]
 
 
 def label_text(value: Any) -> str | None:

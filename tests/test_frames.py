@@ -100,6 +100,18 @@ def test_kinds_that_arrow_cannot_filter_are_named_with_their_first_value(kind: A
         Frame.of(pa.table({"x": values})).column("x").numbers()
 
 
+def test_intervals_of_pandas_are_no_labels() -> None:
+    binned = pd.cut(pd.Series([0.0, 1.0, 2.0]), 2)
+    with pytest.raises(DataError, match=r"column 'x' must hold labels, got .*interval"):
+        column(binned).factor()
+
+
+def test_labels_in_single_precision_are_read_as_they_are_written() -> None:
+    found = column(np.array([0.1, 123456789, np.nan, 0.1], np.float32)).factor()
+    assert found.labels == ("0.1", "123456792")
+    assert found.codes.tolist() == [0, 1, -1, 0]
+
+
 def test_sparse_columns_are_refused() -> None:
     with pytest.raises(DataError, match=r"column 'x' must be dense, .* by \.sparse\.to_dense\(\)"):
         column(pd.arrays.SparseArray([0.0, 1.0]))

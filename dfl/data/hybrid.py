@@ -15,7 +15,7 @@ from dfl.data.simulators.bias import Bias
 from dfl.data.simulators.old_policy import RidgePolicy
 from dfl.data.sources.card import DataCard
 from dfl.data.split import split
-from dfl.data.uplift_data import UpliftData, check_alike
+from dfl.data.uplift_data import UpliftData, check_alike, check_names
 from dfl.errors import DataError, InvalidValueError, ShapeError
 from dfl.seeds import stream, uniform
 
@@ -98,13 +98,16 @@ class Held:
             The parts in the order of their names, then validation and test rows.
 
         Raises:
-            InvalidValueError: if a part misses a treatment.
+            InvalidValueError: if a part misses a treatment, or rows that are there name features
+                or treatments otherwise.
             DataError: if rows that are there are not randomised, and ``data`` is.
             ShapeError: if they have other features or treatments than ``data``.
             DTypeError: if they have another dtype.
         """
         held = [self.validation, self.test]
-        check_alike("rows and those held", [data, *(one for one in held if one is not None)])
+        parts = [data, *(one for one in held if one is not None)]
+        check_alike("rows and those held", parts)
+        check_names("rows and those held", parts)
         if data.source == "rct" and any(one is not None and one.source == "obs" for one in held):
             raise DataError("validation and test must hold randomised rows, got source 'obs'.")
         own = [
@@ -278,16 +281,19 @@ def pair_hybrid(
 
     Raises:
         InvalidValueError: if ``data`` is not randomised or ``obs`` is, a part misses a
-            treatment, or the recipe would bias logs.
+            treatment, the recipe would bias logs, or names differ as in `Held.divide`.
         DataError: as `Held.divide`.
-        ShapeError: as `Held.divide`.
-        DTypeError: as `Held.divide`.
+        ShapeError: as `Held.divide`, or if ``obs`` has other features or treatments.
+        DTypeError: as `Held.divide`, or if ``obs`` has another dtype.
     """
     recipe = HybridRecipe() if recipe is None else recipe
     if data.source != "rct" or (obs is not None and obs.source != "obs"):
         got = data.source if obs is None else f"{data.source}' and '{obs.source}"
         raise InvalidValueError(f"pair_hybrid needs data 'rct' and obs 'obs', got '{got}'.")
     recipe.refuse_bias("a split that makes none" if obs is None else "observational rows")
+    if obs is not None:
+        check_alike("data and obs", (data, obs))
+        check_names("data and obs", (data, obs))
     rct, validation, test = (held or Held()).divide(data, recipe, "rct", seed=seed)
     return HybridData(rct=rct, obs=obs, validation=validation, test=test)
 

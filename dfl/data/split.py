@@ -1,10 +1,12 @@
 """`split`: random parts of logged rows, groups kept whole."""
 
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 
+from dfl.checks import check_several
 from dfl.data.uplift_data import UpliftData
 from dfl.errors import InvalidValueError
 from dfl.seeds import stream
@@ -70,7 +72,10 @@ def split_rows(
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:
-    if not fractions or not all(0 < share <= 1 for share in fractions):
+    check_several("fractions", fractions)
+    if not len(fractions) or not all(
+        isinstance(share, Real) and 0 < share <= 1 for share in fractions
+    ):
         raise InvalidValueError(f"fractions must each lie in (0, 1], got {tuple(fractions)}.")
     if sum(fractions) > 1 + _SUM_SLACK:
         raise InvalidValueError(

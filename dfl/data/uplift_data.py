@@ -18,6 +18,7 @@ __all__ = [
     "UpliftData",
     "check_alike",
     "check_every_treatment",
+    "check_names",
     "people_of",
 ]
 
@@ -139,17 +140,19 @@ class UpliftData:
     def joined(self, other: "UpliftData") -> "UpliftData":
         """Return these rows followed by others of the same source, features and treatments.
 
-        Where one of the two knows its propensities, those of the other are its shares of the arms;
-        where one has groups, each row of the other is a group of its own. Truth is kept where
-        both have it.
+        Of randomised rows, where one of the two knows its propensities, those of the other are its
+        shares of the arms; observational rows then have none. Where one has groups, each row of
+        the other is a group of its own. Truth is kept where both have it.
 
         Raises:
-            InvalidValueError: if the two are of unlike source.
+            InvalidValueError: if the two are of unlike source, or name features or treatments
+                otherwise.
             ShapeError: if they have unlike features or treatments.
             DTypeError: if they have unlike dtypes.
         """
         pair = (self, other)
         check_alike("rows that are joined", pair)
+        check_names("rows that are joined", pair)
         if other.source != self.source:
             raise InvalidValueError(
                 f"rows that are joined must be of one source, got {self.source!r} and "
@@ -161,8 +164,10 @@ class UpliftData:
 
         named = ("features", "treatment", "revenue", "cost")
         columns: dict[str, Any] = {name: both(name) for name in named}
-        if any(one.propensity is not None for one in pair):
-            columns["propensity"] = torch.cat([one._chances for one in pair])
+        known = [one.propensity is not None for one in pair]
+        if any(known):
+            guessed = not all(known) and self.source == "obs"  # nobody knows how those were treated
+            columns["propensity"] = None if guessed else torch.cat([one._chances for one in pair])
         if any(one.groups is not None for one in pair):
             columns["groups"] = people_of(pair).to(self.features.device)
         truths = [one.truth for one in pair if one.truth is not None]
@@ -291,11 +296,12 @@ class UpliftData:
             check_every_treatment(self.arm_counts)
 
     def _check_propensity(self, propensity: Tensor) -> None:
-        off = (propensity.sum(dim=1) - 1).abs() > 1e-4
-        if not bool(propensity.isfinite().all()) or bool((propensity < 0).any()) or bool(off.any()):
+        sound = ((propensity.sum(dim=1) - 1).abs() <= 1e-4) & (propensity >= 0).all(dim=1)
+        if not bool(sound.all()):
+            row = int((~sound).nonzero()[0])
             raise InvalidValueError(
-                "propensity rows must be >= 0 and sum to 1, got "
-                f"{int(off.sum())} row(s) that do not."
+                f"propensity rows must be >= 0 and sum to 1, got {int((~sound).sum())} row(s) that "
+                f"do not, first {propensity[row].tolist()} in row {row}."
             )
         if bool((propensity.gather(1, self.treatment[:, None]) == 0).any()):
             raise InvalidValueError("a treatment that was received has propensity 0.")
@@ -365,3 +371,29 @@ def check_alike(what: str, parts: Sequence[UpliftData]) -> None:
             f"{what} must have one dtype, got {' and '.join(kinds)}; convert one by "
             ".to(device, dtype)."
         )
+
+
+def check_names(what: str, parts: Sequence[UpliftData]) -> None:
+    """Refuse parts of which one has features or treatments in another order, or other ones.
+
+    Args:
+        what: they are, for errors.
+        parts: logged rows; those without names are taken at their word.
+
+    Raises:
+        InvalidValueError: says which names differ.
+    """
+    for name in ("feature_names", "treatment_names"):
+        given = dict.fromkeys(getattr(part, name) for part in parts)
+        given.pop((), None)
+        if len(given) > 1:
+            place, pair = next(
+                (place, pair)
+                for place, pair in enumerate(zip(*given, strict=True))
+                if len({*pair}) > 1
+            )
+            raise InvalidValueError(
+                f"{what} must have the same {name} in the same order, got "
+                f"{' and '.join(map(repr, dict.fromkeys(pair)))} in place {place}; put their "
+                "columns in one order."
+            )

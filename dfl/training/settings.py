@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfl.checks import check_choice, check_count, check_number, check_part, check_several
-from dfl.data.uplift_data import UpliftData, check_alike
+from dfl.data.uplift_data import UpliftData, check_alike, check_names
 from dfl.errors import DataError, ShapeError
 from dfl.scale import gathered, rows_apart
 from dfl.seeds import stream, uniform
@@ -103,7 +103,8 @@ class TrainingSet:
         seed: starting point of all randomness of training on this set.
 
     Raises:
-        InvalidValueError: if a part is something else than rows.
+        InvalidValueError: if a part is something else than rows, or parts name their features or
+            treatments otherwise.
         DataError: if a randomised part is not randomised.
         ShapeError: if the parts differ in number of features or treatments, or all are missing,
             unless other processes have rows of their own.
@@ -127,6 +128,7 @@ class TrainingSet:
         if not self.parts and not rows_apart():
             raise ShapeError("rct, obs and validation must hold some rows, got no rows at all.")
         check_alike("rct, obs and validation", self.parts)
+        check_names("rct, obs and validation", self.parts)
 
     @property
     def parts(self) -> list[UpliftData]:

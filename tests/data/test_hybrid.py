@@ -200,6 +200,22 @@ def test_parts_that_are_there_are_randomised_and_like_the_others(make_rows: Make
             make(make_rows(900), seed=0, held=Held(validation=logs))
         with pytest.raises(ShapeError, match="rows and those held must agree in"):
             make(make_rows(900), seed=0, held=Held(test=narrow))
+        turned = Held(test=named(make_rows(30), backwards=True))
+        with pytest.raises(InvalidValueError, match="rows and those held must have the same feat"):
+            make(named(make_rows(900)), seed=0, held=turned)
+
+
+def named(data: UpliftData, *, backwards: bool = False) -> UpliftData:
+    names = tuple(f"x{column}" for column in range(data.features.shape[1]))
+    return replace(data, feature_names=names[::-1] if backwards else names)
+
+
+def test_a_pair_has_its_columns_in_one_order(make_rows: Make) -> None:
+    obs = replace(make_rows(seed=1), source="obs")
+    with pytest.raises(InvalidValueError, match="data and obs must have the same feature_names"):
+        pair_hybrid(named(make_rows(900)), named(obs, backwards=True), seed=0)
+    with pytest.raises(ShapeError, match="data and obs must agree in"):
+        pair_hybrid(make_rows(900), replace(obs, features=obs.features[:, :1]), seed=0)
 
 
 def test_observational_rows_cannot_be_cut_up(make_rows: Make) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -71,12 +72,19 @@ def test_every_column_follows_its_row(make_rows: Callable[..., UpliftData]) -> N
         ((0.5, 0.0), r"each lie in \(0, 1\], got \(0.5, 0.0\)"),
         ((0.7, 0.7), "sum to at most 1, got .* sum 1.4"),
         ((float("nan"),), r"each lie in \(0, 1\]"),
+        ("ab", "fractions must be a tuple, got 'ab'"),
+        (("a",), r"each lie in \(0, 1\], got \('a',\)"),
         ((0.001, 0.5), "fraction of 0.001 of 10 rows leaves a part empty"),
     ],
 )
 def test_bad_fractions_are_refused(fractions: tuple[float, ...], message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         split_rows(10, fractions, seed=0)
+
+
+def test_fractions_can_be_an_array() -> None:
+    found = split_rows(10, np.array([0.5, 0.5]), seed=0)  # type: ignore[arg-type]  # no sequence
+    assert all(map(torch.equal, found, split_rows(10, (0.5, 0.5), seed=0)))
 
 
 def test_a_part_without_a_treatment_is_refused(make_rows: Callable[..., UpliftData]) -> None:

@@ -79,6 +79,16 @@ SURE = torch.nn.functional.one_hot(torch.tensor([1, 1, 2, 0, 1, 2]), 3).float()
         ),
         ({"treatments": 4}, InvalidValueError, r"every treatment must occur, got no row .* \[3\]"),
         ({"propensity": UNIFORM * 2}, InvalidValueError, "sum to 1, got 6 row"),
+        (
+            {"propensity": torch.cat([UNIFORM[:5], torch.tensor([[0.5, -0.5, 1.0]])])},
+            InvalidValueError,
+            r"got 1 row\(s\) that do not, first \[0.5, -0.5, 1.0\] in row 5",
+        ),
+        (
+            {"propensity": torch.full((6, 3), torch.nan)},
+            InvalidValueError,
+            r"sum to 1, got 6 row\(s\) that do not, first \[nan",
+        ),
         ({"propensity": SURE}, InvalidValueError, "received has propensity 0"),
     ],
 )
@@ -153,6 +163,10 @@ def test_joined_rows_keep_every_column_and_fill_what_one_part_lacks() -> None:
     shares = data.arm_counts / len(data)
     torch.testing.assert_close(mixed.propensity[len(data)], shares.to(data.features))
     torch.testing.assert_close(mixed.propensity[0], known[0])
+    logs = replace(plain, source="obs", propensity=known)
+    assert logs.joined(logs).propensity is not None
+    assert logs.joined(replace(logs, propensity=None)).propensity is None
+    assert replace(logs, propensity=None).joined(logs).propensity is None
     together = replace(plain, groups=torch.full((len(data),), 7)).joined(plain)
     assert together.groups is not None
     assert together.groups.tolist() == [7] * len(data) + list(range(8, 8 + len(data)))
@@ -171,6 +185,14 @@ def test_rows_that_are_unlike_are_not_joined() -> None:
         data.joined(replace(data, features=data.features[:, :1]))
     with pytest.raises(DTypeError, match="rows that are joined must have one dtype"):
         data.joined(data.to("cpu", torch.float64))
+    named = replace(data, feature_names=("a", "b"), treatment_names=("none", "mail", "call"))
+    assert data.joined(named).feature_names == ()
+    with pytest.raises(
+        InvalidValueError, match=r"same feature_names .* got 'a' and 'b' in place 0"
+    ):
+        named.joined(replace(named, feature_names=("b", "a")))
+    with pytest.raises(InvalidValueError, match=r"treatment_names .* 'mail' and 'post' in place 1"):
+        named.joined(replace(named, treatment_names=("none", "post", "call")))
 
 
 def test_groups_of_any_number_leave_room_for_people_without_one() -> None:

@@ -1,6 +1,5 @@
 """`CategoryColumn`: one 0/1 feature per category."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
@@ -52,8 +51,7 @@ class CategoryColumn(AbstractLabelColumn):
             DataError: if the column does not hold categories, or too many.
         """
         factor = categories_of(column)
-        rows = Counter(factor.codes.tolist())
-        gaps = rows.pop(-1, 0)
+        gaps, *rows = np.bincount(factor.codes + 1, minlength=len(factor.labels) + 1).tolist()
         names, unknown = [*factor.labels], "refuse"
         if pool:
             by_rows = sorted(range(len(names)), key=lambda code: (-rows[code], names[code]))

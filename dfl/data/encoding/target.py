@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dfl.data.encoding.base import refuse_missing
 from dfl.data.encoding.labels import AbstractLabelColumn, categories_of
-from dfl.data.uplift_data import UpliftData
+from dfl.data.uplift_data import UpliftData, people_of
 from dfl.frames import Column
 
 __all__ = ["TargetColumn"]
@@ -36,7 +36,8 @@ class TargetColumn(AbstractLabelColumn):
 
     Source:
         Micci-Barreca (2001), doi:10.1145/507533.507538, as `sklearn.preprocessing.TargetEncoder`
-        with its own smoothing. Training rows get the values of folds that they are not in.
+        with its own smoothing. Training rows get the values of folds that they are not in, nor
+        any other row of their group.
     """
 
     categories: tuple[str, ...] = ()
@@ -85,15 +86,14 @@ class TargetColumn(AbstractLabelColumn):
         Returns:
             The column with its values, and all parts in the order given.
         """
-        from sklearn.model_selection import KFold
         from sklearn.preprocessing import TargetEncoder
 
         codes = [_codes(part, place) for part in (*training, *others)]
         revenue = torch.cat([part.revenue for part in training]).double().numpy()
         known = np.concatenate(codes[: len(training)])
         folded = np.full(len(known), revenue.mean())
-        folds = KFold(min(_FOLDS, len(known)), shuffle=True, random_state=seed)
-        for seen, unseen in folds.split(known) if len(known) > 1 else ():
+        for unseen in _folds(training, seed):
+            seen = ~unseen
             encoder = TargetEncoder(target_type="continuous").fit(known[seen], revenue[seen])
             folded[unseen] = encoder.transform(known[unseen])[:, 0]
         encoder = TargetEncoder(target_type="continuous").fit(known, revenue)
@@ -105,6 +105,18 @@ class TargetColumn(AbstractLabelColumn):
         found += [table[one[:, 0].astype(int)] for one in codes[len(training) :]]
         parts = (*training, *others)
         return fitted, [_put(part, place, new) for part, new in zip(parts, found, strict=True)]
+
+
+def _folds(training: list[UpliftData], seed: int) -> list[NDArray[np.bool_]]:
+    """Return which rows each fold holds, those of a group in one; none where one group is all."""
+    from sklearn.model_selection import KFold
+
+    person = torch.unique(people_of(training), return_inverse=True)[1].numpy()
+    people = np.unique(person)
+    if len(people) < 2:
+        return []
+    folds = KFold(min(_FOLDS, len(people)), shuffle=True, random_state=seed)
+    return [np.isin(person, held) for _, held in folds.split(people)]
 
 
 def _codes(part: UpliftData, place: int) -> NDArray[np.float64]:

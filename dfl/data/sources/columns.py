@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
+from dfl.checks import check_choice, check_several
 from dfl.data.encoder import Encoding, FeatureEncoder
 from dfl.data.sources.reading import amounts, column_names, find_file, group_ids, read_frame
 from dfl.data.sources.source import AbstractTable, LoadedData
@@ -21,6 +22,7 @@ from dfl.frames import Frame, label_text
 __all__ = ["Columns"]
 
 _SOURCES: tuple[Source, ...] = ("rct", "obs")
+_PARTS = ("obs", "validation", "test")
 
 
 @final
@@ -51,6 +53,9 @@ class Columns(AbstractTable):
         missing: ``"refuse"`` or ``"impute"`` missing features.
         unknown: ``"refuse"``, or take new categories as ``"other"``.
 
+    Raises:
+        InvalidValueError: if features, exclude, treatments or propensity are a text alone.
+
     Warns:
         DataWarning: of a feature that numbers the rows, or that the treatment moves.
     """
@@ -74,6 +79,12 @@ class Columns(AbstractTable):
     missing: Literal["refuse", "impute"] = "refuse"
     unknown: Literal["refuse", "other"] = "refuse"
 
+    def __post_init__(self) -> None:
+        """Check that several names are not one text, whose letters would be taken for names."""
+        for name in ("features", "exclude", "treatments", "propensity"):
+            if getattr(self, name) is not None:
+                check_several(name, getattr(self, name))
+
     def load(self) -> LoadedData:
         """Read the files and give their columns their roles."""
         if self.path is None:
@@ -91,8 +102,10 @@ class Columns(AbstractTable):
             DataNotFoundError: if a file is not there.
             DataError: if a table is neither, has no row, lacks columns, or a column does not
                 suit its role.
-            InvalidValueError: if a value is missing or out of its range.
+            InvalidValueError: if a value is missing or out of its range, or there is no such part.
         """
+        for part in parts:
+            check_choice("a part of the table", part, _PARTS)
         own = {"path": table, "obs": self.obs, "validation": self.validation, "test": self.test}
         given = {part: one for part, one in {**own, **parts}.items() if one is not None}
         known = _names(given["path"])

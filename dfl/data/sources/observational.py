@@ -13,7 +13,7 @@ from dfl.errors import InvalidValueError
 
 __all__ = ["observational_hybrid"]
 
-_LEAST_CHANCE = 0.01  # no weight exceeds 100
+_LEAST_CHANCE = 0.01  # no weight exceeds 100; with more than 50 treatments half an even share
 
 
 def observational_hybrid(
@@ -23,8 +23,8 @@ def observational_hybrid(
 
     Their weights are the chances of the treatments given the features: known ones where the
     rows carry them, else those of a logistic regression on the training rows, at least 0.01
-    each. What is read off them holds if the features explain why people were treated as they
-    were; nothing in the rows can show that.
+    each (of M > 50 treatments ``0.5 / M``). What is read off them holds if the features explain
+    why people were treated as they were; nothing in the rows can show that.
 
     Args:
         data: observational rows.
@@ -63,13 +63,18 @@ def _weighted(part: UpliftData, weights: tuple[Tensor, Tensor] | None) -> Uplift
     if weights is not None:
         slopes, offsets = weights
         chances = (part.features.double() @ slopes + offsets).softmax(dim=1)
-        chances = chances.clamp_min(_LEAST_CHANCE)
-        propensity = (chances / chances.sum(dim=1, keepdim=True)).to(part.features)
+        least = min(_LEAST_CHANCE, 0.5 / part.treatments)
+        above = (chances - least).clamp_min(0)  # what is lifted is taken from the others' share
+        room = 1 - least * part.treatments
+        propensity = (least + above * room / above.sum(dim=1, keepdim=True)).to(part.features)
     return replace(part, source="rct", propensity=propensity)
 
 
 def _logistic(data: UpliftData) -> tuple[Tensor, Tensor]:
     """Return slopes ``(F, M)`` and offsets ``(M,)`` of the chance of each treatment."""
+    if data.treatments == 1 or data.features.shape[1] == 0:  # nothing to tell people apart by
+        slopes = torch.zeros(data.features.shape[1], data.treatments, dtype=torch.float64)
+        return slopes, data.arm_counts.double().log()
     # scikit-learn takes a while to import, and hardly anybody needs it here.
     from sklearn.linear_model import LogisticRegression
 

@@ -319,6 +319,10 @@ def group_ids(columns: Sequence[Column]) -> list[Tensor]:
     """
     import pyarrow as pa
 
+    only = columns[0].values
+    if len(columns) == 1 and pa.types.is_integer(only.type) and not only.null_count:
+        # The same numbers without a label each: households are many.
+        return [from_numpy(np.unique(only.to_numpy(), return_inverse=True)[1])]
     factors = [column.known_factor() for column in columns]
     labels = pa.chunked_array([pa.array(one.labels, pa.string()) for one in factors], pa.string())
     place = labels.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)

@@ -1,11 +1,16 @@
 """`AbstractDataSource`: whatever gives rows for a seed; tables in files, and in memory."""
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
+import torch
+from torch import Tensor
+
 from dfl.data.encoder import FeatureEncoder
+from dfl.data.encoding.base import DataWarning
 from dfl.data.encoding.target import TargetColumn
 from dfl.data.hybrid import Held, HybridData, HybridRecipe, pair_hybrid, to_hybrid
 from dfl.data.sources.card import DataCard
@@ -66,7 +71,7 @@ class LoadedData(AbstractDataSource):
         rows of this split.
 
         Warns:
-            DataWarning: if validation or test rows are observational.
+            DataWarning: if validation or test rows are observational, or of groups that train.
         """
         held = Held(self.validation, self.test)
         if self.data.source == "obs":
@@ -77,6 +82,7 @@ class LoadedData(AbstractDataSource):
             )
         else:
             parts = pair_hybrid(self.data, self.obs, seed=seed, recipe=self.recipe, held=held)
+        _warn_of_shared_groups(parts)
         left_out = (*self.left_out, *self._lost(parts))
         parts = replace(parts, card=self.card, left_out=left_out)
         return _learn_targets(parts, parts.encoder or self.encoder, seed=seed)
@@ -95,6 +101,32 @@ class LoadedData(AbstractDataSource):
                 "or received another treatment than it chooses"
             )
         return [(f"{lost:,} of {total:,} rows", f"{why} (data.recipe)")]
+
+
+def _warn_of_shared_groups(hybrid: HybridData) -> None:
+    """Warn where rows that choose and report are of groups that train; splits make none.
+
+    Rows of several files, or of both sources, are parts already, whoever they are of.
+    """
+
+    def people(*names: str) -> Tensor:
+        parts = [getattr(hybrid, name) for name in names]
+        known = [one.groups for one in parts if one is not None and one.groups is not None]
+        found: Tensor = torch.unique(torch.cat([torch.empty(0, dtype=torch.int64), *known]))
+        return found
+
+    training = people("rct", "obs")
+    for name in ("validation", "test"):
+        held = people(name)
+        shared = int(torch.isin(held, training).sum())
+        if shared:
+            warnings.warn(
+                f"{shared:,} of {len(held):,} groups of {name} rows have training rows, too: "
+                "models have seen these people, and look better there than they are. Leave such "
+                "groups out of one side.",
+                DataWarning,
+                stacklevel=3,
+            )
 
 
 def _learn_targets(hybrid: HybridData, encoder: FeatureEncoder, *, seed: int) -> HybridData:

@@ -86,9 +86,13 @@ def _warn(text: str) -> None:
 
 
 def _counts_rows(table: Frame, name: str) -> bool:
+    from pyarrow import compute
+
     column = table.column(name)
     if column.kind != "number" or len(table) < 2 * _LEAST:
         return False
+    if column.is_exact:
+        return bool(compute.count_distinct(column.values).as_py() == len(table))
     values = column.numbers()
     return bool((values == np.floor(values)).all()) and len(np.unique(values)) == len(values)
 

@@ -373,6 +373,45 @@ def test_frames_and_files_can_be_mixed(tmp_path: Path) -> None:
         opened(7)
 
 
+def test_a_part_of_another_name_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"one of 'obs', 'validation', 'test', got 'valid'"):
+        Columns(**ROLES).of(shop(), valid=shop())
+
+
+def test_several_names_are_not_one_text() -> None:
+    with pytest.raises(InvalidValueError, match="exclude must be a tuple, got 'xy'"):
+        Columns(**ROLES, exclude="xy")  # type: ignore[arg-type]  # the mistake
+
+
+def test_people_who_train_are_named_among_those_who_report() -> None:
+    table = shop(900, kind=["rct", "obs"] * 450, hh=np.arange(900) // 6)
+    loaded = opened(table, source="kind", groups="hh")
+    with pytest.warns(DataWarning) as said:
+        parts = loaded.hybrid(0)
+    whole = parts.test.groups
+    assert whole is not None
+    text = f"{len(whole.unique())} of {len(whole.unique())} groups of test rows have training rows"
+    assert any(text in str(one.message) for one in said)
+    opened(table, groups="hh").hybrid(0)  # what is split keeps them apart, and nothing is said
+
+
+@pytest.mark.parametrize("kind", ["hashed", "target", "categorical"])
+def test_codes_of_any_size_are_encoded(kind: str) -> None:
+    codes = np.array([2**62, 2**62 + 1, 2**62 + 2])
+    loaded = opened(shop(code=codes[np.arange(900) % 3]), features=("code",), **{kind: ("code",)})
+    assert len(loaded.data.features.unique(dim=0)) == 3
+    with pytest.warns(DataWarning, match="hold another whole number in every row"):
+        opened(shop(code=2**62 + np.arange(900)), features=("code",), hashed=("code",))
+
+
+def test_a_number_means_the_same_arm_in_every_precision() -> None:
+    price = {0: 0, 0.1: 1}
+    tables = [shop(arm=(shop()["arm"] * 0.1).astype(kind)) for kind in ("f2", "f4", "f8")]
+    found = [opened(table, cost=price).data for table in tables]
+    assert [one.treatment_names for one in found] == [("0", "0.1")] * 3
+    assert all(torch.equal(one.treatment, found[0].treatment) for one in found)
+
+
 def test_a_part_without_a_treatment_is_named() -> None:
     with pytest.raises(InvalidValueError, match=r"among the test rows, got no row with \['1'\]"):
         opened(shop(), test=shop(arm=0))
@@ -431,6 +470,30 @@ def test_rows_of_an_old_policy_alone_are_weighted_with_a_plain_warning() -> None
     assert means[1] - means[0] == pytest.approx(2, abs=0.5)
 
 
+@pytest.mark.parametrize("arms", [2, 64])
+def test_no_weight_of_an_old_policy_is_beyond_its_limit(arms: int) -> None:
+    arm = np.arange(3200) % arms
+    table = shop(3200, arm=arm, x=9 * arm / arms + np.random.default_rng(0).normal(size=3200))
+    loaded = opened(table, features=("x",), source="obs", cost=dict.fromkeys(range(arms), 1))
+    with pytest.warns(DataWarning, match="all observational"):
+        test = loaded.hybrid(0).test
+    assert test.propensity is not None
+    assert float(test.propensity.min()) >= min(0.01, 0.5 / arms) - 1e-7
+    torch.testing.assert_close(test.propensity.sum(dim=1), torch.ones(len(test)))
+
+
+def test_where_nothing_tells_people_apart_the_chances_are_the_shares() -> None:
+    table = shop(arm=np.arange(900) % 3 // 2)
+    for loaded, share in (
+        (opened(table, features=(), source="obs"), 1 / 3),
+        (opened(shop(arm=0), source="obs", cost={0: 1}), 1.0),
+    ):
+        with pytest.warns(DataWarning, match="all observational"):
+            chances = loaded.hybrid(0).test.propensity
+        assert chances is not None
+        assert chances[:, -1].tolist() == pytest.approx([share] * len(chances), abs=0.03)
+
+
 def test_rows_of_an_old_policy_are_measured_on_randomised_rows_where_there_are_some() -> None:
     held = {"validation": shop(90, seed=1), "test": shop(90, seed=2)}
     parts = opened(shop(), source="obs", **held).hybrid(0)
@@ -483,6 +546,24 @@ def test_training_rows_do_not_see_their_own_revenue() -> None:
     assert rct is not None
     correlation = torch.corrcoef(torch.stack([rct.features[:, 1], rct.revenue]))[0, 1]
     assert float(correlation) < 0.1
+
+
+def test_training_rows_do_not_see_the_revenue_of_their_household() -> None:
+    house = np.arange(2000) // 5
+    table = shop(2000, city=[f"c{one}" for one in house], hh=house)
+    table["spend"] = np.random.default_rng(0).normal(size=400)[house]
+    recipe = HybridRecipe(make_obs=False, pool=0.1, rct=0.5, validation=0.1, test=0.2)
+    options: dict[str, Any] = {"features": ("city",), "target": ("city",), "recipe": recipe}
+    apart = opened(table, groups="hh", **options).hybrid(0).rct
+    assert apart is not None
+    assert (
+        len(apart.features.unique()) <= 5
+    )  # of each fold the mean of the others: nothing is known
+    whole = opened(table[:60].assign(hh=0), groups="hh", **options, test=table, validation=table)
+    with pytest.warns(DataWarning, match="have training rows"):
+        rct = whole.hybrid(0).rct
+    assert rct is not None
+    assert rct.features.unique().tolist() == pytest.approx([float(table["spend"][:60].mean())])
 
 
 @pytest.mark.parametrize("factor", [1.0, 3.0, 0.3, 100.0, 0.01])
