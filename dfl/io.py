@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from dfl.errors import DataError, WriteError
 
 __all__ = [
     "UNFINISHED",
+    "check_folder",
+    "is_special",
     "make_folder",
     "read_tensors",
     "write_bytes",
@@ -23,6 +26,7 @@ __all__ = [
     "write_whole",
 ]
 
+_ROOM = 200  # bytes of a name that a temporary one takes over
 _KEY, _BLANK = "dfl.io", "0" * 64  # where the checksum stands, and what stands there meanwhile
 
 UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.part")
@@ -33,19 +37,27 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name in the same folder, then rename it into place.
 
     Args:
-        path: where the file shall stand; an old file there is replaced at once.
+        path: where the file shall stand; an old file there is replaced at once, and whoever could
+            read it can read the new one. Of a link, what it leads to is replaced.
         write: writes to the path it is given.
 
     Raises:
-        WriteError: if anything fails (disk full, folder missing, no permission); the
-            temporary file is removed and an old file at ``path`` is untouched.
+        WriteError: if anything fails (disk full, folder missing, no permission), or a device or
+            a pipe stands there; the temporary file is removed and what stood at ``path`` is
+            untouched.
     """
+    if os.path.islink(path):
+        path = Path(os.path.realpath(path))
+    if is_special(path):
+        raise WriteError(f"could not write {path}: it is a device or a pipe; choose a file.")
     # Not tempfile.mkstemp: its files can be read by their owner alone, and stay so when renamed.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    temporary = path.with_name(f".{_short(path.name)}.{uuid.uuid4().hex}.part")
     try:
         write(temporary)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        if path.is_file() and path.stat().st_mode != temporary.stat().st_mode:
+            shutil.copymode(path, temporary)
         temporary.replace(path)
     except OSError as error:
         raise WriteError(
@@ -55,6 +67,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # renamed already, or its folder does not exist
             temporary.unlink()
+
+
+def is_special(path: Path) -> bool:
+    """Say whether a device, a pipe or a socket stands there, which no file may replace."""
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -119,6 +136,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a folder that could not be made or written, before anything that takes long.
+
+    Raises:
+        WriteError: if it, or what it lies in, is a file or may not be written.
+    """
+    there = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
+    if not os.path.isdir(there):
+        raise WriteError(
+            f"could not make the folder {path}: {there} is a file; choose another one."
+        )
+    if not os.access(there, os.W_OK):
+        raise WriteError(f"you may not write in {there}, got {path}; choose another folder.")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, where they are missing.
 
@@ -131,6 +163,11 @@ def make_folder(path: Path) -> None:
         raise WriteError(
             f"could not make the folder {path}: {error.strerror}; choose another one."
         ) from error
+
+
+def _short(name: str) -> str:
+    """Return a name that can be made longer: file systems allow for 255 bytes."""
+    return name if len(os.fsencode(name)) <= _ROOM else name[: _ROOM // 4]
 
 
 def _sha256(content: bytes) -> str:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 
 from dfl.errors import DataError, WriteError
-from dfl.io import read_tensors, write_json, write_tensors, write_whole
+from dfl.io import check_folder, read_tensors, write_json, write_tensors, write_whole
 
 
 def full_disk(path: Path) -> None:
@@ -161,3 +161,50 @@ def test_tensors_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     assert read_tensors(tmp_path / "a")[1] == {"dfl": "{}"}
     with pytest.raises(DataError, match="b is unreadable"):
         read_tensors(tmp_path / "b")
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "b.txt").write_text("old")
+    (tmp_path / "a.txt").symlink_to("disk/b.txt")
+    write_whole(tmp_path / "a.txt", write_new)
+    assert (tmp_path / "a.txt").is_symlink()
+    assert (tmp_path / "disk" / "b.txt").read_text() == "new"
+    assert os.listdir(tmp_path / "disk") == ["b.txt"]
+
+
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name in ("pipe", "null"):
+        with pytest.raises(WriteError, match="it is a device or a pipe; choose a file"):
+            write_whole(tmp_path / name, write_new)
+    assert (tmp_path / "pipe").is_fifo()
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_who_may_read_a_file_stays_when_it_is_replaced(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(mode)
+    write_whole(path, write_new)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", mode)
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\u65e5" * 85])
+def test_a_name_may_be_as_long_as_the_file_system_takes(name: str, tmp_path: Path) -> None:
+    write_whole(tmp_path / name, write_new)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_folder_that_cannot_be_made_or_written_is_known_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_folder(tmp_path / "new" / "folder")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(WriteError, match=r"could not make the folder .*: .*file is a file; choose"):
+        check_folder(tmp_path / "file" / "folder")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write all
+    with pytest.raises(WriteError, match=r"you may not write in .*; choose another folder"):
+        check_folder(tmp_path / "new" / "folder")

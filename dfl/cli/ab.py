@@ -35,9 +35,9 @@ from dfl.cli.changes import free_folder
 from dfl.cli.console import errors, literal, say, show
 from dfl.cli.document import publish
 from dfl.data.sources.reading import column_names, find_file, read_frame
-from dfl.errors import DataError, DflError, WriteError
+from dfl.errors import DataError, DflError
 from dfl.frames import Frame
-from dfl.io import make_folder, write_bytes, write_json
+from dfl.io import check_folder, make_folder, write_bytes, write_json
 from dfl.pipeline.dataset import DataSet
 from dfl.report import Table
 from dfl.stats.multiple_testing import Correction
@@ -87,7 +87,7 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
         DflError: whatever reading and estimating raise.
     """
     if output is not None:
-        _require_folder(output)
+        check_folder(output)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", LeakWarning)
         if file.is_dir() or (glob.has_magic(str(file)) and not file.is_file()):
@@ -101,19 +101,6 @@ def ab_command(file: Path, columns: AbColumns, options: AbOptions, output: Path 
     for one in warned:
         errors().print(literal(f"warning: {one.message}"))
     _finish(found, file, columns, options, output)
-
-
-def _require_folder(output: Path) -> None:
-    """Refuse an output that no folder can be made of, before anything is read.
-
-    Raises:
-        WriteError: if it, or what it lies in, is a file.
-    """
-    for one in (output, *output.parents):
-        if one.exists() and not one.is_dir():
-            raise WriteError(
-                f"could not make the folder {output}: {one} is a file; choose another one."
-            )
 
 
 def _estimators(columns: AbColumns, options: AbOptions) -> dict[str, AbstractEstimator]:
@@ -195,11 +182,11 @@ def _blocks(data: DataSet, columns: AbColumns) -> Iterator[Block]:
 def _finish(
     found: ReadOut, file: Path, columns: AbColumns, options: AbOptions, output: Path | None
 ) -> None:
-    """Print what was read, and write it."""
-    _show(found)
+    """Write what was read, and print it: what is printed may have nowhere to go."""
     stem = re.sub(r"[*?\[\]]", "", file.name.partition(".")[0])  # of a pattern, its letters
     folder = free_folder(f"ab-{stem or 'rows'}") if output is None else output
     written = _write(folder, found, {"file": file.name, **asdict(columns), **asdict(options)})
+    _show(found)
     say(f"Written: {', '.join(str(path) for path in written)}")
     publish({"folder": str(folder), **found.content()})
 

@@ -1,9 +1,11 @@
 """Turns errors into one line on stderr, for every command."""
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, final
 
 import typer
@@ -14,9 +16,11 @@ from dfl.cli.document import published
 from dfl.cli.help import code_of
 from dfl.errors import ConfigError, DflError
 
-__all__ = ["GuardedGroup", "plain_warnings", "refuse_several"]
+__all__ = ["GuardedGroup", "interruptible", "plain_warnings", "refuse_several"]
 
 _SEVERAL = ("allocate", "run")
+
+_interrupted: list[int] = []  # signals that `interruptible` heard
 
 _ERROR, _UNFORESEEN, _INTERRUPTED = 2, 70, 130
 _OWN = ("click", "typer")  # they explain mistakes in the options, and end a command
@@ -37,16 +41,35 @@ class GuardedGroup(TyperGroup):
             with plain_warnings(), published():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            errors().print("Stopped.")
-            raise typer.Exit(_INTERRUPTED) from None
+            raise _stopped() from None
         except BrokenPipeError:  # whoever read the output has gone; typer ends quietly
             raise
         except Exception as error:
             if ctx.params.get("debug") or type(error).__module__.partition(".")[0] in _OWN:
                 raise
+            if _interrupted:  # in a library's import, which made another error of it
+                raise _stopped() from None
             text, code = _line(error)
             errors().print(literal(f"error: {' '.join(map(str.strip, text.split(chr(10))))}"))
             raise typer.Exit(code) from error
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Note Ctrl-C while the block runs, for libraries that swallow the exception it raises."""
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        _interrupted.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # else it is ignored, as in a script's background
+        signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        _interrupted.clear()
 
 
 @contextmanager
@@ -77,6 +100,11 @@ def refuse_several(command: str | None) -> None:
             f"dfl {command} works in one process, and torchrun started {started}; start it by "
             f"itself. {' and '.join(_SEVERAL)} work in several."
         )
+
+
+def _stopped() -> typer.Exit:
+    errors().print("Stopped.")
+    return typer.Exit(_INTERRUPTED)
 
 
 def _line(error: Exception) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from dfl.cli.console import errors, say, show
 from dfl.cli.document import publish
 from dfl.config import read_study
 from dfl.errors import ConfigError
-from dfl.io import make_folder, write_bytes, write_json
+from dfl.io import check_folder, make_folder, write_bytes, write_json
 from dfl.lab import Findings, Lab
 from dfl.lab.picture import picture
 
@@ -26,6 +26,8 @@ def lab_command(changes: Changes, lab: Lab, output: Path | None) -> None:
         ConfigError: if an option is set that is none of the data.
         DflError: whatever reading and measuring raise.
     """
+    if output is not None:
+        check_folder(output)
     study = read_study(changes.load("tsm-sl"))
     for one in changes.settings:
         if one.partition("=")[0].split(".")[0].strip() != "data":
@@ -36,11 +38,13 @@ def lab_command(changes: Changes, lab: Lab, output: Path | None) -> None:
     batch = study.data.hybrid(study.seed).test
     errors().print(f"Measuring on {min(lab.rows, len(batch)):,} of {len(batch):,} test rows.")
     found = lab.run(batch)
+    # First: what is printed may have nowhere to go.
+    written = [] if output is None else _write(output, found)
     for table in found.tables():
         show(table)
     say(found.recommendation)
-    if output is not None:
-        say(f"Written: {', '.join(str(path) for path in _write(output, found))}")
+    if written:
+        say(f"Written: {', '.join(map(str, written))}")
     publish(found.content())
 
 

@@ -60,6 +60,8 @@ def plan_command(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         done = plan_file(scores, customers, output, Asked(budget=budget, **asked), **options)
+    if summary is not None:
+        write_json(summary, _summary(done))
     for said in dict.fromkeys(str(one.message) for one in caught):
         errors().print(f"warning: {said}", markup=False)
     for table in _tables(done):
@@ -67,8 +69,6 @@ def plan_command(
     if done.margin is not None:
         say(margin_words(done.margin))
     say(_said(done.plan, cheapest=asked["target_revenue"] is not None))
-    if summary is not None:
-        write_json(summary, _summary(done))
     say(f"Written: {output}")
     publish({"output": str(output), **_summary(done)})
 

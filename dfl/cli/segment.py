@@ -90,12 +90,9 @@ def segment_command(
     folder = _folder(source, changes, output)
     with locked(folder.path):
         found = describe_segments(folder, levels=levels, student=student, nested=nested)
-    for table in segment_tables(found):
-        show(table)
-    say(f"Page: {folder.path / 'segments.html'}; serves: {folder.path / SERVED}")
-    publish({"folder": str(folder.path), **found})
-    if customers is not None:
-        served = ServedSegments.load(folder.path / SERVED)
+    served = ServedSegments.load(folder.path / SERVED)
+    done = None
+    if customers is not None:  # first: what is printed may have nowhere to go
         done = assign_file(
             served,
             customers.path,
@@ -104,6 +101,11 @@ def segment_command(
             keep=customers.keep,
             overwrite=customers.overwrite,
         )
+    for table in segment_tables(found):
+        show(table)
+    say(f"Page: {folder.path / 'segments.html'}; serves: {folder.path / SERVED}")
+    publish({"folder": str(folder.path), **found})
+    if customers is not None and done is not None:
         people = [(name, f"{count:,}") for name, count in done.treatments.items()]
         show(Table(f"Served at {done.budget:.4g} per head", ("treatment", "people"), people))
         costs = [one["cost"] for one in found["segments"]]

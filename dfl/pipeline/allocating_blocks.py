@@ -26,6 +26,7 @@ from dfl.pipeline.block_output import (
     open_work,
     part_name,
     put_into_place,
+    seal_work,
     work_of,
 )
 from dfl.pipeline.customers import check_kept, given_columns, schema_of
@@ -267,9 +268,9 @@ class ScoredBlocks(AbstractBlocks):
         if not path.exists():
             revenue, cost, features = self._scored(self.data.blocks[block])
             if features is not None:
-                _save(self._features(block), lambda file: np.save(file, features.numpy()))
+                self.save(self._features(block), lambda file: np.save(file, features.numpy()))
             found = np.stack([revenue.numpy(), cost.numpy()])
-            _save(path, lambda file: np.save(file, found))
+            self.save(path, lambda file: np.save(file, found))
         both = torch.from_numpy(np.load(path, allow_pickle=False))
         return both[0], both[1]
 
@@ -283,9 +284,20 @@ class ScoredBlocks(AbstractBlocks):
         path = self.work / "passes" / name / f"{block:06d}.npz"
         if not path.exists():
             made: dict[str, Any] = dict(make())
-            _save(path, lambda file: np.savez(file, **made))
+            self.save(path, lambda file: np.savez(file, **made))
         with np.load(path, allow_pickle=False) as found:
             return {key: found[key] for key in found.files}
+
+    def save(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Write a file, whole or not at all, and its checksum; its folder is made if need be."""
+        make_folder(path.parent)
+
+        def written(temporary: Path) -> None:
+            with temporary.open("wb") as file:  # numpy appends to a name, not to a file
+                write(file)  # type: ignore[arg-type]  # whoever writes takes either
+
+        write_whole(path, written)
+        seal_work(self.work, path)
 
     def _features(self, block: int) -> Path:
         return self.work / "scores" / f"{block:06d}.features.npy"
@@ -336,7 +348,7 @@ def _allocate(
         columns = {**given, **{name: own.column(name) for name in keep}}
         table = pa.table(columns).select(schema.names)
         coded = [*_CODED, *keep]
-        _save(part(number), lambda file: pq.write_table(table, file, use_dictionary=coded))
+        blocks.save(part(number), lambda file: pq.write_table(table, file, use_dictionary=coded))
         people = np.bincount(choice.numpy(), minlength=revenue.shape[1])
         return {"people": people, **blocks.features(number)}
 
@@ -354,17 +366,6 @@ def _allocate(
     sums = [one["features"] for one in made if "features" in one]
     means = torch.from_numpy(sum(sums) / max(sum(people.values()), 1)) if sums else None
     return CustomerAllocation(found, total, people, None, margin, means)
-
-
-def _save(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file, whole or not at all; its folder is made where it is missing."""
-    make_folder(path.parent)
-
-    def written(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # numpy appends to a name, not to a file
-            write(file)  # type: ignore[arg-type]  # whoever writes takes either
-
-    write_whole(path, written)
 
 
 def _people(scores: AbstractScores, counts: Sequence[Arrays]) -> dict[str, int]:

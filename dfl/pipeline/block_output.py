@@ -1,6 +1,7 @@
 """The folder that blocks are written to, and the one beside it that holds what is unfinished."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -8,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from dfl.errors import InvalidValueError, RunFolderError, WriteError
-from dfl.io import UNFINISHED, write_json
+from dfl.io import UNFINISHED, make_folder, write_bytes, write_json
 from dfl.pipeline.dataset import DataSet
 
-__all__ = ["check_output_folder", "open_work", "part_name", "put_into_place", "work_of"]
+__all__ = [
+    "check_output_folder",
+    "open_work",
+    "part_name",
+    "put_into_place",
+    "seal_work",
+    "work_of",
+]
 
 
 def work_of(output: Path) -> Path:
@@ -25,7 +33,7 @@ def part_name(number: int) -> str:
 
 
 def open_work(work: Path, output: Path, asked: Mapping[str, Any]) -> None:
-    """Go on with what an earlier start of the same allocation left, or begin.
+    """Go on with what an earlier start of the same allocation left whole, or begin.
 
     Args:
         work: the folder, which is there.
@@ -56,6 +64,36 @@ def open_work(work: Path, output: Path, asked: Mapping[str, Any]) -> None:
             f"{work} holds an unfinished allocation of other files, scores, budget or columns; "
             "finish it by the command that began it, or delete that folder."
         )
+    else:
+        _drop_damaged(work)
+
+
+def seal_work(work: Path, path: Path) -> None:
+    """Keep the checksum of a file in the work folder, for the start that finds it there.
+
+    Raises:
+        WriteError: if it could not be written.
+    """
+    sums = work / "sums" / path.relative_to(work)
+    make_folder(sums.parent)
+    write_bytes(sums, _checksum(path))
+
+
+def _checksum(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().encode()
+
+
+def _drop_damaged(work: Path) -> None:
+    """Remove what is not as it was written, or was not written to the end: it is made again."""
+    for kind in ("scores", "passes", "rows"):
+        for file in [*(work / kind).rglob("*")]:
+            sums = work / "sums" / file.relative_to(work)
+            if file.is_file() and not (sums.is_file() and sums.read_bytes() == _checksum(file)):
+                file.unlink()
+    for counted in [*(work / "passes" / "written").glob("*.npz")]:
+        if not (work / "rows" / part_name(int(counted.stem))).exists():
+            counted.unlink()
 
 
 def put_into_place(work: Path, output: Path, *, overwrite: bool) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dfl.data.sources.reading import FORMATS, column_names, read_twofold
 from dfl.errors import DataError, DflError, InvalidValueError
+from dfl.io import is_special
 from dfl.scale import STREAMED
 
 __all__ = [
@@ -192,15 +193,22 @@ def check_free(name: str, path: Path, *, overwrite: bool) -> None:
         overwrite: whether it may replace another.
 
     Raises:
-        InvalidValueError: if its folder does not exist, or it stands there already.
+        InvalidValueError: if its folder does not exist or may not be written, it stands there
+            already, or a folder, a device or a pipe does.
     """
     if not os.path.isdir(path.absolute().parent):
         raise InvalidValueError(f"{name} must lie in a folder that exists, got {path}.")
     if os.path.isdir(path):
         raise InvalidValueError(f"{name} must be a file, and {path} is a folder.")
+    if is_special(path):
+        raise InvalidValueError(f"{name} must be a file, and {path} is a device or a pipe.")
     if os.path.lexists(path) and not overwrite:
         raise InvalidValueError(
             f"{name} {path} exists already; choose another file, or overwrite it by --overwrite."
+        )
+    if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+        raise InvalidValueError(
+            f"{name} must lie in a folder that you may write, got {path}; choose another one."
         )
 
 

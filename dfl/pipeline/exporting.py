@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dfl.errors import DataError, InvalidValueError, MissingExtraError, UnsupportedProblemError
 from dfl.io import write_whole
 from dfl.models import AbstractModel
+from dfl.pipeline.customers import check_free
 from dfl.pipeline.folder import RunFolder
 from dfl.pipeline.served import Served
 from dfl.seeds import normal, stream, uniform
@@ -71,7 +72,7 @@ def export_rule(
 
     Raises:
         RunFolderError: if the run has no model yet.
-        InvalidValueError: if ``output`` does not end in ``.onnx``, or exists.
+        InvalidValueError: if ``output`` does not end in ``.onnx``, exists or cannot be written.
         MissingExtraError: if the packages of the extra ``onnx`` are not installed.
         UnsupportedProblemError: if the model does not consist of operations of torch.
         DataError: if the file does not decide as the model does.
@@ -79,10 +80,7 @@ def export_rule(
     """
     if output.suffix != ".onnx":
         raise InvalidValueError(f"output must end in .onnx, got {output}.")
-    if output.exists() and not overwrite:
-        raise InvalidValueError(
-            f"output {output} exists already; choose another file, or overwrite it by --overwrite."
-        )
+    check_free("output", output, overwrite=overwrite)
     missing = [one for one in ("onnx", "onnxscript", "onnxruntime") if find_spec(one) is None]
     if missing:
         raise MissingExtraError(

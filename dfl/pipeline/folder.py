@@ -108,8 +108,8 @@ class RunFolder:
             of: command that must have made it, ``"run"`` or ``"compare"``; None: either.
 
         Raises:
-            RunFolderError: if there is none, another command made it, or it is a part of a
-                comparison over several seeds, which keeps no model.
+            RunFolderError: if there is none, another command or a later version of dfl made it, or
+                it is a part of a comparison over several seeds, which keeps no model.
             DataError: if its configuration is not the one that was written.
         """
         path = Path(path)
@@ -119,6 +119,7 @@ class RunFolder:
                 raise RunFolderError(
                     f"{path} was made by 'dfl {folder.kind}', not by 'dfl {of}'; use that command."
                 )
+            folder._check_format()
             folder._check_whole()
             return folder
         if path.is_dir() and any(path.iterdir()) and _only_begun(path):
@@ -246,6 +247,19 @@ class RunFolder:
         """
         for name, content in report.files().items():
             self.write_bytes(name, content)
+
+    def _check_format(self) -> None:
+        """Refuse what a later version of dfl wrote in its own way."""
+        made_by: dict[str, Any] = {}
+        with suppress(DataError):  # whoever needs that file finds it damaged
+            made_by = _read_object(self.path / "versions.json")
+        number = made_by.get("run_folder")
+        if isinstance(number, int) and number > _FORMAT:
+            raise RunFolderError(
+                f"{self.path} was made by dfl {made_by.get('dfl', 'unknown')}, whose folders are "
+                f"of format {number}, and dfl {dfl.__version__} reads up to {_FORMAT}; install "
+                "that version."
+            )
 
     def _check_whole(self) -> None:
         """Refuse one method of a comparison over several seeds: a run would overwrite it."""

@@ -70,7 +70,10 @@ def _acquire(path: Path) -> int:
     except RunFolderError:
         raise
     except OSError as error:
-        raise WriteError(f"could not lock {path.parent}: {error.strerror}.") from error
+        raise WriteError(
+            f"could not lock {path.parent}: {error.strerror}; nothing was written there. It must "
+            "be a folder that you may write, on a disk with room."
+        ) from error
     return descriptor
 
 

@@ -243,3 +243,15 @@ def test_splits_of_a_rare_metric_end_in_a_table(dfl: Dfl, tmp_path: Path) -> Non
     assert done.code == 0, done.text
     content = json.loads((out / "readout.json").read_text())
     assert content["aa"]["money"]["difference-in-means"]["error_ratio"] is None
+
+
+def test_a_read_out_is_written_though_nobody_reads_the_table(
+    dfl: Dfl, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("dfl.cli.ab.show", gone)
+    options = ("--estimator", "difference-in-means", "-o", tmp_path / "out")
+    assert dfl("ab", file, *COLUMNS, *options).code == 1
+    assert json.loads((tmp_path / "out" / "readout.json").read_text())["readings"]

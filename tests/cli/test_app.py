@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import pytest
 
 import dfl as package
+from dfl.cli import main
 from dfl.errors import ConfigError
 from tests.cli.outcome import Dfl
 
@@ -93,3 +95,12 @@ def test_commands_that_work_in_one_process_refuse_several(
     done = dfl("list", "solvers")
     assert done.code == 2
     assert "error: dfl list works in one process, and torchrun started 2; start it" in done.text
+
+
+def test_what_the_output_has_no_letters_for_is_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setitem(main.__globals__, "app", lambda: print("gr\u00f6\u00dfe \u65e5"))
+    main()
+    output.flush()
+    assert output.buffer.getvalue() == b"gr\\xf6\\xdfe \\u65e5\n"  # type: ignore[attr-defined]

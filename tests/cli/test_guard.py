@@ -1,10 +1,11 @@
+import signal
 import warnings
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from dfl.cli.guard import GuardedGroup
+from dfl.cli.guard import GuardedGroup, interruptible
 from dfl.errors import ConfigError
 
 
@@ -70,3 +71,21 @@ def test_a_mistake_in_the_options_is_explained_by_typer() -> None:
     done = CliRunner().invoke(command(ConfigError("x")), ["fial"])
     assert done.exit_code == 2
     assert "No such command 'fial'" in done.output
+
+
+def test_an_import_that_makes_another_error_of_ctrl_c_is_no_fault() -> None:
+    app = command(ConfigError("x"))
+
+    @app.command()
+    def load() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise AttributeError("module 'numpy' has no attribute 'subtract'") from error
+
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible():
+        done = CliRunner().invoke(app, ["load"])
+    assert (done.exit_code, done.output) == (130, "Stopped.\n")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert CliRunner().invoke(app, ["fail"]).exit_code == 2

@@ -57,3 +57,4 @@ def test_a_folder_that_cannot_be_made(dfl: Dfl, tmp_path: Path) -> None:
     done = dfl("lab", *QUICK, "-o", tmp_path / "file" / "lab")
     assert done.code == 2
     assert "could not make the folder" in done.text
+    assert "Measuring" not in done.text

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -155,3 +156,35 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert done.code == 2, done.text
     assert message in done.text
     assert not output.exists()
+
+
+def test_a_summary_is_written_though_nobody_reads_the_tables(
+    dfl: Dfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("dfl.cli.plan.show", gone)
+    people = pd.DataFrame({"a": [0.0], "b": [3.0], "ca": [0.0], "cb": [1.0]})
+    people.to_csv(tmp_path / "people.csv", index=False)
+    plan = ("plan", "-", tmp_path / "people.csv", "-o", tmp_path / "plan.csv", *SCORED)
+    assert dfl(*plan, "--summary", tmp_path / "plan.json").code == 1
+    assert json.loads((tmp_path / "plan.json").read_text())["revenue"] == 3
+
+
+def test_a_pipe_is_no_place_for_a_summary(dfl: Dfl, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "people.csv").write_text("a,b,ca,cb\n")
+    plan = ("plan", "-", tmp_path / "people.csv", "-o", tmp_path / "plan.csv", *SCORED)
+    done = dfl(*plan, "--summary", tmp_path / "pipe", "--overwrite")
+    assert (done.code, "is a device or a pipe" in done.text) == (2, True), done.text
+
+
+def test_a_folder_that_may_not_be_written_costs_no_planning(
+    dfl: Dfl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _, mode: mode == os.R_OK)  # root may write all
+    (tmp_path / "people.csv").write_text("a,b,ca,cb\n")
+    plan = ("plan", "-", tmp_path / "people.csv", "-o", tmp_path / "plan.csv", *SCORED)
+    done = dfl(*plan)
+    assert (done.code, "must lie in a folder that you may write" in done.text) == (2, True)

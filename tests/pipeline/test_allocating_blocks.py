@@ -261,18 +261,49 @@ def test_a_start_after_a_kill_goes_on_and_ends_in_the_same_bytes(
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
 
 
+@pytest.mark.parametrize("damage", ["a flipped bit", "a cut", "nothing left"])
+def test_what_was_damaged_after_a_kill_is_made_again(
+    folder: RunFolder,
+    tmp_path: Path,
+    small_blocks: None,
+    damage: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KilledError
+
+    path, share = write_customers(tmp_path / "people.parquet", 200), Budget(share=0.25)
+    allocate_dataset(folder, path, tmp_path / "whole", share)
+    with monkeypatch.context() as patched:
+        patched.setattr(allocating_blocks, "put_into_place", die)
+        with pytest.raises(KilledError):
+            allocate_dataset(folder, path, tmp_path / "out", share)
+    work = work_of(tmp_path / "out")
+    kept = [one for kind in ("scores", "passes", "rows") for one in (work / kind).rglob("*")]
+    kept = [one for one in kept if one.is_file()]
+    assert {file.suffix for file in kept} == {".npy", ".npz", ".parquet", ".json"}
+    for file in kept:
+        content = bytearray(file.read_bytes())
+        content[len(content) * 3 // 4] ^= 64
+        cut = {"a cut": len(content) // 2, "nothing left": 0}.get(damage)
+        file.write_bytes(content[:cut])
+    allocate_dataset(folder, path, tmp_path / "out", share)
+    for file in (tmp_path / "whole").iterdir():
+        assert file.read_bytes() == (tmp_path / "out" / file.name).read_bytes()
+
+
 IN_PROCESSES = """
 import os, signal, sys
 from pathlib import Path
 from dfl.cli import main
 from dfl.pipeline import allocating_blocks, dataset
 dataset._ROWS = 150
-save, dies = allocating_blocks._save, sys.argv.pop(1) == "dies"
-def killed(path, write):
+write, dies = allocating_blocks.write_whole, sys.argv.pop(1) == "dies"
+def killed(path, make):
     if dies and os.environ["RANK"] == "1" and path.parent.name.startswith("open"):
         os.kill(os.getpid(), signal.SIGKILL)
-    save(path, write)
-allocating_blocks._save = killed
+    write(path, make)
+allocating_blocks.write_whole = killed
 main()
 """
 

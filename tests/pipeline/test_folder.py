@@ -124,3 +124,14 @@ def test_a_file_is_there_once_it_is_sealed(tmp_path: Path) -> None:
     (folder.path / "manifest.json").write_text('{"files": {}, "checksum": ""}')
     with pytest.raises(DataError, match=r"manifest\.json is damaged"):
         folder.checked("model.safetensors")
+
+
+def test_a_folder_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, {})
+    later = folder.read_json("versions.json") | {"run_folder": 3, "dfl": "9.0.0"}
+    folder.write_json("versions.json", later)
+    folder.seal("versions.json")
+    with pytest.raises(
+        RunFolderError, match=r"was made by dfl 9\.0\.0, whose folders are of format 3, and"
+    ):
+        RunFolder.open(tmp_path)
