@@ -83,9 +83,13 @@ def test_an_import_that_makes_another_error_of_ctrl_c_is_no_fault() -> None:
         except KeyboardInterrupt as error:
             raise AttributeError("module 'numpy' has no attribute 'subtract'") from error
 
-    before = signal.getsignal(signal.SIGINT)
-    with interruptible():
-        done = CliRunner().invoke(app, ["load"])
+    around = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        before = signal.getsignal(signal.SIGINT)
+        with interruptible():
+            done = CliRunner().invoke(app, ["load"])
+    finally:
+        signal.signal(signal.SIGINT, around)
     assert (done.exit_code, done.output) == (130, "Stopped.\n")
     assert signal.getsignal(signal.SIGINT) is before
     assert CliRunner().invoke(app, ["fail"]).exit_code == 2
