@@ -85,11 +85,11 @@ def test_an_import_that_makes_another_error_of_ctrl_c_is_no_fault() -> None:
 
     around = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     try:
-        before = signal.getsignal(signal.SIGINT)
         with interruptible():
             done = CliRunner().invoke(app, ["load"])
+        after = signal.getsignal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, around)
     assert (done.exit_code, done.output) == (130, "Stopped.\n")
-    assert signal.getsignal(signal.SIGINT) is before
+    assert after is signal.default_int_handler
     assert CliRunner().invoke(app, ["fail"]).exit_code == 2
