@@ -57,9 +57,8 @@ class LoggedBatch:
         rows = tuple(self.treatment.shape)
         for name in ("revenue", "cost", "weight", "baseline_revenue", "baseline_cost"):
             column, baseline = getattr(self, name), name.startswith("baseline")
-            if column is None and baseline:
+            if column is None:
                 continue
-            check_tensor(f"batch.{name}", column)
             if tuple(column.shape[:-1] if baseline else column.shape) != rows:
                 wanted = f"({', '.join(map(str, rows))}, M)" if baseline else f"{rows}"
                 raise ShapeError(

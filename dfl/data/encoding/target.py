@@ -112,11 +112,14 @@ def _folds(training: list[UpliftData], seed: int) -> list[NDArray[np.bool_]]:
     from sklearn.model_selection import KFold
 
     person = torch.unique(people_of(training), return_inverse=True)[1].numpy()
-    people = np.unique(person)
-    if len(people) < 2:
+    people = int(person.max()) + 1
+    if people < 2:
         return []
-    folds = KFold(min(_FOLDS, len(people)), shuffle=True, random_state=seed)
-    return [np.isin(person, held) for _, held in folds.split(people)]
+    folds = KFold(min(_FOLDS, people), shuffle=True, random_state=seed)
+    place = np.empty(people, np.int64)
+    for fold, (_, held) in enumerate(folds.split(place)):
+        place[held] = fold
+    return [place[person] == fold for fold in range(folds.n_splits)]
 
 
 def _codes(part: UpliftData, place: int) -> NDArray[np.float64]:

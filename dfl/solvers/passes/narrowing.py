@@ -133,9 +133,7 @@ def _bracket(
     low, high = (float(path.multipliers[_point(path, target + e)]) for e in (error, -error))
     if target - error < float(path.costs[0]):
         high *= 16  # beyond all that the sample has
-    ends = torch.tensor([low * (1 - _OUTWARD), high * (1 + _OUTWARD)], dtype=torch.float64)
-    low, high = ends.to(revenue.dtype).clamp_(max=torch.finfo(revenue.dtype).max).tolist()
-    return low, high
+    return low * (1 - _OUTWARD), high * (1 + _OUTWARD)
 
 
 def _point(path: BudgetPath, spend: float) -> int:

@@ -1,7 +1,8 @@
 """The sift of numba: in the inputs' own precision where that is certain, in float64 elsewhere.
 
 At prices that the inputs' precision holds, a score is rounded once, and of two that differ the
-larger one truly is. Whose best is tied at an end of the bracket is looked at again, alone.
+larger one truly is; so the bracket is widened to such prices. Whose best is tied at one of its ends
+is looked at again, alone.
 """
 
 # mypy: disable-error-code="untyped-decorator,call-arg"
@@ -39,23 +40,37 @@ def sift(
         revenue: flat, N rows of m treatments.
         cost: of the same kind.
         m: treatments; above 64, everyone is compared one by one.
-        low: lower price; everyone is, likewise, if a price is none of the inputs' own numbers.
+        low: lower price.
         high: higher price.
         choice: best treatment at ``high``, written here. Shape ``(N,)``.
-        others: people who move, written here. Shape ``(D,)``.
+        others: people who move there, or within a rounding beyond the two prices, written here.
+            Shape ``(D,)``.
         others_revenue: their rows. Flat, of ``(D, m)``.
         others_cost: their rows. Flat, of ``(D, m)``.
 
     Returns:
         How many move, D + 1 where there are more than D; cost and revenue of all who do not.
     """
-    scored = m <= MOST_ARMS and np.array([low, high], revenue.dtype).tolist() == [low, high]
-    known = choice.shape[0] - out_of_reach(m, revenue.dtype) if scored else 0
+    known, around = 0, _around(low, high, revenue.dtype)
+    if m <= MOST_ARMS and around[1] < np.inf:
+        low, high = around
+        known = choice.shape[0] - out_of_reach(m, revenue.dtype)
     found, kept_cost, kept_revenue = _sift(
         revenue, cost, m, (0,) * min(m, MOST_ARMS), float(low), float(high), known, choice, others,
         others_revenue, others_cost,
     )  # fmt: skip
     return found, kept_cost, kept_revenue
+
+
+def _around(low: float, high: float, dtype: Any) -> tuple[float, float]:
+    """Return the nearest numbers of a dtype that are not above ``low``, and not below ``high``."""
+    with np.errstate(over="ignore"):
+        below, above = np.array([low, high]).astype(dtype)
+    if float(below) > low:
+        below = np.nextafter(below, -above)
+    if float(above) < high:
+        above = np.nextafter(above, dtype.type(np.inf))
+    return float(below), float(above)
 
 
 @_compiled

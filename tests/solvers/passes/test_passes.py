@@ -1,5 +1,7 @@
 """Every back end gives what plain torch gives, bit for bit where it says so."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from dfl.solvers import GreedyDual, decide, hull_steps
 from dfl.solvers.passes import Backend, passes_for
 from dfl.solvers.passes.base import most_others
 from dfl.solvers.passes.decide import price_in
+from dfl.solvers.passes.numba_sift import _around
 from dfl.solvers.passes.radix import falling_order
 from tests.solvers.instances import KINDS, problem, problems
 
@@ -231,6 +234,24 @@ def test_a_sift_looks_again_where_scores_are_nearly_equal(
     assert picked[settled].equal(scores[1].amax(1)[settled])
     at_low = scores[0].gather(1, choice[:, None])[:, 0]
     assert settled.equal(at_low >= scores[0].amax(1)) or odd == "huge"
+
+
+@given(
+    low=st.sampled_from([0.0, 1e-46, 1e-40, 0.7, 1.0, 3e38]) | st.floats(0, 1e30),
+    over=st.sampled_from([1.5, 2.0, 1e9]),
+    kind=st.sampled_from([np.float32, np.float64]),
+)
+def test_a_bracket_is_widened_to_the_next_numbers_of_a_kind(
+    low: float, over: float, kind: type[np.floating[Any]]
+) -> None:
+    high = max(low * over, 1e-45)
+    below, above = _around(low, high, np.dtype(kind))
+    assert below <= low < high <= above
+    assert (float(kind(below)), float(kind(above))) == (below, above)
+    assert float(np.nextafter(kind(below), kind(np.inf))) > low  # none of the kind is nearer
+    assert float(np.nextafter(kind(above), kind(-np.inf))) < high
+    if kind is np.float64:
+        assert (below, above) == (low, high)
 
 
 @pytest.mark.parametrize(("backend", "treatments"), [("torch", 3), ("numba", 3), COMPILED])
