@@ -19,7 +19,7 @@ from dfl.training.settings import Part, Rows, TrainingSet, parts_of
 
 __all__ = ["TsmCf"]
 
-_SHARE = 0.45  # of the rows, for each tree of a nuisance; EconML's for its own trees
+_SHARE = 0.45  # of the rows, for each tree; EconML's for its own trees
 _MANY = 100  # rows; below, each tree grows on as many as there are
 
 
@@ -33,7 +33,8 @@ class TsmCf(AbstractMethod):
     folds), then an honest forest whose splits look for differences of effect. Levels under
     treatment 0 are a random forest on outcomes less the received treatment's effect. The chance
     of a treatment is its share where all rows are randomised, else a random forest. Trees of these
-    forests grow on .45 of the rows (from 100 on), as those of the causal forest do, and
+    forests grow on .45 of the rows (from 100 on), as those of the causal forest do, but on
+    ``max_samples`` at most, so that time grows with the rows only where they are read; and
     regressions look at a third of the features at a split. Revenue and cost, which share trees, are
     taken in units of their spread, so that both count at a split, whatever their currency.
 
@@ -42,6 +43,7 @@ class TsmCf(AbstractMethod):
         trees: of each forest, >= 4.
         min_leaf: rows in a leaf at least, >= 1.
         max_depth: of a tree, >= 1.
+        max_samples: rows that each tree grows on at most, >= 100.
 
     Raises:
         InvalidValueError: if a number is out of its range.
@@ -58,12 +60,14 @@ class TsmCf(AbstractMethod):
     trees: int = 256
     min_leaf: int = 20
     max_depth: int = 24
+    max_samples: int = 8_192
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_choice("rows", self.rows, get_args(Rows))
-        for name, least in (("trees", 4), ("min_leaf", 1), ("max_depth", 1)):
-            check_count(name, getattr(self, name), at_least=least)
+        least = {"trees": 4, "min_leaf": 1, "max_depth": 1, "max_samples": _MANY}
+        for name, bound in least.items():
+            check_count(name, getattr(self, name), at_least=bound)
 
     @property
     def uses(self) -> tuple[Part, ...]:
@@ -146,7 +150,7 @@ class TsmCf(AbstractMethod):
 
         rows = sum(len(part) for part in parts)
         known = all(part.source == "rct" and part.propensity is None for part in parts)
-        chance = RandomForestClassifier(**self._settings(seed), max_samples=_share(rows))
+        chance = RandomForestClassifier(**self._settings(seed), max_samples=self._share(rows))
         return CausalForestDML(
             model_y=self._regression(seed, rows),
             model_t=DummyClassifier(strategy="prior") if known else chance,
@@ -156,6 +160,7 @@ class TsmCf(AbstractMethod):
             criterion="het",
             drate=False,
             inference=False,
+            max_samples=self._share(rows) or _SHARE,
             **{**self._settings(seed), "n_estimators": self.trees - self.trees % 4},
         )
 
@@ -163,7 +168,7 @@ class TsmCf(AbstractMethod):
         from sklearn.ensemble import RandomForestRegressor
 
         return RandomForestRegressor(
-            **self._settings(seed), max_samples=_share(rows), max_features=1 / 3
+            **self._settings(seed), max_samples=self._share(rows), max_features=1 / 3
         )
 
     def _settings(self, seed: int) -> dict[str, Any]:
@@ -176,10 +181,9 @@ class TsmCf(AbstractMethod):
             "n_jobs": torch.get_num_threads(),
         }
 
-
-def _share(rows: int) -> float | None:
-    """Return on what share of so many rows each tree grows, None for as many as there are."""
-    return _SHARE if rows >= _MANY else None
+    def _share(self, rows: int) -> float | None:
+        """Return on what share of so many rows each tree grows, None for as many as there are."""
+        return min(_SHARE, self.max_samples / rows) if rows >= _MANY else None
 
 
 def _fewest_rows(parts: Sequence[UpliftData]) -> int:

@@ -13,7 +13,7 @@ from dfl.scale import Chunks
 
 __all__ = ["CausalForestModel", "Trees"]
 
-_AT_ONCE = Chunks(1 << 22)  # places in trees, one per person and tree
+_AT_ONCE = Chunks(1 << 16)  # places in trees, one per person and tree, in the cache
 
 
 @final
@@ -101,15 +101,18 @@ class Trees:
             Shape ``(N, V)``.
         """
         rows = features.double()
-        parts = [self._mean(rows[part]) for part in _AT_ONCE.of(len(rows), len(self.root))]
+        after = torch.stack((self.left, self.right), dim=1).reshape(-1)
+        parts = [self._mean(rows[part], after) for part in _AT_ONCE.of(len(rows), len(self.root))]
         return torch.cat(parts)
 
-    def _mean(self, rows: Tensor) -> Tensor:
-        at = self.root.expand(len(rows), -1)
+    def _mean(self, rows: Tensor, after: Tensor) -> Tensor:
+        # index_select finds places several times as fast as an index in brackets.
+        at = self.root.repeat(len(rows))
         for _ in range(int(self.depth)):
-            below = rows.gather(1, self.feature[at]) <= self.threshold[at]
-            at = torch.where(below, self.left[at], self.right[at])
-        return embedding_bag(at, self.value, mode="mean")
+            asked = rows.gather(1, self.feature.index_select(0, at).reshape(len(rows), -1))
+            right = asked.reshape(-1) > self.threshold.index_select(0, at)
+            at = after.index_select(0, torch.add(right, at, alpha=2))
+        return embedding_bag(at.reshape(len(rows), -1), self.value, mode="mean")
 
 
 _OWN = ("feature", "threshold")
