@@ -76,11 +76,23 @@ def test_a_known_chance_is_not_learned() -> None:
     assert SMALL._causal_forest([rct, obs], ARMS, 2, 0).model_t.n_estimators == 8
 
 
+def test_a_tree_grows_on_so_many_rows_at_most() -> None:
+    rct = logs(1_000, seed=1)
+    whole = replace(SMALL, min_leaf=5).fit(rct=rct)
+    few = replace(SMALL, min_leaf=5, max_samples=100).fit(rct=rct)
+    for forest in (lambda one: one.level, lambda one: one.effects[0]):
+        nodes = [len(forest(one).feature) for one in (few, whole)]
+        assert nodes[0] <= 8 * (2 * 100 // 5)  # leaves of five rows at least
+        assert nodes[0] < nodes[1] / 2
+
+
 def test_options_are_checked() -> None:
     with pytest.raises(InvalidValueError, match=r"trees must be .*4, got 3"):
         TsmCf(trees=3)
     with pytest.raises(InvalidValueError, match="min_leaf"):
         TsmCf(min_leaf=0)
+    with pytest.raises(InvalidValueError, match=r"max_samples must be .*100, got 99"):
+        TsmCf(max_samples=99)
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
