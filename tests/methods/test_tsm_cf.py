@@ -78,12 +78,14 @@ def test_a_known_chance_is_not_learned() -> None:
 
 def test_a_tree_grows_on_so_many_rows_at_most() -> None:
     rct = logs(1_000, seed=1)
-    whole = replace(SMALL, min_leaf=5).fit(rct=rct)
-    few = replace(SMALL, min_leaf=5, max_samples=100).fit(rct=rct)
-    for forest in (lambda one: one.level, lambda one: one.effects[0]):
-        nodes = [len(forest(one).feature) for one in (few, whole)]
-        assert nodes[0] <= 8 * (2 * 100 // 5)  # leaves of five rows at least
-        assert nodes[0] < nodes[1] / 2
+    nodes = []
+    for most in (100, 8_192):
+        found = replace(SMALL, min_leaf=5, max_samples=most).fit(rct=rct)
+        assert isinstance(found, CausalForestModel)
+        nodes.append([len(trees.feature) for trees in (found.level, found.effects[0])])
+    for few, many in zip(*nodes, strict=True):
+        assert few <= 8 * (2 * 100 // 5)  # leaves of five rows at least
+        assert few < many / 2
 
 
 def test_options_are_checked() -> None:
