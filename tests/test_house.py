@@ -28,7 +28,7 @@ BESIDE = {
 DATA = {"encoder", "hybrid", "split", "uplift_data"}  # the nouns; what makes them has a room
 # Metrics have no table: a file each, and the public functions or classes that it holds.
 METRICS = {
-    "aucc": {"CostCurve", "aucc", "cost_curve", "true_aucc"},
+    "aucc": {"CostCurve", "aucc", "cost_curve", "mt_aucc", "true_aucc"},
     "constant_mix": {"best_constant_mix"},
     "eom": {"ExpectedOutcome", "eom_curve", "expected_outcome"},
     "gain_curve": {"GainCurve", "budget_needed", "gain_curve", "integrated_difference"},

@@ -1,6 +1,6 @@
 """Metrics: what an allocation earns and how sure that is, from logs or from the truth."""
 
-from dfl.metrics.aucc import CostCurve, aucc, cost_curve, true_aucc
+from dfl.metrics.aucc import CostCurve, aucc, cost_curve, mt_aucc, true_aucc
 from dfl.metrics.constant_mix import best_constant_mix
 from dfl.metrics.eom import ExpectedOutcome, eom_curve, expected_outcome
 from dfl.metrics.gain_curve import GainCurve, budget_needed, gain_curve, integrated_difference
@@ -46,6 +46,7 @@ __all__ = [
     "expected_outcome",
     "gain_curve",
     "integrated_difference",
+    "mt_aucc",
     "normalised_qini",
     "observed_curve",
     "paired_difference",

@@ -121,7 +121,9 @@ def normalised_qini(
 
     Source:
         The package CausalML, ``qini_score(normalize=True)``; it divides the whole curve, whose own
-        last value is then 1.
+        last value is then 1. Deviations: sizes of the whole arms, where it scales the untreated by
+        the rows of both arms so far; ties averaged, where it takes them as the file has them; an
+        effect below 0 is refused, where it divides by its size.
     """
     found = qini(data, score, estimator=estimator, bootstrap=bootstrap)
     if found.normalised is None:

@@ -24,7 +24,7 @@ def suite_report_of(path: Path | str, reference: str | None = None) -> Report:
         reference: method that differences are taken to, or None for the suite's own.
 
     Raises:
-        ConfigError: if the reference is no method of the suite.
+        ConfigError: if the reference is no method of the suite, or none of its rows is there.
         RunFolderError: if there is no suite, or nothing is measured yet.
         DataError: if the file is damaged.
     """
@@ -36,6 +36,10 @@ def suite_report_of(path: Path | str, reference: str | None = None) -> Report:
     if reference is not None:
         if reference not in config["methods"]:
             raise ConfigError(f"reference: {unknown_name('methods', reference, config['methods'])}")
+        if all(row["method"] != reference for row in results.rows):
+            raise ConfigError(
+                f"reference: {path} has no row of {reference} yet; choose another one."
+            )
         config["reference"] = reference
     return suite_report(config, results.rows, results.config_text)
 

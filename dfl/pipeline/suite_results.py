@@ -24,6 +24,15 @@ Row: TypeAlias = Mapping[str, Any]
 _KEY = b"dfl.suite"
 _CELL = ("data", "method", "seed")
 _CONFIG = "config"
+_TEXTS = {"data", "method", "failed", "last_epoch"}
+_COUNTS = {f"{part}_rows" for part in ("rct", "obs", "validation", "test")} | {
+    "seed",
+    "features",
+    "treatments",
+    "seeds_at_once",
+    "epochs",
+    "members",
+}
 _KINDS = {"data": str, "method": str, "seed": int, _CONFIG: str}  # of what every row has
 
 
@@ -76,7 +85,7 @@ class SuiteResults:
             WriteError: if it could not be written; what stood there is untouched.
         """
         names = dict.fromkeys([*_CELL, *(name for row in self.rows for name in row)])
-        columns = {name: pa.array([row.get(name) for row in self.rows]) for name in names}
+        columns = {name: _column(name, [row.get(name) for row in self.rows]) for name in names}
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(self.config)})
         write_whole(self.path, lambda to: pq.write_table(table, to, write_page_checksum=True))
         return self
@@ -123,6 +132,15 @@ class SuiteResults:
     @staticmethod
     def _cell(row: Row) -> tuple[str, str, int]:
         return (row["data"], row["method"], row["seed"])
+
+
+def _column(name: str, values: Sequence[Any]) -> pa.Array:
+    """Return a column; where nothing is known it has its type, so that files can be joined."""
+    if any(value is not None for value in values):
+        return pa.array(values)
+    if name in _TEXTS:
+        return pa.array(values, pa.string())
+    return pa.array(values, pa.int64() if name in _COUNTS else pa.float64())
 
 
 def _check(row: Row, which: str) -> None:

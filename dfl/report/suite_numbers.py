@@ -38,10 +38,11 @@ class SuiteNumbers:
         """Labels of the methods that have rows, in the suite's order."""
         return self._in_order("method")
 
-    @property
+    @cached_property
     def reference(self) -> str:
-        """Label of the method that differences are taken to."""
-        return str(self.config.get("reference") or next(iter(self.config["methods"])))
+        """Label of the method that differences are taken to: the suite's, else the first here."""
+        own = str(self.config.get("reference") or next(iter(self.config["methods"])))
+        return own if own in self.methods else next(iter(self.methods), own)
 
     def of(self, data: str, method: str | None = None) -> list[Mapping[str, Any]]:
         """Return the rows of a data set, or of one method on it."""

@@ -28,7 +28,9 @@ def suite_plots(numbers: SuiteNumbers) -> dict[str, Plot]:
     for data in numbers.data:
         if len(_budgets(numbers, data)) > 1:
             plots[f"{data}, value against budget"] = partial(_against_budget, numbers, data)
-        if len(numbers.methods) > 1:
+        if len(numbers.methods) > 1 and any(
+            _at_time(numbers, data, one) for one in numbers.methods
+        ):
             plots[f"{data}, value against time"] = partial(_against_time, numbers, data)
         if (found := _by_seed(numbers, data)) is not None:
             words = f"{data}, {found[1].shape[0]} seeds"
@@ -63,17 +65,20 @@ def _against_budget(numbers: SuiteNumbers, data: str, axes: "Axes", _: Mapping[s
 
 def _against_time(numbers: SuiteNumbers, data: str, axes: "Axes", _: Mapping[str, Any]) -> None:
     """Draw every method's mean score against its mean processor time."""
-    score = numbers.score(data)
     for method in numbers.methods:
-        time, value = (numbers.mean(one, data, method) for one in ("cpu_seconds", score))
-        if time and value:
-            error = value.get("standard_error", 0.0)
-            axes.errorbar(
-                time["value"], value["value"], error, linestyle="", **_style(numbers, method)
-            )
+        if point := _at_time(numbers, data, method):
+            axes.errorbar(*point, linestyle="", **_style(numbers, method))
     _log(axes)
-    axes.set(xlabel=f"processor seconds of training ({data})", ylabel=_word(score))
+    axes.set(xlabel=f"processor seconds of training ({data})", ylabel=_word(numbers.score(data)))
     legend(axes)
+
+
+def _at_time(numbers: SuiteNumbers, data: str, method: str) -> tuple[float, float, float] | None:
+    """Return mean time, mean score and its error; None where one is not known."""
+    time, value = (numbers.mean(one, data, method) for one in ("cpu_seconds", numbers.score(data)))
+    if not (time and value):
+        return None
+    return time["value"], value["value"], value.get("standard_error", 0.0)
 
 
 def _against_rows(
@@ -116,28 +121,33 @@ def _ranked(
 def _by_seed(numbers: SuiteNumbers, data: str) -> tuple[list[str], np.ndarray[Any, Any]] | None:
     """Return methods, and their scores in the seeds that all of them have ``(seeds, methods)``."""
     score = numbers.score(data)
-    found = {method: numbers.values(score, data, method) for method in numbers.methods}
-    found = {method: values for method, values in found.items() if values}
-    seeds = sorted(set.intersection(*(set(one) for one in found.values()))) if found else []
-    if len(seeds) < 2 or len(found) < 3:
-        return None
-    return [*found], np.array([[found[one][seed] for one in found] for seed in seeds])
+    methods = [one for one in numbers.methods if numbers.values(score, data, one)]
+    scores = _shared(numbers, data, methods)
+    return (methods, scores) if len(scores) >= 2 and len(methods) >= 3 else None
 
 
 def _by_data(numbers: SuiteNumbers) -> tuple[list[str], np.ndarray[Any, Any]] | None:
-    """Return methods, and their mean scores on every data set ``(data sets, methods)``."""
-    rows, columns = numbers.data, numbers.methods
-    means = {
-        (data, method): numbers.mean(numbers.score(data), data, method)
-        for data in rows
-        for method in columns
+    """Return methods, and their mean scores on every data set ``(data sets, methods)``.
+
+    The means are over the seeds that all of them have: who failed in the hard ones would lead.
+    """
+    there = {
+        data: [one for one in numbers.methods if numbers.values(numbers.score(data), data, one)]
+        for data in numbers.data
     }
-    rows = [data for data in rows if any(means[data, method] for method in columns)]
-    methods = [method for method in columns if all(means[data, method] for data in rows)]
-    if len(rows) < 3 or len(methods) < 3:
-        return None
-    table = [[(means[data, one] or {})["value"] for one in methods] for data in rows]
-    return methods, np.array(table)
+    found = [one for one in there.values() if one]
+    methods = [one for one in numbers.methods if all(one in methods for methods in found)]
+    scores = [_shared(numbers, data, methods) for data in numbers.data if there[data]]
+    table = [one.mean(axis=0) for one in scores if len(one)]
+    return (methods, np.array(table)) if len(table) >= 3 and len(methods) >= 3 else None
+
+
+def _shared(numbers: SuiteNumbers, data: str, methods: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Return the scores in the seeds that all of these methods have ``(seeds, methods)``."""
+    score = numbers.score(data)
+    found = [numbers.values(score, data, method) for method in methods]
+    seeds = sorted(set.intersection(*map(set, found))) if found else []
+    return np.array([[one[seed] for one in found] for seed in seeds])
 
 
 def _budgets(numbers: SuiteNumbers, data: str) -> dict[float, str]:

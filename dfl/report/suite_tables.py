@@ -138,6 +138,8 @@ def _table(numbers: SuiteNumbers, metric: _Metric, budget: str | None) -> Table:
         f"Mean over seeds ± its standard error, of {_seeds(most)} if not said otherwise. {kind} "
         f"are paired, with {LEVEL:.0%} intervals by Student's t."
     )
+    if most == 1:
+        note = f"Of one seed: nothing says how sure values and {kind.lower()} are; take more seeds."
     return Table(f"{metric.title}{where}", columns, rows, note)
 
 

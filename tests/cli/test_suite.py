@@ -58,6 +58,8 @@ def test_options_change_a_suite(dfl: Dfl, suite: Path, tmp_path: Path) -> None:
     assert (found["members"], found["epochs"]) == (2, 2)
     assert '"noise": 0.2' in found["config"]
     assert '"gate": 1.0' in found["config"]
+    lacking = dfl("report", path, "--reference", "tsm-sl")
+    assert (lacking.code, "has no row of tsm-sl yet" in lacking.text) == (2, True)
 
 
 def test_ctrl_c_leaves_a_suite_that_resumes_and_grows(

@@ -2,6 +2,8 @@ import json
 import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dfl.config import read_study
@@ -28,6 +30,19 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_a_suite_without_rows_is_one(tmp_path: Path) -> None:
     SuiteResults(tmp_path / RESULTS, {"name": "x"}).write()
     assert SuiteResults.read(tmp_path / RESULTS).rows == []
+
+
+def test_columns_of_which_nothing_is_known_have_a_type(tmp_path: Path) -> None:
+    """So that the files of two suites, one of which failed somewhere, are one table."""
+    names = {"failed": "it diverged", "epochs": 3, "rct_rows": 100, "aucc@share=0.3": 0.5}
+    tables = []
+    for folder, rows in (("a", []), ("b", [row(**dict.fromkeys(names))]), ("c", [row(**names)])):
+        (tmp_path / folder).mkdir()
+        SuiteResults(tmp_path / folder / RESULTS, {}).with_rows(rows).write()
+        tables.append(pq.read_table(tmp_path / folder / RESULTS))
+    assert tables[1].schema.types == tables[2].schema.types
+    assert len(pa.concat_tables(tables[1:])) == 2
+    assert [*map(str, tables[0].schema.types)] == ["string", "string", "int64"]
 
 
 def test_what_is_missing(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from scipy.stats import ttest_rel
 
 from dfl.errors import DataError
 from dfl.report.report import suite_report
 from dfl.report.suite_numbers import SuiteNumbers
+from dfl.report.suite_plots import _by_data
 from dfl.report.suite_tables import further_tables, main_tables, to_csv, to_markdown
 from dfl.stats import across
 
@@ -115,9 +117,27 @@ def test_seeds_that_failed_are_left_out_and_said() -> None:
     assert tables[-1].rows == [["c", "one", "1 of 2", "it diverged"]]
 
 
-def test_one_seed_has_no_error() -> None:
+def test_one_seed_has_no_error_and_the_table_says_so() -> None:
     one = [found for found in rows() if found["seed"] == 0]
-    assert main_tables(numbers(*one))[0].rows[0][1:3] == ["0.500", "+0.100"]
+    shares = main_tables(numbers(*one))[0]
+    assert shares.rows[0][1:3] == ["0.500", "+0.100"]
+    assert shares.note.startswith("Of one seed: nothing says how sure values and differences are")
+    assert "±" in main_tables(numbers(*rows()))[0].note
+
+
+def test_intervals_are_those_of_the_paired_t_test() -> None:
+    pair = numbers(*rows()).against("share_of_gain@share=0.3", "one", "a")
+    found = ttest_rel(SHARES["a"], SHARES["b"]).confidence_interval(0.95)
+    assert pair is not None
+    assert (pair["low"], pair["high"]) == pytest.approx((found.low, found.high))
+
+
+def test_differences_are_to_the_first_method_where_the_reference_is_left_out() -> None:
+    third = [one | {"method": "c"} for one in rows() if one["method"] == "a"]
+    found = numbers(*(one for one in (*rows(), *third) if one["method"] != "b"))
+    (shares, *_) = main_tables(found)
+    assert shares.columns[2] == "one: minus a"
+    assert [line[2] for line in shares.rows] == ["", "+0.000 [+0.000, +0.000]"]
 
 
 def test_csv_has_the_numbers_unrounded() -> None:
@@ -176,6 +196,26 @@ def test_ranks_over_data_sets_need_three_of_each() -> None:
     assert "all data sets, critical differences" in plots
     fewer = suite_report(config, [one for one in many if one["data"] != "d3"], "").plots
     assert "all data sets, critical differences" not in fewer
+
+
+def test_ranks_over_data_sets_are_of_the_seeds_that_all_methods_have() -> None:
+    """Method a is the best in every seed; c failed in the one that is hard for all."""
+    config = CONFIG | {"data": {"one": {}, "d2": {}, "d3": {}}}
+    scores = {"a": (0.1, 0.8, 0.8), "b": (0.0, 0.6, 0.6), "c": (None, 0.7, 0.7)}
+    many = [
+        row(data, method, seed, **{"share_of_gain@share=0.3": share, "eom@share=0.3": share})
+        for data in config["data"]
+        for method, shares in scores.items()
+        for seed, share in enumerate(shares)
+    ]
+    found = _by_data(SuiteNumbers(config, many))
+    assert found is not None
+    assert found[1].tolist() == [pytest.approx([0.8, 0.6, 0.7])] * 3
+
+
+def test_what_nothing_is_known_of_has_no_plot() -> None:
+    failed = [one | {"failed": "x", "cpu_seconds": None} for one in rows()]
+    assert "one, value against time" not in suite_report(CONFIG, failed, "").plots
 
 
 def test_two_treatments_are_ranked_by_the_true_area() -> None:
