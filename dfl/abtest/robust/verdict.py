@@ -15,6 +15,8 @@ from dfl.scale import PARTS
 from dfl.stats.arrays import Matrix, Vector
 
 __all__ = [
+    "ALARM",
+    "POWER",
     "SameEffectCheck",
     "WeightSummary",
     "bulk_verdict",
@@ -22,10 +24,13 @@ __all__ = [
     "summarise_weights",
 ]
 
-_POWER = 0.8416212335729143  # 80 % quantile of the normal law
+POWER = 0.8416212335729143
+"""80 % quantile of the normal law."""
+ALARM = 0.05
+"""P-value below which two estimates do not measure the same."""
+
 _USUAL = 1.959963984540054  # 97.5 % quantile
 _HARDLY = 0.1
-_ALARM = 0.05
 _UNBALANCED = 3.0  # standard errors
 _SHARP = 0.5  # of the estimate: a check that misses more than that says little
 
@@ -79,12 +84,12 @@ def same_effect_check(
     if not variance > 0:
         raise InvalidValueError("the two estimates are the same in every row; nothing to compare.")
     spread = contrast.spread(math.sqrt(variance), apart, bessel=False, design=design)
-    low, high = spread.interval(0.0, _USUAL, 1 - _ALARM)
+    low, high = spread.interval(0.0, _USUAL, 1 - ALARM)
     return SameEffectCheck(
         difference=difference,
         standard_error=spread.error,
         p_value=spread.p_value(difference),
-        detectable=(high - low) / 2 + _POWER * spread.error,
+        detectable=(high - low) / 2 + POWER * spread.error,
     )
 
 
@@ -173,7 +178,7 @@ def bulk_verdict(estimate: float, check: SameEffectCheck, weights: WeightSummary
 
 def _check_sentence(estimate: float, check: SameEffectCheck) -> str:
     mean = f"the mean effect by least squares is {estimate - check.difference:.4g}"
-    if check.p_value < _ALARM:
+    if check.p_value < ALARM:
         return (
             f"It is NOT the mean effect: {mean} (check p = {check.p_value:.2g}). Do not multiply "
             "it by the number of users; report the mean effect with its own error beside it."
