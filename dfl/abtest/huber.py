@@ -78,7 +78,7 @@ class Huber(AbstractEstimator):
             influence[part] *= row @ rows[:, part]
         return Fit(
             estimate=float(found.coefficients[TREATMENT]),
-            standard_error=contrast.standard_error(influence),
+            standard_error=contrast.standard_error(influence, size=contrast.bulk),
             influence=influence,
             design=rows,
             least_units=10,

@@ -163,7 +163,7 @@ class State(AbstractEstimator):
             errors = fisher_errors(problem.mean_fit.gram, found.parameters)
             return float(errors[TREATMENT]) * problem.scale
         if self.errors == "sandwich":
-            return contrast.standard_error(influence)
+            return contrast.standard_error(influence, size=contrast.bulk)
 
         def estimate(picked: Integers) -> float:
             rows, start = np.ascontiguousarray(problem.rows[:, picked]), found.parameters
