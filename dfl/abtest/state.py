@@ -17,7 +17,6 @@ from dfl.abtest.regression.linear import (
     least_squares,
     regressors,
 )
-from dfl.abtest.robust.dealt_check import dealt_check
 from dfl.abtest.robust.student_t import (
     Nu,
     StudentTFit,
@@ -29,10 +28,10 @@ from dfl.abtest.robust.student_t import (
     t_influence,
 )
 from dfl.abtest.robust.verdict import (
-    ALARM,
     SameEffectCheck,
     WeightSummary,
     bulk_verdict,
+    dealt_check,
     same_effect_check,
     summarise_weights,
 )
@@ -47,7 +46,6 @@ __all__ = ["State"]
 _MANY = 400_000  # rows above which a sample of them is fitted first
 _SAMPLE = 50_000
 _TIE_ROWS = 2_001
-_DEALT = 4_000  # rows up to which an alarm of the check is tried by deals
 
 
 @final
@@ -127,8 +125,7 @@ class State(AbstractEstimator):
         mean = problem.mean_effect(contrast)
         check = same_effect_check(contrast, (estimate, influence), mean, problem.rows)
         del mean
-        if check.p_value < ALARM and contrast.rows <= _DEALT:
-            check = dealt_check(check, contrast, problem.rows, problem.outcome, found.parameters)
+        check = dealt_check(check, contrast, problem.rows, problem.outcome, found.parameters)
         weights = summarise_weights(contrast, problem.rows, problem.outcome, found.parameters)
         return Fit(
             estimate=estimate,

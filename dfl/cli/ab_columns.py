@@ -49,12 +49,22 @@ class AbColumns:
     segments: str | None
 
     def resolved(self, known: Sequence[str]) -> "AbColumns":
-        """Return the covariates one by one; what is no column itself is a list with commas."""
+        """Return the covariates one by one; what is no column itself is a list with commas.
+
+        Raises:
+            ConfigError: if one is the arm, or what is compared.
+        """
         names = [
             one.strip() if one not in known else one
             for text in self.covariates
             for one in ([text] if text in known else text.split(","))
         ]
+        after = {self.treatment, *self.metrics, *self.denominators}.intersection(names)
+        if after:
+            raise ConfigError(
+                f"--covariates must be known before the experiment, {sorted(after)} are the arm or "
+                "what is compared: they would take the effect away. Leave them out."
+            )
         return replace(self, covariates=tuple(names))
 
     def pairs(self) -> list[tuple[str, str | None]]:
