@@ -10,6 +10,7 @@ from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.abtest.regression.linear import TREATMENT, huber_regression, regressors, solve
 from dfl.abtest.rows.contrast import Contrast, Linearisation, check_linearisation
 from dfl.checks import check_count, check_number
+from dfl.errors import InvalidValueError
 from dfl.scale import PARTS
 from dfl.stats.arrays import Vector
 from dfl.stats.quantiles import quantiles
@@ -54,8 +55,8 @@ class Huber(AbstractEstimator):
         """Return the coefficient of the treatment.
 
         Raises:
-            InvalidValueError: if half of the outcomes are the same, or the prediction is
-                constant.
+            InvalidValueError: if half of the outcomes are the same, the prediction is constant, or
+                an arm lies beyond the threshold.
             NotConvergedError: if ``max_iter`` is reached.
         """
         rows = regressors(contrast, self.cross_fit)
@@ -73,12 +74,17 @@ class Huber(AbstractEstimator):
             bread += (rows[:, part] * inside) @ rows[:, part].T
             within += int(inside.sum())
             np.clip(residual, -limit, limit, out=influence[part])
+        if not 0 < bread[TREATMENT, TREATMENT] < within:
+            raise InvalidValueError(
+                "metric must have residuals in the bulk in both arms for huber, all of one arm lie "
+                "beyond its threshold; use winsorised or difference-in-means."
+            )
         row = count * solve(bread, np.eye(len(rows))[TREATMENT])
         for part in PARTS.of(count):
             influence[part] *= row @ rows[:, part]
         return Fit(
             estimate=float(found.coefficients[TREATMENT]),
-            standard_error=contrast.standard_error(influence),
+            standard_error=contrast.standard_error(influence, size=contrast.bulk),
             influence=influence,
             design=rows,
             least_units=10,

@@ -31,6 +31,7 @@ from dfl.abtest.robust.verdict import (
     SameEffectCheck,
     WeightSummary,
     bulk_verdict,
+    dealt_check,
     same_effect_check,
     summarise_weights,
 )
@@ -124,6 +125,7 @@ class State(AbstractEstimator):
         mean = problem.mean_effect(contrast)
         check = same_effect_check(contrast, (estimate, influence), mean, problem.rows)
         del mean
+        check = dealt_check(check, contrast, problem.rows, problem.outcome, found.parameters)
         weights = summarise_weights(contrast, problem.rows, problem.outcome, found.parameters)
         return Fit(
             estimate=estimate,
@@ -158,7 +160,7 @@ class State(AbstractEstimator):
             errors = fisher_errors(problem.mean_fit.gram, found.parameters)
             return float(errors[TREATMENT]) * problem.scale
         if self.errors == "sandwich":
-            return contrast.standard_error(influence)
+            return contrast.standard_error(influence, size=contrast.bulk)
 
         def estimate(picked: Integers) -> float:
             rows, start = np.ascontiguousarray(problem.rows[:, picked]), found.parameters

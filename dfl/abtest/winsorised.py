@@ -1,6 +1,6 @@
 """`Winsorised`: difference in means after capping the largest values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
@@ -90,6 +90,7 @@ class Winsorised(AbstractEstimator):
 
     def _compare(self, contrast: Contrast, capped: Vector) -> Fit:
         prediction = contrast.predicted(self.cross_fit)
+        contrast = replace(contrast, outcome=capped)  # of whose size rounding errors are
         if prediction is not None:
             return adjusted_difference(contrast, capped, require_varying(prediction)[:, None])
         estimate, influence = contrast.mean_difference(capped)

@@ -12,7 +12,7 @@ from dfl.abtest import Experiment, Refusal
 from dfl.abtest.streamed import Block
 from dfl.errors import ConfigError, DataError, DflError
 from dfl.frames import Column, Factor, Frame
-from dfl.stats.arrays import Integers, Labels, Vector, matrix
+from dfl.stats.arrays import Integers, Labels, Vector, matrix, require_apart
 
 __all__ = [
     "AbColumns",
@@ -49,12 +49,22 @@ class AbColumns:
     segments: str | None
 
     def resolved(self, known: Sequence[str]) -> "AbColumns":
-        """Return the covariates one by one; what is no column itself is a list with commas."""
+        """Return the covariates one by one; what is no column itself is a list with commas.
+
+        Raises:
+            ConfigError: if one is the arm, or what is compared.
+        """
         names = [
             one.strip() if one not in known else one
             for text in self.covariates
             for one in ([text] if text in known else text.split(","))
         ]
+        after = {self.treatment, *self.metrics, *self.denominators}.intersection(names)
+        if after:
+            raise ConfigError(
+                f"--covariates must be known before the experiment, {sorted(after)} are the arm or "
+                "what is compared: they would take the effect away. Leave them out."
+            )
         return replace(self, covariates=tuple(names))
 
     def pairs(self) -> list[tuple[str, str | None]]:
@@ -207,6 +217,7 @@ def _alike(held: Sequence[Column], *, labels: bool) -> list[pa.Array]:
 
 def _whole(column: Column) -> pa.Array | None:
     """Return a column as int64, if that is what it holds."""
+    _require_apart(column)
     if column.kind == "number":
         with suppress(pa.ArrowException):  # fractions, or above int64
             return column.values.cast("int64")
@@ -292,9 +303,16 @@ def _factor(column: Column) -> Factor:
     """Return a column as labels, none of them missing.
 
     Raises:
-        InvalidValueError: if one is missing.
+        InvalidValueError: if one is missing, or ids were stored as floats and ran together.
     """
+    _require_apart(column)
     return _named(column, column.known_factor())
+
+
+def _require_apart(column: Column) -> None:
+    if pa.types.is_floating(column.values.type):
+        values = column.values.drop_null().to_numpy(zero_copy_only=False)
+        require_apart(f"column {column.name!r}", values)
 
 
 def _named(column: Column, factor: Factor) -> Factor:

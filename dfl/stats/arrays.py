@@ -20,6 +20,8 @@ __all__ = [
     "labels",
     "matrix",
     "not_finite",
+    "require_apart",
+    "require_numbered",
     "vector",
 ]
 
@@ -80,8 +82,9 @@ def labels(name: str, values: object, rows: int) -> Labels:
 
     Raises:
         ShapeError: if there are not ``rows`` of them in one dimension.
-        InvalidValueError: if one is missing: None, NaN, the NA of pandas or masked; or if they
-            are of kinds that have no order, such as numbers and names.
+        InvalidValueError: if one is missing: None, NaN, the NA of pandas or masked; if they are
+            of kinds that have no order, such as numbers and names; or floats so large that
+            neighbours have run together.
     """
     array = _plain(values)
     if array.shape != (rows,):
@@ -99,7 +102,41 @@ def labels(name: str, values: object, rows: int) -> Labels:
         )
     if array.dtype.kind == "O":
         _require_order(name, array)
+    if array.dtype.kind == "f":
+        require_apart(name, array)
     return array
+
+
+def require_numbered(name: str, numbers: Integers, most: int) -> None:
+    """Refuse groups that are not numbered, such as by their ids.
+
+    Raises:
+        InvalidValueError: if one is no whole number from 0 to below ``most``.
+    """
+    whole = numbers.dtype.kind in "iu"
+    if whole and numbers.min() >= 0 and numbers.max() < most:
+        return
+    wrong = numbers[(numbers < 0) | (numbers >= most)] if whole else numbers
+    raise InvalidValueError(
+        f"{name} must be whole numbers from 0 to below the {most} rows, got {wrong[0]} "
+        f"({numbers.dtype}); numpy.unique({name}, return_inverse=True)[1] numbers them, and "
+        "Experiment takes any ids."
+    )
+
+
+def require_apart(name: str, numbers: NDArray[np.floating[Any]]) -> None:
+    """Refuse ids that were read as floats and may have run together.
+
+    Raises:
+        InvalidValueError: if one is 2**53 or more, of float32 2**24 or more.
+    """
+    exact = 2.0 ** (np.finfo(numbers.dtype).nmant + 1)
+    size = float(np.abs(numbers).max(initial=0))
+    if size >= exact:
+        raise InvalidValueError(
+            f"{name} must not hold floats of {exact:.0f} or more, got {size:.17g}: neighbours have "
+            "run together. Read them as whole numbers or as text."
+        )
 
 
 def label_values(found: Labels) -> list[Any]:

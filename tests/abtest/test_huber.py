@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from dfl.abtest import Experiment
+from dfl.abtest import Contrast, Experiment
 from dfl.abtest.huber import Huber
 from dfl.abtest.regression.linear import huber_regression
 from dfl.errors import InvalidValueError, NotConvergedError
@@ -66,3 +66,10 @@ def test_a_large_offset_costs_nothing(offset: float) -> None:
     moved = Huber().fit(replace(data, outcome=data.outcome + offset))
     assert moved.estimate == pytest.approx(first.estimate, abs=1e-4)
     assert moved.standard_error == pytest.approx(first.standard_error, rel=1e-4)
+
+
+def test_an_arm_without_anything_beside_one_that_varies_is_refused() -> None:
+    treated = np.arange(600) % 2 == 1
+    metric = np.where(treated, 0, np.random.default_rng(0).lognormal(size=600))
+    with pytest.raises(InvalidValueError, match="all of one arm lie beyond its threshold"):
+        Huber().fit(Contrast(treated=treated, outcome=metric))

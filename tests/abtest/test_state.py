@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 from dfl.abtest import Contrast, Experiment
+from dfl.abtest.base import AbstractEstimator
+from dfl.abtest.huber import Huber
 from dfl.abtest.mlrate import Mlrate
 from dfl.abtest.simulators import ConstantShift, HeavyTailedCount, SparseEffect
 from dfl.abtest.state import State
+from dfl.abtest.winsorised import Winsorised
 from dfl.errors import InvalidValueError, NotConvergedError, UnsupportedProblemError
 from tests.abtest.data import G2, contrast
 
@@ -175,3 +178,16 @@ def test_draws_without_a_rare_value_of_the_prediction_go_without_it() -> None:
     rare = replace(data, prediction=(np.arange(60) < 2).astype(float))
     found = State(errors="bootstrap", draws=30).fit(rare)
     assert found.standard_error == pytest.approx(State().fit(rare).standard_error, rel=0.5)
+
+
+@pytest.mark.parametrize("code", [9007199254740993, -(10**17), 1e30])
+@pytest.mark.parametrize("estimator", [State(), Huber(), Winsorised(upper=0.99, lower=0.01)])
+def test_a_code_of_any_size_for_a_missing_value_is_read(
+    estimator: AbstractEstimator, code: float
+) -> None:
+    data = contrast(400)
+    outcome = data.outcome.copy()
+    outcome[7] = code
+    found = estimator.fit(replace(data, outcome=outcome))
+    assert found.estimate == pytest.approx(estimator.fit(data).estimate, abs=0.05)
+    assert found.standard_error == pytest.approx(estimator.fit(data).standard_error, rel=0.1)

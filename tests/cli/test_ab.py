@@ -255,3 +255,22 @@ def test_a_read_out_is_written_though_nobody_reads_the_table(
     options = ("--estimator", "difference-in-means", "-o", tmp_path / "out")
     assert dfl("ab", file, *COLUMNS, *options).code == 1
     assert json.loads((tmp_path / "out" / "readout.json").read_text())["readings"]
+
+
+@pytest.mark.parametrize("column", ["arm", "money", "orders"])
+def test_covariates_that_are_compared_are_refused(
+    dfl: Dfl, file: Path, tmp_path: Path, column: str
+) -> None:
+    done = dfl(
+        *("ab", file, *COLUMNS, "--denominator", "orders", "--covariates", f"age,{column}"),
+        *("-o", tmp_path / "out"),
+    )
+    assert done.code == 2
+    assert f"--covariates must be known before the experiment, ['{column}'] are" in done.text
+
+
+def test_ids_that_were_stored_as_floats_are_refused(dfl: Dfl, tmp_path: Path) -> None:
+    file = write(tmp_path / "ids.parquet", user=np.arange(2000) + 2.0**60)
+    done = dfl("ab", file, *COLUMNS, "--clusters", "user", "-o", tmp_path / "out")
+    assert done.code == 2
+    assert "column 'user' must not hold floats of 9007199254740992 or more" in done.text

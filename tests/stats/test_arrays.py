@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,3 +62,10 @@ def test_masked_numbers_are_missing() -> None:
 def test_tensors_are_read_without_their_graph_and_in_any_precision(dtype: torch.dtype) -> None:
     tensor = torch.tensor([1.0, 2.5], dtype=dtype, requires_grad=True)
     assert vector("metric", tensor).tolist() == labels("arm", tensor, 2).tolist() == [1, 2.5]
+
+
+@pytest.mark.parametrize("ids", [np.array([2.0**53, 1]), np.array([2**24, 1], np.float32)])
+def test_ids_that_ran_together_as_floats_are_refused(ids: Any) -> None:
+    assert len(labels("clusters", ids - 1, 2)) == 2
+    with pytest.raises(InvalidValueError, match="neighbours have run together"):
+        labels("clusters", ids, 2)

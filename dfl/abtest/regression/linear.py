@@ -206,12 +206,14 @@ def huber_regression(
         found: Vector = np.subtract(outcome[some], fitted, out=fitted)
         return found
 
+    (centre,) = quantiles(outcome.__getitem__, rows, [0.5])
+    (spread,) = quantiles(lambda some: np.abs(outcome[some] - centre), rows, [0.5])
     first, scale = 0.0, math.inf
     for iteration in range(1, max_iter + 1):
         (middle,) = quantiles(lambda some: np.abs(residual(some)), rows, [0.5])
         now = middle / _NORMAL_MAD
         scale = now if iteration <= _SCALED else min(scale, now)
-        first = first or scale
+        first = first or min(scale, spread or scale)  # an outlier may move all first residuals
         if not scale > _COLLAPSED * first:
             raise InvalidValueError(
                 "metric must not be the same in half of the rows: Huber's scale, the median "

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import final
 
@@ -13,11 +13,13 @@ from dfl.abtest.rows.contrast import Contrast
 from dfl.errors import InvalidValueError
 from dfl.scale import PARTS
 from dfl.stats.arrays import Matrix, Vector
+from dfl.stats.dealt_fits import deal_fits
 
 __all__ = [
     "SameEffectCheck",
     "WeightSummary",
     "bulk_verdict",
+    "dealt_check",
     "same_effect_check",
     "summarise_weights",
 ]
@@ -27,6 +29,7 @@ _USUAL = 1.959963984540054  # 97.5 % quantile
 _HARDLY = 0.1
 _ALARM = 0.05
 _UNBALANCED = 3.0  # standard errors
+_DEALT = 4_000  # rows up to which an alarm of the check is tried by deals
 _SHARP = 0.5  # of the estimate: a check that misses more than that says little
 
 
@@ -85,6 +88,34 @@ def same_effect_check(
         standard_error=spread.error,
         p_value=spread.p_value(difference),
         detectable=(high - low) / 2 + _POWER * spread.error,
+    )
+
+
+def dealt_check(
+    check: SameEffectCheck, contrast: Contrast, design: Matrix, outcome: Vector, found: TParameters
+) -> SameEffectCheck:
+    """Return a check whose alarm was tried by fitting units dealt anew, see `deal_fits`.
+
+    `same_effect_check` deals the fitted parts alone, and misses that each fit follows the outliers
+    of its own arm: of 400 lognormal units, 20 treated and without effect, it raises alarms in 21 %
+    of experiments, deals in 5 %. What raises none, or has more than 4,000 rows, stays.
+
+    Args:
+        check: by the parts.
+        contrast: arms and clusters.
+        design: ones, treatment and, where there is one, the prediction. Shape ``(k, n)``.
+        outcome: in a unit of about one residual. Shape ``(n,)``.
+        found: Student-t parameters.
+    """
+    if check.p_value >= _ALARM or contrast.rows > _DEALT:
+        return check
+    dealt = deal_fits(design, outcome, contrast.clusters, (found.coefficients, found.nu))
+    if dealt is None:
+        return check
+    p_value, reach = dealt
+    seen = reach * abs(check.difference) + _POWER * check.standard_error
+    return replace(
+        check, p_value=max(check.p_value, p_value), detectable=max(check.detectable, seen)
     )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from dfl.abtest.regression.cross_fit import CrossFit
 from dfl.checks import check_choice, check_number
 from dfl.errors import InvalidValueError, ShapeError
-from dfl.scale import PARTS, Empty
-from dfl.stats.arrays import Booleans, Integers, Matrix, Vector
+from dfl.scale import PARTS, Empty, some_rows
+from dfl.stats.arrays import Booleans, Integers, Matrix, Vector, require_numbered
 from dfl.stats.leverage import leverage, unit_leverage
 from dfl.stats.small_samples import Arm, Spread, spread_of
 from dfl.stats.soundness import refuse_copy, require_squares, require_varying, unmoved
@@ -28,6 +28,7 @@ __all__ = [
 Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
 
 _DIGITS = 1e-3  # share of the range by which float64 may round a metric
+_SAMPLE = 50_000  # rows, whose quartiles are taken
 _LARGE = 5_000  # independent units of each arm, above which nothing has to be corrected
 _SUMMED = 100_000  # clusters, up to which covariates are added up in each
 _DRAWN = 0.9  # share of a unit's outcome that slopes may take at most
@@ -52,8 +53,9 @@ class Contrast:
 
     Raises:
         ShapeError: if shapes do not agree.
-        InvalidValueError: if an arm has less than 2 units, or the outcome is constant, varies
-            by more or less than squares can hold, or by little beside its rounding errors.
+        InvalidValueError: if clusters are not numbered 0, 1, ... or lie in two arms, an arm has
+            less than 2 units, or the outcome is constant, varies by more or less than squares can
+            hold, or by little beside its rounding errors.
     """
 
     treated: Booleans
@@ -71,12 +73,17 @@ class Contrast:
             column = getattr(self, name)
             if column is not None and column.shape[0] != rows:
                 raise ShapeError(f"{name} must have {rows} rows, got {column.shape[0]}.")
+        if self.clusters is not None:
+            require_numbered("clusters", self.clusters, rows)
         for arm, units in (("treated", self.treated_units), ("control", self.control_units)):
             if units < 2:
                 raise InvalidValueError(
                     f"the {arm} arm must have at least 2 units, got {units}; its error cannot be "
                     "estimated."
                 )
+        torn = int((self._members(of_treated=True) & self._members(of_treated=False)).sum())
+        if torn:
+            raise InvalidValueError(f"clusters must lie in one arm each, {torn} do not.")
         if self._range == 0:
             raise unmoved(float(self.outcome[0]), self.rows)
         rounds = float(np.spacing(max(-self.outcome.min(), self.outcome.max())))
@@ -154,15 +161,19 @@ class Contrast:
         count = self.treated_units + self.control_units
         return float(sums @ sums) / self.rows**2 * count / (count - 1)
 
-    def standard_error(self, *influences: Vector) -> float:
+    def standard_error(self, *influences: Vector, size: float | None = None) -> float:
         """Return the root of the summed variances of uncorrelated parts of an estimate.
+
+        Args:
+            influences: of the parts. Shape ``(n,)`` each.
+            size: of the outcomes that the estimate rests on, where it bounds the others; None: all.
 
         Raises:
             InvalidValueError: if nothing varies, so that there is no error to speak of.
         """
         variance = sum(self.variance(influence) for influence in influences)
         # Below that, all digits are rounding errors of the largest outcome.
-        if not variance > (1e-15 * self._range) ** 2 / self.rows:
+        if not variance > (1e-15 * (self._range if size is None else size)) ** 2 / self.rows:
             refuse_copy()
         return math.sqrt(variance)
 
@@ -237,6 +248,13 @@ class Contrast:
             )
         found: Vector = unit_leverage(design, self.clusters, self._unit_count) - mean
         return np.clip(found, 0, _DRAWN)
+
+    @cached_property
+    def bulk(self) -> float:
+        """Size of the outcomes within the middle half of some rows, the range where it is 0."""
+        some = some_rows(self.rows, _SAMPLE)
+        low, high = np.quantile(self.outcome[some], [0.25, 0.75])
+        return float(high - low) or self._range
 
     def mean_difference(self, values: Vector) -> tuple[float, Vector]:
         """Return the difference of the arms' means, and the influence of each row.

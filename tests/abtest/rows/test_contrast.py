@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,3 +60,23 @@ def test_a_metric_that_float64_rounds_away() -> None:
     with pytest.raises(InvalidValueError, match=r"lies near 1e\+15 .* float64 rounds it by 0.12"):
         Contrast(treated=treated, outcome=outcome + 1e15)
     assert Contrast(treated=treated, outcome=outcome + 1e12).rows == 40
+
+
+@pytest.mark.parametrize(
+    ("clusters", "got"),
+    [
+        (np.arange(400) + 10**15, r"1000000000000000 \(int64\)"),
+        (np.arange(400) - 5, r"-5 \(int64\)"),
+        (np.arange(400) / 1, r"0.0 \(float64\)"),
+        (np.arange(400).astype(str), "0 "),
+    ],
+)
+def test_clusters_that_are_ids_are_refused(clusters: Any, got: str) -> None:
+    message = f"clusters must be whole numbers from 0 to below the 400 rows, got {got}"
+    with pytest.raises(InvalidValueError, match=message):
+        replace(contrast(), clusters=clusters)
+
+
+def test_clusters_in_both_arms_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match="clusters must lie in one arm each, 1 do not"):
+        replace(contrast(), clusters=np.where(np.arange(400) < 390, np.arange(400), 390))
