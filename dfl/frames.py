@@ -109,7 +109,10 @@ class Column:
             DataError: if the column holds no dates.
         """
         if self.kind not in ("time", "none"):
-            raise DataError(f"column {self.name!r} must hold dates, got {self._example()}.")
+            raise DataError(
+                f"column {self.name!r} must hold dates, got {self._example()}; text is read as a "
+                "date where it stands as 2024-01-31 in a CSV file, or convert it first."
+            )
         if str(self.values.type).startswith("date32"):
             whole, per_day = self.values.cast("int32"), 1.0
         else:

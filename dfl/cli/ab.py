@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -170,7 +171,7 @@ def _blocks(data: DataSet, columns: AbColumns) -> Iterator[Block]:
             cluster_labels(Frame.of(data.read(one, [clusters])).column(clusters))[0]
             for one in data.blocks
         )
-    for one in data.blocks:
+    for one in chain.from_iterable(block.apart() for block in data.blocks):  # errors name a file
         table = Frame.of(data.read(one, columns.all()))
         try:
             numbers = None if numbering is None else numbering.numbers

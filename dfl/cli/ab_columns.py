@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, final
 
 import numpy as np
@@ -52,20 +53,30 @@ class AbColumns:
         """Return the covariates one by one; what is no column itself is a list with commas.
 
         Raises:
-            ConfigError: if one is the arm, or what is compared.
+            ConfigError: if arm, metric or denominator is a covariate, a cluster or a segment, too.
         """
         names = [
             one.strip() if one not in known else one
             for text in self.covariates
             for one in ([text] if text in known else text.split(","))
         ]
-        after = {self.treatment, *self.metrics, *self.denominators}.intersection(names)
-        if after:
-            raise ConfigError(
-                f"--covariates must be known before the experiment, {sorted(after)} are the arm or "
-                "what is compared: they would take the effect away. Leave them out."
-            )
-        return replace(self, covariates=tuple(names))
+        found = replace(self, covariates=tuple(names))
+        found._check_roles()
+        return found
+
+    def _check_roles(self) -> None:
+        """Refuse what was drawn or measured where only what was known before makes sense."""
+        taken = {"--treatment": (self.treatment,), "--metric": self.metrics}
+        taken["--denominator"] = self.denominators
+        named: dict[str, tuple[str | None, ...]] = {"--covariates": self.covariates}
+        named |= {"--clusters": (self.clusters,), "--segment": (self.segments,)}
+        for (option, own), (role, columns) in product(named.items(), taken.items()):
+            both = [one for one in own if one in columns]
+            if both:
+                raise ConfigError(
+                    f"{option} must be known before the experiment, got {both[0]!r}, which is that "
+                    f"of {role}; leave it out."
+                )
 
     def pairs(self) -> list[tuple[str, str | None]]:
         """Return each metric with its denominator.

@@ -25,6 +25,7 @@ from dfl.cli.options import (
     Sets,
     Share,
     Solver,
+    written,
 )
 from dfl.cli.plan_options import plan
 
@@ -170,7 +171,7 @@ def allocate(
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="Parquet or CSV file, or a folder, written in blocks."),
+        written("Parquet or CSV file, or a folder, written in blocks.", "-o", "--output"),
     ],
     budget_per_head: Annotated[float | None, typer.Option(help="Money per person.")] = None,
     budget_total: Annotated[float | None, typer.Option(help="Money for all of them.")] = None,
@@ -235,7 +236,7 @@ def segment(
     customers: Annotated[
         Path | None, typer.Option(help="Parquet files, or a CSV file, to serve.")
     ] = None,
-    assign: Annotated[Path | None, typer.Option(help="File to write for --customers.")] = None,
+    assign: Annotated[Path | None, written("File to write for --customers.")] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Column to carry over.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --assign.")] = False,
     output: Output = None,
@@ -260,7 +261,7 @@ def segment(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.")],
+    output: Annotated[Path, written("ONNX file to write.", "-o", "--output")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
     json: Json = False,
 ) -> None:
@@ -299,7 +300,8 @@ def ab(
     aa: Annotated[int, typer.Option(help="Also split the control so often into A and A.")] = 0,
     seed: Seed = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder; a new one in runs/ if not given.")
+        Path | None,
+        written("Folder; a new one in runs/ if not given.", "-o", "--output"),
     ] = None,
     json: Json = False,
 ) -> None:

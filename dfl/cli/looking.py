@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dfl.cli.options import Data, Json, Seed, Sets
+from dfl.cli.options import Data, Json, Seed, Sets, written
 
 __all__ = ["doctor", "help_", "lab", "power"]
 
@@ -27,7 +27,7 @@ def lab(
     seed: Seed = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder for lab.json, lab.csv and lab.png."),
+        written("Folder for lab.json, lab.csv and lab.png.", "-o", "--output"),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -1,11 +1,12 @@
 """Options and arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dfl.cli.document import begin
+from dfl.errors import ConfigError
 
 __all__ = [
     "Data",
@@ -23,6 +24,7 @@ __all__ = [
     "Sets",
     "Share",
     "Solver",
+    "written",
 ]
 
 Data = Annotated[
@@ -49,8 +51,35 @@ Share = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Starting point of all randomness.")]
 Members = Annotated[int | None, typer.Option(help="Networks per ensemble.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training rows.")]
+
+
+def written(help_: str, *names: str) -> Any:
+    """Return an option that names what is written.
+
+    Args:
+        help_: of the option.
+        names: of the option; none: by the parameter's.
+    """
+    return typer.Option(*names, callback=_named, help=help_)
+
+
+def _named(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Refuse '-', which elsewhere is the standard output; here it would be a file or folder.
+
+    Raises:
+        ConfigError: if it is that.
+    """
+    if path is not None and str(path) == "-":
+        raise ConfigError(
+            f"{parameter.opts[-1]} must name a file or a folder, got '-'; on the standard output "
+            "--json prints the results."
+        )
+    return path
+
+
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Run folder; a new one in runs/ if not given.")
+    Path | None,
+    written("Run folder; a new one in runs/ if not given.", "-o", "--output"),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")]
 

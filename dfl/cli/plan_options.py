@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dfl.cli.options import Json
+from dfl.cli.options import Json, written
 
 __all__ = ["plan"]
 
@@ -13,7 +13,7 @@ __all__ = ["plan"]
 def plan(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run, or '-' with --revenue.")],
     customers: Annotated[Path, typer.Argument(help="Parquet or CSV file, a row per person.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet or CSV file to write.")],
+    output: Annotated[Path, written("Parquet or CSV file to write.", "-o", "--output")],
     budget_per_head: Annotated[float | None, typer.Option(help="Money per person.")] = None,
     budget_total: Annotated[float | None, typer.Option(help="Money for all of them.")] = None,
     budget_share: Annotated[
@@ -70,9 +70,7 @@ def plan(
     cost: Annotated[
         list[str] | None, typer.Option(metavar="A,B,...", help="Columns of cost by treatment.")
     ] = None,
-    summary: Annotated[
-        Path | None, typer.Option(help="JSON file of what is printed, unrounded.")
-    ] = None,
+    summary: Annotated[Path | None, written("JSON file of what is printed, unrounded.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace output and summary.")
     ] = False,

@@ -59,7 +59,7 @@ Engine: TypeAlias = Literal["processes", "ray"]
 
 # Bytes of a worker; measured: 330 MB, and 11 a number of float32.
 _INTERPRETER, _PER_NUMBER = 1 << 29, 24
-_FORMAT = 3  # of the files between two starts
+_FORMAT = 4  # of the files between two starts
 _CODED = ["treatment", "treatment_name"]  # the columns that a dictionary makes smaller
 
 
@@ -308,6 +308,9 @@ class ScoredBlocks(AbstractBlocks):
             revenue, cost, features = self.score.with_features(table)
             AllocationProblem(revenue, cost, float(np.finfo(np.float64).max))  # checks them
         except DflError as error:
+            if len(block.pieces) > 1:
+                for one in block.apart():  # says of which file, and of which row there
+                    self._scored(one)
             raise DataError(f"{self.data.where(block)}: {error}") from error
         return revenue, cost, features
 
@@ -336,7 +339,7 @@ def _allocate(
         found = solve_blocks(shared, Budget(total=margin.within(total, least)))
 
     def part(number: int) -> Path:
-        return blocks.work / "rows" / part_name(number)
+        return blocks.work / "rows" / part_name(number, len(blocks.sizes))
 
     def make(number: int) -> Arrays:
         block = blocks.data.blocks[number]

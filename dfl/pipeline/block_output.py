@@ -27,9 +27,9 @@ def work_of(output: Path) -> Path:
     return output.with_name(f".{output.name}.part")
 
 
-def part_name(number: int) -> str:
-    """Return the name of a block's file."""
-    return f"part-{number:05d}.parquet"
+def part_name(number: int, blocks: int) -> str:
+    """Return the name of a block's file, one of so many: by name they are in order."""
+    return f"part-{number:0{max(5, len(str(blocks - 1)))}d}.parquet"
 
 
 def open_work(work: Path, output: Path, asked: Mapping[str, Any]) -> None:
@@ -91,8 +91,9 @@ def _drop_damaged(work: Path) -> None:
             sums = work / "sums" / file.relative_to(work)
             if file.is_file() and not (sums.is_file() and sums.read_bytes() == _checksum(file)):
                 file.unlink()
+    there = {int(part.stem.partition("-")[2]) for part in (work / "rows").glob("part-*.parquet")}
     for counted in [*(work / "passes" / "written").glob("*.npz")]:
-        if not (work / "rows" / part_name(int(counted.stem))).exists():
+        if int(counted.stem) not in there:
             counted.unlink()
 
 
@@ -155,7 +156,7 @@ def check_output_folder(output: Path, data: DataSet, *, overwrite: bool) -> Path
     inside = output.resolve()
     if any(inside in file.resolve().parents for file in data.files):
         raise InvalidValueError(f"output must not hold the customers' files, got {output}.")
-    data.check_outside(output / part_name(0))
+    data.check_outside(output / part_name(0, len(data.blocks)))
     return inside
 
 

@@ -3,6 +3,7 @@
 import fnmatch
 import glob
 import os
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +18,34 @@ from dfl.pipeline.customers import check_columns
 __all__ = ["DataBlock", "DataSet"]
 
 _ROWS = 1 << 20  # of a block, unless one row group has more
+_SMALL = 1 << 15  # rows up to which a block goes on in the next file: each block has a fixed cost
 
 
 @final
 @dataclass(frozen=True)
 class DataBlock:
-    """Row groups of one file that are read together.
+    """Row groups that are read together, of one file or of several small ones in order.
 
     Args:
-        file: place among the files.
-        groups: first row group, and the one behind the last.
+        pieces: of each file its place among the files, the first row group, the one behind the
+            last, and the number of rows.
         start: number of the first row, counted over all files.
-        rows: number of rows.
     """
 
-    file: int
-    groups: tuple[int, int]
+    pieces: tuple[tuple[int, int, int, int], ...]
     start: int
-    rows: int
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(rows for *_, rows in self.pieces)
+
+    def apart(self) -> "Iterator[DataBlock]":
+        """Yield the same rows, a block for each file."""
+        start = self.start
+        for piece in self.pieces:
+            yield DataBlock((piece,), start)
+            start += piece[3]
 
 
 @final
@@ -44,7 +55,7 @@ class DataSet:
 
     Args:
         files: the files.
-        blocks: every row once, in order; none spans two files.
+        blocks: every row once, in order; none spans files of which one has other types.
         schema: of the first file; the others have the columns that are read, of the same types.
         place: file, folder or pattern that they were found by.
         stats: size in bytes, and time of change in nanoseconds, of each file when it was found.
@@ -76,10 +87,11 @@ class DataSet:
                 another type.
         """
         place, files = _found(path)
-        blocks: list[DataBlock] = []
+        pieces: list[tuple[int, int, int, int]] = []
         stats: list[tuple[int, int]] = []
         mixed: set[str] = set()
-        schema, start = None, 0
+        alike = [0]  # the first file of each run of files with the same fields
+        schema = last = None
         for number, file in enumerate(files):
             try:
                 stats.append(_stat(file))
@@ -98,15 +110,20 @@ class DataSet:
                         f"{file}."
                     )
             mixed |= {one for one in columns if own.field(one).type != schema.field(one).type}
+            fields = [own.field(name) for name in (*columns, *keep)]
+            if last not in (None, fields):
+                alike.append(number)
+            last = fields
             first = 0
             while first < len(sizes):
                 behind, rows = first + 1, sizes[first]
                 while behind < len(sizes) and rows + sizes[behind] <= _ROWS:
                     rows += sizes[behind]
                     behind += 1
-                blocks.append(DataBlock(number, (first, behind), start, rows))
-                first, start = behind, start + rows
-        return DataSet(files, tuple(blocks), schema, place, tuple(stats), frozenset(mixed))
+                pieces.append((number, first, behind, rows))
+                first = behind
+        blocks = _joined(pieces, alike)
+        return DataSet(files, blocks, schema, place, tuple(stats), frozenset(mixed))
 
     @property
     def rows(self) -> int:
@@ -121,11 +138,16 @@ class DataSet:
         """
         if not columns:
             return pa.table({})
-        path = self.files[block.file]
+        return pa.concat_tables([self._read(one, columns) for one in block.apart()])
+
+    def _read(self, block: DataBlock, columns: Sequence[str]) -> pa.Table:
+        """Return some columns of a block of one file."""
+        ((number, first, behind, _),) = block.pieces
+        path = self.files[number]
         try:
             with pq.ParquetFile(path) as file:
-                table = file.read_row_groups(range(*block.groups), columns=list(columns))
-            same = _stat(path) == self.stats[block.file]
+                table = file.read_row_groups(range(first, behind), columns=list(columns))
+            same = _stat(path) == self.stats[number]
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.where(block)} cannot be read ({error}).") from error
         if not same:
@@ -136,8 +158,10 @@ class DataSet:
 
     def where(self, block: DataBlock) -> str:
         """Return a block's place, for errors."""
-        first, behind = block.groups
-        return f"{self.files[block.file]}, row groups {first} to {behind - 1}"
+        number, first, behind, _ = block.pieces[0]
+        if len(block.pieces) > 1:
+            return f"{self.files[number]} to {self.files[block.pieces[-1][0]]}"
+        return f"{self.files[number]}, row groups {first} to {behind - 1}"
 
     def fingerprint(self) -> list[list[object]]:
         """Return what tells these files from others: name, size and time of change."""
@@ -158,6 +182,32 @@ class DataSet:
                 f"output {file} would be read as customers at the next start with {self.place}; "
                 "choose a place outside."
             )
+
+
+def _joined(
+    pieces: Sequence[tuple[int, int, int, int]], alike: Sequence[int]
+) -> tuple[DataBlock, ...]:
+    """Return blocks of pieces, in which small files stand together.
+
+    Args:
+        pieces: as of a block, of one file each.
+        alike: first file of each run of files with the same fields, in order.
+    """
+    together: list[list[tuple[int, int, int, int]]] = []
+    rows = run = -1
+    for piece in pieces:
+        before, run = run, bisect(alike, piece[0])
+        if run == before and rows + piece[3] <= _SMALL:
+            together[-1].append(piece)
+            rows += piece[3]
+        else:
+            together.append([piece])
+            rows = piece[3]
+    blocks, start = [], 0
+    for own in together:
+        blocks.append(DataBlock(tuple(own), start))
+        start += blocks[-1].rows
+    return tuple(blocks)
 
 
 def _stat(file: Path) -> tuple[int, int]:

@@ -13,12 +13,13 @@ from torch import Tensor
 from dfl.budget import Budget
 from dfl.checks import check_number
 from dfl.data.sources.reading import column_names, find_file, read_frame, read_twofold
-from dfl.errors import ConfigError, DataError
+from dfl.errors import ConfigError, DataError, InfeasibleProblemError
 from dfl.frames import Frame
 from dfl.pipeline.customers import check_columns
 from dfl.pipeline.limits import Limit
 from dfl.pipeline.scoring import AbstractScores
 from dfl.pipeline.wishes import Wishes
+from dfl.problem import rounding
 
 __all__ = ["Asked", "PlanTable"]
 
@@ -39,7 +40,8 @@ class Asked:
         max_changes: see there.
         by: column whose groups have limits of their own.
         limits: table of them: a column named as ``by``, ``budget`` with money, and a column per
-            treatment with the most people on it; an empty cell or ``inf`` is no limit.
+            treatment with the most people on it; an empty cell or ``inf`` is no limit. Columns
+            ``at least NAME``, of treatments and of ``budget``, hold the least people and money.
         shared: treatments to the money that they may cost together, such as a channel's.
         capacity: treatment, or several, to the most people on it or on all of them.
         at_least: treatment to the least people on it.
@@ -256,7 +258,8 @@ class PlanTable:
         path = find_file(asked.limits)
         table = read_frame(path, text=[asked.by])
         table.require([asked.by])
-        known = (asked.by, _MONEY, *self.names)
+        floors = {f"at least {name}": name for name in (_MONEY, *self.names)}
+        known = (asked.by, _MONEY, *self.names, *floors)
         if twice := [name for name in known if known.count(name) > 1]:
             raise ConfigError(
                 f"limits by group tell groups ({asked.by}), money ({_MONEY}) and treatments apart "
@@ -266,7 +269,7 @@ class PlanTable:
         if unknown:
             raise DataError(
                 f"{path} must have the columns {asked.by}, {_MONEY} and names of treatments "
-                f"({', '.join(self.names)}), got {unknown[0]!r}."
+                f"({', '.join(self.names)}), or 'at least' and such a name, got {unknown[0]!r}."
             )
         labels = table.column(asked.by).factor()
         if len(labels.labels) < len(table) or (labels.codes < 0).any():
@@ -279,20 +282,24 @@ class PlanTable:
                 f"{path} must have a row for every group of {asked.by!r}, it lacks {lacking[0]!r}."
             )
         found = []
-        for name in [one for one in (_MONEY, *self.names) if one in table.table.columns]:
+        for name in [one for one in known[1:] if one in table.table.columns]:
             amounts = table.column(name).numbers()
             for group, label in enumerate(self.groups):
-                most = float(amounts[row[group]])
-                if math.isnan(most):  # an empty cell is no limit
+                amount = float(amounts[row[group]])
+                if math.isnan(amount):  # an empty cell is no limit
                     continue
-                check_number(f"{name} of {label} in {path}", most, at_least=0, finite=False)
-                if math.isfinite(most):
-                    use = self._use(name, cost[self.rows[group]])
+                where, floor = f"{name} of {label} in {path}", name in floors
+                check_number(where, amount, at_least=0, finite=floor)
+                if math.isfinite(amount):
+                    use = self._use(floors.get(name, name), cost[self.rows[group]])
+                    if floor:
+                        use, amount = _short_of_most(where, use, amount)
                     if not asked.apart:
                         use = torch.zeros_like(cost).index_copy_(0, self.rows[group], use)
                     money = name == _MONEY
                     said = f"money of {label}" if money else f"{name} in {label}"
-                    found.append(Limit(said, use, most, money=money, group=group))
+                    said = f"short of the most, {said}" if floor else said
+                    found.append(Limit(said, use, amount, money=money, group=group))
         return found
 
     def _use(self, name: str, cost: Tensor) -> Tensor:
@@ -302,6 +309,27 @@ class PlanTable:
         use = torch.zeros_like(cost)
         use[:, self.names.index(name)] = 1
         return use
+
+
+def _short_of_most(where: str, use: Tensor, least: float) -> tuple[Tensor, float]:
+    """Return a least use as a limit: how far each treatment stays below the person's most use.
+
+    Args:
+        where: the amount stands, for errors.
+        use: of each person under each treatment. Shape ``(n, M)``.
+        least: of all of them together.
+
+    Raises:
+        InfeasibleProblemError: if all of them together cannot use so much.
+    """
+    most = use.amax(dim=1, keepdim=True)
+    total = float(most.sum())
+    if least > total + rounding(total, len(use)) * total:
+        raise InfeasibleProblemError(
+            f"{where} must be at most {total:g}, the most that its people can come to, got "
+            f"{least:g}; lower it."
+        )
+    return most - use, max(total - least, 0.0)
 
 
 def _masks(only_if: Sequence[str], names: Sequence[str]) -> list[tuple[int, str]]:

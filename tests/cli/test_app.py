@@ -104,3 +104,31 @@ def test_what_the_output_has_no_letters_for_is_spelt_out(monkeypatch: pytest.Mon
     main()
     output.flush()
     assert output.buffer.getvalue() == b"gr\\xf6\\xdfe \\u65e5\n"  # type: ignore[attr-defined]
+
+
+WRITING = {
+    "run": (),
+    "compare": (),
+    "allocate": ("run", "people.parquet"),
+    "plan": ("run", "people.parquet"),
+    "segment": (),
+    "export": ("run",),
+    "ab": ("people.parquet", "--treatment", "arm", "--metric", "money"),
+    "lab": (),
+}
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_no_output_is_called_by_a_dash(dfl: Dfl, command: str) -> None:
+    done = dfl(command, *WRITING[command], "-o", "-")
+    assert done.code == 2
+    assert "--output must name a file or a folder, got '-'; on the standard output" in done.text
+
+
+def test_other_files_are_not_called_by_a_dash_either(dfl: Dfl) -> None:
+    for call in (
+        ("plan", "run", "people.csv", "-o", "a.csv", "--summary"),
+        ("segment", "--assign"),
+    ):
+        done = dfl(*call, "-")
+        assert (done.code, f"{call[-1]} must name a file" in done.text) == (2, True)

@@ -1,4 +1,6 @@
 import signal
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -7,6 +9,7 @@ from typer.testing import CliRunner
 
 from dfl.cli.guard import GuardedGroup, interruptible
 from dfl.errors import ConfigError
+from tests.conftest import ROOT
 
 
 def command(error: BaseException) -> typer.Typer:
@@ -93,3 +96,28 @@ def test_an_import_that_makes_another_error_of_ctrl_c_is_no_fault() -> None:
     assert (done.exit_code, done.output) == (130, "Stopped.\n")
     assert after is signal.default_int_handler
     assert CliRunner().invoke(app, ["fail"]).exit_code == 2
+
+
+INTERRUPTED = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from dfl.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("call", [("run",), ("explain", "tsm-sl"), ("list", "solvers")])
+def test_ctrl_c_while_torch_is_imported_is_one_line(call: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *call],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")

@@ -38,7 +38,7 @@ from dfl.pipeline import (
     dataset,
     run,
 )
-from dfl.pipeline.block_output import work_of
+from dfl.pipeline.block_output import part_name, work_of
 from dfl.pipeline.dataset import DataSet
 from dfl.problem import AllocationProblem
 from dfl.solvers import GreedyDual
@@ -60,6 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "_ROWS", 150)
+    monkeypatch.setattr(dataset, "_SMALL", 0)
 
 
 @pytest.fixture
@@ -297,7 +298,7 @@ import os, signal, sys
 from pathlib import Path
 from dfl.cli import main
 from dfl.pipeline import allocating_blocks, dataset
-dataset._ROWS = 150
+dataset._ROWS, dataset._SMALL = 150, 0
 write, dies = allocating_blocks.write_whole, sys.argv.pop(1) == "dies"
 def killed(path, make):
     if dies and os.environ["RANK"] == "1" and path.parent.name.startswith("open"):
@@ -533,6 +534,47 @@ def test_wrong_places_are_refused(scores: Path, tmp_path: Path) -> None:
     (scores / "_allocation.json").write_text("{}")
     with pytest.raises(InvalidValueError, match="must not hold the customers' files"):
         allocate(scores, scores, overwrite=True)
+
+
+def test_small_files_are_read_together_where_they_are_alike(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    people = pd.DataFrame({"r0": 0.0, "r1": draw.random(240), "c0": 0.0, "c1": draw.random(240)})
+    people["city"] = np.resize(["Oslo", "Rome", None], 240)
+    people["who"] = pd.Categorical([f"{row // 20}" for row in range(240)])  # per file others
+    folder = tmp_path / "people"
+    folder.mkdir()
+    for number in range(12):
+        part = people[20 * number : 20 * number + 20].copy()
+        part["who"] = part["who"].cat.remove_unused_categories()
+        part = part.astype({"r1": "float32"}) if number in (3, 4) else part
+        part.to_parquet(folder / f"{number:02d}.parquet", row_group_size=7)
+    given = {"revenue": ("r0", "r1"), "cost": ("c0", "c1"), "keep": ("city", "who")}
+    columns = ("r0", "r1", "c0", "c1")
+    data = DataSet.of(folder, columns, ("city", "who"))
+    assert [(one.start, one.rows) for one in data.blocks] == [(0, 60), (60, 40), (100, 140)]
+    assert data.where(data.blocks[1]).endswith("03.parquet to " + str(folder / "04.parquet"))
+    done = allocate(folder, tmp_path / "out", Budget(total=20.0), **given)
+    found = pq.read_table(tmp_path / "out").to_pandas()
+    assert found["row"].tolist() == [*range(240)]
+    assert found["who"].astype(str).tolist() == people["who"].astype(str).tolist()
+    assert found["city"].fillna("").tolist() == people["city"].fillna("").tolist()
+    people.to_parquet(tmp_path / "whole.parquet")
+    whole = allocate(tmp_path / "whole.parquet", tmp_path / "again", Budget(total=20.0), **given)
+    assert done.people == whole.people
+    bad = pd.read_parquet(folder / "08.parquet")
+    bad.loc[bad.index[5], "r1"] = np.nan
+    bad.to_parquet(folder / "08.parquet")
+    with pytest.raises(DataError, match=r"08.parquet, row groups 0 to 0: revenue must"):
+        allocate(folder, tmp_path / "out", Budget(total=20.0), overwrite=True, **given)
+
+
+def test_parts_of_more_than_99999_blocks_have_names_in_order() -> None:
+    for blocks in (1, 99_999, 100_000, 100_001, 1_000_001):
+        numbers = [number for number in (0, 9, 99_999, 100_000, 999_999) if number < blocks]
+        names = [part_name(number, blocks) for number in numbers]
+        assert names == sorted(set(names))
+        assert len({*map(len, names)}) == 1
+    assert part_name(7, 100_000) == "part-00007.parquet"
 
 
 def test_links_are_followed_and_every_file_is_read_once(scores: Path, tmp_path: Path) -> None:

@@ -97,6 +97,30 @@ def test_amounts_are_those_of_the_file(tmp_path: Path) -> None:
     assert done.plan.gap == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("total", [None, 2.6])
+def test_groups_have_least_people_and_least_money(tmp_path: Path, total: float | None) -> None:
+    frame = table(6)
+    floors = {"at least mail": [None, 2], "at least budget": [1.3, None]}
+    path = limits(tmp_path, region=["south", "north"], budget=[1.6, 1.2], **floors)
+    budget = None if total is None else Budget(total=total)
+    done, out = planned(tmp_path, frame, Asked(by="region", limits=path, budget=budget))
+    north = (frame["region"] == "north").to_numpy()
+
+    def rule(choice: Any, cost: Any) -> bool:
+        held = total is None or cost.sum() <= total
+        held &= cost[north].sum() <= 1.2 and 1.3 <= cost[~north].sum() <= 1.6
+        return bool(held and (choice[north] == 1).sum() >= 2)
+
+    assert rule(out["treatment"].to_numpy(), out["predicted_cost"].to_numpy())
+    assert best(frame, rule) - done.plan.gap - 1e-9 <= done.plan.revenue <= best(frame, rule) + 1e-9
+    names = [one.name for one in done.plan.used]
+    assert "short of the most, at least mail in north" in names
+    for name, most in (("at least mail", [None, 4]), ("at least budget", [None, 99])):
+        path = limits(tmp_path, region=["south", "north"], **{name: most})
+        with pytest.raises(InfeasibleProblemError, match=f"^{name} of north in .* must be at most"):
+            planned(tmp_path, frame, Asked(by="region", limits=path, budget=budget))
+
+
 def test_limits_of_groups_that_stand_apart_hold_their_own_rows(tmp_path: Path) -> None:
     frame = table(50).assign(store=[f"s{k % 10}" for k in range(50)])
     frame.to_csv(tmp_path / "people.csv", index=False)

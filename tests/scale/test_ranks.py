@@ -272,7 +272,7 @@ from pathlib import Path
 from dfl.budget import Budget
 from dfl.pipeline import allocate_columns, dataset
 from dfl.scale import joined
-dataset._ROWS = 150
+dataset._ROWS, dataset._SMALL = 150, 0
 source, output = map(Path, sys.argv[1:])
 columns = {"revenue": ("r0", "r1"), "cost": ("c0", "c1")}
 with joined():

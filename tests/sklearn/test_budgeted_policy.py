@@ -8,7 +8,10 @@ import pyarrow as pa
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder
 
 import dfl
 from dfl import Budget
@@ -65,6 +68,23 @@ def test_the_score_is_the_doubly_robust_value_at_the_budget(
     dear = clone(fitted).set_params(budget=Budget(share=1.0))
     dear.fit(features, shop["revenue"], **given(shop))
     assert dear.score(features, shop["revenue"], **given(shop)) > true.value
+
+
+def test_a_new_category_passes_as_the_error_says(
+    shop: pd.DataFrame, fitted: BudgetedPolicy
+) -> None:
+    new = shop[["age", "city"]].assign(city="Atlantis")
+    with pytest.raises(InvalidValueError, match="before BudgetedPolicy, by a OneHotEncoder"):
+        fitted.predict(new)
+    gap = shop[["age", "city"]].assign(age=np.nan)
+    with pytest.raises(InvalidValueError, match="before BudgetedPolicy, put a SimpleImputer"):
+        fitted.predict(gap)
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    columns = make_column_transformer((encoder, ["city"]), (SimpleImputer(), ["age"]))
+    features = columns.fit_transform(shop)
+    own = policy().fit(features, shop["revenue"], **given(shop))
+    for odd in (new, gap):
+        assert len(own.predict(columns.transform(odd))) == len(shop)
 
 
 @pytest.mark.parametrize("kind", FRAMES)

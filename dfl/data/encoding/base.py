@@ -61,5 +61,6 @@ def refuse_missing(name: str, missing: NDArray[np.bool_]) -> None:
     if missing.any():
         raise InvalidValueError(
             f"column {name!r} must have no missing value, got {int(missing.sum())}, first in row "
-            f"{int(missing.argmax())}; drop or fill these rows, or train with missing='impute'."
+            f"{int(missing.argmax())}; drop or fill these rows, or read the table that trains with "
+            "missing='impute'; before BudgetedPolicy, put a SimpleImputer."
         )

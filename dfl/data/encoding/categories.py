@@ -95,8 +95,8 @@ class CategoryColumn(AbstractLabelColumn):
         if self.unknown == "refuse":
             raise InvalidValueError(
                 f"column {self.name!r} must hold one of {list(self.categories)}, got {value!r} in "
-                f"row {row}; it did not occur in the training rows. Train with unknown='other' to "
-                "let new categories pass."
+                f"row {row}; it did not occur in the training rows. New categories pass where a "
+                "table was read with unknown='other'; before BudgetedPolicy, by a OneHotEncoder."
             )
         if self.unknown == "zeros":
             self.warn(f"holds values that training did not, such as {value!r}: no category.")

@@ -87,8 +87,8 @@ class Bias:
                 "train the old policy, which cannot follow it; choose another feature."
             )
         ridge = RidgePolicy.fit(training, share=share)
-        between = ridge.scores(training.features).double().std(dim=1, correction=0).mean()
-        score = ridge.scores(features).double() / torch.where(between > 0, between, 1.0)
+        between = ridge.scores(training.features).std(dim=1, correction=0).mean()
+        score = ridge.scores(features) / torch.where(between > 0, between, 1.0)
         arms = training.treatments
         cost = training.cost.double()
         paid = torch.stack([cost[training.treatment == arm].mean() for arm in range(arms)])

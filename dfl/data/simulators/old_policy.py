@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dfl.budget import Budget
 from dfl.data.uplift_data import UpliftData
+from dfl.scale import STREAMED
 
 __all__ = ["RidgePolicy"]
 
@@ -20,8 +21,8 @@ class RidgePolicy:
     """Chooses ``argmax_j revenue_j(x) - multiplier * cost_j(x)`` by linear predictions.
 
     Args:
-        weights: of revenue (first M columns) and cost (last M). Shape ``(F, 2 M)``.
-        offsets: of the same. Shape ``(2 M,)``.
+        weights: of revenue (first M columns) and cost (last M), float64. Shape ``(F, 2 M)``.
+        offsets: of the same, float64. Shape ``(2 M,)``.
         multiplier: price of money, >= 0.
     """
 
@@ -44,7 +45,7 @@ class RidgePolicy:
         """
         budget = Budget(share=share)
         weights, offsets = _regressions(data, ridge)
-        revenue, cost = (data.features @ weights + offsets).chunk(2, dim=1)
+        revenue, cost = _predicted(data.features, weights, offsets)
         return RidgePolicy(weights, offsets, _multiplier(revenue, cost, budget.total_of(cost)))
 
     def __call__(self, features: Tensor) -> Tensor:
@@ -56,9 +57,19 @@ class RidgePolicy:
         return self.scores(features).argmax(dim=1)
 
     def scores(self, features: Tensor) -> Tensor:
-        """Return predicted revenue less the price of predicted cost. Shape ``(N, M)``."""
-        revenue, cost = (features @ self.weights + self.offsets).chunk(2, dim=1)
+        """Return predicted revenue less the price of predicted cost, float64. Shape ``(N, M)``."""
+        revenue, cost = _predicted(features, self.weights, self.offsets)
         return revenue - self.multiplier * cost
+
+
+def _predicted(features: Tensor, weights: Tensor, offsets: Tensor) -> tuple[Tensor, ...]:
+    """Return revenue and cost of each person, each ``(N, M)``.
+
+    In float64: far from 0, in float32, products with the features are rounded by more than tells
+    treatments apart.
+    """
+    parts = [features[rows].double() @ weights for rows in STREAMED.of(len(features))]
+    return (torch.cat(parts) + offsets).chunk(2, dim=1)
 
 
 def _regressions(data: UpliftData, ridge: float) -> tuple[Tensor, Tensor]:
@@ -78,7 +89,7 @@ def _regressions(data: UpliftData, ridge: float) -> tuple[Tensor, Tensor]:
         solved.append((slope, y_mean - (mean + x_mean * scale) @ slope))
     slopes = torch.stack([slope for slope, _ in solved], dim=2)  # (F, 2, M)
     offsets = torch.stack([offset for _, offset in solved], dim=1)  # (2, M)
-    return slopes.flatten(1).to(data.features), offsets.flatten().to(data.features)
+    return slopes.flatten(1), offsets.flatten()
 
 
 def _multiplier(revenue: Tensor, cost: Tensor, total: float) -> float:

@@ -23,6 +23,7 @@ __all__ = ["Columns"]
 
 _SOURCES: tuple[Source, ...] = ("rct", "obs")
 _PARTS = ("obs", "validation", "test")
+_OWN_PRICE = " Where a treatment costs its own number, say so: cost={0: 0, 5: 5}."
 
 
 @final
@@ -54,7 +55,8 @@ class Columns(AbstractTable):
         unknown: ``"refuse"``, or take new categories as ``"other"``.
 
     Raises:
-        InvalidValueError: if features, exclude, treatments or propensity are a text alone.
+        InvalidValueError: if features, exclude, treatments or propensity are a text alone, or a
+            column has two roles.
 
     Warns:
         DataWarning: of a feature that numbers the rows, or that the treatment moves.
@@ -80,10 +82,20 @@ class Columns(AbstractTable):
     unknown: Literal["refuse", "other"] = "refuse"
 
     def __post_init__(self) -> None:
-        """Check that several names are not one text, whose letters would be taken for names."""
+        """Check that several names are no text, whose letters are none, and that roles differ."""
         for name in ("features", "exclude", "treatments", "propensity"):
             if getattr(self, name) is not None:
                 check_several(name, getattr(self, name))
+        taken = [("propensity", column) for column in self.propensity or ()]
+        for role, column in self._single():
+            others = [other for other, one in taken if one == column]
+            if others:
+                hint = _OWN_PRICE if (others[0], role) == ("treatment", "cost") else ""
+                raise InvalidValueError(
+                    f"{role} must be a column of its own, got {column!r}, which is {others[0]}, "
+                    f"too.{hint}"
+                )
+            taken.append((role, column))
 
     def load(self) -> LoadedData:
         """Read the files and give their columns their roles."""
@@ -108,6 +120,7 @@ class Columns(AbstractTable):
             check_choice("a part of the table", part, _PARTS)
         own = {"path": table, "obs": self.obs, "validation": self.validation, "test": self.test}
         given = {part: one for part, one in {**own, **parts}.items() if one is not None}
+        _check_apart(given)
         known = _names(given["path"])
         features = self._features(known)
         loaded = self._loaded(self._frames(given, features), features)
@@ -188,9 +201,14 @@ class Columns(AbstractTable):
 
     def _roles(self) -> tuple[str, ...]:
         """Return the columns that are not features."""
-        single = (self.cost if isinstance(self.cost, str) else None, self.groups, self._marks)
-        named = (one for one in single if one is not None)
-        return (self.treatment, self.revenue, *(self.propensity or ()), *named)
+        return (*(self.propensity or ()), *(column for _, column in self._single()))
+
+    def _single(self) -> list[tuple[str, str]]:
+        """Return the roles that one column each has, and that column."""
+        cost = self.cost if isinstance(self.cost, str) else None
+        roles = {"treatment": self.treatment, "revenue": self.revenue, "cost": cost}
+        others = {"groups": self.groups, "source": self._marks}
+        return [(role, one) for role, one in {**roles, **others}.items() if one is not None]
 
     @property
     def _marks(self) -> str | None:
@@ -311,6 +329,20 @@ def _check_unique(what: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{what} must be given once each, {twice} come more than once.")
+
+
+def _check_apart(given: Mapping[str, object]) -> None:
+    """Refuse rows that are two parts at once, and would be learned from and reported on."""
+    first: dict[object, str] = {}
+    for part, one in given.items():
+        place = find_file(one).resolve() if isinstance(one, str | Path) else id(one)
+        if place in first:
+            raise InvalidValueError(
+                f"{part} must hold rows of its own, got those of {first[place]}"
+                f"{f', {one}' if isinstance(one, str | Path) else ''}; leave it out, or give other "
+                "rows."
+            )
+        first[place] = "the table" if part == "path" else part
 
 
 def _names(table: object) -> tuple[str, ...]:

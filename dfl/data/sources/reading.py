@@ -178,6 +178,11 @@ def _read_one(path: Path, columns: Sequence[str] | None, text: Sequence[str]) ->
             table = _with_huge_numbers(_without_empty_text(table), path)
     except _BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
+    foreign = (
+        [] if _is_parquet(path) else [one.name for one in table.schema if one.type == "binary"]
+    )
+    if foreign:
+        raise DataError(f"{path} must be text in UTF-8, its columns {foreign} are not; save it so.")
     if len(table) == 0:
         raise DataError(f"{path} must have at least one row, got none.")
     return table.replace_schema_metadata(None)
@@ -244,10 +249,11 @@ def _is_parquet(path: Path) -> bool:
 
 def _unreadable(path: Path, error: Exception) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return (
-        f"{path} cannot be read ({reason}); it may be truncated or another kind of file than "
-        "its name says. Get it anew."
-    )
+    kind = "another kind of file than its name says"
+    if path.suffix != ".parquet":
+        between = "tabs" if path.name.endswith((".tsv", ".tsv.gz")) else "commas"
+        kind += f", which is text in UTF-8 with {between} between columns"
+    return f"{path} cannot be read ({reason}); it may be truncated or {kind}. Get it anew."
 
 
 def amounts(table: Frame, name: str, *, role: str, at_least: float | None = None) -> Tensor:

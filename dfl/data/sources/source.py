@@ -11,11 +11,13 @@ from torch import Tensor
 
 from dfl.data.encoder import FeatureEncoder
 from dfl.data.encoding.base import DataWarning
+from dfl.data.encoding.numbers import NumberColumn
 from dfl.data.encoding.target import TargetColumn
 from dfl.data.hybrid import Held, HybridData, HybridRecipe, pair_hybrid, to_hybrid
 from dfl.data.sources.card import DataCard
 from dfl.data.sources.observational import observational_hybrid
 from dfl.data.uplift_data import UpliftData
+from dfl.errors import InvalidValueError
 
 __all__ = ["AbstractDataSource", "AbstractTable", "LoadedData"]
 
@@ -67,8 +69,12 @@ class LoadedData(AbstractDataSource):
         """Split by the recipe; parts that are there already are kept whole.
 
         Observational rows are made from randomised ones where there are none and the recipe
-        says so. What is learned from revenue, `TargetColumn`, is learned from the training
-        rows of this split.
+        says so. What columns learn, the revenue of `TargetColumn` and the mean that stands for a
+        missing number, they learn from the training rows of this split.
+
+        Raises:
+            DataError: as `AbstractDataSource.hybrid`.
+            InvalidValueError: likewise; or if no training row knows a number that may be missing.
 
         Warns:
             DataWarning: if validation or test rows are observational, or of groups that train.
@@ -85,7 +91,8 @@ class LoadedData(AbstractDataSource):
         _warn_of_shared_groups(parts)
         left_out = (*self.left_out, *self._lost(parts))
         parts = replace(parts, card=self.card, left_out=left_out)
-        return _learn_targets(parts, parts.encoder or self.encoder, seed=seed)
+        encoder = parts.encoder or self.encoder
+        return _learn_targets(*_fill_gaps(parts, encoder), seed=seed)
 
     def _lost(self, parts: HybridData) -> list[tuple[str, str]]:
         """Say how many rows the recipe has left in none of the parts."""
@@ -127,6 +134,41 @@ def _warn_of_shared_groups(hybrid: HybridData) -> None:
                 DataWarning,
                 stacklevel=3,
             )
+
+
+def _fill_gaps(hybrid: HybridData, encoder: FeatureEncoder) -> tuple[HybridData, FeatureEncoder]:
+    """Put the mean of the training rows where a number is missing, in all parts.
+
+    Raises:
+        InvalidValueError: if no training row knows one.
+    """
+    columns, gaps, place = [*encoder.columns], {}, 0
+    training = [part.features for part in (hybrid.rct, hybrid.obs) if part is not None]
+    for index, column in enumerate(encoder.columns):
+        if isinstance(column, NumberColumn) and column.marks:
+            known = [one[one[:, place + 1] == 0, place].double() for one in training]
+            count = sum(map(len, known))
+            if not count:
+                raise InvalidValueError(
+                    f"column {column.name!r} has no value in any of the {sum(map(len, training))} "
+                    "training rows; leave it out, or give more rows to train."
+                )
+            gaps[place] = float(sum(one.sum() for one in known)) / count
+            columns[index] = replace(column, fill=gaps[place])
+        place += len(column.feature_names)
+    if not gaps:
+        return hybrid, encoder
+
+    def filled(part: UpliftData | None) -> Any:
+        if part is None:
+            return None
+        features = part.features.clone()
+        for place, fill in gaps.items():
+            features[part.features[:, place + 1] == 1, place] = fill
+        return replace(part, features=features)
+
+    parts = {name: filled(getattr(hybrid, name)) for name in ("rct", "obs", "validation", "test")}
+    return replace(hybrid, **parts), FeatureEncoder(tuple(columns))
 
 
 def _learn_targets(hybrid: HybridData, encoder: FeatureEncoder, *, seed: int) -> HybridData:

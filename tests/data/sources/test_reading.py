@@ -149,3 +149,14 @@ def test_a_missing_file_says_where_it_was_looked_for(data_folder: Path) -> None:
 def test_without_a_data_folder_the_error_says_so() -> None:
     with pytest.raises(DataNotFoundError, match=r"a.csv or b.csv. DFL_DATA, .*, is not set"):
         find_file(None, ("a.csv", "b.csv"))
+
+
+def test_text_that_is_not_utf8_or_is_separated_otherwise_is_named(tmp_path: Path) -> None:
+    latin, semicolons = tmp_path / "latin.csv", tmp_path / "semicolons.csv"
+    latin.write_bytes("city,x\nKöln,1\nRom,2\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"must be text in UTF-8, its columns \['city'\] are not"):
+        read_frame(latin)
+    assert len(read_frame(latin, columns=["x"])) == 2
+    semicolons.write_text("arm;spend\n1;2,5\n")
+    with pytest.raises(DataError, match="UTF-8 with commas between columns"):
+        read_frame(semicolons)

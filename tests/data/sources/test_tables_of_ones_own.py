@@ -506,6 +506,77 @@ def test_rows_of_an_old_policy_are_measured_on_randomised_rows_where_there_are_s
 # Many categories, replaced by revenue --------------------------------------------------------
 
 
+ROLES_TWICE: list[tuple[dict[str, Any], str]] = [
+    ({"cost": "arm"}, "cost must be .* 'arm', which is treatment, too. Where .* cost={0: 0, 5: 5}"),
+    ({"cost": "spend"}, "cost must be a column of its own, got 'spend', which is revenue, too"),
+    ({"revenue": "arm"}, "revenue must be .* 'arm', which is treatment, too"),
+    ({"groups": "arm"}, "groups must be .* 'arm', which is treatment, too"),
+    ({"source": "x", "groups": "x"}, "source must be .* 'x', which is groups, too"),
+    ({"propensity": ("x", "arm")}, "treatment must be .* 'arm', which is propensity, too"),
+]
+
+
+@pytest.mark.parametrize(("roles", "message"), ROLES_TWICE)
+def test_a_column_has_one_role(roles: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        Columns(**{**ROLES, **roles})
+    assert Columns(**ROLES, propensity=("x", "x")).propensity  # of two treatments, half each
+
+
+def test_rows_are_one_part(tmp_path: Path) -> None:
+    table, path = shop(), write(shop(), tmp_path / "t.parquet")
+    again = tmp_path / "again.parquet"
+    again.symlink_to(path)
+    with pytest.raises(InvalidValueError, match="test must hold rows of its own, got those of the"):
+        opened(path, test=again)
+    other = write(shop(seed=1), tmp_path / "u.parquet")
+    with pytest.raises(
+        InvalidValueError, match=r"test must .* got those of validation, .*u.parquet"
+    ):
+        opened(path, validation=other, test=str(other))
+    with pytest.raises(InvalidValueError, match="obs must hold rows of its own, got those of the"):
+        Columns(**ROLES).of(table, obs=table)
+
+
+@pytest.mark.parametrize("make_obs", [False, True])
+def test_gaps_are_filled_from_training_rows_alone(tmp_path: Path, make_obs: bool) -> None:
+    table = shop(3_000, row=np.arange(3_000) + 0.5)
+    table.loc[::3, "x"] = np.nan
+    path = write(table, tmp_path / "t.parquet")
+    thirds = {"rct": 0.2, "validation": 0.2, "test": 0.2, "pool": 0.3, "policy": 0.1}
+    recipe = HybridRecipe(make_obs=make_obs, **thirds)
+    options: dict[str, Any] = {"features": ("x", "row"), "missing": "impute", "recipe": recipe}
+    found = opened(path, **options).hybrid(0)
+    training = [one.features for one in (found.rct, found.obs) if one is not None]
+    known = torch.cat([one[one[:, 1] == 0, 0] for one in training]).double().mean()
+    assert found.encoder is not None
+    assert found.encoder.columns[0].fill == pytest.approx(float(known), rel=1e-12)  # type: ignore[attr-defined]  # a NumberColumn
+    for part in (found.rct, found.validation, found.test):
+        assert part is not None
+        assert bool((part.features[part.features[:, 1] == 1, 0] == known.float()).all())
+        rows = table.iloc[part.features[:, 2].long().numpy()]
+        assert torch.equal(found.encoder.encode(rows), part.features)
+    if make_obs:  # the policy of the logs, which is none of the methods, has seen all gaps filled
+        return
+    for part in (found.validation, found.test):  # what they hold is not looked at
+        table.loc[part.features[:, 2].long().numpy(), "x"] *= 1_000
+    again = opened(table, **options).hybrid(0)
+    assert again.encoder == found.encoder
+    assert torch.equal(found.rct.features, again.rct.features)  # type: ignore[union-attr]  # there is one
+
+
+def test_a_number_that_no_training_row_knows_is_refused() -> None:
+    table = shop(900, row=np.arange(900) + 0.5)
+    options: dict[str, Any] = {"features": ("x", "row"), "missing": "impute"}
+    options |= {"recipe": HybridRecipe(make_obs=False)}
+    test = opened(table, **options).hybrid(0).test.features[:, 1].long().numpy()
+    table.loc[~table.index.isin(test), "x"] = np.nan
+    with pytest.raises(
+        InvalidValueError, match=r"'x' has no value in any of the \d+ training rows"
+    ):
+        opened(table, **options).hybrid(0)
+
+
 def test_target_statistics_are_learned_from_training_rows_alone() -> None:
     rows = 6000
     draw = np.random.default_rng(0)
@@ -556,10 +627,9 @@ def test_training_rows_do_not_see_the_revenue_of_their_household() -> None:
     options: dict[str, Any] = {"features": ("city",), "target": ("city",), "recipe": recipe}
     apart = opened(table, groups="hh", **options).hybrid(0).rct
     assert apart is not None
-    assert (
-        len(apart.features.unique()) <= 5
-    )  # of each fold the mean of the others: nothing is known
-    whole = opened(table[:60].assign(hh=0), groups="hh", **options, test=table, validation=table)
+    assert len(apart.features.unique()) <= 5  # of each fold the mean of the others: nothing known
+    held = {"test": table, "validation": table.copy()}
+    whole = opened(table[:60].assign(hh=0), groups="hh", **options, **held)
     with pytest.warns(DataWarning, match="have training rows"):
         rct = whole.hybrid(0).rct
     assert rct is not None

@@ -60,6 +60,7 @@ def cluster() -> Iterator[None]:
 def scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two files of scores, seven blocks."""
     monkeypatch.setattr(dataset, "_ROWS", 150)
+    monkeypatch.setattr(dataset, "_SMALL", 0)
     draw = np.random.default_rng(0)
     for number, rows in enumerate((500, 407)):
         cost = draw.random((3, rows), dtype=np.float32).cumsum(0)
@@ -270,7 +271,7 @@ import os, sys
 from pathlib import Path
 from dfl.pipeline import dataset
 from tests.solvers.blockwise.test_ray_blocks import KillsItsDriver, allocate
-dataset._ROWS = 150
+dataset._ROWS, dataset._SMALL = 150, 0
 source, output, seen = map(Path, sys.argv[1:4])
 scores = KillsItsDriver(seen, driver=os.getpid() if sys.argv[4] == "die" else 0)
 allocate(scores, source, output, engine="ray")
