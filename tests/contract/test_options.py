@@ -34,7 +34,7 @@ ALONE = (
     Tabulation,
     Training,
 )
-WRONG = {Literal: "zzz", int: 7.0, tuple: 0.5}
+WRONG = {Literal: "zzz", int: 128.0, tuple: 0.5}
 
 
 def kinds(hint: Any) -> set[Any]:

@@ -28,7 +28,7 @@ __all__ = [
 Linearisation: TypeAlias = Literal["delta", "pooled", "control"]
 
 _DIGITS = 1e-3  # share of the range by which float64 may round a metric
-_SAMPLE = 50_000  # rows, whose quartiles are taken
+_SAMPLE = 1_000  # rows, whose quartiles are taken: of the size alone of rounding errors
 _LARGE = 5_000  # independent units of each arm, above which nothing has to be corrected
 _SUMMED = 100_000  # clusters, up to which covariates are added up in each
 _DRAWN = 0.9  # share of a unit's outcome that slopes may take at most
@@ -54,8 +54,7 @@ class Contrast:
     Raises:
         ShapeError: if shapes do not agree.
         InvalidValueError: if clusters are not numbered 0, 1, ... or lie in two arms, an arm has
-            less than 2 units, or the outcome is constant, varies by more or less than squares can
-            hold, or by little beside its rounding errors.
+            less than 2 units, or the outcome varies by nothing, rounding errors or too much.
     """
 
     treated: Booleans
@@ -81,9 +80,10 @@ class Contrast:
                     f"the {arm} arm must have at least 2 units, got {units}; its error cannot be "
                     "estimated."
                 )
-        torn = int((self._members(of_treated=True) & self._members(of_treated=False)).sum())
-        if torn:
-            raise InvalidValueError(f"clusters must lie in one arm each, {torn} do not.")
+        if self.clusters is not None:
+            both = [self._members(of_treated=arm) for arm in (True, False)]
+            if torn := int((both[0] & both[1]).sum()):
+                raise InvalidValueError(f"clusters must lie in one arm each, {torn} do not.")
         if self._range == 0:
             raise unmoved(float(self.outcome[0]), self.rows)
         rounds = float(np.spacing(max(-self.outcome.min(), self.outcome.max())))
