@@ -161,8 +161,7 @@ def measure_gotv(people: UpliftData, rows: int) -> dict[str, Any]:
     policy = RidgePolicy.fit(people.subset(torch.arange(0, len(people), 35)), share=0.3)
 
     def predict(data: UpliftData) -> tuple[Tensor, Tensor]:
-        amounts = data.features.double() @ policy.weights + policy.offsets
-        revenue, cost = amounts.to(data.features).chunk(2, dim=1)
+        revenue, cost = (data.features @ policy.weights + policy.offsets).chunk(2, dim=1)
         return revenue, cost
 
     arms = [people.cost[people.treatment == arm].double().mean() for arm in range(5)]

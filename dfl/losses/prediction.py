@@ -106,7 +106,7 @@ def pseudo_label_loss(
     _check_known(treatment, prediction.shape[-1])
     pull = gate if gradient == "stopped" else gate * gate
     if not isinstance(pull, Tensor):
-        pull = prediction.new_tensor(pull)
+        pull = prediction.new_full((), pull)
     outcomes = pull.shape[-2] if pull.dim() > 1 else 1
     pull = pull.expand(*treatment.shape, outcomes, prediction.shape[-1])
     # What was seen is written over the rest, which takes half the time of a choice by a mask.
