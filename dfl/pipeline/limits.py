@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from dfl.checks import check_number, check_tensor
 
-__all__ = ["Limit", "Used"]
+__all__ = ["Limit", "Used", "shortfall"]
 
 
 @final
@@ -55,3 +56,10 @@ class Used:
     used: float
     at_most: float
     price: float | None
+
+
+def shortfall(amount: Tensor, choices: Tensor | None) -> tuple[Tensor, float]:
+    """Return how far each treatment is below the person's best, and the total of the best."""
+    among = amount if choices is None else amount.masked_fill(~choices, -torch.inf)
+    best = among.amax(dim=1)
+    return (best[:, None] - amount).clamp_min(0), float(best.sum())

@@ -16,7 +16,7 @@ from dfl.data.sources.reading import column_names, find_file, read_frame, read_t
 from dfl.errors import ConfigError, DataError, InfeasibleProblemError
 from dfl.frames import Frame
 from dfl.pipeline.customers import check_columns
-from dfl.pipeline.limits import Limit
+from dfl.pipeline.limits import Limit, shortfall
 from dfl.pipeline.scoring import AbstractScores
 from dfl.pipeline.wishes import Wishes
 from dfl.problem import rounding
@@ -322,14 +322,13 @@ def _short_of_most(where: str, use: Tensor, least: float) -> tuple[Tensor, float
     Raises:
         InfeasibleProblemError: if all of them together cannot use so much.
     """
-    most = use.amax(dim=1, keepdim=True)
-    total = float(most.sum())
+    short, total = shortfall(use, None)
     if least > total + rounding(total, len(use)) * total:
         raise InfeasibleProblemError(
             f"{where} must be at most {total:g}, the most that its people can come to, got "
             f"{least:g}; lower it."
         )
-    return most - use, max(total - least, 0.0)
+    return short, max(total - least, 0.0)
 
 
 def _masks(only_if: Sequence[str], names: Sequence[str]) -> list[tuple[int, str]]:

@@ -16,7 +16,7 @@ from dfl.errors import (
     NotConvergedError,
     ShapeError,
 )
-from dfl.pipeline.limits import Limit, Used
+from dfl.pipeline.limits import Limit, Used, shortfall
 from dfl.problem import AllocationProblem, rounding
 from dfl.problem.amounts import check_amounts
 from dfl.solvers import AbstractSolver, CuttingPlanes, GreedyDual
@@ -290,7 +290,7 @@ class Wishes:
         if self.max_changes is not None:
             found.append(Limit("changes", moved, float(self.max_changes)))
         if self.target_revenue is not None:
-            lost, most = _shortfall(revenue, choices)
+            lost, most = shortfall(revenue, choices)
             if self.target_revenue > most + rounding(most, len(revenue)) * abs(most):
                 raise InfeasibleProblemError(
                     "target_revenue must be at most what everyone's best treatment earns, "
@@ -300,7 +300,7 @@ class Wishes:
                 Limit("revenue short of the most", lost, max(most - self.target_revenue, 0))
             )
         if self.min_return is not None:
-            lost, most = _shortfall(revenue - self.min_return * cost, choices)
+            lost, most = shortfall(revenue - self.min_return * cost, choices)
             size = float((revenue.abs() + self.min_return * cost).amax(1).sum())
             slack = _ROUNDING * size  # of .3 - 3 * .1, and of the sums
             if most < -slack:
@@ -345,13 +345,6 @@ def _called(names: Sequence[str], treatments: int) -> Sequence[str]:
 
 def _times(amount: float | None, factor: float) -> float | None:
     return None if amount is None else factor * amount
-
-
-def _shortfall(amount: Tensor, choices: Tensor | None) -> tuple[Tensor, float]:
-    """Return how far each treatment is below the person's best, and the total of the best."""
-    among = amount if choices is None else amount.masked_fill(~choices, -torch.inf)
-    best = among.amax(dim=1)
-    return (best[:, None] - amount).clamp_min(0), float(best.sum())
 
 
 def _check_reachable(limit: Limit, choices: Tensor | None) -> None:
