@@ -7,7 +7,7 @@ from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,31 +21,39 @@ _ROWS = 1 << 20  # of a block, unless one row group has more
 _SMALL = 1 << 15  # rows up to which a block goes on in the next file: each block has a fixed cost
 
 
+class Piece(NamedTuple):
+    """Row groups of one file: its place among the files, groups ``first`` to below ``behind``."""
+
+    file: int
+    first: int
+    behind: int
+    rows: int
+
+
 @final
 @dataclass(frozen=True)
 class DataBlock:
     """Row groups that are read together, of one file or of several small ones in order.
 
     Args:
-        pieces: of each file its place among the files, the first row group, the one behind the
-            last, and the number of rows.
+        pieces: of each file.
         start: number of the first row, counted over all files.
     """
 
-    pieces: tuple[tuple[int, int, int, int], ...]
+    pieces: tuple[Piece, ...]
     start: int
 
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return sum(rows for *_, rows in self.pieces)
+        return sum(piece.rows for piece in self.pieces)
 
     def apart(self) -> "Iterator[DataBlock]":
         """Yield the same rows, a block for each file."""
         start = self.start
         for piece in self.pieces:
             yield DataBlock((piece,), start)
-            start += piece[3]
+            start += piece.rows
 
 
 @final
@@ -87,7 +95,7 @@ class DataSet:
                 another type.
         """
         place, files = _found(path)
-        pieces: list[tuple[int, int, int, int]] = []
+        pieces: list[Piece] = []
         stats: list[tuple[int, int]] = []
         mixed: set[str] = set()
         alike = [0]  # the first file of each run of files with the same fields
@@ -120,7 +128,7 @@ class DataSet:
                 while behind < len(sizes) and rows + sizes[behind] <= _ROWS:
                     rows += sizes[behind]
                     behind += 1
-                pieces.append((number, first, behind, rows))
+                pieces.append(Piece(number, first, behind, rows))
                 first = behind
         blocks = _joined(pieces, alike)
         return DataSet(files, blocks, schema, place, tuple(stats), frozenset(mixed))
@@ -160,7 +168,7 @@ class DataSet:
         """Return a block's place, for errors."""
         number, first, behind, _ = block.pieces[0]
         if len(block.pieces) > 1:
-            return f"{self.files[number]} to {self.files[block.pieces[-1][0]]}"
+            return f"{self.files[number]} to {self.files[block.pieces[-1].file]}"
         return f"{self.files[number]}, row groups {first} to {behind - 1}"
 
     def fingerprint(self) -> list[list[object]]:
@@ -184,25 +192,23 @@ class DataSet:
             )
 
 
-def _joined(
-    pieces: Sequence[tuple[int, int, int, int]], alike: Sequence[int]
-) -> tuple[DataBlock, ...]:
+def _joined(pieces: Sequence[Piece], alike: Sequence[int]) -> tuple[DataBlock, ...]:
     """Return blocks of pieces, in which small files stand together.
 
     Args:
         pieces: as of a block, of one file each.
         alike: first file of each run of files with the same fields, in order.
     """
-    together: list[list[tuple[int, int, int, int]]] = []
+    together: list[list[Piece]] = []
     rows = run = -1
     for piece in pieces:
-        before, run = run, bisect(alike, piece[0])
-        if run == before and rows + piece[3] <= _SMALL:
+        before, run = run, bisect(alike, piece.file)
+        if run == before and rows + piece.rows <= _SMALL:
             together[-1].append(piece)
-            rows += piece[3]
+            rows += piece.rows
         else:
             together.append([piece])
-            rows = piece[3]
+            rows = piece.rows
     blocks, start = [], 0
     for own in together:
         blocks.append(DataBlock(tuple(own), start))
